@@ -1,4 +1,4 @@
 """Benchmarks: one script for each question; each prints a table and can save its answers.
 
-``python -m benchmarks`` runs all of them, ``python -m benchmarks.core`` one.
+``python -m benchmarks`` runs all of them, `x.
 """

@@ -1,8 +1,11 @@
-"""The record of what the benchmarks find: one flat JSON file, a figure to each key.
+"""The record of what the benchmarks find: one JSON file of figures by key, grouped by run.
 
 A rerun replaces its own figures and leaves the others as they are. A figure that misses its goal
-stays in the file as it is. What single long trainings found is kept beside it, so that others can
-be added on another machine.
+stays in the file as it is; one that no page quotes goes with ``python -m benchmarks --prune``. What
+single long trainings found is kept beside it, so that others can be added on another machine.
+
+Pages of the documentation quote a figure by a role, which ``docs/_extensions/figures.py`` fills in
+by :func:`show`; README, which GitHub shows as it is, by a comment behind the number.
 """
 
 from __future__ import annotations
@@ -15,31 +18,53 @@ import platform
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 __all__ = [
     "FIGURES",
     "RESULTS",
+    "Figure",
     "Value",
     "commit",
     "keep_runs",
     "kept_runs",
     "machine",
     "mean_and_spread",
+    "prune",
+    "quoted",
     "read",
     "record",
+    "show",
 ]
 
+ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 FIGURES = RESULTS / "figures.json"
 RUNS = RESULTS / "runs"
 KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
+STAMP = ("command", "commit", "machine", "date")
+UNITS = {"%": 100.0, "cm": 1e2, "mm": 1e3, "µm": 1e6, "ms": 1e3, "µs": 1e6, "ns": 1e9}
+"""By what a figure in SI units, or a share, is multiplied before it is shown; 1 for other units."""
+ROLE = re.compile(r"\{figure\}`([^`]*)`")
+COMMENT = re.compile(r"<!--\s*figure:\s*([\w.]+)\s*-->")
+QUOTE = re.compile(r"(?P<key>[\w.]+) (?P<format>\+?\.\d[fe])(?P<spread> ±)?(?: (?P<unit>[^\s`]+))?")
 
 Value: TypeAlias = float | tuple[float, float | None]
 """A figure, or a figure with its spread."""
+
+
+class Figure(TypedDict):
+    """A figure on record, and the run that found it."""
+
+    value: float
+    spread: float | None
+    command: str
+    commit: str
+    machine: str
+    date: str
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
@@ -66,7 +91,7 @@ def commit() -> str:
     def git(*arguments: str) -> str:
         return subprocess.run(  # noqa: S603
             ["git", *arguments],  # noqa: S607
-            cwd=Path(__file__).parents[1],
+            cwd=ROOT,
             check=True,
             capture_output=True,
             text=True,
@@ -83,21 +108,29 @@ LOADED = commit()
 """The commit when the code was loaded: files may change while a benchmark runs."""
 
 
-def read(path: Path = FIGURES) -> dict[str, dict[str, Any]]:
-    """Read the record; an empty one where there is no file.
+def read(path: Path = FIGURES) -> dict[str, Figure]:
+    """Read the record, by key; an empty one where there is no file.
 
     Raises
     ------
     ValueError
-        If the file is not a JSON object.
+        If the file is not a list of runs, or two of them have a figure of one key.
     """
+    figures: dict[str, Figure] = {}
     if not path.exists():
-        return {}
+        return figures
     found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
-        msg = f"found {type(found).__name__} in {path}, expected an object of figures by key"
+    if not isinstance(found, dict) or not isinstance(found.get("runs"), list):
+        msg = f"found no list of runs in {path}, expected {{'runs': [...]}}"
         raise ValueError(msg)  # noqa: TRY004 - it is the file that is wrong
-    return found
+    for run in found["runs"]:
+        stamp = {name: run[name] for name in STAMP}
+        for key, figure in run["figures"].items():
+            if key in figures:
+                msg = f"found {key} in two runs of {path}, expected it in one"
+                raise ValueError(msg)
+            figures[key] = {**figure, **stamp}
+    return figures
 
 
 def record(values: Mapping[str, Value], command: str, path: Path = FIGURES) -> None:
@@ -117,7 +150,7 @@ def record(values: Mapping[str, Value], command: str, path: Path = FIGURES) -> N
     ValueError
         If a key is not one, or a value is not finite.
     """
-    stamp = {"command": command, **_stamp()}
+    stamp = _stamp()
     figures = read(path)
     for key, each in values.items():
         value, spread = each if isinstance(each, tuple) else (each, None)
@@ -130,9 +163,94 @@ def record(values: Mapping[str, Value], command: str, path: Path = FIGURES) -> N
         figures[key] = {
             "value": float(value),
             "spread": None if spread is None else float(spread),
-            **stamp,
+            "command": command,
+            "commit": stamp["commit"],
+            "machine": stamp["machine"],
+            "date": stamp["date"],
         }
-    _write(path, json.dumps(figures, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    _write_runs(figures, path)
+
+
+def quoted(root: Path = ROOT) -> set[str]:
+    """Find the keys of all figures that README and the pages of the documentation quote."""
+    pages = [root / "README.md", *(root / "docs").rglob("*.md")]
+    keys: set[str] = set()
+    for page in pages:
+        if "_build" not in page.parts:
+            text = page.read_text(encoding="utf-8")
+            keys.update(each.partition(" ")[0] for each in ROLE.findall(text))
+            keys.update(COMMENT.findall(text))
+    return keys
+
+
+def prune(keys: Iterable[str] | None = None, path: Path = FIGURES) -> list[str]:
+    """Remove the figures that no page quotes.
+
+    Parameters
+    ----------
+    keys : iterable of str, optional
+        What stays; by default what :func:`quoted` finds.
+    path : Path
+        The file.
+
+    Returns
+    -------
+    list of str
+        The keys that were removed.
+    """
+    figures = read(path)
+    removed = sorted(set(figures) - set(quoted() if keys is None else keys))
+    for key in removed:
+        del figures[key]
+    _write_runs(figures, path)
+    return removed
+
+
+def show(quote: str, figures: Mapping[str, Figure]) -> str:
+    """Write a figure as a page asks for it.
+
+    Parameters
+    ----------
+    quote : str
+        The text of a role: the key, the format of Python, "±" where the spread follows, and the
+        unit; such as ``core.round_trip_error .0f µm`` or ``core.a .1f ± %``.
+    figures : mapping
+        The record.
+
+    Returns
+    -------
+    str
+        Such as "36 µm" or "8.4 ± 0.1 %".
+
+    Raises
+    ------
+    ValueError
+        If the text is not a key with a format, or the key or its spread is not on record.
+    """
+    parts = QUOTE.fullmatch(quote)
+    if parts is None:
+        msg = f"found the figure {quote!r}, expected a key and a format such as 'core.a .1f ± %'"
+        raise ValueError(msg)
+    if parts["key"] not in figures:
+        msg = f"{parts['key']} is not in {FIGURES.name}; record it, or correct the key"
+        raise ValueError(msg)
+    figure = figures[parts["key"]]
+    factor = UNITS.get(parts["unit"] or "", 1.0)
+    shown = _digits(figure["value"] * factor, parts["format"])
+    if parts["spread"]:
+        spread = figure["spread"]
+        if spread is None:
+            msg = f"{parts['key']} has no spread on record; leave ± out"
+            raise ValueError(msg)
+        shown += f" ± {_digits(spread * factor, parts['format'].removeprefix('+'))}"
+    return f"{shown} {parts['unit']}" if parts["unit"] else shown
+
+
+def _digits(number: float, form: str) -> str:
+    """Write a number, with the sign of mathematics before it."""
+    mantissa, e, exponent = format(number, form).partition("e")
+    sign = "−" if float(mantissa) else ""  # what is rounded to zero has no sign
+    return mantissa.replace("-", sign) + e + exponent
 
 
 def kept_runs(group: str, folder: Path = RUNS) -> dict[str, dict[str, Any]]:
@@ -140,7 +258,11 @@ def kept_runs(group: str, folder: Path = RUNS) -> dict[str, dict[str, Any]]:
 
     Remove the file where a change to the code makes its trainings those of another network.
     """
-    return read(folder / f"{group}.json")
+    path = folder / f"{group}.json"
+    found: dict[str, dict[str, Any]] = (
+        json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    )
+    return found
 
 
 def keep_runs(group: str, found: Mapping[str, Mapping[str, Any]], folder: Path = RUNS) -> None:
@@ -169,6 +291,21 @@ def _stamp() -> dict[str, str]:
         "machine": machine(),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
     }
+
+
+def _write_runs(figures: Mapping[str, Figure], path: Path) -> None:
+    """Group figures by their run, and write a line for each."""
+    runs: dict[tuple[str, ...], dict[str, Any]] = {}
+    for key in sorted(figures):
+        figure = figures[key]
+        stamp = (figure["command"], figure["commit"], figure["machine"], figure["date"])
+        runs.setdefault(stamp, {})[key] = {"value": figure["value"], "spread": figure["spread"]}
+    written = []
+    for stamp in sorted(runs):
+        head = json.dumps(dict(zip(STAMP, stamp, strict=True)), ensure_ascii=False)
+        lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in runs[stamp].items()]
+        written.append(head[:-1] + ', "figures": {\n' + ",\n".join(lines) + "\n}}")
+    _write(path, '{"runs": [\n' + ",\n".join(written) + "\n]}\n")
 
 
 def _write(path: Path, text: str) -> None:

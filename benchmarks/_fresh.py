@@ -7,20 +7,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-__all__ = [
-    "claimed",
-    "compile_seconds",
-    "first_call",
-    "import_seconds",
-    "in_kept_memory",
-    "peak_memory",
-]
+__all__ = ["claimed", "compile_seconds", "first_call", "import_seconds", "peak_memory"]
 
 IMPORT = """
 import time
@@ -80,27 +73,16 @@ def processor_seconds():
 
 print(processor_seconds() - processor_seconds())
 """
-KEPT = """
-import json
-from benchmarks._reconstructions import reconstructions
-print(json.dumps(reconstructions({size})))
-"""
-KEEPING = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-    "MALLOC_TOP_PAD_": str(1 << 28),
-}
-"""Tells the GNU C library to keep what is freed for the next call. Others do not listen."""
 
 
-def _printed(code: str, environment: Mapping[str, str] | None = None) -> str:
+def _printed(code: str, environment: dict[str, str] | None = None) -> str:
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", code],
         check=True,
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[1],
-        env={**os.environ, **(environment or {})},
+        env=os.environ | (environment or {}),
     )
     return done.stdout.strip().splitlines()[-1]
 
@@ -139,15 +121,6 @@ def peak_memory(size: int) -> tuple[float, int, int]:
     """
     peak, cells, pixels = json.loads(_printed(MEMORY.format(size=size)))
     return peak, cells, pixels
-
-
-def in_kept_memory(size: int) -> dict[str, float | tuple[float, float]]:
-    """Time reconstructions in a process that keeps its memory, see `reconstructions`."""
-    found: dict[str, float | list[float]] = json.loads(_printed(KEPT.format(size=size), KEEPING))
-    return {
-        name: (value[0], value[1]) if isinstance(value, list) else value
-        for name, value in found.items()
-    }
 
 
 @contextmanager

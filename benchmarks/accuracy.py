@@ -1,226 +1,79 @@
-"""How exact is it? Geolocation against ESA's grids, there and back again, and the energy.
+"""How exact is it? Geometry and energy, shifts of images, and the geocoding of another library.
 
-Geolocation: every point of the geolocation grid of every annotation is put through
-`sarheight.geometry.geo2rdr`, and compared with the azimuth time and the slant range that ESA
-states for it. The round trip takes the cells of the scenes' elevation models to the radar and
-back at their heights. The energy that reconstruction gives out, to cells and to cells too small
-for a value, is compared with that of the pixels which the elevation model lights, summed
-separately: on the scenes of `benchmarks.core` and on random terrains.
+`benchmarks._accuracy` says what each part compares.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pyproj
-import rioxarray  # noqa: F401 - registers `.rio`
-import xarray as xr
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from sarheight_kernels.rdr2geo import points_at_height
-from scipy.ndimage import gaussian_filter
 
+from benchmarks._accuracy import coregistration, geometry, sarsen
 from benchmarks._figures import record
-from benchmarks._mountains.scenes import ANNOTATIONS, Site, data_file, sites
-from benchmarks._mountains.truth import coarse_dem, reflectivity, truth_of
-from sarheight.geometry import geo2rdr
-from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
-from sarheight.geometry.tables import radar_model
-from sarheight.grid import RadarGrid
-from sarheight.illumination import Muhleman, simulate
-from sarheight.illumination.simulate import illuminate
-from sarheight.layover import PosteriorMean, Reallocation, reconstruct
-from sarheight.layover.allocation import PassTile, intensities
-from sarheight.orbit import Orbit, look_at
-from sarheight.sentinel1 import geolocation_grid, read_grid, read_orbit
+from benchmarks._mountains.scenes import sites
 
 if TYPE_CHECKING:
-    from sarheight.ellipsoid import LookSide
-    from sarheight.scene import Scene
+    from benchmarks._figures import Value
 
 __all__ = ["GOALS", "main"]
 
+PARTS = ("geometry", "coregistration", "sarsen")
+WIDTH = 120
 GOALS = {
     "core.geolocation_range_error": (0.05, "m"),
     "core.geolocation_azimuth_error": (1e-4, "s"),
     "core.round_trip_error": (1e-3, "m"),
     "core.energy_error": (1e-5, "1"),
 }
-TERRAINS = 12
-Floats = NDArray[np.float64]
-GEODESY = pyproj.Geod(ellps="WGS84")
 
 
-def _dem(
-    heights: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
-) -> xr.DataArray:
-    """Make a DEM in degrees."""
-    dem = xr.DataArray(
-        heights.astype(np.float32),
-        coords={"y": y, "x": x},
-        dims=("y", "x"),
-        attrs={"units": "m", "vertical_datum": "ellipsoid"},
-    )
-    crs: xr.DataArray = dem.rio.write_crs(4326)
-    return crs
-
-
-def geolocation_errors(name: str, folder: str | None) -> tuple[float, float]:
-    """Return the largest errors in range (m) and azimuth (s) over an annotation's grid."""
-    path = data_file(name, folder)
-    orbit, grid = read_orbit(path), read_grid(path)
-    points = geolocation_grid(path)
-    worst_range = worst_time = 0.0
-    for latitude, longitude, height, time, slant_range in zip(
-        points.latitude.values.flat,
-        points.longitude.values.flat,
-        points.height.values.flat,
-        points.azimuth_time.values.flat,
-        points.slant_range.values.flat,
-        strict=True,
-    ):
-        # The point is the middle of a DEM of 3 x 3 cells.
-        steps = 1e-4 * np.arange(-1, 2)
-        place = _dem(np.full((3, 3), height), longitude + steps, latitude - steps)
-        found = geo2rdr(place, grid, orbit).isel(y=1, x=1)
-        found_range = float(grid.slant_range(found.line, found["sample"]))
-        found_time = float(grid.azimuth_time(found.line, found_range))
-        stated = float((time - grid.epoch) / np.timedelta64(1, "ns")) * 1e-9
-        worst_range = max(worst_range, abs(found_range - slant_range))
-        worst_time = max(worst_time, abs(found_time - stated))
-    return worst_range, worst_time
-
-
-def round_trip_error(site: Site) -> float:
-    """Return the largest distance in metres of a cell from where it comes back to."""
-    grid, orbit = site.descending()
-    dem = site.dem
-    seen = geo2rdr(dem, grid, orbit)
-    slant_range = grid.slant_range(seen.line.values, seen["sample"].values)
-    time = grid.azimuth_time(seen.line.values, slant_range)
-    longitude, latitude = np.empty(dem.size), np.empty(dem.size)
-    points_at_height(
-        radar_model(grid, orbit),
-        time.ravel(),
-        slant_range.ravel(),
-        dem.values.astype(np.float64).ravel(),
-        longitude,
-        latitude,
-    )
-    x, y = np.meshgrid(dem.x.values, dem.y.values)
-    start = pyproj.Transformer.from_crs(dem.rio.crs, 4326, always_xy=True).transform(x, y)
-    distance = GEODESY.inv(
-        start[0].ravel(), start[1].ravel(), np.degrees(longitude), np.degrees(latitude)
-    )[2]
-    return float(np.max(distance))
-
-
-def energy_error(scene: Scene, dem: xr.DataArray) -> float:
-    """Return the relative difference between the energy given out and that of the pixels.
-
-    That of one step is looked at before the result is balanced, and that of the results as
-    gamma0 times projected area, summed over the cells.
-    """
-    seen = pass_geometry(dem, scene.grid, scene.orbit)
-    operator = illuminate(seen, Muhleman())
-    image = intensities(scene.image.values)
-    table = pixel_areas(scene.grid, seen.radar, scene.calibration)
-    energy = image[0].astype(np.float64)
-    for block, areas in table.blocks(scene.grid.lines):
-        energy[block] *= areas
-    lit = operator.simulate() > 0.0
-    measured = float(energy.sum(where=lit & np.isfinite(energy)))
-    share = PassTile(image, table, operator).allocate()
-    given = [float(np.nansum(share.reflectivity[0] * share.expected))]
-    for method in (Reallocation(), PosteriorMean()):
-        found = reconstruct(scene, dem, law=Muhleman(), method=method)
-        cells = found.gamma0.astype(np.float64) * found.projected_area.astype(np.float64)
-        given.append(float(cells.sum()) + found.attrs["rcs_withheld"][0])
-    return max(abs(each / measured - 1.0) for each in given)
-
-
-def terrains() -> Iterator[tuple[Scene, xr.DataArray]]:
-    """Make random terrains under random looks, with simulated images of them."""
-    for seed in range(TERRAINS):
-        random = np.random.default_rng(seed)
-        latitude, longitude = random.uniform(-60.0, 60.0), random.uniform(-180.0, 179.0)
-        relief, length = random.uniform(50.0, 700.0), random.uniform(2.0, 12.0)
-        rows, columns = random.integers(60, 160, 2)
-        rough = gaussian_filter(random.standard_normal((rows, columns)), length)
-        step = 10.0 ** random.uniform(-3.6, -3.0)
-        dem = _dem(
-            np.clip(1000.0 + relief * rough / rough.std(), -400.0, 8000.0),
-            longitude + step * np.arange(columns),
-            latitude - step * np.arange(rows),
-        )
-        side: LookSide = "right" if random.random() < 0.5 else "left"
-        orbit = Orbit.circular(
-            latitude=latitude, longitude=longitude, ascending=bool(random.random() < 0.5)
-        )
-        middle = float(dem.y.mean()), float(dem.x.mean())
-        angle = random.uniform(25.0, 45.0)
-        orbit = orbit.rotate(look_at(orbit, *middle, angle, look_side=side, height=1000.0))
-        lines, samples = (int(each) for each in random.integers(200, 900, 2))
-        grid = RadarGrid.over(
-            orbit,
-            *middle,
-            lines=lines,
-            samples=samples,
-            height=1000.0,
-            line_spacing=random.uniform(10.0, 40.0),
-            sample_spacing=random.uniform(5.0, 40.0),
-            ground_range=bool(random.random() < 0.5),
-            look_side=side,
-        )
-        yield simulate(dem, grid, orbit, looks=4.4, noise=0.01, seed=seed), dem
-
-
-def _scene(site: Site) -> tuple[Scene, xr.DataArray]:
-    random = np.random.default_rng(0)
-    truth = truth_of(site.dem, *site.descending())
-    return truth.image(reflectivity(site.dem, random), random), coarse_dem(site.dem, random)
-
-
-def measure(console: Console, folder: str | None) -> dict[str, float]:
-    """Measure every figure."""
-    with console.status("geolocation grids"):
-        geolocation = [geolocation_errors(name, folder) for name in ANNOTATIONS]
-    places = sites(folder=folder)
-    with console.status("there and back again"):
-        distance = max(round_trip_error(site) for site in places)
-    with console.status("energy"):
-        energy = [energy_error(*_scene(site)) for site in places]
-        energy += [energy_error(*terrain) for terrain in terrains()]
-    values = (
-        max(each for each, _ in geolocation),
-        max(each for _, each in geolocation),
-        distance,
-        max(energy),
-    )
-    return dict(zip(GOALS, values, strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser("python -m benchmarks.accuracy", description=__doc__)
-    parser.add_argument("--data", help="folder with the real data")
-    parser.add_argument("--save", action="store_true", help="put the figures on record")
-    chosen = parser.parse_args(arguments)
-    console = Console()
-    values = measure(console, chosen.data)
-    table = Table(title="accuracy: the worst that was found")
+def _geometry(console: Console, data: str | None) -> dict[str, Value]:
+    values = geometry.measure(data)
+    table = Table(title="geometry and energy: the worst that was found")
     for column in ("figure", "value", "goal", "unit"):
         table.add_column(column, justify="left" if column == "figure" else "right")
     for key, (goal, unit) in GOALS.items():
         colour = "green" if values[key] < goal else "red"
         table.add_row(key, f"[{colour}]{values[key]:.2g}[/]", f"< {goal:g}", unit)
     console.print(table)
-    if chosen.save:
-        record(values, "python -m benchmarks.accuracy --save")
+    return {**values}
+
+
+def _coregistration(console: Console, data: str | None) -> dict[str, Value]:
+    places = sites(list(coregistration.NAMES), data)
+    outcomes = {site.name: coregistration.measure(site) for site in places}
+    console.print(coregistration.table(outcomes))
+    return coregistration.figures(outcomes)
+
+
+def _sarsen(console: Console, data: str | None) -> dict[str, Value]:
+    with tempfile.TemporaryDirectory() as folder:
+        found = sarsen.measure(Path(folder), data)
+    console.print(sarsen.table(*found))
+    return sarsen.figures(*found)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser("python -m benchmarks.accuracy", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts of it")
+    parser.add_argument("--data", help="folder with the real data")
+    parser.add_argument("--save", action="store_true", help="put the figures on record")
+    chosen = parser.parse_args(arguments)
+    console = Console()
+    console.width = max(console.width, WIDTH)  # a table that is squeezed cannot be read
+    jobs = dict(zip(PARTS, (_geometry, _coregistration, _sarsen), strict=True))
+    for part in chosen.only:
+        with console.status(part):
+            figures = jobs[part](console, chosen.data)
+        if chosen.save:
+            record(figures, f"python -m benchmarks.accuracy --only {part} --save")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
 A room is a folder of `sarheight`, or a module beside them. An import is a leak where it takes a
 private module or a private name of another room, and goes upward where it takes what comes later
-in `LINE`. Imports within functions count; those for type checkers only do not make circles.
+in `LINE`. Imports within functions count, and so do those for type checkers only.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,7 +29,6 @@ PACKAGES = {
 LINE = (
     ("errors",),
     ("_runtime",),
-    ("memory",),
     ("_files",),
     ("_windows",),
     ("_zarr",),
@@ -49,15 +47,14 @@ LINE = (
     ("sentinel1",),
     ("nisar",),
     ("fetch",),
-    ("rtc",),
+    ("archives",),
     ("product",),
     ("plot",),
     ("output",),
     ("series",),
+    ("workflow",),
     ("learning",),
     ("terrain", "buildings", "zones"),
-    ("settings",),
-    ("batch",),
     ("view",),
     ("cli",),
 )
@@ -73,7 +70,6 @@ class Import:
     module: str  # full name of the imported module
     name: str | None  # the imported name; None for the module itself
     line: int
-    typing: bool  # for type checkers only
 
     def __str__(self) -> str:
         """Write it as a message does."""
@@ -98,29 +94,20 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def _statements(
-    node: ast.AST, *, typing: bool = False
-) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
-    """Yield the import statements below a node, and whether only type checkers run them."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import | ast.ImportFrom):
-            yield child, typing
-        checked = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
-        yield from _statements(child, typing=typing or checked)
-
-
 @cache
 def imports() -> tuple[Import, ...]:
     """List what modules of the project import from each other."""
     known, found = modules(), []
     for importer, path in known.items():
-        for statement, typing in _statements(ast.parse(path.read_text("utf-8"))):
+        for statement in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(statement, ast.Import | ast.ImportFrom):
+                continue
             base = statement.module or "" if isinstance(statement, ast.ImportFrom) else ""
             for alias in statement.names:
                 full = f"{base}.{alias.name}".lstrip(".")
                 module, name = (full, None) if full in known else (base, alias.name)
                 if module in known and module != importer:
-                    found.append(Import(importer, module, name, statement.lineno, typing))
+                    found.append(Import(importer, module, name, statement.lineno))
     return tuple(found)
 
 
@@ -149,9 +136,9 @@ def upward() -> list[Import]:
 
 
 def _graph() -> nx.DiGraph[str]:
-    """Make the graph of imports that happen when the code runs."""
+    """Make the graph of imports, those for type checkers included."""
     graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_edges_from((each.importer, each.module) for each in imports() if not each.typing)
+    graph.add_edges_from((each.importer, each.module) for each in imports())
     # The package loads its rooms by name, at first use.
     graph.remove_nodes_from(["sarheight"] if "sarheight" in graph else [])
     return graph

@@ -1,6 +1,6 @@
 """How good is reconstruction in a world that it did not make? A locked test on eleven places.
 
-Images are those of the independent point-scatterer simulator (`benchmarks.synthetic`), which shares
+Images are those of the independent point-scatterer simulator (`tests.worlds`), which shares
 nothing with the reconstruction: ground of several kinds with angular laws of their own, in patches
 of 200 to 1,000 m, or one law for comparison; complex speckle, Sentinel-1's impulse response,
 thermal noise; passes at 33 and 40 degrees, ascending and descending. The reconstruction is given a

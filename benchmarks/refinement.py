@@ -8,7 +8,7 @@ the edge are left out. `refine` has its default settings throughout.
 
 Rows: one date of the ascending pass (``refine_1``), of both passes (``refine_1x2``), the mean of 30
 dates of both (``refine_30x2``; dates differ by speckle and noise, see
-`benchmarks.synthetic.mean_images`). The baseline is the best of bilinear and cubic interpolation
+`tests.worlds.mean_images`). The baseline is the best of bilinear and cubic interpolation
 and back-projection, in each region. Cases: the coarse DEM with no error and with 10 m, of which the
 method is not told; 20 m too high, and half a coarse cell off both ways, with 16 known elevations
 with errors of 0.5 m; one date of both passes. In the latter two the baselines are also aligned to
@@ -42,9 +42,6 @@ from scipy.ndimage import distance_transform_edt
 from benchmarks._figures import record
 from benchmarks._hills import dem_of
 from benchmarks._independent.places import PLACES, places_of, true_dem
-from benchmarks.synthetic.mean_images import expected_image, mean_image
-from benchmarks.synthetic.point_scatterers import observe, pass_over
-from benchmarks.synthetic.scattering_ground import COARSER, Ground, block_sums, draw_ground
 from sarheight.dem import reproject
 from sarheight.illumination import simulate
 from sarheight.output.radar_images import write_scene
@@ -60,6 +57,9 @@ from sarheight.terrain import (
 from sarheight.terrain.inversion import PassModel
 from sarheight.terrain.posterior import solve, unknowns_of
 from sarheight.terrain.refinement import refine
+from tests.worlds.mean_images import expected_image, mean_image
+from tests.worlds.point_scatterers import observe, pass_over
+from tests.worlds.scattering_ground import COARSER, Ground, block_sums, draw_ground
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -16,7 +16,7 @@ The rule, written before the networks that it judges were trained:
   another stated error (2 to 9 m) in half; more than half are off by some 8 m and displaced by up
   to half a cell, and aligned first to known elevations with errors of 0.2 to 3 m: 8 to 256
   scattered ones, or altimeter tracks 0.8 to 4 km apart. Images are expected images
-  (`benchmarks.synthetic.mean_images`) with the speckle and noise of 1 or 30 dates; scatterers are
+  (`tests.worlds.mean_images`) with the speckle and noise of 1 or 30 dates; scatterers are
   not drawn for each date.
 - **Networks.** Four ASK-UNets, each with a seed of its own, each of which learns from three of the
   DEMs. What is shipped is the mean of the four.
@@ -100,9 +100,9 @@ from benchmarks._terrain.residuals import (
     make_training,
 )
 from benchmarks.refinement import CASES
-from benchmarks.synthetic.scattering_ground import COARSER
 from sarheight.learning.weights import ROOMS
 from sarheight.terrain.refinement_network import RefinementNetwork, estimate_correction
+from tests.worlds.scattering_ground import COARSER
 
 __all__ = ["main"]
 
@@ -458,8 +458,8 @@ def _networks(
     networks = []
     for seed, place in enumerate(() if chosen.network == "none" else LEFT_OUT):
         # A training of another length, or on other ground, is another one.
-        name = f"{chosen.network}_without_{place}_{chosen.crops}_{chosen.wider}_{chosen.steps}.pt"
-        with claimed((chosen.work / name).with_suffix("")) as free:
+        name = f"{chosen.network}_without_{place}_{chosen.crops}_{chosen.wider}_{chosen.steps}"
+        with claimed(chosen.work / name) as free:
             if free:
                 ground = training.where(other_than=place), validation.where(place=place)
                 path = chosen.work / name

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._figures import record
-from benchmarks._robustness.contract import Outcome, outcomes
-from benchmarks._robustness.subjects import SUBJECTS
+from tests.robustness.contract import Outcome, outcomes
+from tests.robustness.subjects import SUBJECTS
 
 __all__ = ["main"]
 

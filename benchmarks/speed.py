@@ -6,20 +6,19 @@ between the quartiles; those of simulations and reconstructions are processor ti
 divided by their number. An iteration is one simulation with the cells' own reflectivity and one
 collection of two channels; a reconstruction is one step by a given law, from DEM and image to the
 finished Dataset, and the posterior that by the default method, whose law is fitted. The first call
-of each, in fresh memory, is not counted; memory of large arrays is kept for those that follow
-(`sarheight.memory`). Reconstructions are timed a second time in a process whose C library keeps all
-that is freed ("kept").
+of each, in fresh memory, is not counted.
 A result of two polarisations is written as a folder of layers and as one GeoTIFF with a band for
 each of them, and one of the bands is read back, from the page cache.
 Peers are run in environments of their own on the same cells (see `benchmarks.peers`), and left out
-with a word where they cannot be installed.
+with a word where they cannot be installed. `benchmarks._speed.series` says what is measured of the
+dates of a series, `benchmarks._speed.product` of the way from a product's file to layers.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,20 +33,26 @@ from sarheight_kernels.pool import limit_threads, thread_count
 from benchmarks import _fresh
 from benchmarks._figures import RESULTS, Value, record
 from benchmarks._hills import dem_of, radar_over
-from benchmarks._reconstructions import reconstructions
+from benchmarks._speed import product, series
 from benchmarks._timing import in_turn
 from benchmarks.peers.side_by_side import compare
 from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import Muhleman, simulate
 from sarheight.illumination.simulate import illuminate
-from sarheight.layover import mapping, reconstruct
+from sarheight.layover import Reallocation, mapping, reconstruct
 from sarheight.output import write
+from sarheight.scene import Scene
 
 __all__ = ["main"]
 
-LARGE, MIDDLE, PEER, WRITTEN = 6000, 3000, 6000, 2000
-"""Cells along the side of the DEM: for geo2rdr, for most else, for the peers, for files."""
+LARGE, MIDDLE, PEER, WRITTEN, SERIES, MEANS = 6000, 3000, 6000, 2000, 2000, 450
+"""Cells along the side of the DEM: for geo2rdr, for most else, for the peers, for files, for dates
+of a series, and for means of dates."""
+DATES, AVERAGED, ROUNDS = 100, 10, 5
+"""Dates of a stack, dates of a mean, and rounds of what is timed of a series."""
+USUAL = ("coordinates", "images", "threads", "whole", "layouts", "peers", "growth")
+PARTS = (*USUAL, "series", "stack", "means", "product")
 SIZES = (500, 1000, 2000, 3000, 6000, 12_000)
 GROWTH_POSTING = 20.0
 """Cells along the side for the plot of growth, and their size in metres: 12,000 cells of 30 m would
@@ -63,10 +68,6 @@ GOALS = {
     "posterior": "250 ns/cell",
     "second_polarisation": "15 %",
     "mapping": "30 ns/cell",
-    "reconstruct_kept": "100 ns/cell",
-    "posterior_kept": "250 ns/cell",
-    "second_polarisation_kept": "15 %",
-    "mapping_kept": "30 ns/cell",
     "mapping_bytes_per_weight": "12 B",
     "memory_per_cell": "40 B",
     "import": "1 s",
@@ -118,9 +119,35 @@ def _images(size: int) -> dict[str, Value]:
     held = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
     return {
         **{name: sample.per(dem.size) for name, sample in taken.items()},
-        **reconstructions(size),
-        **{f"{name}_kept": value for name, value in _fresh.in_kept_memory(size).items()},
+        **_reconstructions(size),
         "mapping_bytes_per_weight": held / matrix.nnz,
+    }
+
+
+def _reconstructions(size: int) -> dict[str, Value]:
+    """Time reconstructions with one and two polarisations, and the explicit mapping."""
+    dem = dem_of(size, UTM)
+    grid, orbit = radar_over(size)
+    power = np.ones((2, *grid.shape), dtype=np.float32)
+    one = Scene(xr.DataArray(power[0], dims=("line", "sample")), grid, orbit, "beta0")
+    both = xr.DataArray(power, dims=("polarisation", "line", "sample"))
+    two = Scene(both.assign_coords(polarisation=["VV", "VH"]), grid, orbit, "beta0")
+    step = {"law": Muhleman(), "method": Reallocation()}
+    speckled = simulate(dem, grid, orbit, looks=4.4, seed=0)
+    found = in_turn(
+        {
+            "one": lambda: reconstruct(one, dem, **step),
+            "two": lambda: reconstruct(two, dem, **step),
+            "posterior": lambda: reconstruct(speckled, dem),
+            "mapping": lambda: mapping(dem, grid, orbit),
+        },
+    )
+    taken = {name: each.shared(thread_count()) for name, each in found.items()}
+    return {
+        "posterior": taken["posterior"].per(dem.size),
+        "reconstruct": taken["one"].per(dem.size),
+        "second_polarisation": taken["two"].median / taken["one"].median - 1.0,
+        "mapping": taken["mapping"].per(dem.size),
     }
 
 
@@ -241,49 +268,57 @@ def _table(figures: dict[str, Value]) -> Table:
     return table
 
 
+def _part(name: str, chosen: argparse.Namespace, console: Console) -> dict[str, Value]:
+    """Measure a part."""
+
+    def sized(size: int) -> int:
+        return round(chosen.scale * size)
+
+    if name in {"stack", "product"}:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(chosen.folder or temporary)
+            if name == "stack":
+                return series.measure_many(folder, sized(SERIES), DATES)
+            return product.measure(folder, chosen.data, chosen.scale, peer=chosen.sarsen)
+    picture = RESULTS / "pictures" / "speed.png" if chosen.save else Path("speed.png")
+    jobs: dict[str, Callable[[], dict[str, Value]]] = {
+        "coordinates": lambda: _coordinates(sized(LARGE)),
+        "images": lambda: _images(sized(MIDDLE)),
+        "threads": lambda: _threads(sized(MIDDLE)),
+        "whole": lambda: _whole(sized(MIDDLE)),
+        "layouts": lambda: _layouts(sized(WRITTEN)),
+        "peers": lambda: compare(sized(PEER), console),
+        "growth": lambda: _growth(sized(SIZES[-1]), picture, console),
+        "series": lambda: series.measure(sized(SERIES), ROUNDS),
+        "means": lambda: series.measure_means(sized(MEANS), AVERAGED),
+    }
+    return jobs[name]()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0, help="of the sizes, to try it out")
-    peers = parser.add_mutually_exclusive_group()
-    parser.add_argument("--only-images", action="store_true", help="time reconstructions only")
-    parser.add_argument("--only-layouts", action="store_true", help="time files only")
-    parser.add_argument("--only-growth", action="store_true", help="time growing DEMs only")
-    peers.add_argument("--no-peers", action="store_true", help="leave other libraries out")
-    peers.add_argument("--only-peers", action="store_true", help="time nothing but other libraries")
-    parser.add_argument("--data", help="not needed here")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=USUAL, help="parts of it")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the sides of DEM or product")
+    parser.add_argument("--sarsen", action="store_true", help="the product by sarsen as well")
+    parser.add_argument("--folder", help="where product or stack are kept; they go by default")
+    parser.add_argument("--data", help="folder with the real data, for the product")
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     chosen = parser.parse_args(arguments)
     console = Console()
-    large, middle, peer, written = (
-        round(chosen.scale * size) for size in (LARGE, MIDDLE, PEER, WRITTEN)
-    )
-    figures: dict[str, Value] = {}
-    own = (
-        *((_coordinates, large), (_images, middle), (_threads, middle), (_whole, middle)),
-        (_layouts, written),
-    )
-    few = chosen.only_images or chosen.only_layouts or chosen.only_growth
-    if few:
-        own = own[1:2] if chosen.only_images else own[4:] if chosen.only_layouts else ()
-    for job, size in () if chosen.only_peers else own:
-        with console.status(job.__name__.strip("_")):
-            figures |= job(size)
-    if not (chosen.no_peers or few):
-        figures |= compare(peer, console)
-    if chosen.only_growth or not (chosen.only_peers or few):
-        path = RESULTS / "pictures" / "speed.png" if chosen.save else Path("speed.png")
-        figures |= _growth(round(chosen.scale * SIZES[-1]), path, console)
-    console.print(_table(figures))
-    if chosen.save:
-        how = " --only-images" if chosen.only_images else ""
-        how += " --only-layouts" if chosen.only_layouts else ""
-        how += " --only-growth" if chosen.only_growth else ""
-        how += "" if chosen.scale == 1.0 else f" --scale {chosen.scale:g}"
-        record(
-            {f"speed.{name}": each for name, each in figures.items()},
-            f"python -m benchmarks.speed{how} --save",
-        )
+    scale = "" if chosen.scale == 1.0 else f" --scale {chosen.scale:g}"
+    for name in chosen.only:
+        with console.status(name):
+            figures = _part(name, chosen, console)
+        console.print(_table(figures))
+        if chosen.save:
+            how = (
+                f" --only {name}{scale}{' --sarsen' if chosen.sarsen and name == 'product' else ''}"
+            )
+            record(
+                {f"speed.{key}": each for key, each in figures.items()},
+                f"python -m benchmarks.speed{how} --save",
+            )
 
 
 if __name__ == "__main__":

@@ -1,175 +1,449 @@
-"""How much do reconstruction and network bring? Heights on ground that no network has seen.
+"""Which of the published gains appear? The four corners, trained long, at every length compared.
 
-Scenes are simulated from real elevation models under real orbits (see
-`benchmarks._mountains.scenes`), at 32 to 34 degrees, where the folds are; the reconstruction is
-given a model three times coarser with a height error of 4 m. Each region is parted into bands with
-gaps: one to train on, one to stop by, one to test on. All networks are trained on the same ground,
-the training bands of all regions together; in the form for a GPU these are also seen from the other
-side, and mountains elsewhere are added. A patch of 128 x 128 cells has 16 known elevations; 4 and
-64 are a test of robustness. `benchmarks._terrain.rows` holds what is compared.
+Corners: U-Net or ASK-UNet, on the geocoded or on the reconstructed image. Beside them a U-Net on
+the image geocoded without a DEM, and one that is given both images, geocoded and reconstructed. The
+latter came after the corners had shown that reconstruction makes layover worse. Where it is better
+than with either image alone, by more than the spreads over seeds, reconstruction adds something,
+and its image lacks something that the geocoded one has. Protocol of all, fixed before the first
+training:
 
-What is done is kept in the folder `--work`, and the same command goes on where it stopped.
+- Ground: the regions of `benchmarks._terrain.places` with their bands, seen from both sides, and
+  the mountains elsewhere, simulated with four kinds of ground that have laws of their own. Tested
+  on the test bands of the descending images, with 16 known elevations in 128 x 128 cells.
+- Networks: width 16, depth 4. Batches of 4 patches, AdamW at a constant rate of 1e-3 after 200
+  steps of warm-up, gradients clipped at 1, bfloat16.
+- Lengths: 1,500, 4,500 and 13,500 steps at that rate, then a fifth of them at a rate that falls
+  linearly to zero, in whole epochs; nothing is chosen by validation. What is on record was one
+  training to the longest, of which copies were trained on at each length. All corners reach a
+  length, for all seeds, before one goes further. A gain counts as settled where the last length
+  lowers the validation error of no corner by more than 2 % against the length before.
+- Gain: the mean over regions of 1 - RMSE / RMSE of the corner that it is compared with, paired by
+  seed; its interval is that of Student's t over seeds.
+
+What is done is kept under ``--work``, and the same command resumes it; several processes may share
+the trainings. ``--save`` also puts what each of them found on record, so that another machine goes
+on with those that are missing. Figures of a length that are on record are not replaced by those of
+fewer seeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
+import numpy as np
+from matplotlib.figure import Figure
 from rich.console import Console
-from rich.markdown import Markdown
+from rich.table import Table
+from scipy.stats import t as student
 
-from benchmarks._figures import RESULTS, record
-from benchmarks._terrain.errors import Errors, baselines, measured
-from benchmarks._terrain.evidence import evidence
-from benchmarks._terrain.pictures import draw
-from benchmarks._terrain.places import make_ground
-from benchmarks._terrain.report import Found, figures_of, markdown
-from benchmarks._terrain.rows import KNOWN, NETWORKS, settings_of
-from sarheight.terrain import HeightEstimator, train_terrain
+from benchmarks._figures import (
+    RESULTS,
+    Value,
+    keep_runs,
+    kept_runs,
+    mean_and_spread,
+    read,
+    record,
+)
+from benchmarks._fresh import claimed
+from benchmarks._terrain.errors import measured
+from benchmarks._terrain.places import Ground, make_ground
+from sarheight.learning.training import split_batches
+from sarheight.terrain import TerrainPatches, TerrainSettings, train_terrain
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    import xarray as xr
 
-SEEDS = 3
-SECONDS = "seconds.json"
-"""Where a run keeps how long its training and its test took one thread."""
+    from sarheight.learning import Part
+
+__all__ = ["CORNERS", "GAINS", "LENGTHS", "main"]
+
+WIDTH, RATE, WARM_UP = 16, 1e-3, 200
+USUAL = 16
+"""Known elevations in a patch of 128 x 128 cells."""
+RECONSTRUCTED = TerrainSettings.published(
+    options={"width": WIDTH, "depth": 4, "normalisation": "batch"},
+    distance="logarithmic",
+    known_count=(USUAL, USUAL),
+    batch=4,
+    rate=RATE,
+    keep="last",
+    threads=1,
+)
+"""The published system at a width for a CPU, with the distances scaled as all networks had them."""
+PLAIN = ("gamma0_geocoded",)
+U_NET = {"network": "unet", "options": {"width": WIDTH, "depth": 4}}
+CORNERS = ("unet_plain", "unet_reconstructed", "ask_plain", "ask_reconstructed")
+LEVEL, BOTH = "unet_level", "unet_both"
+BESIDE = (LEVEL, BOTH)
+TURNS = (CORNERS, *((row,) for row in BESIDE))
+"""What is trained in turn, with each seed and length."""
+SETTINGS = {
+    "unet_plain": replace(RECONSTRUCTED, **U_NET, channels=PLAIN),
+    "unet_reconstructed": replace(RECONSTRUCTED, **U_NET),
+    "ask_plain": replace(RECONSTRUCTED, channels=PLAIN),
+    "ask_reconstructed": RECONSTRUCTED,
+    LEVEL: replace(RECONSTRUCTED, **U_NET, channels=("gamma0_level",)),
+    BOTH: replace(RECONSTRUCTED, **U_NET, channels=PLAIN + RECONSTRUCTED.channels),
+}
+NAMES = {
+    "unet_plain": "U-Net, plain geocoded",
+    "unet_reconstructed": "U-Net, reconstructed",
+    "ask_plain": "ASK-UNet, plain geocoded",
+    "ask_reconstructed": "ASK-UNet, reconstructed (published)",
+    LEVEL: "U-Net, geocoded without a model",
+    BOTH: "U-Net, geocoded and reconstructed",
+}
+LENGTHS = (1_500, 4_500, 13_500)
+DECAY = 5
+"""The rate falls to zero over the steps so far, divided by this."""
+ERRORS = "errors.json"
+"""File of a run with what its test found."""
+GAINS = {
+    "cut_reconstruction": ("unet_reconstructed", "unet_plain"),
+    "cut_network": ("ask_reconstructed", "unet_reconstructed"),
+    "cut_network_plain": ("ask_plain", "unet_plain"),
+    "cut_together": ("ask_reconstructed", "unet_plain"),
+    "cut_model": ("unet_plain", LEVEL),
+    "cut_together_level": ("ask_reconstructed", LEVEL),
+    "cut_both": (BOTH, "unet_plain"),
+}
+GROUPS = {"all": "", "layover": "_layover"}
+"""Groups of cells, and how the keys of their figures end."""
+LEAST_SEEDS = 2
+"""Seeds from which on a gain has an interval, and goes on record."""
+KEPT = "terrain_corners"
+"""Name of the file that keeps what trainings found."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """One training and its test, done by a process of its own.
+ByRow: TypeAlias = dict[str, dict[int, dict[str, Any]]]
+"""What trainings of one length found, by corner and seed."""
+Found: TypeAlias = dict[int, ByRow]
+"""What trainings found, by length, corner and seed."""
 
-    Attributes
-    ----------
-    row, seed
-        Key of `NETWORKS`, and the seed of the training.
-    work : Path
-        Folder of the scenes and runs.
-    data : str or None
-        Folder with the real data.
-    large : bool
-        Whether it is the form for a GPU.
+
+def train_and_test(row: str, seed: int, length: int, ground: Ground, folder: Path) -> None:
+    """Train a corner with a seed to a length, or resume it, and keep what the test finds."""
+    path = folder / ERRORS
+    if path.exists():
+        return
+    scenes = [*ground.scenes.values(), *ground.more]
+    bands = list(ground.bands.values())
+    training = [*(each["training"] for each in bands), *ground.more_parts]
+    validation = [*(each["validation"] for each in bands), *([None] * len(ground.more))]
+    settings = _settings_of(row, seed, length, scenes, training)
+    began = time.process_time()
+    run = train_terrain(
+        scenes, training, validation, settings, folder, accelerator="cpu", progress=False
+    )
+    held_out = {name: each["test"] for name, each in ground.bands.items()}
+    found = {
+        "validation": run.figures["validation_rmse"],
+        "test": measured(run.network, settings.channels, ground.scenes, held_out, (USUAL,)),
+        "curve": _curve(folder, length),
+        "seconds": time.process_time() - began,
+    }
+    half = path.with_suffix(".part")
+    half.write_text(json.dumps(found), "utf-8")
+    half.rename(path)
+
+
+def _settings_of(
+    row: str, seed: int, length: int, scenes: list[xr.Dataset], training: list[Part]
+) -> TerrainSettings:
+    """Return the settings of a run: whole epochs, the nearest to a length and the fall after it."""
+    settings = SETTINGS[row]
+    patches = TerrainPatches(
+        scenes,
+        settings.channels,
+        within=training,
+        size=settings.size,
+        stride=settings.stride,
+    )
+    batches = len(split_batches(np.arange(len(patches)), settings.batch))
+    epochs = max(round((length + length / DECAY) / batches), 1)
+    return replace(
+        settings,
+        seed=seed,
+        epochs=epochs,
+        patience=epochs,
+        schedule="trapezoid",
+        warm_up=WARM_UP / (length + length / DECAY),
+        cool_down=1.0 / (DECAY + 1.0),
+    )
+
+
+def _curve(folder: Path, length: int) -> list[list[float]]:
+    """Read steps and validation errors at a constant rate, up to a length."""
+    with (folder / "curves" / "metrics.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("validation_rmse")]
+    points = [[float(row["step"]) + 1.0, float(row["validation_rmse"])] for row in rows]
+    return [point for point in points if point[0] <= length]
+
+
+def tasks(seeds: int, *, by_seed: bool = False) -> Iterator[tuple[int, int, str]]:
+    """Order lengths, seeds and corners so that what is done can be compared at any time.
+
+    With `by_seed`, the corners of a seed reach all lengths before the next seed begins.
     """
-
-    row: str
-    seed: int
-    work: Path
-    data: str | None
-    large: bool
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the run."""
-        return self.work / "runs" / f"{self.row}_{self.seed}"
-
-    def run(self) -> dict[str, dict[str, dict[str, Errors]]]:
-        """Train and test, or take what is there; errors by row, region and number."""
-        written = self.folder / "errors.json"
-        if written.exists():
-            return json.loads(written.read_text("utf-8"))  # type: ignore[no-any-return]
-        began = time.process_time()
-        ground = make_ground(self.work / "scenes", self.data, print, more=self.large)
-        settings = settings_of(self.row, self.seed, large=self.large)
-        regions = list(ground.scenes)
-        estimator = train_terrain(
-            [*ground.scenes.values(), *ground.more],
-            [*(ground.bands[name]["training"] for name in regions), *ground.more_parts],
-            [*(ground.bands[name]["validation"] for name in regions), *([None] * len(ground.more))],
-            settings,
-            self.folder,
-            accelerator="auto" if self.large else "cpu",
-            progress=False,
-        )
-        trained = time.process_time()
-        held_out = {name: bands["test"] for name, bands in ground.bands.items()}
-        found = {self.row: measured(estimator, settings.channels, ground.scenes, held_out, KNOWN)}
-        ended = time.process_time()
-        (self.folder / SECONDS).write_text(
-            json.dumps({"training": trained - began, "test": ended - trained}), "utf-8"
-        )
-        half = written.with_suffix(".part")
-        half.write_text(json.dumps(found), "utf-8")
-        half.rename(written)
-        return found
+    groups = [(length, seed, rows) for length in LENGTHS for rows in TURNS for seed in range(seeds)]
+    if by_seed:
+        groups = sorted(groups, key=lambda group: (TURNS.index(group[2]), group[1], group[0]))
+    for length, seed, rows in groups:
+        for row in rows:
+            yield length, seed, row
 
 
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def _done(tasks: Sequence[Task], workers: int, console: Console) -> Found:
-    """Do all tasks; two of one thread each do more than one of two threads."""
+def results(work: Path, seeds: int) -> Found:
+    """Read what is done, here or on record: by length, corner and seed."""
     found: Found = {}
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_one_thread
-    ) as pool:
-        running = {pool.submit(task.run): task for task in tasks}
-        for done in as_completed(running):
-            task = running[done]
-            for row, errors in done.result().items():
-                found.setdefault(row, {})[task.seed] = errors
-            console.print(f"{task.row}, seed {task.seed}")
+    kept = kept_runs(KEPT)
+    for length, seed, row in tasks(seeds):
+        path = work / "corners" / f"{row}_{seed}_{length}" / ERRORS
+        if path.exists():
+            run = json.loads(path.read_text("utf-8"))
+        elif (name := f"{row}_{seed}_{length}") in kept:
+            run = kept[name]
+        else:
+            continue
+        found.setdefault(length, {}).setdefault(row, {})[seed] = run
     return found
 
 
+def gain(
+    by_row: ByRow, row: str, other: str, group: str = "all"
+) -> tuple[float, float, float, int] | None:
+    """Mean gain of a row over another, the ends of its 95 % interval, and the number of seeds."""
+    seeds = sorted(set(by_row.get(row, {})) & set(by_row.get(other, {})))
+    if not seeds:
+        return None
+
+    def error(name: str, seed: int, region: str) -> float:
+        return float(by_row[name][seed]["test"][region][str(USUAL)]["rmse"][group])
+
+    regions = list(by_row[row][seeds[0]]["test"])
+    gains = [
+        fmean(1.0 - error(row, seed, each) / error(other, seed, each) for each in regions)
+        for seed in seeds
+    ]
+    half = np.inf
+    if len(seeds) > 1:
+        half = float(student.ppf(0.975, len(seeds) - 1)) * stdev(gains) / len(seeds) ** 0.5
+    return fmean(gains), fmean(gains) - half, fmean(gains) + half, len(seeds)
+
+
+def _errors_of(prefix: str, runs: Collection[dict[str, Any]]) -> dict[str, Value]:
+    """Mean error of some trainings, and its spread, by the keys of their figures."""
+    return {
+        f"{prefix}.rmse{suffix}": mean_and_spread([_mean_error(run, group) for run in runs])
+        for group, suffix in GROUPS.items()
+    }
+
+
+def _mean_error(run: dict[str, Any], group: str) -> float:
+    """Mean over regions of the RMSE of a training on the test bands, in metres."""
+    return fmean(each[str(USUAL)]["rmse"][group] for each in run["test"].values())
+
+
+def _late_fall(curve: Sequence[Sequence[float]]) -> float | None:
+    """Fall of the validation error in the last third of a curve, from its first to its second half.
+
+    Means over the points of a half, since single points scatter by far more than this fall. None
+    where a half has no point.
+    """
+    last = curve[-1][0]
+    first, second = (
+        [error for step, error in curve if start * last < step <= end * last]
+        for start, end in ((2.0 / 3.0, 5.0 / 6.0), (5.0 / 6.0, 1.0))
+    )
+    return 1.0 - fmean(second) / fmean(first) if first and second else None
+
+
+def _gains_of(by_row: ByRow) -> dict[str, Value]:
+    """Gains and the ends of their intervals, by the end of their keys."""
+    gains: dict[str, Value] = {}
+    for key, (row, other) in GAINS.items():
+        for group, suffix in GROUPS.items():
+            each = gain(by_row, row, other, group)
+            if each is not None and each[3] >= LEAST_SEEDS:
+                name = f"{key}{suffix}"
+                gains[name], gains[f"{name}.low"], gains[f"{name}.high"] = each[:3]
+    return gains
+
+
+def _falls_of(by_row: ByRow, before: ByRow) -> dict[str, Value]:
+    """Falls of the validation error from the length before, and late in the curves."""
+    falls: dict[str, Value] = {}
+    seeds = set(by_row[CORNERS[0]])
+    both = seeds.intersection(*(before.get(row, {}) for row in CORNERS))
+    if both:
+        # Over the same seeds: with ``--lengths`` a training need not be tested at the shorter.
+        each = [
+            1.0
+            - fmean(by_row[row][seed]["validation"] for seed in both)
+            / fmean(before[row][seed]["validation"] for seed in both)
+            for row in CORNERS
+        ]
+        falls["fall_of_validation.least"] = min(each)
+        falls["fall_of_validation.most"] = max(each)
+    late = [_late_fall(by_row[row][seed]["curve"]) for row in CORNERS for seed in sorted(seeds)]
+    known = [fall for fall in late if fall is not None]
+    if len(known) == len(late):
+        falls["late_fall"] = mean_and_spread(known)
+    return falls
+
+
+def figures_of(found: Found, on_record: Mapping[str, float] | None = None) -> dict[str, Value]:
+    """Collect the figures of each length, over the seeds with which all corners have reached it.
+
+    Parameters
+    ----------
+    found : mapping
+        What is done, see `results`.
+    on_record : mapping, optional
+        Figures on record: those of a length stay where they are of more seeds.
+    """
+    kept = on_record or {}
+    figures: dict[str, Value] = {}
+    for length, every in found.items():
+        for row in BESIDE:
+            prefix, runs = f"terrain.published.steps_{length}.{row}", every.get(row, {})
+            if runs and len(runs) >= kept.get(f"{prefix}.seeds", 0.0):
+                figures |= _errors_of(prefix, runs.values())
+                figures[f"{prefix}.seeds"] = float(len(runs))
+    before: ByRow = {}
+    for length, every in sorted(found.items()):
+        seeds = set.intersection(*(set(every.get(row, {})) for row in CORNERS))
+        if not seeds:
+            continue
+        by_row = {row: {n: runs[n] for n in seeds if n in runs} for row, runs in every.items()}
+        prefix = f"terrain.published.steps_{length}"
+        of_length: dict[str, Value] = {f"{prefix}.seeds": float(len(seeds))}
+        for row in CORNERS:
+            of_length |= _errors_of(f"{prefix}.{row}", by_row[row].values())
+        gains = _gains_of(by_row)
+        for name, value in (gains | _falls_of(by_row, before)).items():
+            of_length[f"{prefix}.{name}"] = value
+        before = every
+        if len(seeds) >= kept.get(f"{prefix}.seeds", 0.0):
+            # The longest training is the one that counts.
+            figures |= of_length
+            figures |= {f"terrain.published.{name}": value for name, value in gains.items()}
+        else:
+            figures = {key: value for key, value in figures.items() if ".published.cut_" not in key}
+    return figures
+
+
+def report(work: Path, seeds: int, console: Console) -> dict[str, Value]:
+    """Print what is done; return the figures for the record."""
+    found = results(work, seeds)
+    table = Table("steps", "corner", "seeds", "validation, m", "test, m", "in layover, m")
+    for length, by_row in found.items():
+        for row, runs in by_row.items():
+            tests = [[_mean_error(run, group) for group in GROUPS] for run in runs.values()]
+            table.add_row(
+                f"{length + length // DECAY}",
+                row,
+                f"{len(runs)}",
+                ", ".join(f"{run['validation']:.1f}" for run in runs.values()),
+                *(", ".join(f"{test[k]:.1f}" for test in tests) for k in range(len(GROUPS))),
+            )
+    console.print(table)
+    for length, by_row in found.items():
+        for key, (row, other) in GAINS.items():
+            for group in GROUPS:
+                each = gain(by_row, row, other, group)
+                if each is not None:
+                    over = f"({100 * each[1]:.1f} to {100 * each[2]:.1f}; {each[3]} seeds)"
+                    console.print(
+                        f"{length} {key} {group}: {100 * each[0]:.1f} % "
+                        f"{over if each[3] > 1 else '(one seed)'}"
+                    )
+    return figures_of(found, {key: each["value"] for key, each in read().items()})
+
+
+def draw(work: Path, seeds: int, path: Path) -> None:
+    """Draw how the validation error falls, by corner and seed, and what falling rates add."""
+    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
+    axes = figure.subplots()
+    found = results(work, seeds)
+    for index, row in enumerate(row for rows in TURNS for row in rows):
+        colour = f"C{index}"
+        curves = {}
+        for length, by_row in sorted(found.items()):
+            for seed, run in by_row.get(row, {}).items():
+                # The curve to a length holds those to shorter ones.
+                curves[seed] = run["curve"]
+                axes.plot(length, run["validation"], "o", color=colour, markersize=4.0)
+        for curve in curves.values():
+            axes.plot(*zip(*curve, strict=True), color=colour, linewidth=0.7, alpha=0.6)
+        if curves:
+            axes.plot([], [], color=colour, label=NAMES[row])
+    axes.plot([], [], "o", color="0.5", markersize=4.0, label="after a fall of the rate to zero")
+    axes.set(xlabel="steps at a constant rate", ylabel="validation RMSE in m", yscale="log")
+    axes.yaxis.set_major_formatter("{x:.0f}")
+    axes.yaxis.set_minor_formatter("{x:.0f}")
+    axes.grid(visible=True, which="both", linewidth=0.3)
+    axes.legend(fontsize=8, ncols=2)
+    figure.savefig(path, dpi=100)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train, test, write table and pictures, and put the figures on record."""
+    """Train as far as told, report, and put the figures on record."""
     parser = argparse.ArgumentParser("python -m benchmarks.terrain", description=__doc__)
     parser.add_argument("--data", help="folder with the real data")
+    parser.add_argument("--work", type=Path, default=Path("build/terrain_corners"))
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--save", action="store_true", help="put the figures on record")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="trainings of each network")
-    parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--report", action="store_true", help="report what is done, and train none")
     parser.add_argument(
-        "--large", action="store_true", help="wider networks and more epochs: for a GPU"
+        "--by-seed",
+        action="store_true",
+        help="one seed to its last length before the next: for machines that are lent for hours",
     )
+    every = [row for rows in TURNS for row in rows]
+    parser.add_argument("--rows", nargs="+", choices=every, default=every, help="networks to train")
     parser.add_argument(
-        "--work",
-        type=Path,
-        help="folder for scenes, runs, table and pictures; what is there is not done again",
+        "--lengths", nargs="+", type=int, choices=LENGTHS, default=LENGTHS, help="steps to reach"
     )
     chosen = parser.parse_args(arguments)
-    work = chosen.work or Path("build/terrain_large" if chosen.large else "build/terrain")
     console = Console()
-    began = time.monotonic()
-    ground = make_ground(work / "scenes", chosen.data, console.print, more=chosen.large)
-    tasks = [
-        Task(row, seed, work, chosen.data, chosen.large)
-        for seed in range(chosen.seeds)
-        for row in NETWORKS
-    ]
-    found = _done(tasks, chosen.workers, console)
-    for known in KNOWN:
-        for name, scene in ground.scenes.items():
-            for row, errors in baselines(scene, ground.bands[name]["test"], known).items():
-                by_region = found.setdefault(row, {}).setdefault(0, {})
-                by_region.setdefault(name, {})[str(known)] = errors
-    minutes = (time.monotonic() - began) / 60.0
-    told = {
-        name: evidence(ground.bands[name]["training"].of(scene))
-        for name, scene in ground.scenes.items()
-    }
-    text = markdown(found, told, asdict(settings_of("residual", 0, large=chosen.large)))
-    (work / "table.md").write_text(text, "utf-8")
-    console.print(Markdown(text))
-    estimators = {
-        row: HeightEstimator.from_pretrained(work / "runs" / f"{row}_0" / "model")
-        for row in NETWORKS
-    }
-    draw(ground, estimators, RESULTS / "pictures" if chosen.save else work)
-    console.print(f"{work}/table.md; {minutes:.0f} minutes, less what was there already")
+    if not chosen.report:
+        ground = make_ground(
+            chosen.work / "scenes", chosen.data, console.print, more=True, laws="several"
+        )
+        kept = kept_runs(KEPT)
+        for length, seed, row in tasks(chosen.seeds, by_seed=chosen.by_seed):
+            left_out = row not in chosen.rows or length not in chosen.lengths
+            if left_out or f"{row}_{seed}_{length}" in kept:
+                continue
+            folder = chosen.work / "corners" / f"{row}_{seed}_{length}"
+            with claimed(folder) as free:
+                if free:
+                    train_and_test(row, seed, length, ground, folder)
+                    console.print(f"{row}, seed {seed}: {length} steps")
+    figures = report(chosen.work, chosen.seeds, console)
     if chosen.save:
-        command = "python -m benchmarks.terrain" + (" --large" if chosen.large else "")
-        seconds = [json.loads((task.folder / SECONDS).read_text("utf-8")) for task in tasks]
-        figures = figures_of(found, told)
-        figures["terrain.core_minutes"] = sum(sum(each.values()) for each in seconds) / 60.0
-        record(figures, f"{command} --save")
+        found = results(chosen.work, chosen.seeds)
+        keep_runs(
+            KEPT,
+            {
+                f"{row}_{seed}_{length}": run
+                for length, by_row in found.items()
+                for row, runs in by_row.items()
+                for seed, run in runs.items()
+            },
+        )
+        record(figures, "python -m benchmarks.terrain --save")
+        draw(chosen.work, chosen.seeds, RESULTS / "pictures" / "terrain_corners.png")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from numba.core.dispatcher import Dispatcher
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+sys.path[:0] = [str(Path(__file__).parent / "_extensions"), str(Path(__file__).parents[1])]
 
 project = "sarheight"
 author = "the sarheight developers"
@@ -30,6 +30,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",
+    "figures",
 ]
 exclude_patterns = ["_build", "gallery/**.ipynb", "gallery/**.py"]
 templates_path = ["_templates"]

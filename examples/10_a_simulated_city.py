@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
-from benchmarks.synthetic.city_images import CitySettings, simulated_city
+from tests.worlds.city_images import CitySettings, simulated_city
 
 city = simulated_city(CitySettings(cells=96), seed=3)
 height, footprint = city["height"], city["footprint"]

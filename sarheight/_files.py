@@ -1,4 +1,4 @@
-"""Files of users: one family of errors, whatever the library that reads them raises.
+"""Files of users, and one family of errors for all libraries that read them.
 
 A damaged file makes libraries raise errors of every kind: of keys, of numbers, of recursion, of
 their own. Rooms read files inside `file_errors`, which turns all of them into one line that names
@@ -25,6 +25,7 @@ from functools import wraps
 from itertools import product
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 from sarheight._runtime import require
 from sarheight.errors import DamagedFileError, SarheightError
@@ -32,19 +33,20 @@ from sarheight.errors import DamagedFileError, SarheightError
 if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
+    from rasterio import DatasetReader
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Settings = TypeVar("Settings")
+Record = TypeVar("Record")
 
-# Scratch files, on a disk: what is kept there takes no memory.
+# Scratch files, which lie on a disk and take no memory.
 
 SPARE_BYTES = 1 << 30
 """Bytes that scratch files leave free."""
 
 
 def scratch_folder(size: int) -> Path | None:
-    """Return the folder for scratch files, if its disk has room for so many bytes.
+    """Return the folder for scratch files if its disk has room for `size` bytes, else None.
 
     It is ``TMPDIR``, or else ``/var/tmp``: ``/tmp`` is in memory on many systems.
     """
@@ -61,7 +63,7 @@ def scratch_folder(size: int) -> Path | None:
 
 
 def unnamed_file(size: int, owner: object, buffering: int = -1) -> IO[bytes] | None:
-    """Make a scratch file for so many bytes that goes with its owner; None without room."""
+    """Make a scratch file for `size` bytes that is deleted with its owner; None without room."""
     folder = scratch_folder(size)
     try:
         file = None if folder is None else tempfile.TemporaryFile(dir=folder, buffering=buffering)  # noqa: SIM115  # its owner closes it
@@ -92,11 +94,38 @@ def read_rows(file: IO[bytes], begins: Sequence[int], rows: NDArray[Any]) -> boo
     return True
 
 
+def without_secrets(address: str) -> str:
+    """Return an address without user, password and signature, for messages; a path as it is."""
+    if "://" not in address:
+        return address
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+# Rasters of others.
+
+NO_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+"""GDAL reads no overviews, masks and metadata from other files beside a raster."""
+
+
+def open_geotiff(path: str | os.PathLike[str], **options: Any) -> DatasetReader:  # noqa: ANN401
+    """Open a GeoTIFF by its own driver, and nothing beside it.
+
+    Other drivers, such as that of VRT, read the files and addresses that a file names, and so may
+    the files that GDAL looks for beside it.
+    """
+    import rasterio
+
+    with rasterio.Env(**NO_SIDECARS):
+        return rasterio.open(path, driver="GTiff", **options)
+
+
 # Texts and errors.
 
 LARGEST_TEXT = 64 * 2**20
 """Bytes of a JSON, TOML or CSV file: lists of jobs and catalogues have a thousandth of this."""
-SHOWN_CHARACTERS = 240
+LONGEST_REASON = 240
+"""Characters of an error of a library that a message repeats."""
 
 
 def reason(error: BaseException) -> str:
@@ -106,8 +135,8 @@ def reason(error: BaseException) -> str:
         text = f"there is no {text}"
     if isinstance(error, RecursionError):
         text = "nested too deeply"
-    if len(text) > SHOWN_CHARACTERS:
-        text = f"{text[:SHOWN_CHARACTERS]}…"
+    if len(text) > LONGEST_REASON:
+        text = f"{text[:LONGEST_REASON]}…"
     return text or type(error).__name__
 
 
@@ -117,7 +146,7 @@ def file_errors(
     expected: str,
     error: type[SarheightError] = DamagedFileError,
 ) -> Iterator[None]:
-    """Turn whatever a library raises while it reads a file into one error that names the file.
+    """Turn any error of a library that reads a file into one error that names the file.
 
     Parameters
     ----------
@@ -201,7 +230,7 @@ def read_json(
     return parse_json(read_text(path, "JSON", error), str(path), error)
 
 
-def read_settings(kind: type[Settings], path: str | os.PathLike[str]) -> Settings:
+def read_settings(kind: type[Record], path: str | os.PathLike[str]) -> Record:
     """Make settings, a dataclass, of a JSON file; missing ones have their defaults.
 
     Raises ValueError where the file is no JSON or holds an unknown setting, OSError where it cannot
@@ -318,7 +347,7 @@ def check_hdf5(
     *,
     complete: bool = False,
 ) -> None:
-    """Read the texts of an HDF5 file by h5py, and look for its chunks.
+    """Read the texts of an HDF5 file by h5py, and look for its chunks; refuse doors to other files.
 
     h5py raises errors where netCDF's library, in damaged texts, may search for ever.
 
@@ -336,7 +365,7 @@ def check_hdf5(
     Raises
     ------
     SarheightError
-        If it is damaged, or a chunk is missing.
+        If it is damaged, a chunk is missing, or it has values in other files.
     """
     import h5py
 
@@ -375,11 +404,44 @@ def check_hdf5(
 
     with file_errors(path, expected, error):
         _check_heaps(path)
+    refuse_other_files(path, expected, error)
     with file_errors(path, expected, error), h5py.File(path, "r") as file:
         dict(file.attrs)
         file.visititems(check)
     if missing:
         raise incomplete(path, missing, error)
+
+
+def refuse_other_files(
+    path: str | os.PathLike[str],
+    expected: str = "an HDF5 file",
+    error: type[SarheightError] = DamagedFileError,
+) -> None:
+    """Refuse an HDF5 file whose values lie in other files: the bytes of any would become pixels.
+
+    HDF5 has three doors: external storage, virtual data sets, and external links.
+    """
+    import h5py
+
+    found: list[str] = []
+
+    def check(name: str, item: Any) -> None:  # noqa: ANN401  # of h5py, which has no types
+        if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+            found.append(name)
+
+    def check_link(name: str, link: Any) -> None:  # noqa: ANN401  # of h5py
+        if isinstance(link, h5py.ExternalLink):
+            found.append(name)
+
+    with file_errors(path, expected, error), h5py.File(path, "r") as file:
+        file.visititems_links(check_link)
+        file.visititems(check)
+    if found:
+        msg = (
+            f"'{path}' takes '{found[0]}' from another file, which no product or result does: "
+            "nothing was read; fetch the original"
+        )
+        raise error(msg)
 
 
 def _check_heaps(path: str | os.PathLike[str]) -> None:
@@ -419,7 +481,7 @@ def _check_references(path: str | os.PathLike[str], name: str, begin: int, count
 REFERENCE = struct.Struct("<IQI")
 """A text in a data set: length, address of its heap, number of the object in it."""
 SEARCHED = 32 * 2**20
-"""Bytes at both ends of a file in which heaps are looked for."""
+"""Bytes at both ends of a file in which heaps are searched."""
 HEAP = b"GCOL\x01\0\0\0"
 HEAP_HEADER, OBJECT_HEADER = struct.Struct("<8sQ"), struct.Struct("<HHIQ")
 
@@ -438,7 +500,8 @@ def _heap_is_sound(data: mmap.mmap, begin: int) -> bool:
     return bool(place <= end)
 
 
-SHOWN_ARRAYS = 3
+LISTED_ARRAYS = 3
+"""Arrays of a damaged file that a message names."""
 
 
 def incomplete(
@@ -447,8 +510,8 @@ def incomplete(
     error: type[SarheightError] = DamagedFileError,
 ) -> SarheightError:
     """Make the error of a file that lacks parts of its arrays."""
-    others = f" and of {len(missing) - SHOWN_ARRAYS} more" if len(missing) > SHOWN_ARRAYS else ""
+    others = f" and of {len(missing) - LISTED_ARRAYS} more" if len(missing) > LISTED_ARRAYS else ""
     return error(
-        f"'{path}' is incomplete: found no {', '.join(missing[:SHOWN_ARRAYS])}{others}; copy it "
+        f"'{path}' is incomplete: found no {', '.join(missing[:LISTED_ARRAYS])}{others}; copy it "
         "again from where it was whole, or compute it again"
     )

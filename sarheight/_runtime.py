@@ -1,4 +1,4 @@
-"""Optional libraries, the cache folder, accessors loaded on demand, and how objects are displayed.
+"""Optional libraries, the cache folder, accessors loaded on demand, memory, displays of objects.
 
 rioxarray registers the accessor `rio`, and takes a third as long to import as all that the geometry
 needs. A placeholder imports it at first use.
@@ -6,6 +6,7 @@ needs. A placeholder imports it at first use.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import warnings
@@ -152,6 +153,35 @@ def ignore_missing_georeference() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
+
+
+# Memory that arrays have freed.
+
+MALLOPT = {-4: 0, -1: (1 << 31) - 1, -2: 64 << 20, -8: 1}
+"""Options of `mallopt` and their values, in the order in which they are set: no block has pages of
+its own (M_MMAP_MAX); up to 2 GiB at the end of the heap are kept (M_TRIM_THRESHOLD), which grows by
+64 MiB at a time (M_TOP_PAD) and serves all threads (M_ARENA_MAX)."""
+
+
+def keep_freed_memory() -> None:
+    """Tell the GNU C library to keep the memory of freed arrays for the arrays that follow.
+
+    A system clears fresh memory page by page, and a virtual machine may have to ask its host for
+    it: for large arrays that takes longer than to compute them. The settings hold for the whole
+    process. They are left as they are where the environment has its own (``MALLOC_*`` or
+    ``GLIBC_TUNABLES``), and with other C libraries.
+    """
+    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    for option, value in MALLOPT.items():
+        mallopt(option, value)
+
+
+keep_freed_memory()
 
 
 # Orbits, radar grids and scenes in a terminal and in a notebook.

@@ -1,8 +1,8 @@
 """Images on dask of which only the windows are read that are asked for.
 
-Dask reads no more of an array than an index of it needs, as long as it is the first: of an array
-that was stacked or cropped before, it reads whole chunks. So images that a reader can read window
-by window are stacked and cropped here, which makes new arrays that read windows.
+Dask reads only the part that the first index of an array needs. Of an array that was stacked or
+cropped before, it reads whole chunks. Images that a reader can read window by window are therefore
+stacked and cropped here, which makes new arrays that read windows.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-
-from sarheight.memory import empty
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -80,21 +78,21 @@ class _Stacked:
         with ThreadPoolExecutor(len(chosen), "sarheight-read") as pool:
             parts = pool.map(lambda index: self.sources[index][key[1:]], chosen)
             first = next(parts)
-            stacked = empty((len(chosen), *first.shape), self.dtype)
+            stacked = np.empty((len(chosen), *first.shape), self.dtype)
             for index, part in enumerate(itertools.chain((first,), parts)):
                 stacked[index] = part
         return stacked
 
     def cropped(self, line: range, sample: range) -> Self:
-        return replace(self, sources=tuple(one.cropped(line, sample) for one in self.sources))
+        return replace(self, sources=tuple(each.cropped(line, sample) for each in self.sources))
 
 
 _SOURCES: WeakValueDictionary[str, Windowed | _Stacked] = WeakValueDictionary()
-"""What reads the images that were made here, by the names of their arrays."""
+"""Readers of the images that were made here, by the names of their arrays."""
 
 
 def _source_of(image: xr.DataArray) -> Windowed | _Stacked | None:
-    """Return what reads an image that was made here."""
+    """Return the reader of an image that was made here; None for other images."""
     return _SOURCES.get(getattr(image.data, "name", ""))
 
 

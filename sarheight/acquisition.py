@@ -190,7 +190,7 @@ def orbit_numbers(product_name: str) -> dict[str, int]:
 
 
 def relative_orbit(mission: str, absolute: int, time: np.datetime64) -> int:
-    """Return the relative orbit number of an absolute one."""
+    """Return the relative orbit of an absolute orbit number at a time."""
     if mission not in RELATIVE_ORBITS:
         msg = f"found mission {mission!r}, expected one of {', '.join(RELATIVE_ORBITS)}"
         raise ValueError(msg)
@@ -253,7 +253,7 @@ def geometries(attributes: Mapping[Any, Any]) -> list[tuple[RadarGrid, Orbit]]:
     stored = attributes.get(GEOMETRY, "[]")
     with _explain_unreadable("geometry"):
         records = json.loads(stored) if isinstance(stored, str) else list(stored)
-        texts = [(json.dumps(one["radar_grid"]), json.dumps(one["orbit"])) for one in records]
+        texts = [(json.dumps(each["radar_grid"]), json.dumps(each["orbit"])) for each in records]
     return [(grid_from_json(grid), orbit_from_json(orbit)) for grid, orbit in texts]
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "look_sign",
     "point_at_incidence",
     "points_at_ranges",
+    "to_earth_fixed",
     "vertical",
 ]
 
@@ -36,6 +37,9 @@ EQUATORIAL_RADIUS = 6_378_137.0
 
 POLAR_RADIUS = 6_356_752.314_245_179
 """Semi-minor axis of the WGS84 ellipsoid in metres."""
+
+ECCENTRICITY_SQUARED = 1.0 - (POLAR_RADIUS / EQUATORIAL_RADIUS) ** 2
+"""Squared first eccentricity of the WGS84 ellipsoid."""
 
 GRAVITATIONAL_PARAMETER = 3.986_004_418e14
 """Gravitational constant times the mass of the Earth, in cubic metres per second squared."""
@@ -84,6 +88,18 @@ def cartesian(latitude: float, longitude: float, height: float) -> Floats:
     scaled = np.array([EQUATORIAL_RADIUS**2, EQUATORIAL_RADIUS**2, POLAR_RADIUS**2]) * normal
     position: Floats = scaled / math.sqrt(scaled @ normal) + height * normal
     return position
+
+
+def to_earth_fixed(longitude: Floats, latitude: Floats) -> tuple[Floats, Floats]:
+    """Return Earth-fixed positions on the ellipsoid and its normals, shape (..., 3) each.
+
+    `longitude` and `latitude` are in degrees, of shape (...).
+    """
+    lam, phi = np.radians(longitude), np.radians(latitude)
+    normal = np.stack((np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)), axis=-1)
+    curvature = EQUATORIAL_RADIUS / np.sqrt(1.0 - ECCENTRICITY_SQUARED * np.sin(phi) ** 2)
+    scale = np.stack((curvature, curvature, curvature * (1.0 - ECCENTRICITY_SQUARED)), axis=-1)
+    return scale * normal, normal
 
 
 def geodetic(position: Floats, height: float) -> tuple[float, float]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import copy
+from typing import Self
 
 __all__ = [
     "AnnotationError",
@@ -24,6 +26,7 @@ __all__ = [
     "ManifestError",
     "MissingLibraryError",
     "NotThereError",
+    "OptionError",
     "OrbitCoverageError",
     "OutputError",
     "ProductError",
@@ -36,7 +39,14 @@ __all__ = [
 ]
 
 
+FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
+"""An option as it is written on the command line."""
 CONTROL = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
+
+
+def python_names(text: str) -> str:
+    """Replace names of options on the command line by those in Python."""
+    return FLAG.sub(lambda match: match[1].replace("-", "_"), text)
 
 
 class SarheightError(Exception):
@@ -45,15 +55,15 @@ class SarheightError(Exception):
     Parameters
     ----------
     found : str
-        What is wrong, or the whole message.
+        The problem, or the whole message.
     advice : str, optional
-        What to do about it in Python.
+        How to solve it in Python.
     options : mapping, optional
-        What to do on the command line: arguments of the function that read the file, each with the
-        value that helps, or several to choose from in a tuple. None means to leave it out. One of
-        the options is enough.
+        How to solve it on the command line: arguments of the function that read the file, each with
+        the value that helps, or several to choose from in a tuple. None means to leave it out. One
+        of the options is enough.
     file_advice : str, optional
-        What to do about the file.
+        How to change the file.
     """
 
     def __init__(
@@ -70,6 +80,12 @@ class SarheightError(Exception):
         self.found = CONTROL.sub(" ", found)
         self.options = dict(options or {})
         self.file_advice = file_advice
+
+    def of_options(self, *, prefix: str) -> Self:
+        """Return the error for an input whose options have a prefix, such as ``known-``."""
+        error = copy(self)
+        error.options = {f"{prefix}{name}": value for name, value in self.options.items()}
+        return error
 
 
 class DamagedFileError(SarheightError, ValueError, OSError):
@@ -140,6 +156,28 @@ class SettingsError(SarheightError, ValueError):
     """Settings of a command, in a file or a list, are unknown, of the wrong kind, or impossible."""
 
 
+class OptionError(SettingsError):
+    """An option is unknown, missing, impossible, or does not apply to the input.
+
+    Parameters
+    ----------
+    found : str
+        What is wrong. Options are named as on the command line, ``--noise-removal``; the message in
+        Python has ``noise_removal``.
+    option : str, optional
+        Name of the option that is wrong.
+    """
+
+    def __init__(self, found: str = "", *, option: str = "") -> None:
+        super().__init__(found)
+        self.option = option
+
+    def __str__(self) -> str:
+        """Return the message with the names of options in Python."""
+        text = python_names(self.found)
+        return f"{self.option}: {text}" if self.option else text
+
+
 class JobListError(SarheightError, ValueError):
     """A list of jobs cannot be read, or its jobs contradict each other."""
 
@@ -149,10 +187,7 @@ class ManifestError(SarheightError, OSError):
 
 
 class StackError(SarheightError, ValueError):
-    """Images of a city, its buildings or its build configuration contradict each other.
-
-    In bands, months, grid, or units.
-    """
+    """Images, buildings and configuration of a city differ in bands, months, grid or units."""
 
 
 class SeriesError(SarheightError, ValueError):

@@ -612,7 +612,7 @@ def _slope_truncation(time: Floats) -> Floats:
 
 
 def _problem(time: Floats, position: Floats, velocity: Floats) -> str | None:
-    """Describe what is wrong with state vectors, or return None."""
+    """Describe the problem of state vectors, or return None."""
     if time.ndim != 1 or position.shape != (time.size, 3) or velocity.shape != (time.size, 3):
         return (
             f"found times, positions and velocities of shapes {time.shape}, {position.shape} and "

@@ -19,6 +19,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
+from sarheight._files import without_secrets
 from sarheight.errors import ProductError
 
 if TYPE_CHECKING:
@@ -191,13 +192,6 @@ def is_product(source: str | os.PathLike[str]) -> bool:
         return bool(urlsplit(text).netloc or urlsplit(text).path)
     suffix = PurePath(text.lower().rstrip("/")).suffix
     if suffix == ".zarr":
-        return any(importlib.import_module(each).recognises(source) for each in READERS.values())
+        readers = map(importlib.import_module, READERS.values())
+        return Path(text).exists() and any(reader.recognises(source) for reader in readers)
     return suffix in PRODUCT_SUFFIXES or Path(text).is_dir()
-
-
-def without_secrets(source: str) -> str:
-    """Return an address without passwords and signatures, for errors; a path as it is."""
-    if "://" not in source:
-        return source
-    parts = urlsplit(source)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

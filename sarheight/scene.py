@@ -41,7 +41,7 @@ IMAGE_DIMS = ("line", "sample")
 LEAST_POWER, MOST_POWER = 1e-15, 1e15
 """Typical power of an image: beyond these limits squares leave the range of single precision."""
 PIXELS_OF_CHECK = 10_000
-"""How many pixels, about, are looked at for it."""
+"""Pixels from which the typical power is estimated, about."""
 
 
 def require_unflattened(image: xr.DataArray | xr.Dataset) -> None:
@@ -50,7 +50,7 @@ def require_unflattened(image: xr.DataArray | xr.Dataset) -> None:
     Parameters
     ----------
     image : xarray.DataArray or xarray.Dataset
-        Any image. Those of `sarheight.rtc` have the attribute ``terrain_flattened``.
+        Any image. Those of `sarheight.archives` have the attribute ``terrain_flattened``.
 
     Raises
     ------
@@ -85,7 +85,7 @@ class Scene(Described):
     orbit : Orbit
         State vectors that cover the image.
     calibration : {"beta0", "sigma0", "gamma0"}
-        What the image is normalised to; sigma0 and gamma0 refer to the ellipsoid.
+        The area to which the image is normalised; sigma0 and gamma0 refer to the ellipsoid.
 
     Raises
     ------
@@ -337,6 +337,7 @@ def ground_sample_spacing(grid: RadarGrid, orbit: Orbit) -> float:
 
 
 def _require_power(image: xr.DataArray, grid: RadarGrid) -> None:
+    """Refuse an image that is not power, or not on the grid."""
     if image.dims[-2:] != IMAGE_DIMS or image.shape[-2:] != grid.shape:
         found = ", ".join(f"{name}: {size}" for name, size in image.sizes.items())
         msg = (
@@ -353,6 +354,7 @@ def _require_power(image: xr.DataArray, grid: RadarGrid) -> None:
 
 
 def _lazy_means(image: xr.DataArray, lines: int, samples: int) -> Any:  # noqa: ANN401  # an array of dask
+    """Average windows of a lazy image, in chunks of whole windows."""
     chunks = dict(image.chunksizes)
     windows = {"line": lines, "sample": samples}
     aligned = {

@@ -18,6 +18,8 @@ from rasterio.control import GroundControlPoint
 from scipy.interpolate import RegularGridInterpolator
 
 from sarheight._runtime import ignore_missing_georeference
+from sarheight.sentinel1 import read_annotation
+from sarheight.sentinel1._radiometry import Radiometry
 from tests.annotations import annotation_xml
 from tests.bursts import SWATHS, IwProduct, iw_product, swath_xml
 from tests.synthetic import synthetic_grid
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import Calibration
+    from sarheight.scene import Calibration, Scene
 
 NAME = "S1A_IW_GRDH_1SDV_20240101T055958_20240101T060002_051919_0645F1_ABCD.SAFE"
 CALIBRATION = "annotation/calibration"
@@ -292,6 +294,22 @@ def grd_product(
     facts = {"polarisations": polarisations, "version": "002.72" if old else "003.71"} | manifest
     save(path, files, facts)
     return made
+
+
+def grd_of_scene(folder: Path, scene: Scene, *, name: str = NAME) -> Made:
+    """Write a simulated image, beta0 without noise, as a GRD with noise: its digital numbers."""
+    grid, orbit = scene.grid, scene.orbit
+    annotation = annotation_xml(grid, orbit).replace(">IW1<", ">IW<").encode()
+    tables = (calibration_xml(Tables()).encode(), noise_xml(Tables()).encode())
+    radiometry = Radiometry.from_xml(*tables, read_annotation(annotation))
+    lines, samples = (np.arange(size, dtype=np.float64) for size in grid.shape)
+    noise = radiometry.noise_power(lines, samples)
+    amplitude = radiometry.calibration.amplitude["beta0"].block(lines, samples)
+    power = np.nan_to_num(scene.image.values) * amplitude**2 + noise
+    numbers = {"VV": np.maximum(np.rint(np.sqrt(power)), 1).astype(np.uint16)}
+    return grd_product(
+        folder, polarisations=("VV",), placed=(grid, orbit), numbers=numbers, name=name
+    )
 
 
 def slc_product(folder: Path, polarisations: tuple[str, ...] = ("VV",)) -> tuple[Path, IwProduct]:

@@ -19,8 +19,8 @@ from benchmarks._independent.oracles import expected_kinds, reallocated
 from benchmarks._independent.pictures import save_picture
 from benchmarks._independent.report import Found, Key, figures_of, height_figures, markdown
 from benchmarks.independent import scores_of
-from benchmarks.synthetic.scattering_ground import block_sums
 from tests.dems import dem_around, hills
+from tests.worlds.scattering_ground import block_sums
 
 if TYPE_CHECKING:
     from pathlib import Path

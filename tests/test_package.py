@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+import platform
 import re
 import subprocess
 import sys
@@ -50,16 +52,28 @@ def test_no_module_of_the_core_needs_torch() -> None:
 def test_every_public_module_is_in_the_namespace() -> None:
     found = {module.name for module in pkgutil.iter_modules(sarheight.__path__)}
     public = {name for name in found if not name.startswith("_")}
-    assert public - {"cli"} == set(sarheight.__all__)
+    assert public - {"cli"} == set(sarheight.__all__) - set(sarheight.WORKFLOWS)
     assert set(sarheight.__all__) <= set(dir(sarheight))
 
 
-@pytest.mark.parametrize("name", sarheight.__all__)
+@pytest.mark.parametrize("name", sarheight.WORKFLOWS)
+def test_workflows_are_functions_of_the_package(name: str) -> None:
+    assert getattr(sarheight, name) is getattr(sarheight.workflow, name)
+    assert name in dir(sarheight)
+
+
+@pytest.mark.parametrize("name", sorted(set(sarheight.__all__) - set(sarheight.WORKFLOWS)))
 def test_a_module_loads_at_first_use_and_names_what_it_offers(name: str) -> None:
     module = getattr(sarheight, name)
     assert module is importlib.import_module(f"sarheight.{name}")
     for member in module.__all__:
         assert hasattr(module, member)
+
+
+@pytest.mark.parametrize("name", ["dem", "geometry", "illumination", "coregistration", "series"])
+def test_a_room_lists_its_public_names_only(name: str) -> None:
+    room = getattr(sarheight, name)
+    assert dir(room) == sorted(room.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -81,3 +95,32 @@ def test_messages_have_one_line_whatever_a_file_names() -> None:
     error = ProductError("found 'a\n\x06b\x1b[31m' in 'x\r\ny'", "rename it\nnow")
     assert str(error) == "found 'a b [31m' in 'x y'; rename it now"
     assert "\n" not in error.found
+
+
+FAULTS = """
+import resource, numpy, sarheight.orbit
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    numpy.empty(64 << 20, numpy.uint8)[:] = 1
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults(), *(faults() for _ in range(3)))
+"""
+"""Page faults of writing a large array, and of doing so again once it is freed."""
+
+
+def page_faults(**own: str) -> tuple[int, int]:
+    """Return the faults of the first array, and the fewest of those that follow."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True, env=plain | own
+    )
+    first, *again = map(int, done.stdout.split())
+    return first, min(again)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="set in the GNU C library only")
+def test_memory_of_freed_arrays_serves_the_next() -> None:
+    first, again = page_faults()
+    assert again <= first // 4
+    first, again = page_faults(MALLOC_TOP_PAD_="0")
+    assert again >= first // 2, "settings of the environment were overruled"

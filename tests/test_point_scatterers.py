@@ -10,24 +10,24 @@ from sarheight_kernels.pool import limit_threads
 from scipy.ndimage import binary_dilation
 from scipy.stats import kstest
 
-from benchmarks.synthetic import point_scatterers as points
-from benchmarks.synthetic import scatterer_geometry as radar
-from benchmarks.synthetic import scattering_ground as grounds
-from benchmarks.synthetic import slc_image
 from sarheight import geometry, layover
 from sarheight.dem import check_dem
 from sarheight.illumination import CosinePower, simulate
 from tests.dems import dem_around, hills, positions
+from tests.worlds import point_scatterers as points
+from tests.worlds import scatterer_geometry as radar
+from tests.worlds import scattering_ground as grounds
+from tests.worlds import slc_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import xarray as xr
 
-    from benchmarks.synthetic.point_scatterers import Observation
     from sarheight.ellipsoid import LookSide
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
+    from tests.worlds.point_scatterers import Observation
 
 Floats = NDArray[np.float64]
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks.refinement import figures_of
-from benchmarks.synthetic.mean_images import Expected, expected_image, mean_image
-from benchmarks.synthetic.point_scatterers import observe
-from benchmarks.synthetic.scattering_ground import Ground, draw_ground
 from tests.dems import hills
 from tests.mountains import raster
+from tests.worlds.mean_images import Expected, expected_image, mean_image
+from tests.worlds.point_scatterers import observe
+from tests.worlds.scattering_ground import Ground, draw_ground
 
 if TYPE_CHECKING:
     import xarray as xr

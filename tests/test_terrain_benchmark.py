@@ -1,99 +1,225 @@
-"""The report of the terrain benchmark: what it counts, and what it puts on record."""
+"""The comparison of the published system's corners: pairing by seed, and what goes on record."""
 
 from __future__ import annotations
 
+import csv
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
-from benchmarks._figures import KEY
-from benchmarks._terrain.errors import arrays_of, baselines, errors_of
-from benchmarks._terrain.evidence import IMAGES, evidence
-from benchmarks._terrain.report import figures_of, markdown
-from benchmarks._terrain.rows import KNOWN, NETWORKS, ROWS, USUAL
-from sarheight.learning import Part
-from sarheight.terrain import simulate_scene
-from tests.mountains import look, random_terrain, raster
+from benchmarks import terrain
+from benchmarks._terrain import errors
+from benchmarks._terrain.errors import arrays_of, errors_of
+from benchmarks._terrain.places import Ground
+from benchmarks.terrain import CORNERS, LENGTHS, SETTINGS, USUAL, figures_of, gain, results, tasks
+from sarheight.learning import Channel, Part, split_bands
+from sarheight.terrain import HeightEstimator, simulate_scene
+from tests.mountains import look, mountain, random_terrain, raster
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from pathlib import Path
 
-torch.set_num_threads(1)
-
-PART = Part((0, 130), (0, 140))
-RMSE = {"unet_level": 120.0, "unet_plain": 100.0, "residual": 20.0}
+REGIONS = {"steep": 3.0, "gentle": 1.0}
 
 
-@pytest.fixture(scope="module")
-def scene() -> xr.Dataset:
-    made = simulate_scene(raster(random_terrain(1, 130, 140)), *look(), seed=1)
-    made["gamma0_level"] = made["gamma0_geocoded"].mean() + 0.0 * made["gamma0_geocoded"]
-    random = np.random.default_rng(0)
-    made["gamma0_level"] *= random.gamma(4.0, 0.25, size=made["gamma0_level"].shape)
-    return made
+def run_of(error: float, validation: float = 50.0) -> dict[str, Any]:
+    """Make up what a training found; the regions' errors differ by a factor."""
+    test = {
+        name: {str(USUAL): {"rmse": {"all": error * factor, "layover": 2.0 * error * factor}}}
+        for name, factor in REGIONS.items()
+    }
+    return {"validation": validation, "test": test, "curve": [[250, 2.0 * validation]]}
 
 
-def error(rmse: float) -> dict[str, Any]:
+def runs_of(seeds: int, length: int = 0) -> dict[str, dict[int, dict[str, Any]]]:
+    """Make up all corners: reconstruction gains 10 %, whatever the seed makes of both errors."""
+    level = {seed: (50.0 + 10.0 * seed) / (1 + length) for seed in range(seeds)}
+    factors = dict.fromkeys(CORNERS, 1.0) | {"unet_reconstructed": 0.9}
     return {
-        "rmse": {"all": rmse, "layover": 1.5 * rmse, "rest": 0.9 * rmse},
-        "all": {"slope_rmse": 0.1 * rmse},
-        "coverage": {"50": 0.5, "80": 0.81, "95": 0.95},
+        row: {
+            seed: run_of(factor * level[seed], validation=60.0 - 3.0 * length)
+            for seed in range(seeds)
+        }
+        for row, factor in factors.items()
     }
 
 
-def results(seeds: int = 3) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for row in NETWORKS:
-        found[row] = {
-            seed: {"here": {str(known): error(RMSE.get(row, 80.0) + seed) for known in KNOWN}}
-            for seed in range(seeds)
-        }
-    for row in ("priors", "coarse"):
-        found[row] = {0: {"here": {str(known): error(25.0) for known in KNOWN}}}
-    return found
-
-
-def test_the_report_has_every_row_and_the_figures_their_spread() -> None:
-    told = {"here": {image: dict.fromkeys(("slope", "leak"), 0.5) for image in IMAGES}}
-    figures = figures_of(results(), told)
-    assert all(KEY.fullmatch(key) for key in figures)
-    rmse = figures["terrain.here.residual.rmse"]
-    assert rmse == (pytest.approx(21.0), pytest.approx(1.0))
-    cut = figures["terrain.here.cut_residual"]
-    assert isinstance(cut, tuple)
-    assert cut[0] == pytest.approx(1.0 - 21.0 / 101.0, abs=0.002)
-    assert figures["terrain.here.residual_vs_best_baseline"] == pytest.approx(1.0 - 21.0 / 25.0)
-    assert figures["terrain.cut_residual.min"] == pytest.approx(cut[0])
-    assert figures["terrain.residual.coverage_80"] == (pytest.approx(0.81), None)
-    for names in told["here"].values():
-        names.update(slope_layover=0.1, leak_layover=0.2)
-    text = markdown(results(), told, {"options": {"width": 8}, "epochs": 12})
-    assert all(label in text for label in ROWS.values())
-    assert "21.0 ± 1.0" in text
-
-
-def test_baselines_are_measured_as_the_estimates_are(scene: xr.Dataset) -> None:
-    few, many = (baselines(scene, PART, known) for known in (4, 64))
-    assert many["priors"]["rmse"]["all"] < few["priors"]["rmse"]["all"]
-    assert many["coarse"]["rmse"]["all"] == few["coarse"]["rmse"]["all"]
-    arrays = arrays_of(scene, PART, ("gamma0_geocoded",), USUAL)
-    perfect = errors_of(arrays["truth"], arrays, scene)
-    assert perfect["rmse"]["all"] == 0.0
-    assert perfect["all"]["slope_rmse"] == 0.0
-    shifted = errors_of(arrays["truth"] + 3.0, arrays, scene)
-    assert shifted["rmse"]["all"] == pytest.approx(3.0, rel=1e-4)
-    assert shifted["all"]["bias"] == pytest.approx(3.0, rel=1e-4)
-
-
-def test_brightness_goes_with_slopes_and_noise_does_not(scene: xr.Dataset) -> None:
-    told = evidence(scene)
-    assert told["gamma0_geocoded"]["slope"] > 0.5
-    assert abs(told["gamma0_level"]["slope"]) < 0.1
-    flattened, kept = (
-        told[f"gamma0_reallocated{suffix}"]["slope"] for suffix in ("", "_unflattened")
+def test_a_gain_that_all_seeds_agree_on_has_a_narrow_interval() -> None:
+    mean, low, high, count = gain(runs_of(3), "unet_reconstructed", "unet_plain") or pytest.fail(
+        "no gain"
     )
-    assert kept > flattened
+    assert count == 3
+    np.testing.assert_allclose([mean, low, high], 0.1, rtol=1e-9)
+
+
+def test_the_interval_of_a_gain_is_that_of_students_t() -> None:
+    runs = runs_of(2)
+    runs["ask_plain"][1] = run_of(0.8 * 60.0)
+    mean, low, high, _ = gain(runs, "ask_plain", "unet_plain") or pytest.fail("no gain")
+    # Gains of 0 and of 20 %; the 97.5th percentile of Student's t with one degree of freedom.
+    half = 12.7062 * np.std([0.0, 0.2], ddof=1) / np.sqrt(2.0)
+    np.testing.assert_allclose([mean, low, high], [0.1, 0.1 - half, 0.1 + half], rtol=1e-4)
+
+
+def test_only_seeds_that_all_corners_have_reached_count() -> None:
+    found = {1500: runs_of(3), 4500: runs_of(3, 1)}
+    del found[4500]["ask_plain"][2]
+    figures = figures_of(found)
+    error, _ = figures["terrain.published.steps_4500.unet_plain.rmse"]
+    assert error == pytest.approx(2.0 * (25.0 + 30.0) / 2.0)  # mean over regions, then over seeds
+    assert figures["terrain.published.steps_4500.fall_of_validation.most"] == pytest.approx(0.05)
+    del found[4500]["ask_plain"][0], found[4500]["ask_plain"][1]
+    assert not any(".steps_4500." in key for key in figures_of(found))
+
+
+def test_the_fall_in_the_last_third_is_that_between_its_halves() -> None:
+    found = {1500: runs_of(2)}
+    assert not any("late_fall" in key for key in figures_of(found)), "curves of one point"
+    # Flat up to 1,250 steps, and 6 % lower in the last sixth; a steeper fall before counts not.
+    curve = [[500, 200.0], [1000, 80.0], [1100, 50.0], [1250, 50.0], [1300, 46.0], [1500, 48.0]]
+    for row in CORNERS:
+        for run in found[1500][row].values():
+            run["curve"] = curve
+    fall, spread = figures_of(found)["terrain.published.steps_1500.late_fall"]
+    assert fall == pytest.approx(0.06)
+    assert spread == pytest.approx(0.0)
+
+
+def test_a_training_that_skips_a_length_has_no_part_in_the_fall_from_it() -> None:
+    found = {1500: runs_of(1), 4500: runs_of(2, 1)}
+    for row in CORNERS:
+        found[4500][row][1]["validation"] = 1.0
+    figures = figures_of(found)
+    assert figures["terrain.published.steps_4500.seeds"] == 2.0
+    assert figures["terrain.published.steps_4500.fall_of_validation.most"] == pytest.approx(0.05)
+    # A length that no seed has in all corners is left out, and longer ones stay.
+    del found[1500]["ask_plain"][0]
+    figures = figures_of(found)
+    assert not any(".steps_1500." in key for key in figures)
+    assert figures["terrain.published.steps_4500.unet_plain.rmse"][0] == pytest.approx(55.0)
+    assert not any("fall_of_validation" in key for key in figures)
+
+
+def test_one_seed_has_errors_but_no_gain() -> None:
+    found = {1500: runs_of(3), 4500: runs_of(1, 1)}
+    figures = figures_of(found)
+    assert figures["terrain.published.steps_4500.unet_plain.rmse"] == (pytest.approx(50.0), None)
+    assert figures["terrain.published.steps_4500.fall_of_validation.least"] == pytest.approx(0.05)
+    assert not any(".steps_4500.cut_" in key for key in figures)
+    kept = "terrain.published.steps_1500.cut_reconstruction"
+    assert figures["terrain.published.cut_reconstruction"] == figures[kept]
+
+
+def test_rows_beside_the_corners_count_by_themselves() -> None:
+    both = {seed: run_of(10.0 + seed) for seed in range(2)}
+    found = {1500: {"unet_both": both}, 4500: runs_of(1) | {"unet_both": both}}
+    figures = figures_of(found)
+    for length in found:
+        prefix = f"terrain.published.steps_{length}.unet_both"
+        assert figures[f"{prefix}.rmse"] == pytest.approx((21.0, np.sqrt(2.0)))
+        assert figures[f"{prefix}.seeds"] == 2.0
+    kept = {"terrain.published.steps_1500.unet_both.seeds": 3.0}
+    assert not any(".steps_1500.unet_both" in key for key in figures_of(found, kept))
+
+
+def test_the_longest_training_counts() -> None:
+    found = {1500: runs_of(3), 4500: runs_of(3, 1)}
+    found[4500]["unet_reconstructed"] = found[4500]["unet_plain"]
+    figures = figures_of(found)
+    assert figures["terrain.published.cut_reconstruction"] == pytest.approx(0.0)
+    assert figures["terrain.published.steps_1500.cut_reconstruction"] == pytest.approx(0.1)
+
+
+def test_fewer_seeds_do_not_replace_what_is_on_record() -> None:
+    found = {1500: runs_of(2), 4500: runs_of(2, 1)}
+    kept = {"terrain.published.steps_1500.seeds": 3.0}
+    figures = figures_of(found, kept)
+    assert not any(".steps_1500." in key for key in figures)
+    assert any(".steps_4500." in key for key in figures)
+    assert "terrain.published.cut_network" in figures, "4,500 steps are longer than what is kept"
+
+    kept["terrain.published.steps_4500.seeds"] = 3.0
+    assert figures_of(found, kept) == {}
+    kept["terrain.published.steps_4500.seeds"] = 1.0
+    assert figures_of(found, kept) == figures
+
+
+def test_the_corners_of_a_seed_may_go_to_the_end_before_the_next() -> None:
+    order = list(tasks(3, by_seed=True))
+    assert sorted(order) == sorted(tasks(3))
+    assert order[: len(LENGTHS) * len(CORNERS)] == [
+        (length, 0, row) for length in LENGTHS for row in CORNERS
+    ]
+
+
+def test_what_is_on_record_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {"unet_plain_0_1500": run_of(40.0), "ask_plain_1_1500": run_of(41.0)}
+    monkeypatch.setattr(terrain, "kept_runs", lambda _: kept)
+    here = tmp_path / "corners" / "ask_plain_1_1500"
+    here.mkdir(parents=True)
+    (here / "errors.json").write_text(json.dumps(run_of(42.0)), encoding="utf-8")
+    found = results(tmp_path, 3)[1500]
+    assert found["unet_plain"] == {0: kept["unet_plain_0_1500"]}
+    assert found["ask_plain"][1] == run_of(42.0)
+
+
+def test_a_corner_is_trained_to_its_length_and_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"size": 16, "stride": 8, "options": {"width": 4, "depth": 2}, "precision": "32-true"}
+    corner = replace(SETTINGS["ask_reconstructed"], **small, known_count=(4, 4))
+    monkeypatch.setitem(terrain.SETTINGS, "ask_reconstructed", corner)
+    monkeypatch.setattr(errors, "SIZE", 16)
+    monkeypatch.setattr(terrain, "WARM_UP", 5)
+    scene = simulate_scene(raster(mountain(48, 72)), *look(), seed=5)
+    shares = {"training": 0.4, "validation": 0.3, "test": 0.3}
+    ground = Ground({"here": scene}, {"here": split_bands(scene, shares, gap=60.0)}, [], [])
+    terrain.train_and_test("ask_reconstructed", 0, 40, ground, tmp_path / "run")
+    found = json.loads((tmp_path / "run" / "errors.json").read_text("utf-8"))
+    assert found["test"]["here"]["16"]["rmse"]["all"] > 0.0
+    steps = [step for step, _ in found["curve"]]
+    assert steps == sorted(steps)
+    assert steps[-1] <= 40
+    with (tmp_path / "run" / "curves" / "metrics.csv").open(encoding="utf-8") as file:
+        last = max(int(row["step"]) for row in csv.DictReader(file)) + 1
+    # A fifth of the steps follows, in whole epochs.
+    assert abs(last - 48) <= steps[0] / 2
+    before = (tmp_path / "run" / "errors.json").stat().st_mtime_ns
+    terrain.train_and_test("ask_reconstructed", 0, 40, ground, tmp_path / "run")
+    assert (tmp_path / "run" / "errors.json").stat().st_mtime_ns == before
+
+
+def test_rows_that_no_training_has_reached_are_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {"unet_plain_0_1500": run_of(40.0), "unet_plain_0_4500": run_of(30.0)}
+    monkeypatch.setattr(terrain, "kept_runs", lambda _: kept)
+    path = tmp_path / "picture.svg"
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        terrain.draw(tmp_path, 3, path)
+    text = path.read_text(encoding="utf-8")
+    drawn = {row for row, name in terrain.NAMES.items() if f">{name}<" in text}
+    assert drawn == {"unet_plain"}
+
+
+def test_estimates_are_measured_against_the_truth() -> None:
+    scene = simulate_scene(raster(random_terrain(1, 130, 140)), *look(), seed=1)
+    channels = SETTINGS["unet_plain"].channels
+    model = HeightEstimator(
+        [Channel(channels[0], "1", "decibel")], network="unet", options={"width": 4, "depth": 2}
+    ).eval()
+    arrays = arrays_of(scene, Part((0, 130), (0, 140)), channels, USUAL, model)
+    perfect = errors_of(arrays["truth"], arrays)
+    assert perfect["rmse"]["all"] == 0.0
+    shifted = errors_of(arrays["truth"] + 3.0, arrays)
+    assert shifted["rmse"] == {"all": pytest.approx(3.0, 1e-4), "layover": pytest.approx(3.0, 1e-4)}
+    assert shifted["all"]["bias"] == pytest.approx(3.0, rel=1e-4)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from benchmarks.synthetic.city_images import CitySettings, simulated_city
-from benchmarks.synthetic.city_radar import RadarSettings
 from sarheight.buildings import open_stack, write_stack
 from sarheight.learning import Part
+from tests.worlds.city_images import CitySettings, simulated_city
+from tests.worlds.city_radar import RadarSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

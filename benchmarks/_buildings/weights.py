@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "name": "Building heights from a year of radar and optical images",
         "licence": "Apache-2.0",
         "data": {
-            "images": "simulated by benchmarks.synthetic.city_images.simulated_city",
+            "images": "simulated by tests.worlds.city_images.simulated_city",
             "split": "by cities; figures are of cities that were never seen",
         },
         "training": {**described["card"]["training"], "machine": machine(), "settings": settings},

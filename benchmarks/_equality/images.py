@@ -26,7 +26,7 @@ from benchmarks._equality.worlds import (
     temporary_folder,
     terrain,
 )
-from benchmarks.synthetic.safe_product import write_product
+from sarheight.archives import open_rtc
 from sarheight.coregistration import apply_shift, estimate_shift
 from sarheight.dem import (
     coarsen,
@@ -51,7 +51,6 @@ from sarheight.layover import (
 )
 from sarheight.output import open_result, write
 from sarheight.product import open_product
-from sarheight.rtc import open_rtc
 from sarheight.scene import Scene, multilook
 from sarheight.sentinel1 import geolocation_grid
 from sarheight.zones import covariance, polarimetric_channels, refined_lee
@@ -64,6 +63,7 @@ from tests.flattened_products import (
 )
 from tests.products import grd_product, slc_product
 from tests.simulated_products import ground_image, slant_image
+from tests.worlds.safe_product import write_product
 
 if TYPE_CHECKING:
     from pathlib import Path

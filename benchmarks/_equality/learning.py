@@ -20,8 +20,6 @@ from benchmarks._equality.worlds import (
     temporary_folder,
     terrain,
 )
-from benchmarks.synthetic.city_images import CitySettings, simulated_city
-from benchmarks.synthetic.zones import ZoneSceneSettings, write_simulated_so2sat
 from sarheight.buildings import (
     BuildingPatches,
     Buildings,
@@ -36,21 +34,12 @@ from sarheight.buildings import (
     write_stack,
 )
 from sarheight.buildings.stack import band_statistics
-from sarheight.layover import (
-    masks,
-)
 from sarheight.learning import (
     Part,
-    coverage,
-    distance_groups,
-    errors_by_group,
     height_errors,
-    mask_groups,
-    slope_error,
     split_bands,
 )
 from sarheight.terrain import (
-    INTERPOLATION_METHODS,
     KnownElevations,
     TerrainPatches,
     distance_to_known,
@@ -72,6 +61,8 @@ from sarheight.zones import (
     split_samples,
 )
 from sarheight.zones.samples import zone_statistics
+from tests.worlds.city_images import CitySettings, simulated_city
+from tests.worlds.zones import ZoneSceneSettings, write_simulated_so2sat
 
 if TYPE_CHECKING:
     from sarheight.zones import ZoneClassifier
@@ -104,14 +95,8 @@ def sparse_heights() -> Mapping[str, Any]:
     raster = rasterise_elevations(tracks, dem)
     found["raster"] = raster
     found["distance"] = distance_to_known(raster["known"])
-    found |= {
-        f"points_{method}": interpolate_elevations(points, dem, method)
-        for method in INTERPOLATION_METHODS
-    }
-    found |= {
-        f"tracks_{method}": interpolate_elevations(tracks, dem, method)
-        for method in INTERPOLATION_METHODS
-    }
+    found["points_thin_plate"] = interpolate_elevations(points, dem)
+    found["tracks_thin_plate"] = interpolate_elevations(tracks, dem)
     found["degrees"] = interpolate_elevations(points, terrain(crs="EPSG:4326"))
     return found
 
@@ -122,10 +107,7 @@ def metrics() -> Mapping[str, Any]:
     dem = terrain()
     truth = dem.values.astype(np.float64)
     estimate = truth + 8.0 * smooth(dem.shape, 1.0, 5)
-    scale = 4.0 + np.abs(smooth(dem.shape, 2.0, 6))
-    categories = masks(dem, *radar_over())["mask"]
     distance = 100.0 * np.abs(smooth(dem.shape, 3.0, 7))
-    groups = {**mask_groups(categories), **distance_groups(distance, (50.0, 100.0))}
     random = np.random.default_rng(0)
     built = np.where(random.random((60, 70)) < 0.4, random.gamma(3.0, 5.0, (60, 70)), 0.0)
     guessed = np.maximum(built + random.normal(0.0, 3.0, built.shape), 0.0)
@@ -134,9 +116,6 @@ def metrics() -> Mapping[str, Any]:
     return {
         "heights": height_errors(estimate, truth),
         "heights_somewhere": height_errors(estimate, truth, where=distance > 50.0, datum=0.0),
-        "slope": slope_error(estimate, truth, (30.0, 30.0)),
-        "coverage": coverage(estimate, scale, truth),
-        "groups": errors_by_group(estimate, truth, groups),
         "buildings": building_errors(guessed, built),
         "footprints": footprint_iou(guessed, built, threshold=2.0),
         "classes": class_scores(classes, chances.argmax(axis=1), "abcd"),
@@ -216,7 +195,10 @@ def building_data() -> Mapping[str, Any]:
         "city": city,
         "read": again,
         "patches": [patches[index] for index in (0, len(patches) - 1)],
-        "statistics": band_statistics([city], optical_bands=("B02", "B08")),
+        "statistics": {
+            name: [channel.as_dict() for channel in channels]
+            for name, channels in band_statistics([city], optical_bands=("B02", "B08")).items()
+        },
         "outlines": rasterise_buildings(buildings, city["height"]),
         "monthly_median": monthly_composite(images, "median"),
         "monthly_mean": monthly_composite(images, "mean"),
@@ -237,7 +219,9 @@ def zone_data() -> Mapping[str, Any]:
         for role, path in so2sat_files(folder / "so2sat").items():
             samples = So2SatPatches(path)
             found[role] = samples[list(range(len(samples)))]
-            found[f"{role}_statistics"] = zone_statistics(samples)
+            found[f"{role}_statistics"] = {
+                channel.name: (channel.mean, channel.std) for channel in zone_statistics(samples)
+            }
     patches = _zone_patches()
     random = np.random.default_rng(0)
     found["folds"] = spatial_folds(
@@ -268,10 +252,10 @@ def networks() -> Mapping[str, Any]:
     import torch
 
     from sarheight.buildings import MBHRNet, SeriesNet
-    from sarheight.buildings._networks import ResNet50
+    from sarheight.buildings.resnet import ResNet50
     from sarheight.learning import UNet
     from sarheight.terrain import ASKUNet
-    from sarheight.zones import FusionCNN, ZoneNet
+    from sarheight.zones import FusionCNN
 
     groups = ((0, 1), (2, 3, 4))
     small: dict[str, Any] = {"widths": (4, 4, 8, 8, 8), "dense": 8}
@@ -288,13 +272,15 @@ def networks() -> Mapping[str, Any]:
     made: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
         "ask_unet": (lambda: ASKUNet(5, 2, width=8, depth=2), (images,)),
         "unet": (lambda: UNet(5, 1, width=8, depth=2), (images,)),
-        "resnet": (lambda: ResNet50(5, classes=4), (images,)),
-        "zone_net": (lambda: ZoneNet(groups, 4, width=8), (images,)),
+        "resnet": (lambda: ResNet50(5), (images,)),
         "series_net": (
             lambda: SeriesNet(bands, 6, width=8, depth=2, months_width=8, heads=2),
             (series, valid, month),
         ),
-        "mbhr_net": (lambda: MBHRNet(bands), ({n: each[:, 0] for n, each in series.items()},)),
+        "mbhr_net": (
+            lambda: MBHRNet(bands, variant="ours"),
+            ({n: each[:, 0] for n, each in series.items()},),
+        ),
     }
     for stage in (0, 3, 6):
         made[f"fusion_cnn_{stage}"] = (
@@ -312,12 +298,21 @@ def networks() -> Mapping[str, Any]:
 
 @case
 def predicted_heights() -> Mapping[str, Any]:
-    """Predict terrain with the packaged network, at once and in blocks."""
-    from sarheight.learning import Tiling, packaged_model
+    """Predict terrain with a small network, at once and in blocks."""
+    import torch
+
+    from sarheight.learning import Channel, Tiling
     from sarheight.terrain import HeightEstimator, predict_heights
 
     scene = _learning_scene()
-    model = HeightEstimator.from_pretrained(packaged_model("terrain"))
+    torch.manual_seed(0)
+    model = HeightEstimator(
+        [Channel("gamma0_posterior", "1", "decibel", -10.0, 4.0)],
+        options={"width": 8, "depth": 2},
+        reference="coarse",
+        uncertainty=True,
+    )
+    torch.nn.init.normal_(model.network.head.weight, std=0.1)
     points, tiling = _known(scene["height"], 12), Tiling(32, 8)
     _one_thread()
     return {
@@ -420,7 +415,7 @@ def trained_heights() -> Mapping[str, Any]:
             folder / "run",
             accelerator="cpu",
             progress=False,
-        )
+        ).network
     return {
         "weights": model.state_dict(),
         "estimate": predict_heights(model, scene, tiling=Tiling(32, 8), device="cpu"),
@@ -430,8 +425,8 @@ def trained_heights() -> Mapping[str, Any]:
 @case
 def trained_buildings() -> Mapping[str, Any]:
     """Train a small network for buildings for one epoch."""
-    from sarheight.buildings import BuildingSettings, predict_buildings, train_buildings
-    from sarheight.learning import Tiling
+    from sarheight.buildings import BuildingSettings, building_task, predict_buildings
+    from sarheight.learning import Tiling, train
 
     city = _city()
     settings = BuildingSettings(
@@ -448,9 +443,8 @@ def trained_buildings() -> Mapping[str, Any]:
     top, bottom = [Part((0, 16), (0, 32))], [Part((16, 32), (0, 32))]
     _one_thread()
     with temporary_folder() as folder:
-        model = train_buildings(
-            [city], [top], [bottom], settings, folder / "run", accelerator="cpu", progress=False
-        )
+        prepared = building_task([city], [top], [bottom], settings)
+        model = train(*prepared, folder / "run", accelerator="cpu", progress=False).network
     return {
         "weights": model.state_dict(),
         "estimate": predict_buildings(model, city, tiling=Tiling(16, 4), device="cpu"),
@@ -460,7 +454,8 @@ def trained_buildings() -> Mapping[str, Any]:
 @case
 def trained_zones() -> Mapping[str, Any]:
     """Train a small zone classifier for two epochs, and score it."""
-    from sarheight.zones import ZoneSettings, evaluate_zones, train_zones, zone_probabilities
+    from sarheight.learning import train
+    from sarheight.zones import ZoneSettings, evaluate_zones, zone_probabilities, zone_task
 
     samples = _zone_parts()
     settings = ZoneSettings(
@@ -473,14 +468,8 @@ def trained_zones() -> Mapping[str, Any]:
         precision="32-true",
     )
     with temporary_folder() as folder:
-        model = train_zones(
-            samples["training"],
-            samples["validation"],
-            settings,
-            folder / "run",
-            accelerator="cpu",
-            progress=False,
-        )
+        prepared = zone_task(samples["training"], samples["validation"], settings)
+        model = train(*prepared, folder / "run", accelerator="cpu", progress=False).network
     return {
         "weights": model.state_dict(),
         "temperature": model.temperature,

@@ -19,6 +19,7 @@ from scipy.ndimage import gaussian_filter
 
 from sarheight.grid import RadarGrid
 from sarheight.illumination import CosinePower, simulate
+from sarheight.layover import tiles
 from sarheight.orbit import Orbit, look_at
 from sarheight.scene import Scene
 
@@ -50,6 +51,7 @@ METRES_PER_DEGREE = 111_320.0
 LAW = CosinePower(0.2, 1.7)
 ONE_TILE = 1
 """A limit of memory that nothing fits in, so that tiles are as small as they can be."""
+tiles.PROCESS_BYTES = 0  # or else such a limit is refused
 
 
 def case(function: Case) -> Case:

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._independent.filters import FACETS, SMALLEST_AREA, tv
-from benchmarks.synthetic.scattering_ground import block_sums
 from sarheight.layover import RTC, PosteriorMean, reconstruct
 from sarheight.terrain import back_project
 from sarheight.terrain.refinement import refine
+from tests.worlds.scattering_ground import block_sums
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -30,7 +30,6 @@ from benchmarks._independent.heights import (
     rtc_on_finer,
 )
 from benchmarks._independent.oracles import expected_kinds, reallocated, true_surface
-from benchmarks.synthetic.scattering_ground import FLATTEST, block_sums, on_grid
 from sarheight.layover import (
     RTC,
     Reallocation,
@@ -40,6 +39,7 @@ from sarheight.layover import (
     local_resolution,
     reconstruct,
 )
+from tests.worlds.scattering_ground import FLATTEST, block_sums, on_grid
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -175,7 +175,7 @@ NLM: Chosen = {"coarser": (0.2, 0.6), "as_used": (0.3, 1.5)}
 LEE: Chosen = {"coarser": (0.2, 64.0), "as_used": (0.3, 16.0)}
 """Equivalent number of looks of a cell, for the refined Lee filter.
 
-All are those that `benchmarks._independent.parameters` found best on the places for development."""
+All were the best of a grid of values on the places for development."""
 
 
 def _filtered(

@@ -20,8 +20,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from benchmarks._independent.places import PLACES, Place, true_dem
-from benchmarks.synthetic.point_scatterers import observe, pass_over, truth_on
-from benchmarks.synthetic.scattering_ground import (
+from sarheight.scene import Scene
+from tests.worlds.point_scatterers import observe, pass_over, truth_on
+from tests.worlds.scattering_ground import (
     AS_USED,
     COARSER,
     Ground,
@@ -29,7 +30,6 @@ from benchmarks.synthetic.scattering_ground import (
     draw_ground,
     on_grid,
 )
-from sarheight.scene import Scene
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from benchmarks._independent.filters import FACETS, SMALLEST_AREA, filled, linear, tv, upsampled
-from benchmarks.synthetic.scattering_ground import FLATTEST, block_sums
 from sarheight.illumination import ConstantGamma, simulate
 from sarheight.layover import RTC, reconstruct
+from tests.worlds.scattering_ground import FLATTEST, block_sums
 
 if TYPE_CHECKING:
     import xarray as xr

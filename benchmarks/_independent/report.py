@@ -27,7 +27,7 @@ from benchmarks._independent.methods import METHODS, Role
 from benchmarks._independent.observations import INCIDENCES, Form, Laws
 from benchmarks._independent.places import PLACES
 from benchmarks._independent.scores import LEVELS, Score
-from benchmarks.synthetic.scattering_ground import Targets
+from tests.worlds.scattering_ground import Targets
 
 if TYPE_CHECKING:
     from benchmarks._figures import Value

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks._independent.filters import decibels, filled
 from benchmarks._independent.methods import Estimate, plain_rtc
-from benchmarks.synthetic.scattering_ground import Targets, block_sums
+from tests.worlds.scattering_ground import Targets, block_sums
 
 if TYPE_CHECKING:
     from benchmarks._independent.observations import Observed

@@ -23,13 +23,27 @@ import pyproj
 from sarheight import dem as elevation
 from sarheight import geometry
 from sarheight.grid import RadarGrid
+from sarheight.illumination import Muhleman, simulate
 from sarheight.orbit import Orbit, look_at
 from sarheight.sentinel1 import read_grid, read_orbit, read_orbit_file
+from sarheight.terrain.scenes import degrade_dem, patchy_reflectivity
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["ANNOTATIONS", "DATA", "PLACES", "Place", "Site", "data_file", "sites"]
+    from sarheight.scene import Scene
+
+__all__ = [
+    "ANNOTATIONS",
+    "DATA",
+    "PLACES",
+    "Place",
+    "Site",
+    "coarse_dem",
+    "data_file",
+    "simulated",
+    "sites",
+]
 
 DATA = "SARHEIGHT_DATA"
 """Environment variable that names the folder with the real data."""
@@ -39,6 +53,14 @@ LOOKS = 4.4
 """Equivalent number of looks of an IW GRDH, and of the SLC after averaging five samples."""
 MARGIN = 20
 """Pixels around the place."""
+LAW = Muhleman(0.087, 0.3)
+"""Falls by 10 dB from 0 to 20 degrees, by 5 more to 40 and by 4 more to 60, as published C-band
+curves of rock and soil do; -10 dB at 40 degrees."""
+NOISE = 10.0**-2.2
+"""Noise-equivalent sigma0, -22 dB: that of Sentinel-1 IW."""
+HEIGHT_ERROR = 4.0 / 30.0
+"""Standard deviation of the coarse DEM's height error, in postings of the fine one: 4 m at 30 m.
+Scaling it with the posting keeps the error of the slopes."""
 
 SOCAL_DESCENDING = (
     "sentinel1/socal/s1a-iw2-slc-vv-20230108t135251-20230108t135316-046693-0598d3-005.xml.xz"
@@ -240,3 +262,24 @@ def sites(names: list[str] | None = None, folder: str | Path | None = None) -> l
         msg = f"found no scene {', '.join(sorted(unknown))}, expected some of {', '.join(known)}"
         raise ValueError(msg)
     return [known[name] for name in names] if names else every
+
+
+def simulated(site: Site, random: np.random.Generator) -> Scene:
+    """Simulate sigma0 of the descending pass: patchy ground, speckle, noise less its mean."""
+    scene = simulate(
+        site.dem,
+        *site.descending(),
+        law=LAW,
+        reflectivity=patchy_reflectivity(site.dem, random),
+        calibration="sigma0",
+        looks=LOOKS,
+        noise=NOISE,
+        seed=int(random.integers(2**31)),
+    )
+    return replace(scene, image=scene.image - np.float32(NOISE))
+
+
+def coarse_dem(site: Site, random: np.random.Generator) -> xr.DataArray:
+    """Make a DEM that is three times coarser, and wrong by a correlated error."""
+    sigma = HEIGHT_ERROR * float(np.sqrt(np.prod(elevation.local_posting(site.dem))))
+    return degrade_dem(site.dem, random, factor=COARSER, error=sigma)

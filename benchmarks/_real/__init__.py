@@ -1,1 +1,1 @@
-"""Real images: pixels over hills in Morocco, and products that sarsen opens as well."""
+"""Real images of ENVISAT, Sentinel-1 and OPERA, and what is measured in them."""

@@ -13,7 +13,9 @@ less make no difference here: the map pixels go back through the same heights.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rioxarray
@@ -22,11 +24,17 @@ from numpy.typing import NDArray
 
 from benchmarks._mountains.scenes import data_file
 from sarheight import dem as elevation
+from sarheight.coregistration import estimate_shift
 from sarheight.geometry import geo2rdr
-from sarheight.scene import Scene
+from sarheight.illumination import BackscatterLaw, ConstantGamma, simulate
+from sarheight.layover import fit_law
+from sarheight.scene import Scene, ground_sample_spacing
 from sarheight.sentinel1 import read_grid, read_orbit
 
-__all__ = ["DATES", "Explained", "Hills", "hills"]
+if TYPE_CHECKING:
+    from benchmarks._figures import Value
+
+__all__ = ["Explained", "Hills", "blocks", "explain", "hills", "measure"]
 
 FOLDER = "sentinel1/morocco_20230904/"
 AMPLITUDES = FOLDER + "amp_coh_vv_geocoded.tif"
@@ -43,6 +51,12 @@ CORRELATED = 2.0
 """Pixels of an IW SLC that make one independent look."""
 RESAMPLES = 300
 """How often blocks are drawn again for a bootstrap."""
+PIXEL = 4, 15
+"""Lines and samples of the SLC that make a pixel of 56 x 59 m, about the DEM's posting."""
+BLOCK = 1500.0
+"""Width of a block in metres."""
+SEARCH = 300.0
+"""Metres: four pixels of this size are not much."""
 Floats = NDArray[np.float64]
 
 
@@ -164,3 +178,59 @@ def _correlation(sums: Floats) -> float:
     return float(
         covariance / np.sqrt((squares - first**2 / count) * (other_squares - second**2 / count))
     )
+
+
+def blocks(scene: Scene, width: float) -> NDArray[np.int64]:
+    """Give each pixel the number of its block, `width` metres wide; parities as on a chessboard."""
+    line, sample = np.indices(scene.grid.shape)
+    row = (line * scene.grid.line_spacing(scene.orbit) // width).astype(np.int64)
+    spacing = ground_sample_spacing(scene.grid, scene.orbit)
+    column = (sample * spacing // width).astype(np.int64)
+    columns = int(column.max()) + 1
+    # With an odd number of columns, neighbours above and beside differ in parity.
+    return np.asarray(row * (columns + 1 - columns % 2) + column)
+
+
+def _predicted(scene: Scene, place: Hills, law: BackscatterLaw) -> Floats:
+    """Simulate an image of what a law lets expect; NaN where it expects nothing."""
+    image = simulate(place.dem, scene.grid, scene.orbit, law=law).image.values.astype(np.float64)
+    return np.where(image > 0.0, image, np.nan)
+
+
+Maker = Callable[[Scene, xr.DataArray], BackscatterLaw]
+LAWS: dict[str, Maker] = {
+    "safe.morocco.mean.area_alone": lambda _scene, _dem: ConstantGamma(),
+    "safe.morocco_log_intensity_correlation": fit_law,
+}
+"""By the key of the figure, what makes a law of an image and a DEM."""
+
+
+def explain(scene: Scene, place: Hills, make: Maker) -> Explained:
+    """Explain each half of the blocks of an image by a law that is made of the other half."""
+    block = blocks(scene, BLOCK)
+    halves = [
+        _predicted(
+            scene,
+            place,
+            make(replace(scene, image=scene.image.where(block % 2 != parity)), place.dem),
+        )
+        for parity in (0, 1)
+    ]
+    expected = np.where(block % 2 == 0, *halves)
+    measured = scene.image.values.astype(np.float64)
+    good = np.isfinite(measured) & (measured > 0.0) & np.isfinite(expected)
+    return Explained(np.log(measured[good]), np.log(expected[good]), block[good])
+
+
+def measure(folder: str | None = None) -> dict[str, Value]:
+    """Measure the correlation under each law, and the shift, of the mean of both dates."""
+    place = hills(*PIXEL, folder)
+    scene = place.scenes["mean"]
+    figures: dict[str, Value] = {
+        name: explain(scene, place, make).correlation() for name, make in LAWS.items()
+    }
+    shift = estimate_shift(scene, place.dem, law=fit_law(scene, place.dem), search=SEARCH)
+    if shift.found:
+        figures["safe.morocco.shift_along"] = (shift.along_track, shift.along_track_error)
+        figures["safe.morocco.shift_across"] = (shift.across_track, shift.across_track_error)
+    return figures

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn.functional import huber_loss
 
 from benchmarks._terrain.residuals import TRAINING_ROWS, Sample, load
 from benchmarks.refinement import MARGIN
-from benchmarks.synthetic.scattering_ground import COARSER
+from sarheight import learning
+from sarheight.learning import RootMeanSquaredError, RunSettings, Task, seeded
+from sarheight.learning.split import window_starts
 from sarheight.terrain.refinement_network import (
     ImageLayers,
     RefinementNetwork,
     correction_channels,
-    estimate_correction,
     mirrored,
 )
+from tests.worlds.scattering_ground import COARSER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +36,10 @@ KINDS = ("ask_unet", "unet")
 """Networks that are compared; the first is shipped if it helps."""
 OPTIONS = {"width": 16, "depth": 3}
 PATCH, BATCH, RATE, DECAY = 64, 8, 3e-3, 3e-2
+RISE = 100
+"""Steps over which the rate rises."""
 CHECKED = 125
-"""Steps between points of the validation curve."""
+"""Steps of an epoch, between points of the validation curve."""
 OUTLIER = 3.0
 """Standard deviations beyond which errors count linearly in the loss."""
 INNER = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
@@ -120,104 +123,127 @@ def turned_sample(
 
 def new_network(seed: int, kind: str = KINDS[0]) -> RefinementNetwork:
     """Make a network whose correction is 0 before it is trained."""
-    torch.manual_seed(seed)
-    return RefinementNetwork(network=kind, options=OPTIONS)
+    with seeded(seed):
+        return RefinementNetwork(network=kind, options=OPTIONS)
 
 
-def _loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Huber's loss of the correction, and the negative log-likelihood of its scale."""
-    mean, log_scale = output[:, 0], output[:, 1].clamp(-3.0, 3.0)
-    error = (target - mean).detach().clamp(-2.0 * OUTLIER, 2.0 * OUTLIER)
-    # The scale does not act on the correction: cells of large errors would hardly count in it.
-    scale = log_scale + 0.5 * error**2 * torch.exp(-2.0 * log_scale)
-    return huber_loss(mean, target, delta=OUTLIER) + 0.2 * scale.mean()
+class Patches:
+    """Patches drawn at random, mirrored at random, other ones in each epoch."""
+
+    def __init__(self, data: Data, seed: int) -> None:
+        self.data, self.seed, self.epoch = data, seed, 0
+
+    def __len__(self) -> int:
+        """Return the number of patches of an epoch."""
+        return CHECKED * BATCH
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other patches."""
+        self.epoch = epoch
+
+    def __getitem__(self, index: int) -> dict[str, Floats]:
+        """Draw a patch."""
+        random = np.random.default_rng([self.seed, self.epoch, index])
+        data = self.data
+        number = int(random.integers(len(data.rows)))
+        shape = data.targets[number].shape
+        # Beside the edge of a crop the images do not show all ground.
+        edge = MARGIN // 2
+        corner = [int(random.integers(edge, size - edge - PATCH)) for size in shape]
+        flips = random.random(2) < 0.5
+        return _patch(data, number, corner, flips.tolist())
+
+
+class Windows:
+    """Patches side by side, for the curve of the validation."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self.corners = [
+            (number, [row, column])
+            for number, target in enumerate(data.targets)
+            if data.rows[number] in TRAINING_ROWS
+            for row in window_starts((MARGIN, target.shape[0] - MARGIN), PATCH, PATCH)
+            for column in window_starts((MARGIN, target.shape[1] - MARGIN), PATCH, PATCH)
+        ]
+
+    def __len__(self) -> int:
+        """Return the number of patches."""
+        return len(self.corners)
+
+    def __getitem__(self, index: int) -> dict[str, Floats]:
+        """Return a patch."""
+        return _patch(self.data, *self.corners[index], [False, False])
+
+
+def _patch(
+    data: Data, number: int, corner: Sequence[int], flips: Sequence[bool]
+) -> dict[str, Floats]:
+    """Cut a patch of a sample, mirrored along rows and columns as told."""
+    part = tuple(slice(first, first + PATCH) for first in corner)
+    inputs, target = turned_sample(
+        data.inputs[number][:, *part], data.targets[number][part], rows=flips[0], columns=flips[1]
+    )
+    sigma = data.sigmas[number][part][:: -1 if flips[0] else 1, :: -1 if flips[1] else 1]
+    found = {"inputs": inputs, "target": target, "sigma": sigma}
+    return {name: np.ascontiguousarray(values) for name, values in found.items()}
+
+
+class CorrectionTask(Task[RefinementNetwork]):
+    """Training of a network on top of refinement."""
+
+    def __init__(self, network: RefinementNetwork, settings: RunSettings) -> None:
+        super().__init__(network, settings, {"rmse": RootMeanSquaredError()})
+
+    def forward(self, sample: dict[str, Tensor]) -> Tensor:
+        """Return correction and logarithm of its scale."""
+        found: Tensor = self.network(sample["inputs"])
+        return found.float()
+
+    def loss(self, output: Tensor, sample: dict[str, Tensor]) -> Tensor:
+        """Huber's loss of the correction, and the negative log-likelihood of its scale."""
+        target = sample["target"]
+        mean, log_scale = output[:, 0], output[:, 1].clamp(-3.0, 3.0)
+        error = (target - mean).detach().clamp(-2.0 * OUTLIER, 2.0 * OUTLIER)
+        # The scale does not act on the correction: cells of large errors would hardly count in it.
+        scale = log_scale + 0.5 * error**2 * torch.exp(-2.0 * log_scale)
+        return huber_loss(mean, target, delta=OUTLIER) + 0.2 * scale.mean()
+
+    def measure(self, output: Tensor, sample: dict[str, Tensor]) -> None:
+        """Measure the error that is left, in metres."""
+        sigma = sample["sigma"]
+        self.metrics.update(sigma * output[:, 0], sigma * sample["target"])
+
+
+def settings_of(seed: int, steps: int) -> RunSettings:
+    """Return the settings of the included network's trainings, for some number of steps."""
+    epochs = max(steps // CHECKED, 1)
+    return RunSettings(
+        batch=BATCH,
+        epochs=epochs,
+        patience=epochs,
+        keep="last",
+        rate=RATE,
+        schedule="cosine",
+        warm_up=min(RISE / steps, 0.5),
+        decay=DECAY,
+        threads=1,
+        seed=seed,
+    )
 
 
 def train(
     training: Data,
     held_out: Data,
-    path: Path,
+    folder: Path,
     seed: int,
     steps: int,
     kind: str = KINDS[0],
 ) -> RefinementNetwork:
-    """Train a network, or go on with the training whose state `path` holds."""
-    torch.set_num_threads(1)
-    network = new_network(seed, kind)
-    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
-    curve, first = [], 0
-    if path.exists():
-        kept = torch.load(path, weights_only=True)
-        network.load_state_dict(kept["network"])
-        optimiser.load_state_dict(kept["optimiser"])
-        curve, first = kept["curve"], kept["step"]
-    for step in range(first, steps):
-        network.train()
-        # Of the step alone, so that an interruption changes nothing.
-        random = np.random.default_rng([seed, step])
-        inputs, targets = zip(*(_patch(training, random) for _ in range(BATCH)), strict=True)
-        for group in optimiser.param_groups:
-            # A short rise, then half a cosine.
-            rise = min((step + 1) / 100.0, 1.0)
-            group["lr"] = float(RATE * rise * 0.5 * (1.0 + np.cos(np.pi * step / steps)))
-        with torch.autocast("cpu", torch.bfloat16):
-            output = network(torch.from_numpy(np.stack(inputs)))
-        loss = _loss(output.float(), torch.from_numpy(np.stack(targets)))
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        if (step + 1) % CHECKED == 0 or step + 1 == steps:
-            cuts = [
-                1.0
-                - float(
-                    np.sqrt(
-                        np.mean(
-                            (z - estimate_correction(network, x, symmetric=False)[0])[INNER] ** 2
-                            * s[INNER] ** 2
-                        )
-                        / np.mean(z[INNER] ** 2 * s[INNER] ** 2)
-                    )
-                )
-                for row, x, z, s in zip(
-                    held_out.rows, held_out.inputs, held_out.targets, held_out.sigmas, strict=True
-                )
-                if row in TRAINING_ROWS
-            ]
-            curve.append([step + 1, float(loss.detach()), median(cuts)])
-            print(
-                kind,
-                seed,
-                step + 1,
-                f"{float(loss.detach()):.3f}",
-                f"{100 * median(cuts):.2f} %",
-                flush=True,
-            )
-            half = path.with_suffix(f".{os.getpid()}.part")
-            torch.save(
-                {
-                    "network": network.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "curve": curve,
-                    "step": step + 1,
-                },
-                half,
-            )
-            half.rename(path)
-    return network
-
-
-def _patch(training: Data, random: np.random.Generator) -> tuple[Floats, Floats]:
-    """Draw a patch, mirrored at random."""
-    number = int(random.integers(len(training.rows)))
-    inputs, target = training.inputs[number], training.targets[number]
-    # Beside the edge of a crop the images do not show all ground.
-    row, column = (
-        int(random.integers(MARGIN // 2, size - MARGIN // 2 - PATCH)) for size in target.shape
-    )
-    part = slice(row, row + PATCH), slice(column, column + PATCH)
-    flips = random.random(2) < 0.5
-    turned, wanted = turned_sample(
-        inputs[:, part[0], part[1]], target[part], rows=bool(flips[0]), columns=bool(flips[1])
-    )
-    return np.ascontiguousarray(turned), np.ascontiguousarray(wanted)
+    """Train a network in a folder, or resume it there."""
+    settings = settings_of(seed, steps)
+    task = CorrectionTask(new_network(seed, kind), settings)
+    samples = Patches(training, seed), Windows(held_out)
+    run = learning.train(task, *samples, folder, accelerator="cpu", progress=False)
+    print(kind, seed, f"{run.figures['validation_rmse']:.2f} m", flush=True)
+    return run.network

@@ -1,4 +1,4 @@
-"""Which ground the networks of `benchmarks.terrain` learn from, stop by, and are tested on."""
+"""Which ground the networks of `benchmarks.terrain` learn from, and are tested on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ from sarheight import dem as elevation
 from sarheight.illumination import Muhleman
 from sarheight.layover import reconstruct
 from sarheight.learning import Part, split_bands
-from sarheight.terrain import SceneConfiguration, SceneSettings, open_scene, write_scenes
+from sarheight.terrain import (
+    SceneConfiguration,
+    SceneSettings,
+    open_scene,
+    simulate_scene,
+    write_scenes,
+)
 from sarheight.terrain.scenes import Laws, simulate_image
 
 if TYPE_CHECKING:
@@ -31,8 +37,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
+    from sarheight.scene import Scene
 
 __all__ = ["REGIONS", "Ground", "job_of", "make_ground"]
 
@@ -119,36 +124,33 @@ def job_of(
     kind = FarSite if name in FAR else Site
     site = kind(place, place.incidences[0], folder)
 
-    def make() -> tuple[xr.DataArray, RadarGrid, Orbit]:
-        return (site.dem, *(site.ascending() if ascending else site.descending()))
+    settings, seed = SceneSettings(laws=laws), int(ascending)
+
+    def make() -> xr.Dataset:
+        seen = site.ascending() if ascending else site.descending()
+        scene = simulate_scene(site.dem, *seen, settings, seed=seed)
+        return _with_level(scene, *simulate_image(site.dem, *seen, settings, seed=seed))
 
     orbit = place.ascending if ascending else place.descending
     return SceneConfiguration(
         f"{name}_ascending" if ascending else name,
         make,
         {"dem": data_file(place.dem, folder), "annotation": data_file(orbit, folder)},
-        settings=SceneSettings(laws=laws),
-        seed=int(ascending),
-        parameters={"incidence": site.incidence, "ascending": ascending},
+        {"laws": laws, "seed": seed, "incidence": site.incidence},
     )
 
 
-def _with_level(scene: xr.Dataset, job: SceneConfiguration, work: Path) -> xr.Dataset:
+def _with_level(scene: xr.Dataset, image: Scene, coarse: xr.DataArray) -> xr.Dataset:
     """Add the image as it is geocoded without an elevation model: at the scene's mean height."""
-    path = work / f"{job.name}_{LEVEL}.npy"
-    if not path.exists():
-        image, coarse = simulate_image(*job.load(), job.settings, seed=job.seed)
-        level = scene["coarse_height"].copy()
-        level[:] = float(coarse.mean())
-        wanted = ("sigma0_geocoded", "ellipsoid_incidence")
-        # No law can be fitted to level ground, and none is needed to geocode.
-        seen = reconstruct(image, level, law=Muhleman(), variables=wanted)
-        cosine = np.cos(np.radians(seen["ellipsoid_incidence"].values))
-        half = path.with_suffix(".part.npy")
-        np.save(half, (seen["sigma0_geocoded"].values / cosine).astype(np.float32))
-        half.rename(path)
-    values = (("y", "x"), np.load(path), scene["gamma0_geocoded"].attrs)
-    return scene.assign({LEVEL: values})
+    level = scene["coarse_height"].copy()
+    level[:] = float(coarse.mean())
+    # No law can be fitted to level ground, and none is needed to geocode.
+    seen = reconstruct(
+        image, level, law=Muhleman(), variables=("sigma0_geocoded", "ellipsoid_incidence")
+    )
+    cosine = np.cos(np.radians(seen["ellipsoid_incidence"].values))
+    gamma0 = (seen["sigma0_geocoded"].values / cosine).astype(np.float32)
+    return scene.assign({LEVEL: (("y", "x"), gamma0, scene["gamma0_geocoded"].attrs)})
 
 
 def make_ground(
@@ -182,10 +184,7 @@ def make_ground(
         jobs += [job_of(name, folder, ascending=True, laws=laws) for name in REGIONS]
     work.mkdir(parents=True, exist_ok=True)
     with FileLock(work.with_name(f"{work.name}.lock")):
-        paths = write_scenes(jobs, work, report=report)
-        scenes = [
-            _with_level(open_scene(path), job, work) for path, job in zip(paths, jobs, strict=True)
-        ]
+        scenes = [open_scene(path) for path in write_scenes(jobs, work, report=report)]
     count = len(REGIONS)
     regions = dict(zip(REGIONS, scenes, strict=False))
     bands = {name: split_bands(scene, SHARES, gap=GAP) for name, scene in regions.items()}

@@ -31,17 +31,6 @@ from benchmarks._independent.places import (
     true_dem,
 )
 from benchmarks.refinement import CASES, CELLS, DATES, INCIDENCE, SEED, with_error
-from benchmarks.synthetic.mean_images import SCATTERERS, expected_image, mean_image
-from benchmarks.synthetic.point_scatterers import observe
-from benchmarks.synthetic.scattering_ground import (
-    COARSER,
-    REFERENCE_INCIDENCE,
-    GroundSettings,
-    Kind,
-    block_sums,
-    draw_ground,
-    on_grid,
-)
 from sarheight.dem import local_posting
 from sarheight.geometry import incidence
 from sarheight.terrain import (
@@ -53,6 +42,17 @@ from sarheight.terrain import (
 )
 from sarheight.terrain.posterior import RefinementSettings
 from sarheight.terrain.refinement import refine
+from tests.worlds.mean_images import SCATTERERS, expected_image, mean_image
+from tests.worlds.point_scatterers import observe
+from tests.worlds.scattering_ground import (
+    COARSER,
+    REFERENCE_INCIDENCE,
+    GroundSettings,
+    Kind,
+    block_sums,
+    draw_ground,
+    on_grid,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

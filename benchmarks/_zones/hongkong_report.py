@@ -199,7 +199,7 @@ def locked_table(found: Mapping[str, Sequence[Outcome]]) -> Table:
     return made
 
 
-KEYS = ("bands_forest", "neighbourhood_forest", "zone_forest")
+KEYS = ("bands_forest", "zone_forest")
 
 
 def figures(found: Mapping[str, Sequence[Outcome]]) -> dict[str, Value]:
@@ -233,11 +233,6 @@ def figures(found: Mapping[str, Sequence[Outcome]]) -> dict[str, Value]:
                 for mine, its in zip(ours[1:], other[1:], strict=True)
             ]
         )
-    forests = dict(zip(KEYS[:-1], found.values(), strict=False))
-    best = max(forests, key=lambda key: forests[key][0].average)
-    name = "lcz.hongkong.locked.ours_gain_over_best_forest"
-    for end, key in (("", "aa"), (".low", "low"), (".high", "high")):
-        values[name + end] = values[f"lcz.hongkong.locked.gain_over_{best}_{key}"]
     return values
 
 

@@ -30,7 +30,7 @@ Cumming, I. G. and Wong, F. H. (2005). Digital Processing of Synthetic Aperture 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -44,7 +44,29 @@ from sarheight_kernels.orbit import (
 )
 
 if TYPE_CHECKING:
-    from sarheight_kernels.models import RadarModel
+
+    class RadarModel(Protocol):
+        """The fields of `sarheight_kernels.models.RadarModel` that are read here."""
+
+        @property
+        def orbit_start(self) -> F8:
+            """Beginning of each interval of the orbit."""
+
+        @property
+        def orbit_coefficients(self) -> F8:
+            """Polynomials of the orbit in each interval."""
+
+        @property
+        def doppler_time(self) -> F8:
+            """Knots in azimuth time."""
+
+        @property
+        def doppler_range(self) -> F8:
+            """Knots in slant range."""
+
+        @property
+        def doppler_coefficients(self) -> F8:
+            """Polynomials of the closing speed between knots."""
 
 
 class DopplerTable(NamedTuple):

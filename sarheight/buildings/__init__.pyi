@@ -14,7 +14,6 @@ from ._images import (
     resample_image,
     sar_series,
 )
-from ._networks import MBHRNet, SeriesNet, load_resnet_weights
 from ._readers import (
     stack_from_arrays,
     stack_from_folder,
@@ -31,6 +30,7 @@ from .configuration import (
 )
 from .distributions import BuildingDistribution, BuildingEstimate
 from .estimators import BuildingHeightEstimator, predict_buildings
+from .mbhr import MBHRNet, regression_loss
 from .metrics import (
     BuildingErrors,
     building_errors,
@@ -38,6 +38,8 @@ from .metrics import (
     plot_building_heights,
 )
 from .patches import BuildingPatches, split_blocks, split_cities
+from .resnet import ResNet50, load_resnet_weights
+from .series import SeriesNet
 from .stack import (
     OPTICAL_BANDS,
     SAR_BANDS,
@@ -48,7 +50,8 @@ from .stack import (
     valid_months,
     write_stack,
 )
-from .training import BuildingSettings, train_buildings
+from .tiles import building_tiles
+from .training import BuildingSettings, BuildingTask, building_task
 
 __all__ = [
     "OPTICAL_BANDS",
@@ -60,14 +63,18 @@ __all__ = [
     "BuildingPatches",
     "BuildingSettings",
     "BuildingSource",
+    "BuildingTask",
     "Buildings",
     "City",
     "MBHRNet",
     "OpticalSource",
     "RadarSource",
+    "ResNet50",
     "SeriesNet",
     "StackConfiguration",
     "building_errors",
+    "building_task",
+    "building_tiles",
     "check_stack",
     "city_grid",
     "city_stack",
@@ -85,6 +92,7 @@ __all__ = [
     "read_buildings",
     "reconstruct_product",
     "reflectance",
+    "regression_loss",
     "resample_image",
     "sar_series",
     "select_bands",
@@ -93,7 +101,6 @@ __all__ = [
     "stack_from_arrays",
     "stack_from_folder",
     "stack_from_raster",
-    "train_buildings",
     "valid_months",
     "write_stack",
     "write_stacks",

@@ -561,9 +561,9 @@ def sar_series(
     Parameters
     ----------
     images : iterable of xarray.Dataset
-        As `sarheight.rtc.open_rtc`, `sarheight.layover.reconstruct` or `reconstruct_product` return
-        them: ``gamma0`` or ``sigma0``, linear power, dims ([polarisation,] y, x), with an attribute
-        ``acquisition`` that holds time and pass.
+        As `sarheight.archives.open_rtc`, `sarheight.layover.reconstruct` or `reconstruct_product`
+        return them: ``gamma0`` or ``sigma0``, linear power, dims ([polarisation,] y, x), with an
+        attribute ``acquisition`` that holds time and pass.
     like : xarray.DataArray or xarray.Dataset
         On the grid of the city.
     orbit_direction : {"ascending", "descending"}, optional

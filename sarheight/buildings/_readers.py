@@ -15,6 +15,7 @@ import xarray as xr
 from rasterio.errors import RasterioError
 
 from sarheight._files import file_reader
+from sarheight.archives.rasters import Scale, open_raster, power
 from sarheight.buildings._images import (
     check_offset,
     clear_sky_mask,
@@ -32,8 +33,7 @@ from sarheight.buildings.stack import (
     require_bands,
 )
 from sarheight.errors import ProductError, StackError
-from sarheight.output.grid import grid_transform
-from sarheight.rtc.flattened import Scale, open_raster, power
+from sarheight.output.grid import MapGrid
 
 if TYPE_CHECKING:
     import os
@@ -229,9 +229,8 @@ def _common_grid(files: list[_File]) -> xr.DataArray:
 
 def _edges(grid: xr.DataArray) -> tuple[float, ...]:
     """Return the outer edges (west, north, east, south)."""
-    transform = grid_transform(grid)
-    west, north = transform.c, transform.f
-    return west, north, west + grid.sizes["x"] * transform.a, north + grid.sizes["y"] * transform.e
+    west, south, east, north = MapGrid.of(grid).bounds
+    return west, north, east, south
 
 
 def _series(

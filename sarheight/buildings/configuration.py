@@ -45,7 +45,7 @@ from sarheight.buildings.stack import (
 )
 from sarheight.errors import ProductError, StackError
 from sarheight.output import provenance
-from sarheight.output.grid import grid_transform
+from sarheight.output.grid import MapGrid
 
 if TYPE_CHECKING:
     import os
@@ -161,7 +161,7 @@ class BuildingSource:
         `sarheight.buildings.read_buildings`.
     index, column : str
         Instead, the index of a large tiled dataset: a vector file or its address, and the attribute
-        with the addresses of the tiles; see `sarheight.fetch.building_tiles`.
+        with the addresses of the tiles; see `building_tiles`.
     height, ground, layer : str, optional
         See `sarheight.buildings.read_buildings`.
     """
@@ -553,7 +553,7 @@ class _Builder:
         """Return the files of buildings; tiles of an index are downloaded."""
         configuration, city = self.configuration, self.city
         if source.index:
-            from sarheight.fetch import building_tiles
+            from sarheight.buildings.tiles import building_tiles
 
             remote = "://" in source.index
             index = source.index if remote else str(configuration.path(source.index, city))
@@ -623,7 +623,7 @@ def _read_window(address: str, grid: xr.DataArray, resampling: str) -> xr.DataAr
 
     Codes and numbers come as float32, NaN where the image has no data.
     """
-    transform = grid_transform(grid)
+    transform = MapGrid.of(grid).transform
     rows, columns = grid.shape
     try:
         # A VRT would read the files and addresses that it names.

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
-from sarheight.buildings._networks import SeriesNet, month_statistics
+from sarheight.buildings.series import SeriesNet, month_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -352,3 +353,44 @@ class SeriesDistribution(nn.Module):
             height = self.bins.quantile(heights, above.clamp(0.0, 1.0))
             limits.append(torch.where(above > 0.0, height, 0.0))
         return limits[0], limits[1]
+
+
+# The loss.
+
+HEIGHTS_WEIGHT = 0.5
+"""Of the cross entropy of the heights, which is some three times the binary ones."""
+
+
+def distribution_loss(
+    distribution: BuildingDistribution,
+    mean: Tensor,
+    bins: HeightBins,
+    truth: Tensor,
+    footprint: Tensor,
+    unit: float,
+) -> Tensor:
+    """Return the loss of a distribution of heights; NaN in `truth` or `footprint` does not count.
+
+    The sum of the cross entropies of built cells, of the built share and (halved) of the heights of
+    buildings, and of the squared error of the mean in units of `unit` metres. Maps have shape
+    (batch, 1, rows, columns).
+    """
+    known = torch.isfinite(truth)
+    built = known & (truth > 0.0)
+    error = torch.where(known, truth - mean, 0.0) / unit
+    loss = (error**2).sum() / known.sum().clamp(min=1)
+    loss = loss + _binary_cross_entropy(distribution.built, built.to(mean.dtype), known)
+    loss = loss + _binary_cross_entropy(
+        distribution.footprint, footprint, torch.isfinite(footprint)
+    )
+    log_probabilities = log_softmax(distribution.heights, dim=1).movedim(1, -1)[built[:, 0]]
+    cross_entropy = -(bins.soft_labels(truth[built]) * log_probabilities).sum()
+    return loss + HEIGHTS_WEIGHT * cross_entropy / built.sum().clamp(min=1)
+
+
+def _binary_cross_entropy(logits: Tensor, share: Tensor, known: Tensor) -> Tensor:
+    """Return the mean cross entropy of shares where they are known."""
+    each = binary_cross_entropy_with_logits(
+        logits, torch.where(known, share, 0.0), reduction="none"
+    )
+    return torch.where(known, each, 0.0).sum() / known.sum().clamp(min=1)

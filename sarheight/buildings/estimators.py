@@ -11,12 +11,13 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sarheight.buildings._networks import MBHRNet, ResNet50, load_resnet_weights
 from sarheight.buildings.distributions import (
     BuildingDistribution,
     BuildingEstimate,
     SeriesDistribution,
 )
+from sarheight.buildings.mbhr import MBHRNet
+from sarheight.buildings.resnet import ResNet50, load_resnet_weights
 from sarheight.buildings.stack import BANDS, check_stack
 from sarheight.errors import CheckpointError
 from sarheight.learning.channels import Channel
@@ -26,7 +27,7 @@ from sarheight.learning.weights import Pretrained, select_device
 if TYPE_CHECKING:
     import os
 
-    from sarheight.buildings._networks import LoadedWeights
+    from sarheight.buildings.resnet import LoadedWeights
 
 
 class _MonthlyRegression(nn.Module):
@@ -77,8 +78,8 @@ class BuildingHeightEstimator(Pretrained):
         `SeriesNet` with a distribution of heights, or `MBHRNet`, which takes one month; of several
         months, its estimate is the mean of those of each month.
     options : mapping, optional
-        Arguments of the network: for ``mbhr`` variant and skips; for ``series`` width, depth,
-        months_width, heads, and bins: count, lowest and highest of the heights in metres.
+        Arguments of the network: for ``mbhr`` variant, skips and plain_skip; for ``series`` width,
+        depth, months_width, heads, and bins: count, lowest and highest of the heights in metres.
 
     Attributes
     ----------
@@ -139,6 +140,11 @@ class BuildingHeightEstimator(Pretrained):
     def gives_distribution(self) -> bool:
         """Whether it estimates a distribution of heights, and so a footprint and an uncertainty."""
         return isinstance(self.network, SeriesDistribution)
+
+    @property
+    def loss_weights(self) -> tuple[float, float]:
+        """Weights of squared error and cosine in the loss of MBHR-Net."""
+        return self._mbhr().variant.weights
 
     @property
     def distribution_network(self) -> SeriesDistribution:
@@ -224,10 +230,7 @@ class BuildingHeightEstimator(Pretrained):
         ValueError
             If the network has no such encoder.
         """
-        if not isinstance(self.network, _MonthlyRegression):
-            msg = f"found the network {self.network_kind!r}, expected 'mbhr': it has no ResNet50"
-            raise ValueError(msg)  # noqa: TRY004  # what is wrong is the configuration's value
-        encoders = self.network.network.encoders
+        encoders = self._mbhr().encoders
         unknown = sorted(set(weights) - set(encoders))
         if unknown:
             msg = f"found weights of {', '.join(unknown)}, expected some of {', '.join(encoders)}"
@@ -236,6 +239,12 @@ class BuildingHeightEstimator(Pretrained):
             name: load_resnet_weights(cast("ResNet50", encoders[name]), path)
             for name, path in weights.items()
         }
+
+    def _mbhr(self) -> MBHRNet:
+        if not isinstance(self.network, _MonthlyRegression):
+            msg = f"found the network {self.network_kind!r}, expected 'mbhr': it has no ResNet50"
+            raise ValueError(msg)  # noqa: TRY004  # what is wrong is the configuration's value
+        return self.network.network
 
     def inputs(
         self, sample: Mapping[str, Tensor]

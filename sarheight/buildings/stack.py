@@ -39,7 +39,7 @@ from sarheight.learning.channels import Channel, ChannelStatistics, Transform
 from sarheight.output import open_result
 from sarheight.output.atomic import atomic_write
 from sarheight.output.files import write_zarr
-from sarheight.output.grid import check_grid, grid_transform
+from sarheight.output.grid import MapGrid, check_grid
 
 if TYPE_CHECKING:
     import os
@@ -345,20 +345,20 @@ def band_statistics(
     within: Sequence[Sequence[Part]] | None = None,
     sar_bands: Sequence[str] = SAR_BANDS,
     optical_bands: Sequence[str] = OPTICAL_BANDS,
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, list[Channel]]:
     """Measure mean and standard deviation of bands over stacks, or over parts of each.
 
-    Returns by modality the arguments of `sarheight.learning.Channel` for each band. A band that no
-    stack has keeps a mean of 0 and a standard deviation of 1: a network sees 0 there.
+    Returns channels by modality. A band that no stack has keeps a mean of 0 and a standard
+    deviation of 1: a network sees 0 there.
     """
-    statistics: dict[str, list[dict[str, Any]]] = {"sar": [], "optical": []}
+    channels = {}
     for name, bands in (("sar", sar_bands), ("optical", optical_bands)):
         found = ChannelStatistics([Channel(band, "1", TRANSFORMS[name]) for band in bands])
         for band in bands:
             for image in _images(stacks, within, name, band):
                 found.update({band: image.values})
-        statistics[name] = [each.as_dict() for each in found.channels(allow_empty=True)]
-    return statistics
+        channels[name] = found.channels(allow_empty=True)
+    return channels
 
 
 def _images(
@@ -479,7 +479,7 @@ def require_grid(image: xr.DataArray | xr.Dataset, name: str) -> tuple[Affine, C
         msg = f"{name} states no reference system: set one with .rio.write_crs(...)"
         raise StackError(msg)
     try:
-        return grid_transform(image), CRS.from_user_input(image.rio.crs)
+        return MapGrid.of(image).transform, CRS.from_user_input(image.rio.crs)
     except ValueError as error:
         msg = f"found no regular grid in {name}: {error}"
         raise StackError(msg) from error

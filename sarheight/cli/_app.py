@@ -15,9 +15,11 @@ from sarheight.cli._composite import composite
 from sarheight.cli._demo import demo
 from sarheight.cli._fetch import fetch
 from sarheight.cli._info import info
+from sarheight.cli._options import command, misuse_in_one_line
 from sarheight.cli._predict import predict, stack
 from sarheight.cli._reconstruct import masks, reconstruct
 from sarheight.cli._refine import refine
+from sarheight.cli._scenes import scenes
 from sarheight.cli._series import series
 from sarheight.cli._session import (
     INTERRUPTED,
@@ -27,10 +29,9 @@ from sarheight.cli._session import (
     options_of,
     require_subcommand,
 )
-from sarheight.cli._simulate import scenes, simulate
+from sarheight.cli._simulate import simulate
 from sarheight.cli._train import train
 from sarheight.cli._view import view
-from sarheight.settings import command, misuse_in_one_line
 
 COMMAND_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 """The base of all errors of a command line, in the click that typer uses."""

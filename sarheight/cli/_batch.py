@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sarheight.cli._session import FAILED, session
-from sarheight.settings import OUTPUT, RUNNING, MessageSettings, Settings, argument, option
+from sarheight.errors import OptionError
+from sarheight.workflow.config import OUTPUT, RUNNING, Messages, Names, Overwrite
+from sarheight.workflow.options import Configuration, argument, option
 
 if TYPE_CHECKING:
-    from sarheight.batch import Estimate, Job, Manifest, Outcome
     from sarheight.cli._session import Session
+    from sarheight.workflow.batch import Entry, Estimate, Job, Manifest
 
 JOBS = "Jobs"
 LISTS = (".toml", ".json", ".csv")
@@ -25,7 +27,7 @@ GIBIBYTE = 2.0**30
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchSettings(Settings):
+class BatchConfig(Configuration):
     """Jobs of a batch, and how they run.
 
     Attributes
@@ -55,20 +57,20 @@ class BatchSettings(Settings):
         Also replace existing outputs that are not in the manifest.
     """
 
-    jobs_or_images: Annotated[tuple[str, ...], argument("JOBS")]
+    jobs_or_images: Annotated[Names, argument("JOBS")]
     folder: Annotated[Path | None, option(OUTPUT, "--folder", "-o", file_okay=False)] = None
     suffix: Annotated[str, option(OUTPUT)] = ".tif"
-    dem: Annotated[tuple[str, ...], option(JOBS)] = ()
-    tiles: Annotated[tuple[str, ...], option(JOBS)] = ()
-    options: Annotated[tuple[str, ...], option(JOBS, "--set", metavar="NAME=VALUE")] = ()
+    dem: Annotated[Names, option(JOBS)] = ()
+    tiles: Annotated[Names, option(JOBS)] = ()
+    options: Annotated[Names, option(JOBS, "--set", metavar="NAME=VALUE")] = ()
     manifest: Annotated[Path | None, option(OUTPUT)] = None
-    jobs: Annotated[int, option(RUNNING, min=1)] = 1
+    jobs: Annotated[int, option(RUNNING, least=1)] = 1
     scheduler: Annotated[str | None, option(RUNNING, metavar="ADDRESS")] = None
     dry_run: Annotated[bool, option(RUNNING, "--dry-run")] = False
-    overwrite: Annotated[bool, option(OUTPUT, "--overwrite")] = False
+    overwrite: Overwrite = False
 
 
-def batch(settings: BatchSettings, running: MessageSettings) -> None:
+def batch(settings: BatchConfig, running: Messages) -> None:
     """Unfold many images, and keep a manifest of completed jobs.
 
     Completed jobs are skipped: those with the same options and input files, and an undamaged
@@ -93,17 +95,17 @@ def batch(settings: BatchSettings, running: MessageSettings) -> None:
     ```
     """
     with session("batch", running, steps=100) as current:
-        from sarheight.batch import Manifest, estimate, pending
         from sarheight.errors import JobListError
+        from sarheight.workflow.batch import Manifest, estimate
 
         try:
             listed, place = _read_or_make_jobs(settings)
         except JobListError as error:
-            raise typer.BadParameter(str(error), param_hint="JOBS") from error
+            raise OptionError(str(error), option="jobs_or_images") from error
         place = settings.manifest or place
         place.parent.mkdir(parents=True, exist_ok=True)
         with Manifest(place) as manifest:
-            jobs = pending(listed, manifest)
+            jobs = manifest.pending(listed)
             cost = estimate(jobs, manifest, settings.jobs)
             current.say(_cost_in_words(len(listed), len(jobs), cost))
             if settings.dry_run or not jobs:
@@ -114,50 +116,50 @@ def batch(settings: BatchSettings, running: MessageSettings) -> None:
             raise typer.Exit(FAILED)
 
 
-def _read_or_make_jobs(settings: BatchSettings) -> tuple[list[Job], Path]:
+def _read_or_make_jobs(settings: BatchConfig) -> tuple[list[Job], Path]:
     """Return the jobs, and the default path of their manifest."""
-    from sarheight.batch import jobs_of_files, read_jobs
     from sarheight.output.atomic import RESULTS
+    from sarheight.workflow.batch import jobs_of_files, read_jobs
 
     options = _options(settings.options)
     if settings.dem:
         options["dem"] = list(settings.dem)
     if settings.tiles:
-        options["tiles"] = [path for text in settings.tiles for path in _files(text, "--tiles")]
+        options["tiles"] = [path for text in settings.tiles for path in _files(text, "tiles")]
     names, folder = settings.jobs_or_images, settings.folder
     if len(names) == 1 and Path(names[0]).suffix.lower() in LISTS:
         path = Path(names[0])
         return read_jobs(path, options), path.with_name(f"{path.stem}.manifest.jsonl")
     if folder is None:
         msg = "pass the folder of the results"
-        raise typer.BadParameter(msg, param_hint="--folder")
+        raise OptionError(msg, option="folder")
     if settings.suffix.lower() not in RESULTS:
         msg = f"found {settings.suffix!r}, expected one of {', '.join(RESULTS)}"
-        raise typer.BadParameter(msg, param_hint="--suffix")
-    images = [path for text in names for path in _files(text, "JOBS")]
+        raise OptionError(msg, option="suffix")
+    images = [path for text in names for path in _files(text, "jobs_or_images")]
     return jobs_of_files(images, folder, settings.suffix, options), folder / "manifest.jsonl"
 
 
-def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
+def _options(pairs: Names) -> dict[str, Any]:
     """Read the options of all jobs."""
     options: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             msg = f"found {pair!r}, expected NAME=VALUE such as method=one-step"
-            raise typer.BadParameter(msg, param_hint="--set")
+            raise OptionError(msg, option="options")
         options[name.strip()] = value
     return options
 
 
-def _files(pattern: str, hint: str) -> list[str]:
+def _files(pattern: str, option_name: str) -> list[str]:
     """List the files that match a pattern."""
     if "://" in pattern or Path(pattern).exists():
         return [pattern]
     paths = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - patterns may be absolute
     if not paths:
         msg = f"found no file that matches {pattern!r}"
-        raise typer.BadParameter(msg, param_hint=hint)
+        raise OptionError(msg, option=option_name)
     return paths
 
 
@@ -175,15 +177,15 @@ def _cost_in_words(count: int, pending: int, cost: Estimate) -> str:
 def _run(
     jobs: list[Job],
     manifest: Manifest,
-    settings: BatchSettings,
+    settings: BatchConfig,
     cost: Estimate,
     current: Session,
 ) -> int:
     """Run the jobs and show their progress; return the number of failures."""
-    from sarheight.batch import run
+    from sarheight.workflow.batch import run
 
     cores = os.cpu_count() or 1
-    outcomes = run(
+    ended = run(
         jobs,
         manifest,
         threads=None if settings.jobs == 1 else max(cores // settings.jobs, 1),
@@ -192,28 +194,27 @@ def _run(
         overwrite=settings.overwrite,
     )
     show, failures = _progress(len(jobs), cost, current), 0
-    for outcome in outcomes:
-        failures += outcome.failed
-        show(outcome)
+    for entry in ended:
+        failures += entry.failed
+        show(entry)
     return failures
 
 
-def _progress(count: int, cost: Estimate, current: Session) -> Callable[[Outcome], None]:
+def _progress(count: int, cost: Estimate, current: Session) -> Callable[[Entry], None]:
     """Return a function that reports the end of a job, throughput, and the remaining time."""
     start, done, cells, size = time.perf_counter(), 0, 0, 0
 
-    def show(outcome: Outcome) -> None:
+    def show(entry: Entry) -> None:
         nonlocal done, cells, size
-        entry = outcome.entry
         done, cells, size = done + 1, cells + entry.cells, size + entry.bytes
         elapsed = max(time.perf_counter() - start, 1e-3)
         # Jobs differ in size: count cells where all are known.
         fraction = cells / cost.cells if cost.cells and not cost.unknown else done / count
         remaining = elapsed * (1.0 / max(fraction, 1e-9) - 1.0) if fraction > 0.0 else 0.0
         rate = f"{cells / elapsed / 1e6:.2f} million cells/s, " if cells else ""
-        state = f"failed: {entry.error}" if outcome.failed else "done"
+        state = f"failed: {entry.error}" if entry.failed else "done"
         current.say(
-            f"[{done}/{count}] {outcome.job.name}: {state} ({entry.seconds:.1f} s; {rate}"
+            f"[{done}/{count}] {Path(entry.output).name}: {state} ({entry.seconds:.1f} s; {rate}"
             f"{size / GIBIBYTE / (elapsed / 60.0):.2f} GiB/min; {_clock(remaining)} left)"
         )
         current.advance(f"{_clock(remaining)} left", fraction if fraction > 0.0 else done / count)

@@ -7,18 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from sarheight.cli._files import read_dem, require_apart, require_writable
+from sarheight.cli._files import require_apart, require_writable
 from sarheight.cli._session import session
-from sarheight.settings import (
-    LOCATION,
-    DemFiles,
-    DemSettings,
-    FileOutput,
-    RunningSettings,
-    argument,
-)
+from sarheight.errors import OptionError
+from sarheight.workflow.config import DemConfig, DemFiles, FileOutput, Names, Running
+from sarheight.workflow.elevations import read_dem
+from sarheight.workflow.options import argument
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,7 +26,7 @@ CHUNK = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompositeSettings(DemSettings):
+class CompositeConfig(DemConfig):
     """Results of several passes, and the elevation model that tells their local resolution.
 
     Attributes
@@ -45,11 +39,11 @@ class CompositeSettings(DemSettings):
         (`reconstruct --heights`).
     """
 
-    results: Annotated[tuple[str, ...], LOCATION, argument("RESULT")]
+    results: Annotated[Names, argument("RESULT", location=True)]
     dem: DemFiles = ()
 
 
-def composite(settings: CompositeSettings, result: FileOutput, running: RunningSettings) -> None:
+def composite(settings: CompositeConfig, result: FileOutput, running: Running) -> None:
     r"""Combine results of several passes into one map, weighted by local resolution.
 
     A pass that sees a slope foreshortened or in layover images much ground in few pixels; one from
@@ -73,8 +67,8 @@ def composite(settings: CompositeSettings, result: FileOutput, running: RunningS
     """
     settings.require_files()
     output = result.output
-    require_apart(output, "--output", settings.files().values())
-    require_writable(output, "--output", overwrite=result.overwrite, suffixes=FORMATS)
+    require_apart(output, "output", settings.files().values())
+    require_writable(output, "output", overwrite=result.overwrite, suffixes=FORMATS)
     with session("composite", running, steps=3) as current:
         current.stage("read")
         from sarheight import layover
@@ -110,11 +104,11 @@ def _passes(names: tuple[str, ...], parts: list[xr.Dataset]) -> list[tuple[Radar
         if "gamma0" not in part or len(of_part) != part.sizes.get("time", 1):
             lacking = "no gamma0" if "gamma0" not in part else "no sampling and orbit of its passes"
             msg = f"'{name}' holds {lacking}, expected a result of `sarheight reconstruct`"
-            raise typer.BadParameter(msg, param_hint="RESULT")
+            raise OptionError(msg, option="results")
         found += of_part
     if len(found) < 2:
         msg = f"found one pass, in '{names[0]}', expected several: name the results of all passes"
-        raise typer.BadParameter(msg, param_hint="RESULT")
+        raise OptionError(msg, option="results")
     differences: dict[str, list[str]] = {
         "wavelengths in cm": [f"{100.0 * grid.wavelength:.3g}" for grid, _ in found],
         "look sides": [grid.look_side for grid, _ in found],
@@ -125,11 +119,11 @@ def _passes(names: tuple[str, ...], parts: list[xr.Dataset]) -> list[tuple[Radar
                 f"found passes of different {what}: {', '.join(values)}; expected the same in all, "
                 "as one map of gamma0 cannot be both"
             )
-            raise typer.BadParameter(msg, param_hint="RESULT")
+            raise OptionError(msg, option="results")
     return found
 
 
-def _heights(settings: CompositeSettings, parts: list[xr.Dataset]) -> xr.DataArray:
+def _heights(settings: CompositeConfig, parts: list[xr.Dataset]) -> xr.DataArray:
     """Return the elevation model on the grid of the results: that of the options, or of one."""
     from sarheight.dem import grid_like, to_grid
 
@@ -142,7 +136,7 @@ def _heights(settings: CompositeSettings, parts: list[xr.Dataset]) -> xr.DataArr
             placed: xr.DataArray = heights.rio.write_crs(part.rio.crs)
             return placed
     msg = "no result holds its heights: pass the elevation model, or reconstruct with --heights"
-    raise typer.BadParameter(msg, param_hint="--dem")
+    raise OptionError(msg, option="dem")
 
 
 def _local_resolution(grid: RadarGrid, orbit: Orbit, heights: xr.DataArray) -> xr.DataArray:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from sarheight.cli._files import require_writable
 from sarheight.cli._session import session
-from sarheight.settings import OUTPUT, Overwrite, RunningSettings, option
+from sarheight.workflow.config import OUTPUT, Overwrite, Running
+from sarheight.workflow.options import option
 
 if TYPE_CHECKING:
     from sarheight.cli._demo_scene import Comparison, EmbeddedScene
@@ -20,7 +21,7 @@ MADE_BY = "sarheight demo"
 
 
 def demo(
-    running: RunningSettings,
+    running: Running,
     *,
     output: Annotated[
         Path, option(OUTPUT, "--output", "-o", exists=True, file_okay=False)
@@ -52,7 +53,7 @@ def demo(
     """
     path = output / PICTURE
     overwrite = overwrite or _is_demo_picture(path)
-    require_writable(path, "--output", overwrite=overwrite)
+    require_writable(path, "output", overwrite=overwrite)
     start = time.perf_counter()
     with session("demo", running, steps=5) as current:
         current.stage("read the image")
@@ -134,4 +135,10 @@ def _facts(scene: EmbeddedScene, comparison: Comparison) -> Iterator[tuple[str, 
     yield "radar", f"{radar}, {_demo_scene.INCIDENCE}° incidence; {image}"
     yield "ground", "simulated: kinds of ground in patches, each with an angular law of its own"
     yield "inputs", f"the image, and a DEM of {posting} m with errors of 4.5 m"
-    yield "layover", f"{100 * comparison.in_layover:.0f} % of the cells lie in layover"
+    yield (
+        "layover",
+        (
+            f"{100 * comparison.in_layover:.0f} % of the cells lie in layover by the truth, "
+            f"{100 * comparison.folded:.1f} % by the DEM"
+        ),
+    )

@@ -19,12 +19,15 @@ import numpy as np
 import rioxarray  # noqa: F401 - registers the accessor
 import xarray as xr
 from numpy.typing import NDArray
+from sarheight_kernels.profiles import NO_DATA
 
 from sarheight.acquisition import grid_from_json, orbit_from_json
 from sarheight.layover import RTC, Reallocation, reconstruct
+from sarheight.plot.maps import Class
 from sarheight.scene import Scene
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
@@ -38,12 +41,21 @@ LOOKS = 2
 """Pixels of 10 m that are averaged, each way."""
 INCIDENCE = 33
 """Degrees on the ellipsoid in the middle."""
-FIGURE_SIZE = 13.5, 7.6
+FIGURE_SIZE = 14.5, 7.4
 """Inches."""
+DETAIL = 32
+"""Cells along the side of the area that the picture shows at full size."""
 BORDER = 2
 """Cells at the edge of the DEM that are not compared: pixels there show ground beyond it."""
 LEAST = 10.0**-2.5
 """Least value of an estimate when its error is computed."""
+LAYOVER_CLASSES = [
+    Class(0, "none", "#FFFFFF"),
+    Class(1, "truth alone", "#E69F00"),
+    Class(2, "DEM alone", "#56B4E9"),
+    Class(3, "both", "#D55E00"),
+]
+"""Layover of cells by the simulation, and by the coarse DEM that the reconstruction is given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +89,8 @@ class Comparison:
     errors: tuple[Errors, ...]
     flattened: xr.DataArray
     result: xr.Dataset
-    in_layover: float
+    in_layover: float  # share of cells by the truth
+    folded: float  # and by the coarse DEM
 
 
 def embedded_scene() -> EmbeddedScene:
@@ -127,9 +140,9 @@ def compare(scene: EmbeddedScene, report: Report | None = None) -> Comparison:
     }
     common = scene.compared & np.isfinite(list(estimates.values())).all(axis=0)
     errors = tuple(_errors(name, estimate, scene, common) for name, estimate in estimates.items())
-    return Comparison(
-        errors, corrected["gamma0"], result, float(scene.layover[scene.compared].mean())
-    )
+    folded = result["fold_count"].values[scene.compared] > 1
+    in_layover = float(scene.layover[scene.compared].mean())
+    return Comparison(errors, corrected["gamma0"], result, in_layover, float(folded.mean()))
 
 
 def _errors(
@@ -143,40 +156,84 @@ def _errors(
 
 
 def picture(scene: EmbeddedScene, comparison: Comparison) -> Figure:
-    """Draw the radar image and its geocoding, RTC, reconstruction, truth, and the fold count."""
+    """Draw the area with most layover by all methods and as it is, and the whole scene below."""
     from matplotlib.figure import Figure
 
     from sarheight.plot.figures import set_title
-    from sarheight.plot.maps import (
-        cap_counts,
-        count_classes,
-        draw_backscatter,
-        draw_classes,
-        robust_limits,
-    )
+    from sarheight.plot.maps import draw_backscatter, draw_classes, robust_limits
 
     result = comparison.result
+    truth = result["gamma0"].copy(data=scene.truth.astype(np.float32))
     maps = {
         "plain geocoding, σ⁰": result["sigma0_geocoded"],
         "area-projection RTC, γ⁰": comparison.flattened,
         "posterior mean, γ⁰": result["gamma0"],
-        "truth, γ⁰": result["gamma0"].copy(data=scene.truth.astype(np.float32)),
+        "truth, γ⁰": truth,
     }
     limits = robust_limits(scene.truth[scene.compared])
-    figure = Figure(figsize=FIGURE_SIZE, layout="constrained")
-    axes = figure.subplots(2, 3).ravel()
     azimuth = float(result.attrs["look_azimuth"])
+    figure = Figure(figsize=FIGURE_SIZE, layout="constrained")
+    axes = figure.subplots(2, 4)
+    rows, columns = most_layover(scene)
+    for place, (name, power) in zip(axes[0], maps.items(), strict=True):
+        drawn = draw_backscatter(place, power.isel(y=rows, x=columns), limits, azimuth)
+        set_title(place, name)
+    figure.colorbar(drawn, ax=axes, label="dB", extend="both", shrink=0.6)
     radar = scene.image.image
-    drawn = draw_backscatter(axes[0], radar, robust_limits(radar.values[radar.values > 0.0]))
-    figure.colorbar(drawn, ax=axes[0], label="β⁰ (dB)", extend="both", shrink=0.6)
-    set_title(axes[0], "simulated radar image, β⁰")
-    # The fold count stands below the image, the truth beside the reconstruction.
-    for place, (name, power) in zip((1, 2, 4, 5), maps.items(), strict=True):
-        drawn = draw_backscatter(axes[place], power, limits, azimuth)
-        set_title(axes[place], name)
-    figure.colorbar(drawn, ax=axes[[1, 2, 4, 5]], label="dB", extend="both", shrink=0.6)
-    counts = result["fold_count"]
-    draw_classes(axes[3], count_classes(), cap_counts(counts), scene.dem, azimuth)
-    set_title(axes[3], "fold count")
-    figure.suptitle("A simulated radar image of real mountains: Big Tujunga, California")
+    brightness = robust_limits(radar.values[radar.values > 0.0])
+    drawn = draw_backscatter(axes[1, 0], radar, brightness)
+    set_title(axes[1, 0], "simulated radar image, β⁰")
+    for place, name in zip(axes[1, 1:3], ("posterior mean, γ⁰", "truth, γ⁰"), strict=True):
+        draw_backscatter(place, maps[name], limits, azimuth)
+        _mark(place, maps[name], rows, columns)
+        set_title(place, name)
+    folded = _layover_classes(scene, result)
+    draw_classes(axes[1, 3], LAYOVER_CLASSES, folded, scene.dem, azimuth)
+    _mark(axes[1, 3], folded, rows, columns)
+    set_title(axes[1, 3], "layover, by truth and DEM")
+    figure.colorbar(
+        drawn, ax=axes[1, 0], label="β⁰ (dB)", extend="both", location="left", shrink=0.8
+    )
+    figure.suptitle(
+        "A simulated radar image of real mountains: Big Tujunga, California. Above, the area in "
+        "the frame, of which most lies in layover"
+    )
     return figure
+
+
+def most_layover(scene: EmbeddedScene) -> tuple[slice, slice]:
+    """Find the square of `DETAIL` cells a side of which most cells are in layover by the truth."""
+    from scipy.ndimage import uniform_filter
+
+    share = uniform_filter((scene.layover & scene.compared).astype(np.float64), DETAIL)
+    half = DETAIL // 2
+    inner = share[half : share.shape[0] - half, half : share.shape[1] - half]
+    row, column = np.unravel_index(int(np.argmax(inner)), inner.shape)
+    return slice(int(row), int(row) + DETAIL), slice(int(column), int(column) + DETAIL)
+
+
+def _layover_classes(scene: EmbeddedScene, result: xr.Dataset) -> xr.DataArray:
+    """Tell layover by the simulation from layover by the coarse DEM, see `LAYOVER_CLASSES`."""
+    by_dem = (result["fold_count"].values > 1) & (result["fold_count"].values < NO_DATA)
+    codes = scene.layover.astype(np.uint8) + 2 * by_dem.astype(np.uint8)
+    codes[~scene.compared] = NO_DATA
+    return result["fold_count"].copy(data=codes)
+
+
+def _mark(axes: Axes, variable: xr.DataArray, rows: slice, columns: slice) -> None:
+    """Draw a frame around some cells of a map."""
+    from matplotlib.patches import Rectangle
+
+    from sarheight.plot.maps import Frame, map_view
+
+    down, across = variable.sizes["y"], variable.sizes["x"]
+    view = map_view(variable)
+    frame = Frame.of(view)
+    left, right, bottom, top = frame.extent
+    first_row = rows.start if view["y"][0] == variable["y"][0] else down - rows.stop
+    first_column = columns.start if view["x"][0] == variable["x"][0] else across - columns.stop
+    wide, high = (right - left) / across, (top - bottom) / down
+    corner = left + first_column * wide, top - (first_row + DETAIL) * high
+    axes.add_patch(
+        Rectangle(corner, DETAIL * wide, DETAIL * high, fill=False, edgecolor="#D55E00", lw=1.5)
+    )

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sarheight.cli._files import output_folder
+from sarheight.cli._options import command
 from sarheight.cli._session import INTERRUPTED, require_subcommand, session
-from sarheight.settings import OUTPUT, Edges, MessageSettings, Settings, argument, command, option
+from sarheight.errors import OptionError
+from sarheight.workflow.config import OUTPUT, Edges, Messages
+from sarheight.workflow.options import Configuration, argument, option
 
 if TYPE_CHECKING:
     from sarheight.fetch import SceneRecord
@@ -25,7 +28,7 @@ BOUNDS = option(SEARCH, metavar="WEST SOUTH EAST NORTH")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing(MessageSettings):
+class Listing(Messages):
     """How paths are printed.
 
     Attributes
@@ -56,7 +59,7 @@ class Download(Listing):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AcquisitionTime(Settings):
+class AcquisitionTime(Configuration):
     """Mission and time.
 
     Attributes
@@ -75,9 +78,9 @@ class AcquisitionTime(Settings):
 
 
 @contextmanager
-def download_session(name: str, running: MessageSettings) -> Iterator[Report]:
+def download_session(name: str, running: Messages) -> Iterator[Report]:
     """Run a command with progress bars for its downloads, and errors in one line."""
-    with session(f"fetch {name}", MessageSettings(quiet=True, debug=running.debug)):
+    with session(f"fetch {name}", Messages(quiet=True, debug=running.debug)):
         from sarheight.fetch.transfer import show_progress
 
         try:
@@ -96,7 +99,7 @@ def require(value: str | None, name: str) -> str:
     """Require an option that is needed without the name of a product."""
     if value is None:
         msg = f"give {name}"
-        raise typer.BadParameter(msg)
+        raise OptionError(msg)
     return value
 
 
@@ -104,7 +107,7 @@ def require(value: str | None, name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSettings(AcquisitionTime):
+class SearchConfig(AcquisitionTime):
     """Products to search in a catalogue.
 
     Attributes
@@ -137,9 +140,9 @@ class SearchSettings(AcquisitionTime):
     product: Annotated[str, option(SEARCH, "--type")] = "GRD"
     mode: Annotated[str, option(SEARCH)] = "IW"
     passing: Annotated[str | None, option(SEARCH, "--pass")] = None
-    relative_orbit: Annotated[int | None, option(SEARCH, "--track", min=1, max=175)] = None
+    relative_orbit: Annotated[int | None, option(SEARCH, "--track", least=1, most=175)] = None
     catalogue: Annotated[str, option(SEARCH)] = "copernicus"
-    limit: Annotated[int, option(SEARCH, min=1)] = 50
+    limit: Annotated[int, option(SEARCH, least=1)] = 50
 
     def search(self) -> tuple[SceneRecord, ...]:
         """Return the products that the catalogue has."""
@@ -149,7 +152,7 @@ class SearchSettings(AcquisitionTime):
             return (archive.scene_named(self.name, catalogue=self.catalogue),)
         if (self.bounds is None) == (self.point is None):
             msg = "give either --bounds or --point (or the name of one product)"
-            raise typer.BadParameter(msg)
+            raise OptionError(msg)
         return archive.scenes(
             self.bounds or self.point or (),
             require(self.start, "--from"),
@@ -165,7 +168,7 @@ class SearchSettings(AcquisitionTime):
 
 
 def scenes(
-    search: SearchSettings,
+    search: SearchConfig,
     target: Download,
     *,
     download: Annotated[bool, option(None, "--download")] = False,

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sarheight.cli._session import session
-from sarheight.settings import Debug, MessageSettings, argument, option, to_toml
+from sarheight.errors import OptionError
+from sarheight.workflow.config import Debug, Messages
+from sarheight.workflow.options import argument, option, to_toml
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,11 +54,11 @@ def info(
     for file in files:
         if "://" not in file and not Path(file).exists():
             msg = f"there is no '{file}'"
-            raise typer.BadParameter(msg, param_hint="FILE")
+            raise OptionError(msg, option="files")
     if config and len(files) > 1:
         msg = f"found {len(files)} files, expected one with --config"
-        raise typer.BadParameter(msg, param_hint="FILE")
-    with session("info", MessageSettings(quiet=True, debug=debug)):
+        raise OptionError(msg, option="files")
+    with session("info", Messages(quiet=True, debug=debug)):
         if config:
             typer.echo(_configuration(Path(files[0])), nl=False)
             return

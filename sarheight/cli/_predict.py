@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
-from sarheight.cli._files import (
-    ELEVATIONS,
-    output_folder,
-    read_dem,
-    read_elevations,
-    require_apart,
-    require_writable,
-)
+from sarheight.cli._files import output_folder, require_apart, require_writable
+from sarheight.cli._refine import HeightOutput, refine
 from sarheight.cli._session import session
-from sarheight.settings import (
+from sarheight.errors import OptionError
+from sarheight.workflow.config import (
+    CITY,
     DEM,
-    LOCATION,
     RADAR,
     RUNNING,
-    Calibration,
-    DemSettings,
-    FileOutput,
-    MessageSettings,
-    RunningSettings,
-    argument,
-    option,
-    vertical_reference,
+    Coregister,
+    DemConfig,
+    DemFiles,
+    KnownConfig,
+    Messages,
+    Names,
+    PassImageConfig,
+    RefineConfig,
+    Running,
 )
+from sarheight.workflow.elevations import read_dem
+from sarheight.workflow.options import argument, option
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,56 +41,41 @@ if TYPE_CHECKING:
 MUCH_NOVEL = 0.3
 """Share of cells unlike those of training from which a map warns; in validation it is 0.1."""
 
-CITY = "Cities"
-CITY_OPTIONS = ("footprints", "baseline", "scale", "picture")
+CITY_OPTIONS = ("footprints", "baseline", "scale")
 """Options that only networks for building heights have."""
 TERRAIN_OPTIONS = (
-    *("dem", "vertical", "units", "nodata", "condition", "posting", "like", "calibration"),
-    *("known", "known_vertical", "known_crs", "dem_error", "coregister"),
+    *("dem", "vertical", "units", "nodata", "condition", "posting", "dem_error", "coregister"),
+    *("like", "calibration", "polarisation", "multilook", "known", "known_vertical", "known_crs"),
 )
 """Options that only networks for terrain heights have."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictSettings(DemSettings):
+class PredictConfig(PassImageConfig, KnownConfig, DemConfig):
     """All that a prediction depends on.
 
     Attributes
     ----------
     images : tuple of str
         For terrain heights an image in radar geometry, linear power, as for `reconstruct`, or a
-        scene of `sarheight scenes`; for building heights a stack of `sarheight stack`, or a folder
+        training scene; for building heights a stack of `sarheight stack`, or a folder
         of Sentinel-1 and Sentinel-2 GeoTIFFs with a date and a band in their names; for Local
         Climate Zones the rasters with the network's channels.
     model : pathlib.Path, optional
         Network, a folder `model` of `sarheight train`: its kind decides what is mapped. Default:
-        the network for terrain heights that is included, which also reads the elevation model; for
-        a stack the network for building heights.
+        with an elevation model, `sarheight refine` with the included network; for a stack the
+        included network for building heights.
     dem : tuple of str
         Coarse elevation model: any raster that GDAL reads. Repeat the option for each tile. Not
         needed for a scene.
-    like : pathlib.Path, optional
-        Annotation of the image (XML of a GRD or SLC, plain or .xz). Not needed for an image
-        written by `simulate`, which holds its own sampling and orbit.
     posting : float, optional
-        Posting of the heights, in the UTM zone of the elevation model, within the range for which
-        the network was trained. Default: the cells of the elevation model, divided so that they
-        are in that range.
-    calibration : {"beta0", "sigma0", "gamma0"}, optional
-        Normalisation of the image, unless the file states it.
-    known : pathlib.Path, optional
-        Known elevations: a table (.csv) or points in a vector file (.gpkg, .parquet).
-    known_vertical : str or float, optional
-        Their vertical reference: `ellipsoidal`, `EGM96`, `EGM2008`, a geoid grid, or the geoid's
-        height in metres.
-    known_crs : str, optional
-        Reference system of their positions, such as `EPSG:32632`, for a table with columns x and y;
-        not needed for longitude and latitude.
+        Only with `--model`: posting of the heights, in the UTM zone of the elevation model.
+        Default: the middle of those for which the network was trained.
     dem_error : float, optional
-        RMS error of the elevation model in metres, 4 by default; known elevations improve it.
-    coregister : {"correct", "none"}, optional
-        Whether the image is moved by its shift against its simulation (`correct`, the default), or
-        its timing is trusted (`none`).
+        Only without `--model`: standard deviation of the elevation model's error in metres.
+    coregister : {"report", "correct", "none"}, optional
+        Compare the image with its simulation, and `report` the shift between them (default), or
+        `correct` the timing by a significant one.
     footprints : pathlib.Path, optional
         Only for building heights: a vector file with outlines, whose heights are written beside the
         map as a GeoPackage.
@@ -103,8 +84,6 @@ class PredictSettings(DemSettings):
         `05.09`.
     scale : {"power", "amplitude", "decibel"}
         Only for a folder: scale of the radar images.
-    picture : bool
-        Only for building heights: write a picture of the maps beside them, as `.png`.
     step : int, optional
         Only for Local Climate Zones: cells of the images in a cell of the map, along each axis; 1
         by default.
@@ -112,39 +91,30 @@ class PredictSettings(DemSettings):
         `auto`, `cpu` or `cuda`.
     """
 
-    images: Annotated[tuple[str, ...], LOCATION, argument("IMAGE")]
+    images: Annotated[Names, argument("IMAGE", location=True)]
     model: Annotated[Path | None, option(file_okay=False, metavar="FOLDER")] = None
-    dem: Annotated[tuple[str, ...], LOCATION, option(DEM, metavar="FILE")] = ()
-    posting: Annotated[float | None, option(min=0.1, metavar="METRES")] = None
-    like: Annotated[Path | None, option(RADAR)] = None
-    calibration: Annotated[Calibration | None, option(RADAR)] = None
-    known: Annotated[Path | None, option(ELEVATIONS, dir_okay=False, metavar="FILE")] = None
-    known_vertical: Annotated[
-        str | float | None, option(ELEVATIONS, metavar="DATUM", parser=vertical_reference)
-    ] = None
-    known_crs: Annotated[str | None, option(ELEVATIONS, metavar="CRS")] = None
+    dem: DemFiles = ()
+    posting: Annotated[float | None, option(least=0.1, metavar="METRES")] = None
     dem_error: Annotated[float | None, option(DEM, metavar="METRES")] = None
-    coregister: Annotated[Literal["correct", "none"] | None, option(RADAR)] = None
+    coregister: Annotated[Coregister | None, option(RADAR)] = None
     footprints: Annotated[Path | None, option(CITY, dir_okay=False, metavar="FILE")] = None
     baseline: Annotated[str | None, option(CITY, metavar="NUMBER")] = None
     scale: Annotated[Literal["power", "amplitude", "decibel"] | None, option(CITY)] = None
-    picture: Annotated[bool, option(CITY)] = False
-    step: Annotated[int | None, option(min=1, metavar="CELLS")] = None
+    step: Annotated[int | None, option(least=1, metavar="CELLS")] = None
     device: Annotated[str, option(RUNNING)] = "auto"
 
     def refuse(self, names: tuple[str, ...], kind: str) -> None:
         """Refuse options that do not apply to a kind of network."""
         for name in names:
             if getattr(self, name) not in (None, (), False):
-                hint = f"--{name.replace('_', '-')}"
-                msg = f"a network for {kind} has no {hint}"
-                raise typer.BadParameter(msg, param_hint=hint)
+                msg = f"a network for {kind} has no --{name.replace('_', '-')}"
+                raise OptionError(msg, option=name)
 
     def image(self, kind: str) -> Path:
         """Return the image; refuse several."""
         if len(self.images) != 1:
             msg = f"found {len(self.images)} {kind}, expected one: run the command for each"
-            raise typer.BadParameter(msg, param_hint="IMAGE")
+            raise OptionError(msg, option="images")
         return Path(self.images[0])
 
     def provenance(self, model: Path) -> dict[str, Any]:
@@ -156,12 +126,13 @@ class PredictSettings(DemSettings):
         )
 
 
-def predict(settings: PredictSettings, result: FileOutput, running: RunningSettings) -> None:
+def predict(settings: PredictConfig, result: HeightOutput, running: Running) -> None:
     r"""Map terrain heights, building heights or Local Climate Zones, as the network decides.
 
-    Terrain: heights and their standard deviation, the baseline without an image, and where the
-    network does not apply. City: heights of buildings and the built fraction. Local Climate Zones:
-    the most likely zone, with its colours, and the probability of each.
+    Terrain: without `--model` this is `sarheight refine --network`, with the same result; a network
+    of `sarheight train terrain` gives heights and their standard deviation. City: heights of
+    buildings and the built fraction. Local Climate Zones: the most likely zone, with its colours,
+    and the probability of each.
 
     ```
     sarheight predict image.nc --dem glo30.tif --vertical EGM2008 --known known.csv \
@@ -171,21 +142,27 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
     sarheight predict sentinel2.tif --model run/model --step 10 -o zones.tif
     ```
     """
+    if settings.model is None and settings.dem:
+        _refine(settings, result, running)
+        return
     settings.require_files()
     output, overwrite = result.output, result.overwrite
-    require_apart(output, "--output", settings.files().values())
-    require_writable(output, "--output", overwrite=overwrite)
+    require_apart(output, "output", settings.files().values())
+    require_writable(output, "output", overwrite=overwrite)
     with session("predict", running, steps=4) as current:
         current.stage("read")
         from sarheight.buildings.estimators import BuildingHeightEstimator
         from sarheight.learning.weights import model_kind, packaged_model, select_device
         from sarheight.terrain.sar2height import HeightEstimator
+        from sarheight.zones.classifier import ZoneClassifier
         from sarheight.zones.forest import ZoneForest
-        from sarheight.zones.networks import ZoneClassifier
 
         select_device(settings.device)
         stack = _is_city_stack(Path(settings.images[0]))
-        model = settings.model or packaged_model("buildings" if stack else "terrain")
+        if settings.model is None and not stack:
+            msg = "an image needs an elevation model (--dem), or a network of yours (--model)"
+            raise OptionError(msg, option="dem")
+        model = settings.model or packaged_model("buildings")
         kind = model_kind(model)
         if kind != HeightEstimator.kind:
             settings.refuse(TERRAIN_OPTIONS, kind)
@@ -194,12 +171,25 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
             settings.refuse(("step",), kind)
         if kind != BuildingHeightEstimator.kind:
             settings.refuse(CITY_OPTIONS, kind)
+            if result.picture:
+                msg = f"a network for {kind} has no --picture"
+                raise OptionError(msg, option="picture")
         if kind == BuildingHeightEstimator.kind:
-            _map_buildings(settings, model, output, current, overwrite=overwrite)
+            _map_buildings(settings, model, result, current)
         elif of_zones:
-            _map_zones(settings, model, output, current, overwrite=overwrite)
+            _map_zones(settings, model, result, current)
         else:
-            _map_heights(settings, model, output, current, overwrite=overwrite)
+            _map_heights(settings, model, result, current)
+
+
+def _refine(settings: PredictConfig, result: HeightOutput, running: Running) -> None:
+    """Refine the elevation model with the included network, as `sarheight refine` does."""
+    settings.refuse(("step", "posting", "footprints", "baseline", "scale"), "terrain heights")
+    names = {each.name for each in fields(RefineConfig)} & set(asdict(settings))
+    given = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    if settings.dem_error is not None:
+        given["error"] = settings.dem_error
+    refine(RefineConfig(**given, network=True), result, running)
 
 
 def _is_city_stack(path: Path) -> bool:
@@ -213,7 +203,7 @@ def _is_city_stack(path: Path) -> bool:
 
 
 def _map_buildings(
-    settings: PredictSettings, model: Path, output: Path, current: Session, *, overwrite: bool
+    settings: PredictConfig, model: Path, result: HeightOutput, current: Session
 ) -> None:
     """Estimate the building heights of a city."""
     from sarheight.buildings import (
@@ -226,18 +216,18 @@ def _map_buildings(
     from sarheight.output import open_result, write
     from sarheight.output.atomic import atomic_write
 
+    output, overwrite = result.output, result.overwrite
     image = settings.image("stacks")
     outlines, picture = (output.with_suffix(suffix) for suffix in (".gpkg", ".png"))
     if settings.footprints is not None:
-        require_writable(outlines, "--footprints", overwrite=overwrite, suffixes=(".gpkg",))
-    if settings.picture:
-        require_writable(picture, "--picture", overwrite=overwrite)
+        require_writable(outlines, "footprints", overwrite=overwrite, suffixes=(".gpkg",))
+    if result.picture:
+        require_writable(picture, "picture", overwrite=overwrite)
     estimator = BuildingHeightEstimator.from_pretrained(model)
     if image.suffix.lower() == ".zarr":
         if settings.baseline is not None or settings.scale is not None:
             msg = "a stack holds reflectance and power already: leave it out"
-            hint = "--scale" if settings.baseline is None else "--baseline"
-            raise typer.BadParameter(msg, param_hint=hint)
+            raise OptionError(msg, option="scale" if settings.baseline is None else "baseline")
         # As dask arrays, a stack of any size is estimated and written block by block.
         stack = open_stack(image, chunks={})
     else:
@@ -248,14 +238,14 @@ def _map_buildings(
     heights = predict_buildings(estimator, stack, device=settings.device)
     heights.attrs["provenance"] = settings.provenance(model)
     write(heights, output, overwrite=overwrite)
-    if settings.footprints is not None or settings.picture:
+    if settings.footprints is not None or result.picture:
         heights = open_result(output)
     if settings.footprints is not None:
         table = heights_of_outlines(heights, settings.footprints)
         with atomic_write(outlines, overwrite=overwrite, suffixes=(".gpkg",)) as work:
             table.to_file(work, driver="GPKG")
         current.say(f"{outlines}: {len(table)} outlines with heights")
-    if settings.picture:
+    if result.picture:
         with atomic_write(picture, overwrite=overwrite, suffixes=(".png",)) as work:
             plot_building_heights(heights).savefig(work, dpi=150)
         current.say(f"{picture}: a picture of the maps")
@@ -271,12 +261,12 @@ def _map_buildings(
 
 
 def _map_zones(
-    settings: PredictSettings, model: Path, output: Path, current: Session, *, overwrite: bool
+    settings: PredictConfig, model: Path, result: HeightOutput, current: Session
 ) -> None:
     """Map the Local Climate Zones of a scene."""
     from sarheight.learning.weights import model_kind
+    from sarheight.zones.classifier import ZoneClassifier
     from sarheight.zones.forest import ZoneForest
-    from sarheight.zones.networks import ZoneClassifier
     from sarheight.zones.predict import predict_zones, write_zones
     from sarheight.zones.sources import read_stack
 
@@ -296,39 +286,40 @@ def _map_zones(
     )
     current.stage("write")
     zones.attrs["provenance"] = settings.provenance(model)
-    written = write_zones(zones, output, overwrite=overwrite)
+    written = write_zones(zones, result.output, overwrite=result.overwrite)
     rows, columns = zones["zone"].shape
     names = ", ".join(path.name for path in written)
     current.say(f"{names}: {rows} x {columns} cells, {len(classifier.classes)} classes")
 
 
 def _map_heights(
-    settings: PredictSettings, model: Path, output: Path, current: Session, *, overwrite: bool
+    settings: PredictConfig, model: Path, result: HeightOutput, current: Session
 ) -> None:
     """Estimate terrain heights."""
     from sarheight.output import write
     from sarheight.terrain.sar2height import HeightEstimator
+    from sarheight.terrain.workflow import read_elevations
 
     image = settings.image("images")
     estimator = HeightEstimator.from_pretrained(model)
-    known = read_elevations(settings.known, settings.known_vertical, settings.known_crs)
+    known = read_elevations(settings)
     if settings.dem:
         heights = _heights_of_image(settings, image, estimator, known, current)
     elif image.suffix.lower() == ".zarr":
         heights = _heights_of_scene(settings, image, estimator, known, current)
     else:
         msg = f"'{image}' is in radar geometry, so an elevation model is needed"
-        raise typer.BadParameter(msg, param_hint="--dem")
+        raise OptionError(msg, option="dem")
     current.stage("write")
     heights.attrs["provenance"] = settings.provenance(model)
-    write(heights, output, overwrite=overwrite)
+    write(heights, result.output, overwrite=result.overwrite)
     rows, columns = heights["height"].shape
     count = heights.attrs["known_elevations"]
-    current.say(f"{output}: {rows} x {columns} cells, {count} known elevations")
+    current.say(f"{result.output}: {rows} x {columns} cells, {count} known elevations")
 
 
 def _heights_of_scene(
-    settings: PredictSettings,
+    settings: PredictConfig,
     image: Path,
     estimator: HeightEstimator,
     known: KnownElevations | None,
@@ -345,56 +336,41 @@ def _heights_of_scene(
         )
     scene = open_scene(image, chunks={})
     current.stage("estimate")
-    return predict_heights(
-        estimator, scene, known, coarse_error=settings.dem_error, device=settings.device
-    )
+    return predict_heights(estimator, scene, known, device=settings.device)
 
 
 def _heights_of_image(
-    settings: PredictSettings,
+    settings: PredictConfig,
     image: Path,
     estimator: HeightEstimator,
     known: KnownElevations | None,
     current: Session,
 ) -> xr.Dataset:
     """Estimate the heights of an image and an elevation model."""
-    import json
-
-    from sarheight.output.radar_images import read_grid_and_orbit, read_scene
-    from sarheight.terrain.heights import estimate_heights
+    from sarheight.terrain.predict import predict_image
+    from sarheight.terrain.workflow import read_pass
 
     current.announce_compilation()
     coarse = read_dem(settings)
-    radar = read_scene(
-        image,
-        geometry=None if settings.like is None else read_grid_and_orbit(settings.like),
-        calibration=settings.calibration,
-    )
+    radar = read_pass(settings, str(image), coarse, current)
     current.stage("estimate")
-    heights = estimate_heights(
+    return predict_image(
+        estimator,
         radar,
         coarse,
         known,
-        estimator=estimator,
         posting=settings.posting,
-        dem_error=settings.dem_error,
-        coregister=settings.coregister != "none",
+        coregister=settings.coregister or "report",
         device=settings.device,
         report=lambda fraction: current.advance("estimate", 0.5 + 0.25 * fraction),
     )
-    for note in heights.attrs["notes"]:
-        current.warn(note)
-    # Files hold text and numbers.
-    for name in ("alignment", "shift", "kriging", "notes", "coarse_error_interval"):
-        heights.attrs[name] = json.dumps(heights.attrs[name])
-    return heights
 
 
 # ``sarheight stack``: images of cities from catalogues, for training.
 
 
 def stack(
-    running: MessageSettings,
+    running: Messages,
     *,
     configuration: Annotated[Path, argument("CONFIGURATION.toml", exists=True, dir_okay=False)],
     output: Annotated[Path, output_folder()],

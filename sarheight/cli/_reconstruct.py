@@ -2,62 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-import typer
-
-from sarheight.cli._files import (
-    coregister,
-    open_dem_or_fetch,
-    open_image_product,
-    place_on_grid,
-    read_dem,
-    read_image,
-    read_noise,
-    replace_orbit,
-    report_shift,
-    require_result,
-)
+from sarheight.cli._files import require_result
 from sarheight.cli._session import Session, session
-from sarheight.settings import (
-    FIT,
-    PassSettings,
+from sarheight.errors import OptionError
+from sarheight.workflow.config import (
+    MaskConfig,
+    ReconstructConfig,
     ReconstructionOutput,
-    ReconstructSettings,
     ResultOutput,
-    RunningSettings,
-    option,
-    parse_law,
-    parse_memory,
+    Running,
 )
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from sarheight.grid import RadarGrid
-    from sarheight.scene import Scene
-
 
 # ``sarheight masks``: layover and shadow of an elevation model.
 
 
-@dataclass(frozen=True, kw_only=True)
-class MaskSettings(PassSettings):
-    """All that masks depend on.
-
-    Attributes
-    ----------
-    geometry : {"ground", "radar"}
-        On the grid of the elevation model, or on the part of the image that it covers.
-    """
-
-    geometry: Annotated[Literal["ground", "radar"], option()] = "ground"
-
-
-def masks(settings: MaskSettings, result: ResultOutput, running: RunningSettings) -> None:
+def masks(settings: MaskConfig, result: ResultOutput, running: Running) -> None:
     """Classify layover, shadow and foreshortening, and count the layover multiplicity.
+
+    The grid is that of the elevation model or, if that is in degrees, the UTM zone, as of
+    `sarheight reconstruct`.
 
     Writes two variables: `mask`, with 0 clear, 1 foreshortening, 2 active layover, 3 passive
     layover, 4 active shadow, 5 passive shadow, 6 layover and shadow, 255 no data; and
@@ -75,10 +45,10 @@ def masks(settings: MaskSettings, result: ResultOutput, running: RunningSettings
     radar, output, overwrite = settings.geometry == "radar", result.output, result.overwrite
     if result.stac and radar:
         msg = "a STAC item describes masks on the ground: omit --stac, or --geometry radar"
-        raise typer.BadParameter(msg, param_hint="--stac")
+        raise OptionError(msg, option="stac")
     if radar and not output.suffix:
         msg = f"'{output}' would be a folder of layers on the ground: write .nc, .zarr or .tif"
-        raise typer.BadParameter(msg, param_hint="--output")
+        raise OptionError(msg, option="output")
     with session("masks", running, steps=3) as current:
         current.stage("read")
         from sarheight import layover
@@ -86,13 +56,15 @@ def masks(settings: MaskSettings, result: ResultOutput, running: RunningSettings
         from sarheight.output import provenance, write
         from sarheight.output.radar_images import (
             add_grid_and_orbit,
-            read_grid_and_orbit,
             write_radar,
         )
+        from sarheight.workflow.elevations import place_on_grid, read_dem
+        from sarheight.workflow.images import open_geometry
 
         heights = read_dem(settings)
-        grid, vectors = read_grid_and_orbit(settings.like)
-        vectors = replace_orbit(grid, vectors, settings.orbit)
+        grid, vectors = open_geometry(settings.like, settings.orbit)
+        if not radar:
+            heights = place_on_grid(heights, settings, None, current)
         current.stage("classify")
         current.announce_compilation()
         if radar:
@@ -133,21 +105,11 @@ def _fractions_in_words(category: object) -> str:
     return ", ".join(parts)
 
 
-# ``sarheight reconstruct``: a radar image, unfolded onto the grid of an elevation model.
-
-FULL_COVERAGE = 0.95
-"""Fraction of an image from which an elevation model counts as covering it."""
-SHIFT_MARGIN = 64
-"""Pixels around the part that the elevation model covers, read for a possible shift."""
-
-# Bytes of a reconstruction in memory, all results included.
-PIXEL_BYTES = 16.0  # of the image
-CELL_BYTES = 60.0  # of a cell
-RESULT_BYTES = 40.0  # of a cell and polarisation
+# ``sarheight reconstruct``: a radar image, unfolded onto a map grid.
 
 
 def reconstruct(
-    settings: ReconstructSettings, result: ReconstructionOutput, running: RunningSettings
+    settings: ReconstructConfig, result: ReconstructionOutput, running: Running
 ) -> None:
     r"""Unfold a radar image onto a map grid.
 
@@ -186,135 +148,30 @@ def reconstruct(
     """
     settings.require_files()
     require_result(result, settings.files().values())
+    output, overwrite = result.output, result.overwrite
     with session("reconstruct", running, steps=4) as current:
         current.stage("read")
-        from sarheight.dem import open_map
+        current.announce_compilation()
+        from sarheight import plot
+        from sarheight.output import open_result, save_png, write
+        from sarheight.workflow.reconstruction import run_reconstruction
 
-        product = open_image_product(settings)
-        heights, fetched = open_dem_or_fetch(settings, product, current)
-        heights = place_on_grid(heights, settings, current)
-        guide = None if settings.guide is None else open_map(settings.guide)
-        whole = read_image(settings, product, current)
-        noise = None if result.profile is None else read_noise(settings, product, whole)
-        _reconstruct(settings, result, current, whole, heights, guide, fetched, noise)
-
-
-def _reconstruct(
-    settings: ReconstructSettings,
-    result: ReconstructionOutput,
-    current: Session,
-    whole: Scene,
-    heights: xr.DataArray,
-    guide: xr.DataArray | None,
-    fetched: dict[str, Path],
-    noise: Scene | None,
-) -> None:
-    """Reconstruct the part of an image that the elevation model covers, and write it."""
-    from sarheight import layover, plot
-    from sarheight.dem.checked import CheckedDem
-    from sarheight.dem.grids import grid_record
-    from sarheight.geometry.placement import crop_scene_to_dem
-    from sarheight.layover.tiles import array_bytes
-    from sarheight.output import (
-        ceos_nrb,
-        open_result,
-        provenance,
-        save_png,
-        with_heights,
-        write,
-    )
-
-    output, limit = result.output, parse_memory(settings.memory)
-    current.stage("find the part that the elevation model covers")
-    current.announce_compilation()
-    # The image is read once, with a margin for a shift; the rest is never read.
-    dem = CheckedDem.of(heights)
-    near = crop_scene_to_dem(whole, dem, margin=SHIFT_MARGIN)
-    in_parts = (
-        _memory_needed(near, heights) > array_bytes(limit) and output.suffix.lower() != ".png"
-    )
-    if not in_parts:
-        near = replace(near, image=near.image.compute())
-    near, shift = coregister(near, dem, settings)
-    scene = crop_scene_to_dem(near, dem)
-    fraction = _pixels(scene.grid) / _pixels(whole.grid)
-    if fraction < FULL_COVERAGE:
-        current.say(
-            f"the elevation model covers {100 * fraction:.1f} % of the image: only that part is "
-            "reconstructed"
+        picture = output.suffix.lower() == ".png"
+        made = run_reconstruction(settings, current, in_memory=picture)
+        current.stage("write")
+        write(
+            made.result,
+            output,
+            overwrite=overwrite,
+            stac=result.stac,
+            backscatter=result.backscatter,
         )
-    current.stage("reconstruct")
-    methods: dict[str, layover.Method] = {
-        "posterior": layover.PosteriorMean(),
-        "one-step": layover.Reallocation(),
-        "rtc": layover.RTC(),
-    }
-    unfolded = layover.reconstruct(
-        scene,
-        dem,
-        law=None if settings.law == FIT else parse_law(settings.law),
-        guide=guide,
-        method=methods[settings.method],
-        memory_limit=limit,
-    )
-    if result.profile is not None:
-        if noise is not None:
-            # The same pixels as of the image, with the timing that it was corrected to.
-            around = crop_scene_to_dem(noise, dem, margin=SHIFT_MARGIN)
-            noise = crop_scene_to_dem(replace(around, grid=near.grid), dem)
-        unfolded = ceos_nrb(
-            unfolded,
-            dem,
-            noise=noise,
-            source_url=result.source_url or (settings.image if "://" in settings.image else ""),
-            facility=result.facility or "",
-            location=result.location or "",
-        )
-    elif result.heights:
-        unfolded = with_heights(unfolded, dem)
-    current.stage("write")
-    unfolded.attrs["provenance"] = provenance(
-        settings.files() | fetched,
-        {
-            "command": "reconstruct",
-            "settings": settings.record(),
-            "fraction_of_image": fraction,
-            "calibration": scene.calibration,
-            "polarisations": scene.grid.polarisations,
-            "orbit": scene.orbit.source,
-            "grid": grid_record(heights) or "that of the elevation model",
-        },
-    )
-    if shift is not None:
-        unfolded.attrs["coregistration"] = shift.to_json()
-        report_shift(shift, settings, current)
-    if "simulated" in scene.image.attrs:
-        unfolded.attrs["simulated"] = scene.image.attrs["simulated"]
-    write(
-        unfolded,
-        output,
-        overwrite=result.overwrite,
-        stac=result.stac,
-        backscatter=result.backscatter,
-    )
-    if in_parts:
-        # The written result need not be computed again for picture and summary.
-        unfolded = open_result(output, chunks={})
-    if result.quicklook is not None:
-        figure = plot.scene(unfolded, scene.image, relief=heights)
-        save_png(figure, result.quicklook, overwrite=result.overwrite)
-    _summarise(unfolded, output, current)
-
-
-def _memory_needed(scene: Scene, heights: xr.DataArray) -> float:
-    """Return about how many bytes a reconstruction in memory takes."""
-    polarisations = int(scene.image.size) / _pixels(scene.grid)
-    by_cell = CELL_BYTES + RESULT_BYTES * polarisations
-    return PIXEL_BYTES * int(scene.image.size) + by_cell * int(heights.size)
-
-
-def _pixels(grid: RadarGrid) -> int:
-    return grid.lines * grid.samples
+        # A result that was written in parts need not be computed again for picture and summary.
+        written = open_result(output, chunks={}) if made.in_parts else made.result
+        if result.quicklook is not None:
+            figure = plot.scene(written, made.scene.image, relief=made.heights)
+            save_png(figure, result.quicklook, overwrite=overwrite)
+        _summarise(written, output, current)
 
 
 def _summarise(result: xr.Dataset, output: Path, current: Session) -> None:

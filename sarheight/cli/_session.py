@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sarheight.errors import SarheightError
-from sarheight.settings import RunningSettings
+from sarheight.errors import OptionError, SarheightError
+from sarheight.workflow.config import Running
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from sarheight.fetch.transfer import Report
-    from sarheight.settings import MessageSettings
+    from sarheight.workflow.config import Messages
 
 # Exit codes.
 FAILED = 1  # the data or the work
@@ -183,10 +183,10 @@ class Session:
 
 
 @contextmanager
-def session(command: str, running: MessageSettings, steps: int = 1) -> Iterator[Session]:
+def session(command: str, running: Messages, steps: int = 1) -> Iterator[Session]:
     """Run a command: limit its threads, show its progress, and report errors in one line."""
     current = Session(quiet=running.quiet, steps=steps)
-    threads = running.threads if isinstance(running, RunningSettings) else None
+    threads = running.threads if isinstance(running, Running) else None
     debug = running.debug
     try:
         with ExitStack() as stack:
@@ -199,7 +199,7 @@ def session(command: str, running: MessageSettings, steps: int = 1) -> Iterator[
     except KeyboardInterrupt:
         typer.echo(f"sarheight {command}: interrupted; no partial output remains", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    except (typer.Exit, typer.Abort, typer.BadParameter):
+    except (typer.Exit, typer.Abort, typer.BadParameter, OptionError):
         raise
     except Exception as error:
         if debug:
@@ -243,7 +243,7 @@ def _limited(threads: int) -> AbstractContextManager[None]:
     most = thread_count()
     if threads > most:
         msg = f"found {threads}, expected {most} threads or fewer on this machine"
-        raise typer.BadParameter(msg, param_hint="--threads")
+        raise OptionError(msg, option="threads")
     return limit_threads(threads)
 
 

@@ -1,52 +1,40 @@
-"""``sarheight simulate`` and ``sarheight scenes``."""
+"""``sarheight simulate``: the radar image of an elevation model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from sarheight.cli._files import (
-    output_folder,
-    read_dem,
-    replace_orbit,
-    require_apart,
-    require_writable,
-)
+from sarheight.cli._files import require_apart, require_writable
 from sarheight.cli._session import Session, session
-from sarheight.settings import (
-    METHOD,
+from sarheight.errors import OptionError
+from sarheight.workflow.config import (
     RADAR,
     Calibration,
     FileOutput,
     Multilook,
-    PassSettings,
-    RunningSettings,
-    Settings,
-    option,
+    PassConfig,
+    Running,
     parse_law,
     simulation_law,
 )
+from sarheight.workflow.elevations import read_dem
+from sarheight.workflow.images import open_geometry
+from sarheight.workflow.options import option
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.terrain.scenes import SceneConfiguration
 
 PRODUCTS = (".safe", ".zip")
 LEAST_NOISE, MOST_NOISE = -100.0, 20.0
 """Decibels; other values are linear power by mistake."""
 
 
-# ``sarheight simulate``: the radar image of an elevation model.
-
-
 @dataclass(frozen=True, kw_only=True)
-class SimulateSettings(PassSettings):
+class SimulateConfig(PassConfig):
     """All that a simulated image depends on.
 
     Attributes
@@ -71,18 +59,20 @@ class SimulateSettings(PassSettings):
         Seed of speckle and noise.
     """
 
-    incidence: Annotated[float | None, option(RADAR, min=1.0, max=89.0, metavar="DEGREES")] = None
+    incidence: Annotated[float | None, option(RADAR, least=1.0, most=89.0, metavar="DEGREES")] = (
+        None
+    )
     multilook: Multilook = None
-    law: Annotated[str, option(RADAR, metavar="LAW", parser=simulation_law)] = "muhleman"
+    law: Annotated[str, option(RADAR, metavar="LAW", convert=simulation_law)] = "muhleman"
     calibration: Annotated[Calibration, option(RADAR)] = "beta0"
-    looks: Annotated[float | None, option(RADAR, min=0.0)] = None
+    looks: Annotated[float | None, option(RADAR, least=0.0)] = None
     noise: Annotated[
-        float | None, option(RADAR, metavar="DECIBELS", min=LEAST_NOISE, max=MOST_NOISE)
+        float | None, option(RADAR, metavar="DECIBELS", least=LEAST_NOISE, most=MOST_NOISE)
     ] = None
     seed: Annotated[int, option(RADAR)] = 0
 
 
-def simulate(settings: SimulateSettings, result: FileOutput, running: RunningSettings) -> None:
+def simulate(settings: SimulateConfig, result: FileOutput, running: Running) -> None:
     r"""Simulate the radar image of an elevation model.
 
     The image has the sampling and the orbit of an annotation, cut to the part that the elevation
@@ -104,21 +94,20 @@ def simulate(settings: SimulateSettings, result: FileOutput, running: RunningSet
     output = result.output
     if output.suffix.lower() in PRODUCTS:
         msg = f"found '{output}', expected .tif, .nc or .zarr: products are read, not written"
-        raise typer.BadParameter(msg, param_hint="--output")
+        raise OptionError(msg, option="output")
     settings.require_files()
-    require_apart(output, "--output", settings.files().values())
-    require_writable(output, "--output", overwrite=result.overwrite)
+    require_apart(output, "output", settings.files().values())
+    require_writable(output, "output", overwrite=result.overwrite)
     with session("simulate", running, steps=3) as current:
         current.stage("read")
         from sarheight import illumination
         from sarheight.output import provenance
-        from sarheight.output.radar_images import read_grid_and_orbit, write_scene
+        from sarheight.output.radar_images import write_scene
 
         heights = read_dem(settings)
-        grid, orbit = read_grid_and_orbit(settings.like)
-        orbit = replace_orbit(grid, orbit, settings.orbit)
-        grid, orbit, rotation = _cut_to_dem(
-            heights, _multilooked(grid, settings.multilook), orbit, settings.incidence, current
+        grid, orbit = open_geometry(settings.like, settings.orbit)
+        grid, orbit, rotation = cut_to_dem(
+            heights, multilooked(grid, settings.multilook), orbit, settings.incidence, current
         )
         current.stage("simulate")
         current.announce_compilation()
@@ -145,11 +134,12 @@ def simulate(settings: SimulateSettings, result: FileOutput, running: RunningSet
         current.say(f"{output}: simulated image, {grid.lines} lines x {grid.samples} samples")
 
 
-def _multilooked(grid: RadarGrid, window: tuple[int, int] | None) -> RadarGrid:
+def multilooked(grid: RadarGrid, window: tuple[int, int] | None) -> RadarGrid:
+    """Return the grid of an image that is averaged over windows, if there are any."""
     return grid if window in (None, (1, 1)) else grid.multilook(*window)
 
 
-def _cut_to_dem(
+def cut_to_dem(
     heights: xr.DataArray,
     grid: RadarGrid,
     orbit: Orbit,
@@ -171,110 +161,3 @@ def _cut_to_dem(
             f"angle of {incidence:g} degrees at the centre of the elevation model"
         )
     return grid, orbit, degrees
-
-
-# ``sarheight scenes``: simulated scenes for training.
-
-KNOWLEDGE = "Coarse elevation model"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSceneSettings(PassSettings):
-    """All that simulated scenes for training depend on.
-
-    Attributes
-    ----------
-    incidence : tuple of float
-        Rotate the orbit about the Earth's axis until the centre of an elevation model has this
-        incidence angle. Repeat the option for more scenes. Default: no rotation.
-    multilook : tuple of int, optional
-        Pixels to average into one, along azimuth and range.
-    coarser : int
-        Cells of the elevation model in a cell of the coarse one, along each axis.
-    height_error : float
-        Standard deviation of the coarse model's heights in metres.
-    seeds : int
-        Scenes of each elevation model and incidence angle.
-    """
-
-    incidence: Annotated[
-        tuple[float, ...], option(RADAR, min=1.0, max=89.0, metavar="DEGREES")
-    ] = ()
-    multilook: Multilook = None
-    coarser: Annotated[int, option(KNOWLEDGE, min=1)] = 3
-    height_error: Annotated[float, option(KNOWLEDGE, min=0.0)] = 4.0
-    seeds: Annotated[int, option(METHOD, min=1)] = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class SceneFolder(Settings):
-    """Folder of simulated scenes.
-
-    Attributes
-    ----------
-    output : pathlib.Path
-        Folder of the scenes, one Zarr store each; created if missing.
-    """
-
-    output: Annotated[Path, output_folder()]
-
-
-def scenes(settings: TrainingSceneSettings, folder: SceneFolder, running: RunningSettings) -> None:
-    r"""Simulate scenes for training, from elevation models and an orbit.
-
-    Each `--dem` makes scenes of its own: the geocoded image, its reconstruction with a coarser
-    elevation model, masks, and the true heights. Existing scenes are kept: repeat the command to
-    resume after an interruption.
-
-    ```
-    sarheight scenes --like s1a-iw-grd-vv-….xml --dem alps_glo30.tif --dem andes_glo30.tif \
-        --vertical EGM2008 --incidence 32 --incidence 38 -o scenes
-    ```
-    """
-    settings.require_files()
-    angles: list[float | None] = [*settings.incidence] or [None]
-    steps = len(settings.dem) * len(angles) * settings.seeds
-    with session("scenes", running, steps=steps) as current:
-        current.announce_compilation()
-        from sarheight.terrain.scenes import write_scenes
-
-        jobs = [
-            _scene_configuration(replace(settings, dem=(path,)), angle, seed)
-            for path in settings.dem
-            for angle in angles
-            for seed in range(settings.seeds)
-        ]
-        written = write_scenes(jobs, folder.output, report=current.stage)
-        current.say(f"{folder.output}: {len(written)} scenes")
-
-
-def _scene_configuration(
-    settings: TrainingSceneSettings, incidence: float | None, seed: int
-) -> SceneConfiguration:
-    """Describe the scene of one elevation model, incidence angle and seed."""
-    from sarheight.terrain import scenes as terrain
-
-    def load() -> tuple[xr.DataArray, RadarGrid, Orbit]:
-        from sarheight.output.radar_images import read_grid_and_orbit
-
-        dem = read_dem(settings)
-        grid, orbit = read_grid_and_orbit(settings.like)
-        orbit = replace_orbit(grid, orbit, settings.orbit)
-        grid = _multilooked(grid, settings.multilook)
-        grid, orbit, _ = _cut_to_dem(dem, grid, orbit, incidence)
-        return dem, grid, orbit
-
-    path = Path(settings.dem[0])
-    angle = "" if incidence is None else f"_{incidence:g}"
-    image = ("multilook", "vertical", "units", "nodata", "condition")
-    record = settings.record()
-    return terrain.SceneConfiguration(
-        name=f"{path.stem}{angle}_{seed}",
-        load=load,
-        inputs=settings.files(),
-        settings=terrain.SceneSettings(
-            coarser=settings.coarser, height_error=settings.height_error
-        ),
-        seed=seed,
-        parameters={"incidence": incidence, **{name: record.get(name) for name in image}},
-    )

@@ -9,30 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarheight.cli._files import read_dem, replace_orbit, require_writable
 from sarheight.cli._session import session
-from sarheight.settings import (
-    OUTPUT,
-    RADAR,
-    DemFiles,
-    DemSettings,
-    Edges,
-    MessageSettings,
-    Overwrite,
-    argument,
-    option,
-)
+from sarheight.errors import OptionError
+from sarheight.workflow.config import RADAR, DemConfig, DemFiles, Messages
+from sarheight.workflow.elevations import read_dem
+from sarheight.workflow.images import open_geometry
+from sarheight.workflow.options import argument, option
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
     from sarheight.view import Dem
 
-PAGE = ".html"
-
 
 @dataclass(frozen=True, kw_only=True)
-class ViewSettings(DemSettings):
+class ViewConfig(DemConfig):
     """What is shown, and what a result may lack for it.
 
     Attributes
@@ -47,24 +38,21 @@ class ViewSettings(DemSettings):
         the product, its annotation, or the radar image.
     orbit : pathlib.Path, optional
         Orbit file (.EOF) that replaces the orbit of `--like`.
+    port : int
+        Port of the page on this machine; 0 chooses a free one.
+    browser : bool
+        Open the page in the browser.
     """
 
     result: Annotated[Path, argument("RESULT")]
     dem: DemFiles = ()
     like: Annotated[Path | None, option(RADAR)] = None
     orbit: Annotated[Path | None, option(RADAR)] = None
+    port: Annotated[int, option("Browser", least=0, most=65535)] = 0
+    browser: Annotated[bool, option("Browser", "--browser/--no-browser")] = True
 
 
-def view(
-    settings: ViewSettings,
-    running: MessageSettings,
-    *,
-    save: Annotated[Path | None, option(OUTPUT, metavar="HTML")] = None,
-    bounds: Annotated[Edges | None, option(OUTPUT, metavar="WEST SOUTH EAST NORTH")] = None,
-    overwrite: Overwrite = False,
-    port: Annotated[int, option("Browser", min=0, max=65535)] = 0,
-    browser: Annotated[bool, option("Browser", "--browser/--no-browser")] = True,
-) -> None:
+def view(settings: ViewConfig, running: Messages) -> None:
     """Look at a result in the browser: two layers under one swipe.
 
     A click on a place shows all places that share its pixels, with their shares. Full scenes are
@@ -73,59 +61,29 @@ def view(
     ```
     sarheight view scene
     sarheight view unfolded.nc --dem glo30.tif --vertical EGM2008
-    sarheight view scene --save page.html --bounds 10.80 46.75 10.90 46.82
     ```
-
-    Parameters
-    ----------
-    save : pathlib.Path, optional
-        Write a page of its own with all data, instead of serving one.
-    bounds : tuple of float, optional
-        Part of the result that the page of `--save` shows, in degrees.
-    overwrite : bool
-        Replace existing outputs.
-    port : int
-        Port of the page on this machine; 0 chooses a free one.
-    browser : bool
-        Open the page in the browser.
     """
     settings.require_files()
-    if bounds is not None and save is None:
-        msg = "only a page of --save shows a part: omit --bounds, or pass --save"
-        raise typer.BadParameter(msg, param_hint="--bounds")
-    if save is not None:
-        if save.suffix.lower() != PAGE:
-            msg = f"found '{save}', expected a name that ends in {PAGE}"
-            raise typer.BadParameter(msg, param_hint="--save")
-        require_writable(save, "--save", overwrite=overwrite, suffixes=(PAGE,))
     if settings.orbit is not None and settings.like is None:
         msg = "an orbit replaces that of --like: pass both, or neither"
-        raise typer.BadParameter(msg, param_hint="--orbit")
+        raise OptionError(msg, option="orbit")
     # No progress while a page is served: that has no end.
-    shown = running if save is not None else replace(running, quiet=True)
-    with session("view", shown, steps=2) as current:
-        current.stage("read")
-        from sarheight.view import save_page, serve
+    with session("view", replace(running, quiet=True)):
+        from sarheight.view import serve
 
-        dem, geometry = _dem(settings), _geometry(settings)
-        if save is not None:
-            current.stage("write")
-            current.announce_compilation()
-            save_page(
-                settings.result, save, bounds=bounds, dem=dem, geometry=geometry,
-                overwrite=overwrite,
-            )  # fmt: skip
-            current.say(f"{save}: {save.stat().st_size / 1e6:.1f} MB")
-            return
         # Ctrl-C is how this ends.
         with suppress(KeyboardInterrupt):
             serve(
-                settings.result, dem=dem, geometry=geometry, port=port, browser=browser,
+                settings.result,
+                dem=_dem(settings),
+                geometry=_geometry(settings),
+                port=settings.port,
+                browser=settings.browser,
                 announce=lambda address: typer.echo(f"{address} (Ctrl-C ends)"),
-            )  # fmt: skip
+            )
 
 
-def _dem(settings: ViewSettings) -> Dem | None:
+def _dem(settings: ViewConfig) -> Dem | None:
     """Return a function that reads a part of the elevation model, if there is one."""
     if not settings.dem:
         return None
@@ -133,11 +91,6 @@ def _dem(settings: ViewSettings) -> Dem | None:
     return lambda bounds: read_dem(settings, bounds=bounds)
 
 
-def _geometry(settings: ViewSettings) -> list[tuple[RadarGrid, Orbit]] | None:
+def _geometry(settings: ViewConfig) -> list[tuple[RadarGrid, Orbit]] | None:
     """Read sampling and orbit where they are given."""
-    if settings.like is None:
-        return None
-    from sarheight.output.radar_images import read_grid_and_orbit
-
-    grid, orbit = read_grid_and_orbit(settings.like)
-    return [(grid, replace_orbit(grid, orbit, settings.orbit))]
+    return None if settings.like is None else [open_geometry(settings.like, settings.orbit)]

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from sarheight.coregistration._estimate import (
+    Policy,
     Shift,
     apply_shift,
+    coregister,
     estimate_shift,
     estimate_shift_between,
+    is_significant,
 )
 
-__all__ = ["Shift", "apply_shift", "estimate_shift", "estimate_shift_between"]
+__all__ = [
+    "Policy",
+    "Shift",
+    "apply_shift",
+    "coregister",
+    "estimate_shift",
+    "estimate_shift_between",
+    "is_significant",
+]
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

@@ -69,21 +69,29 @@ def moments(image: Floats, image_valid: Mask, simulation: Floats, simulated: Mas
     Source: Padfield, D. (2012). Masked object registration in the Fourier domain. IEEE TIP 21(5),
     2706-2718, equation 23.
     """
-    from scipy.signal import correlate
+    from scipy.fft import irfftn, next_fast_len, rfftn
 
-    def summed(first: Floats, second: Floats) -> Floats:
-        # Sliding the window over the simulation counts shifts the other way round.
-        found: Floats = correlate(second, first, mode="valid", method="fft")[::-1, ::-1]
-        return found
-
+    sizes = list(zip(image.shape, simulation.shape, strict=True))
+    padded = [next_fast_len(small + large - 1, real=True) for small, large in sizes]
+    valid = tuple(slice(small - 1, large) for small, large in sizes)
     ours, theirs = image_valid.astype(np.float64), simulated.astype(np.float64)
     image, simulation = image * ours, simulation * theirs
-    count = np.maximum(summed(ours, theirs), 1.0)
-    image_sum, simulation_sum = summed(image, theirs), summed(ours, simulation)
+    # The spectra of each mask, its values and their squares serve several correlations.
+    here = [rfftn(each[::-1, ::-1], padded) for each in (ours, image, image**2)]
+    there = [rfftn(each, padded) for each in (theirs, simulation, simulation**2)]
+
+    def summed(power: int, other: int) -> Floats:
+        """Sum the product of powers of image and simulation at each shift."""
+        # Sliding the window over the simulation counts shifts the other way round.
+        found: Floats = irfftn(there[other] * here[power], padded)[valid][::-1, ::-1]
+        return found
+
+    count = np.maximum(summed(0, 0), 1.0)
+    image_sum, simulation_sum = summed(1, 0), summed(0, 1)
     return Moments(
-        product=summed(image, simulation) - image_sum * simulation_sum / count,
-        image=np.maximum(summed(image**2, theirs) - image_sum**2 / count, 0.0),
-        simulation=np.maximum(summed(ours, simulation**2) - simulation_sum**2 / count, 0.0),
+        product=summed(1, 1) - image_sum * simulation_sum / count,
+        image=np.maximum(summed(2, 0) - image_sum**2 / count, 0.0),
+        simulation=np.maximum(summed(0, 2) - simulation_sum**2 / count, 0.0),
         pixels=int(image_valid.sum()),
     )
 

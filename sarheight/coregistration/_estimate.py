@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
@@ -217,9 +217,9 @@ def estimate_shift(
     law : callable, optional
         Backscatter law; `Muhleman` by default. It need not be right: contrast is what counts.
     reflectivity : xarray.DataArray, dims (y, x), optional
-        Brightness of each cell of the DEM relative to the law, such as that which another date
-        showed: patterns of the ground then tell the shift as well. 1 by default; where it is NaN,
-        the median.
+        Brightness of each cell of the DEM relative to the law, such as that of another date, so
+        that patterns of the ground contribute to the estimate. 1 by default; the median where it
+        is NaN.
     search : float
         Largest shift to look for, in metres on the ground.
     windows : int
@@ -228,8 +228,8 @@ def estimate_shift(
     Returns
     -------
     Shift
-        Where no shift could be estimated, it says why: flat terrain, too few data, no match of
-        image and simulation, a shift at the limit of the search, windows that disagree.
+        Where no shift could be estimated, `reason` says why: flat terrain, too few data, no match
+        of image and simulation, a shift at the limit of the search, windows that disagree.
 
     Raises
     ------
@@ -317,7 +317,7 @@ def estimate_shift_between(images: NDArray[Any], references: NDArray[Any]) -> Sh
     Returns
     -------
     Shift
-        In pixels; what is in metres on the ground is NaN. A point that `references` show at (line,
+        In pixels; fields in metres are NaN. A point that `references` show at (line,
         sample) is imaged at (line + `line`, sample + `sample`).
     """
     reach = (references.shape[-1] - images.shape[-1]) // 2
@@ -366,6 +366,8 @@ def _known_reflectivity(
         raise ValueError(msg)
     values = np.asarray(reflectivity.values, dtype=np.float32)
     known = values > 0.0
+    if known.all():
+        return values
     return np.where(known, values, np.median(values[known]) if known.any() else np.float32(1.0))
 
 
@@ -440,3 +442,78 @@ def _shift_of(
         significance=height,
         windows=table,
     )
+
+
+# Policies for shifts: one threshold for all workflows.
+
+Policy = Literal["report", "correct", "none"]
+"""`report` a shift, `correct` the timing by a significant one, or `none`: estimate no shift."""
+SIGNIFICANT_ERRORS = 4.0
+"""Standard errors that a significant shift exceeds along an axis."""
+SIGNIFICANT_PIXELS = 0.5
+"""Pixels that a significant shift exceeds along the same axis: a coarse DEM, and delays in the
+atmosphere, cause smaller ones."""
+
+
+def is_significant(shift: Shift) -> bool:
+    """Return whether a shift is significant: along lines or samples, by error and by size.
+
+    Parameters
+    ----------
+    shift : Shift
+        The shift of an image.
+
+    Returns
+    -------
+    bool
+        True if the shift was found and exceeds, along one axis at least, both four standard errors
+        and half a pixel.
+    """
+    pairs = ((shift.line, shift.line_error), (shift.sample, shift.sample_error))
+    return shift.found and any(
+        abs(value) > max(SIGNIFICANT_ERRORS * error, SIGNIFICANT_PIXELS) for value, error in pairs
+    )
+
+
+def coregister(
+    scene: Scene,
+    dem: xr.DataArray | CheckedDem,
+    policy: Policy = "report",
+    **options: Any,  # noqa: ANN401  # of estimate_shift
+) -> tuple[Scene, Shift | None]:
+    """Compare an image with its simulation, and correct its timing where the policy says so.
+
+    Parameters
+    ----------
+    scene : Scene
+        The image.
+    dem : DataArray or CheckedDem
+        Elevation model, dims (y, x), metres above the ellipsoid.
+    policy : {"report", "correct", "none"}
+        Whether a shift is only estimated, is removed where it `is_significant`, or neither.
+    **options
+        Of `estimate_shift`.
+
+    Returns
+    -------
+    scene : Scene
+        The image; another object if its timing was corrected.
+    shift : Shift or None
+        The shift before the correction; None under the policy "none".
+
+    Raises
+    ------
+    ValueError
+        If there is no such policy.
+    GeometryError, VerticalDatumError
+        As for `estimate_shift`.
+    """
+    if policy not in get_args(Policy):
+        names = ", ".join(map(repr, get_args(Policy)))
+        msg = f"found coregister={policy!r}, expected one of {names}"
+        raise ValueError(msg)
+    if policy == "none":
+        return scene, None
+    shift = estimate_shift(scene, dem, **options)
+    corrected = policy == "correct" and is_significant(shift)
+    return apply_shift(scene, shift) if corrected else scene, shift

@@ -37,3 +37,8 @@ __all__ = [
     "to_metres",
     "utm_zone",
 ]
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

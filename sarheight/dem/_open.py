@@ -24,7 +24,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
-from sarheight._files import check_hdf5, reason
+from sarheight._files import check_hdf5, reason, refuse_other_files
 from sarheight.dem.checked import assume_ellipsoidal, north_up, to_ellipsoidal
 from sarheight.dem.datum import (
     ELLIPSOID,
@@ -40,12 +40,12 @@ from sarheight.dem.datum import (
 from sarheight.dem.layout import (
     build_dem,
     cell_steps,
-    convert_units,
     history_lines,
     longitude_shift,
     normalise,
     require_heights,
     require_north_up,
+    to_metres,
 )
 from sarheight.errors import DemError, SarheightError, VerticalDatumError
 
@@ -156,7 +156,7 @@ def open_dem(
         msg = "no DEM file was given"
         raise DemError(msg)
     tiles = [
-        tile if units is None else convert_units(tile, units, void_allowed=True)
+        tile if units is None else to_metres(tile, units, void_allowed=True)
         for path in paths
         for tile in _read_blocks(os.fspath(path), band, nodata, bounds, external=external_sources)
     ]
@@ -269,6 +269,7 @@ def open_map(path: RasterPath, *, band: int | None = None) -> xr.DataArray:
 
 @contextmanager
 def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
+    """Open a raster that holds its own pixels; an error of any library names the file."""
     is_vrt = path.lower().endswith(".vrt")
     local = "://" not in path and not path.startswith("/vsi")
     try:
@@ -285,12 +286,14 @@ def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
                 if not is_vrt and local and _first_bytes(path).startswith(HDF5):
                     check_hdf5(path, "a netCDF file", DemError)
                 with _open_by(path, drivers) as source:
-                    if source.driver == "netCDF" and not external:
-                        _require_own_pixels(path)
+                    # The classic format has no references to other files.
+                    is_netcdf4 = source.driver == "netCDF" and _first_bytes(path)[:3] != b"CDF"
+                    if is_netcdf4 and not external:
+                        refuse_other_files(path, "a netCDF file", DemError)
                     yield source
     except SarheightError:
         raise
-    # Whatever GDAL, PROJ or a parser says of the file.
+    # GDAL, PROJ and parsers raise errors of many kinds.
     except Exception as error:
         if local and not Path(path).exists():
             msg = f"the DEM file {path} does not exist"
@@ -311,12 +314,13 @@ def _open_by(path: str, drivers: list[str]) -> DatasetReader:
 
 
 def _first_bytes(path: str) -> bytes:
-    """First kilobyte of a file, in which GDAL looks for the name of a format."""
+    """Read the first kilobyte of a file, in which GDAL looks for the name of a format."""
     with Path(path).open("rb") as file:
         return file.read(1024)
 
 
 def _height_band(source: DatasetReader, path: str, band: int | None) -> int:
+    """Choose the band with the heights, which must be named where there are several."""
     if band is None and source.count > 1:
         picture = ColorInterp.red in source.colorinterp
         kind = "a colour picture, not heights" if picture else "several bands"
@@ -350,7 +354,7 @@ def _read_heights(
 
 
 def _file_attrs(source: DatasetReader, band: int, path: str) -> dict[str, Any]:
-    """Attributes of a DEM from the tags of its file."""
+    """Derive the attributes of a DEM from the tags of its file."""
     tags = {**source.tags(), **source.tags(band)}
     history = [*str(tags.get("history", "")).splitlines(), f"open_dem: {path}"]
     attrs: dict[str, Any] = {"source": path, "history": "\n".join(history)}
@@ -372,7 +376,7 @@ _REFERRING = ("filename", "dataset", "path", "array")
 
 
 def _resolve_vrt(path: str) -> bytes:
-    """XML of a VRT with absolute paths of its sources: rasters in or below its own folder.
+    """Return the XML of a VRT with absolute paths of its sources, once these are checked.
 
     GDAL opens this text in place of the file, so it reads what was checked, and nothing else.
     """
@@ -428,34 +432,6 @@ def _resolve_source(element: Element, folder: Path, path: str, *, raw: bool) -> 
     element.attrib = {"relativeToVRT": "0"}
 
 
-def _require_own_pixels(path: str) -> None:
-    """Raise if a netCDF 4 (HDF5) file takes pixels from other files."""
-    file = path.removeprefix("NETCDF:").rpartition(":")[0] if path.startswith("NETCDF:") else path
-    file = file.strip('"')
-    if _first_bytes(file).startswith(b"CDF"):  # the classic format has no references
-        return
-    import h5py
-
-    with h5py.File(file) as content:
-
-        def refers(name: str) -> str | None:
-            link, item = content.get(name, getlink=True), content[name]
-            is_dataset = isinstance(item, h5py.Dataset)
-            external = isinstance(link, h5py.ExternalLink)
-            return name if external or (is_dataset and (item.external or item.is_virtual)) else None
-
-        found = content.visit(refers)
-        links = [
-            name
-            for name in content
-            if isinstance(content.get(name, getlink=True), h5py.ExternalLink)
-        ]
-    if found or links:
-        msg = f"{path} takes pixels from other files ({found or links[0]})"
-        advice = "if its origin is known, pass open_dem(..., external_sources=True)"
-        raise DemError(msg, advice, file_advice="copy it into a GeoTIFF by gdal_translate")
-
-
 def _external_source_error(path: str, found: str) -> DemError:
     return DemError(
         f"{path} {found}; by default a VRT may refer to raster files in or below its own folder",
@@ -480,16 +456,16 @@ class CellBlock:
 
     @classmethod
     def whole(cls, transform: Affine, shape: tuple[int, int]) -> CellBlock:
-        """All the cells of a raster."""
+        """Make the block of all cells of a raster."""
         return cls(transform, 0, shape[0], 0, shape[1])
 
     def y(self) -> npt.NDArray[np.float64]:
-        """Pixel centres of the rows."""
+        """Return the coordinates of the rows' centres."""
         rows = self.row + np.arange(self.rows) + 0.5
         return np.asarray(self.transform.f + self.transform.e * rows)
 
     def x(self) -> npt.NDArray[np.float64]:
-        """Pixel centres of the columns."""
+        """Return the coordinates of the columns' centres."""
         columns = self.column + np.arange(self.columns) + 0.5
         return np.asarray(self.transform.c + self.transform.a * columns + self.shift)
 
@@ -497,7 +473,7 @@ class CellBlock:
 def blocks_within(
     bounds: Extent, crs: rasterio.crs.CRS | None, transform: Affine, shape: tuple[int, int]
 ) -> list[CellBlock]:
-    """Blocks of a raster that meet a box in degrees: none, one, or two at the antimeridian."""
+    """Find the blocks of a raster in a box in degrees: none, one, or two at the antimeridian."""
     box = _normalise_bounds(bounds)
     if crs is None:
         msg = "the DEM has no coordinate reference system, so no bounds can be found in it"
@@ -535,7 +511,7 @@ def _normalise_bounds(bounds: Extent) -> Extent:
 
 
 def _project_bounds(crs: CRS, box: Extent) -> Extent:
-    """Box in map coordinates around a box in degrees."""
+    """Find the box in map coordinates around a box in degrees."""
     x, y = sample_extent(box, GEOGRAPHIC, crs)
     defined = np.isfinite(x) & np.isfinite(y)
     if not defined.any():
@@ -546,7 +522,10 @@ def _project_bounds(crs: CRS, box: Extent) -> Extent:
 
 
 def _cell_range(origin: float, step: float, count: int, low: float, high: float) -> tuple[int, int]:
-    """First cell that meets the interval [low, high], and how many do (at least two if any)."""
+    """Return the first cell that meets the interval [low, high], and the number of such cells.
+
+    It is zero, or at least two, as a DEM has two cells along each axis.
+    """
     ends = sorted(((low - origin) / step, (high - origin) / step))
     # A tolerance of 1e-9 cells excludes neighbours that only touch the interval.
     first = max(0, int(np.floor(ends[0] + 1e-9)))
@@ -618,6 +597,7 @@ def mosaic(dems: Iterable[xr.DataArray]) -> xr.DataArray:
 
 
 def _require_same_grid(tiles: list[xr.DataArray]) -> None:
+    """Refuse tiles of different reference systems, vertical datums or postings."""
     first = tiles[0]
     crs, datum, steps = stated_crs(first), stated_datum(first), cell_steps(first)
     for tile in tiles[1:]:
@@ -661,6 +641,7 @@ def _unwrap_tiles(columns: list[npt.NDArray[np.float64]]) -> list[npt.NDArray[np
 
 
 def _cell_offset(position: float, origin: float, step: float) -> int:
+    """Return the number of cells between two positions, which must be whole."""
     cells = (position - origin) / step
     if abs(cells - round(cells)) > _LARGEST_OFFSET:
         msg = f"a tile lies {abs(cells - round(cells)):.2f} cells off the grid of the others"
@@ -669,6 +650,7 @@ def _cell_offset(position: float, origin: float, step: float) -> int:
 
 
 def _merge_attrs(tiles: list[xr.DataArray]) -> dict[str, str]:
+    """Join the sources and histories of tiles; other attributes are those of the first."""
     attrs = dict(tiles[0].attrs)
     lines = dict.fromkeys(line for tile in tiles for line in history_lines(tile))
     sources = dict.fromkeys(str(tile.attrs["source"]) for tile in tiles if "source" in tile.attrs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -77,11 +77,11 @@ class _Grid:
 
     @classmethod
     def of(cls, dem: xr.DataArray) -> _Grid:
-        """Grid of a north-up DEM."""
+        """Return the grid of a north-up DEM."""
         return cls(stated_crs(dem).to_2d(), dem["y"].values, dem["x"].values)
 
     def part(self, rows: slice, columns: slice) -> _Grid:
-        """Grid of a part of at least 2 x 2 cells."""
+        """Return the grid of a part of at least 2 x 2 cells."""
         return _Grid(self.crs, self.y[rows], self.x[columns])
 
     @property
@@ -154,7 +154,7 @@ def reproject(
 
 
 def _target_grid(dem: xr.DataArray, crs: CRS, steps: float | tuple[float, float] | None) -> _Grid:
-    """Grid that covers a DEM in another reference system."""
+    """Choose the grid that covers a DEM in another reference system."""
     west, south, east, north = _extent_in(dem, crs)
     if steps is None:
         steps = _equivalent_posting(dem, crs, (west + east) / 2.0, (south + north) / 2.0)
@@ -183,14 +183,14 @@ def _require_plausible_posting(
 
 
 def _multiples(low: float, high: float, step: float) -> npt.NDArray[np.float64]:
-    """Centres of the cells that cover [low, high], with edges at multiples of the step."""
+    """Return the centres of cells that cover [low, high], with edges at multiples of the step."""
     first = int(np.floor(low / step + 1e-6))
     stop = max(int(np.ceil(high / step - 1e-6)), first + 2)
     return np.asarray((np.arange(first, stop) + 0.5) * step, dtype=np.float64)
 
 
 def _extent_in(dem: xr.DataArray, crs: CRS) -> Extent:
-    """Extent (west, south, east, north) of a DEM in another reference system."""
+    """Find the extent (west, south, east, north) of a DEM in another reference system."""
     source, extent = stated_crs(dem), outer_edges(dem)
     if crs.is_geographic and not source.is_geographic:
         _require_no_pole(source, extent)
@@ -207,6 +207,7 @@ def _extent_in(dem: xr.DataArray, crs: CRS) -> Extent:
 
 
 def _require_no_pole(crs: CRS, extent: Extent) -> None:
+    """Refuse an extent that contains a pole, where longitude is undefined."""
     west, south, east, north = extent
     x, y = Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True).transform(
         [0.0, 0.0], [90.0, -90.0]
@@ -237,49 +238,45 @@ def _warp(
     back = Transformer.from_crs(target.crs, source.crs, always_xy=True)
     scales = _kernel_scales(source, target, back)
     rows, columns = (_blocks(axis.size) for axis in (target.y, target.x))
-    parts = [[target.part(one, other) for other in columns] for one in rows]
-    windows = [[_source_window(part, source, back) for part in line] for line in parts]
-    if dem.chunks is None:
-        warped = np.full((target.y.size, target.x.size), np.nan, dtype=np.float32)
-        for one, line, boxes in zip(rows, parts, windows, strict=True):
-            for other, part, box in zip(columns, line, boxes, strict=True):
-                if box is not None:
-                    heights = dem.values[box]
-                    warped[one, other] = _warp_block(
-                        heights, source.part(*box), part, resampling, scales
-                    )
-        return warped
-    if not any(box for boxes in windows for box in boxes):
-        raise _apart(dem, target)
-    return _lazy_blocks(dem, source, parts, windows, resampling, scales)
+    parts = [[target.part(down, across) for across in columns] for down in rows]
+    boxes = [[_source_box(part, source, back) for part in line] for line in parts]
+    if dem.chunks is not None:
+        if not any(box for line in boxes for box in line):
+            raise _apart(dem, target)
+        return _lazy_blocks(dem, source, parts, boxes, resampling, scales)
+    warped = np.full((target.y.size, target.x.size), np.nan, dtype=np.float32)
+    for (i, down), (j, across) in product(enumerate(rows), enumerate(columns)):
+        part, box = parts[i][j], boxes[i][j]
+        if box is not None:
+            heights = dem.values[box]
+            warped[down, across] = _warp_block(heights, source.part(*box), part, resampling, scales)
+    return warped
 
 
 def _lazy_blocks(
     dem: xr.DataArray,
     source: _Grid,
     parts: list[list[_Grid]],
-    windows: list[list[tuple[slice, slice] | None]],
+    boxes: list[list[tuple[slice, slice] | None]],
     resampling: Method,
     scales: dict[str, float],
 ) -> dask.array.Array:
-    """Make a task of each block, which depends on its part of the source only."""
+    """Make a lazy array of blocks; the task of each depends on its part of the source only."""
     import dask.array as da
     from dask.delayed import delayed
 
-    lines = []
-    for line, boxes in zip(parts, windows, strict=True):
-        blocks: list[Any] = []
-        for part, box in zip(line, boxes, strict=True):
-            shape = part.y.size, part.x.size
-            if box is None:
-                blocks.append(da.full(shape, np.nan, dtype=np.float32, chunks=-1))  # type: ignore[no-untyped-call]
-                continue
-            task = delayed(_warp_block, pure=False)(
-                dem.data[box], source.part(*box), part, resampling, scales, check=True
-            )
-            blocks.append(da.from_delayed(task, shape, dtype=np.float32))  # type: ignore[no-untyped-call]
-        lines.append(blocks)
-    warped: dask.array.Array = da.block(lines)  # type: ignore[no-untyped-call]
+    def block(part: _Grid, box: tuple[slice, slice] | None) -> dask.array.Array:
+        shape = part.y.size, part.x.size
+        if box is None:
+            return da.full(shape, np.nan, dtype=np.float32, chunks=-1)  # type: ignore[no-untyped-call, no-any-return]
+        task = delayed(_warp_block, pure=False)(
+            dem.data[box], source.part(*box), part, resampling, scales, check=True
+        )
+        return da.from_delayed(task, shape, dtype=np.float32)  # type: ignore[no-untyped-call, no-any-return]
+
+    warped: dask.array.Array = da.block(  # type: ignore[no-untyped-call]
+        [list(map(block, *line)) for line in zip(parts, boxes, strict=True)]
+    )
     return warped
 
 
@@ -315,7 +312,7 @@ def _kernel_scales(source: _Grid, target: _Grid, back: Transformer) -> dict[str,
     return {"XSCALE": 1.0 / sizes[0], "YSCALE": 1.0 / sizes[1]}
 
 
-def _source_window(part: _Grid, source: _Grid, back: Transformer) -> tuple[slice, slice] | None:
+def _source_box(part: _Grid, source: _Grid, back: Transformer) -> tuple[slice, slice] | None:
     """Return the rows and columns of the source that a part of the target needs, if any."""
     place, own = part.transform, source.transform
     x, y = (
@@ -488,7 +485,7 @@ def coarsen(
 def _cells_per_cell(
     dem: xr.DataArray, posting: float | tuple[float, float], units: str
 ) -> tuple[float, float]:
-    """Old cells in a new one along y and x."""
+    """Return the number of old cells in a new one along y and x."""
     if units not in ("m", "crs"):
         msg = f'units of the posting are "m" or "crs", and these are {units!r}'
         raise DemError(msg)
@@ -512,7 +509,7 @@ def _cells_per_cell(
 
 
 def _overlap_matrix(count: int, factor: float) -> sparse.csr_array:
-    """Matrix (new, old) of the fraction of each old cell that lies in each new one."""
+    """Make the matrix (new, old) of the fraction of each old cell that lies in each new one."""
     from scipy import sparse
 
     new_count = int(np.ceil(count / factor - _INTEGER_TOLERANCE))
@@ -531,7 +528,7 @@ def _overlap_matrix(count: int, factor: float) -> sparse.csr_array:
 
 
 def _row_areas(latitude: npt.NDArray[np.float64], step: float) -> npt.NDArray[np.float64]:
-    """Relative areas of cells by latitude, on a sphere: difference of the sines of the edges."""
+    """Return relative areas of cells by latitude, on a sphere: differences of the edges' sines."""
     edge = np.deg2rad(np.clip(latitude[:, None] + 0.5 * abs(step) * np.array([-1, 1]), -90, 90))
     return np.asarray(np.diff(np.sin(edge), axis=1)[:, 0] / np.deg2rad(abs(step)))
 

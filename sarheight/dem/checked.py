@@ -1,4 +1,4 @@
-"""Heights above the ellipsoid: conversion from a geoid, the check of a DEM, and its proof."""
+"""Heights above the ellipsoid: their conversion from a geoid, and DEMs that were checked."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _UNSTATED_ADVICE = (
 def check_dem(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:
     """Check a DEM, and convert it to ellipsoidal heights on a regular grid.
 
-    What needs no assumption is converted: a `band` dimension of length one, integer heights,
+    Conversions that need no assumption are made: a `band` dimension of length one, integer heights,
     declared nodata, longitudes that jump at the antimeridian, a vertical reference that is part of
     the CRS, and heights above a geoid that the DEM states.
 
@@ -104,7 +104,7 @@ def stored_like(values: Gridded, dem: xr.DataArray) -> Gridded:
 
 
 def _reversed_dims(dem: xr.DataArray) -> list[str]:
-    """Dimensions along which a DEM runs from south to north or from east to west."""
+    """List the dimensions along which a DEM runs from south to north or from east to west."""
     is_north_up = {"y": bool(dem.y[0] > dem.y[-1]), "x": bool(dem.x[0] < dem.x[-1])}
     return [name for name, in_order in is_north_up.items() if not in_order]
 
@@ -207,7 +207,7 @@ def assume_ellipsoidal(dem: xr.DataArray) -> xr.DataArray:
 
 
 def _resolve_geoid(dem: xr.DataArray, geoid: Geoid | None) -> Geoid:
-    """Geoid under the heights: the one given or the one stated, which must not contradict."""
+    """Choose the geoid under the heights: the one given or the one stated, which must agree."""
     stated = stated_datum(dem)
     if stated == ELLIPSOID:
         msg = (
@@ -242,7 +242,7 @@ def _unstated_datum_error(dem: xr.DataArray) -> VerticalDatumError:
 
 
 def _datum_of_geoid(geoid: Geoid) -> str | None:
-    """Vertical datum that `geoid` stands for; None for a grid or a number."""
+    """Name the vertical datum that `geoid` stands for; None for a grid or a number."""
     if isinstance(geoid, CRS):
         return datum_of_crs(geoid)
     if isinstance(geoid, str) and not is_grid_file(geoid):
@@ -251,6 +251,7 @@ def _datum_of_geoid(geoid: Geoid) -> str | None:
 
 
 def _require_undulations(low: float, high: float, name: str) -> None:
+    """Refuse undulations that are not those of the Earth, or not known everywhere."""
     if low > high:  # no cell has a height
         return
     if not np.isfinite([low, high]).all():

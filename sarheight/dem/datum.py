@@ -115,7 +115,7 @@ def sample_extent(
 
 
 def metres_per_unit(crs: CRS, x: float, y: float, reach: float) -> tuple[float, float]:
-    """Ground metres per unit of y and of x at one point, from geodesics of length 2 `reach`."""
+    """Measure ground metres per unit of y and of x at a point, by geodesics of length 2 `reach`."""
     longitude, latitude = to_degrees(crs).transform(
         [x, x, x - reach, x + reach], [y - reach, y + reach, y, y]
     )
@@ -214,6 +214,7 @@ def with_datum(dem: xr.DataArray, datum: str | None) -> xr.DataArray:
 
 
 def _vertical_name(crs: CRS) -> str:
+    """Name a vertical reference system: a known geoid, the ellipsoid, or its code."""
     words = f"{crs.name} {crs.datum.name if crs.datum else ''}".lower()
     code = crs.to_epsg()
     for name, known in GEOID_EPSG.items():
@@ -257,18 +258,18 @@ def undulations(
 def undulations_at(
     geoid: Geoid, longitude: npt.NDArray[np.float64], latitude: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Undulation of a geoid at positions (n,); infinite outside its grid."""
+    """Evaluate the undulation of a geoid at positions (n,); infinite outside its grid."""
     undulation, _ = _select_geoid(geoid, (longitude, latitude))
     return undulation(longitude, latitude)
 
 
 def is_grid_file(geoid: object) -> bool:
-    """Whether a geoid is given by the name or path of a grid."""
+    """Tell whether a geoid is given by the name or path of a grid."""
     return isinstance(geoid, Path) or str(geoid).lower().endswith(_GRID_SUFFIXES)
 
 
 def _select_geoid(geoid: Geoid, positions: Positions) -> tuple[Undulation, str]:
-    """Undulation as a function of longitude and latitude, and the name of the geoid."""
+    """Return the undulation as a function of longitude and latitude, and the geoid's name."""
     if isinstance(geoid, Real):
         metres = float(geoid)
         return lambda longitude, _latitude: np.full_like(longitude, metres), "constant"
@@ -280,6 +281,7 @@ def _select_geoid(geoid: Geoid, positions: Positions) -> tuple[Undulation, str]:
 
 
 def _grid_transformer(name: str) -> Transformer:
+    """Make the transformer of a geoid grid that PROJ finds by its name."""
     try:
         return Transformer.from_pipeline(
             "+proj=pipeline +step +proj=unitconvert +xy_in=deg +xy_out=rad "
@@ -290,6 +292,7 @@ def _grid_transformer(name: str) -> Transformer:
 
 
 def _model_undulation(name: str, positions: Positions) -> tuple[Undulation, str]:
+    """Find the undulation of a vertical reference system at positions, and its name."""
     try:
         vertical = CRS.from_user_input(GEOID_EPSG.get(name, name))
     except CRSError as error:
@@ -348,7 +351,7 @@ def _row_blocks(
 
 
 def _corners(dem: xr.DataArray) -> Positions:
-    """Corners of a DEM in degrees."""
+    """Return the corners of a DEM in degrees."""
     longitude, latitude = to_degrees(stated_crs(dem)).transform(
         *np.meshgrid(dem["x"].values[[0, -1]], dem["y"].values[[0, -1]])
     )
@@ -358,7 +361,7 @@ def _corners(dem: xr.DataArray) -> Positions:
 def _area_of_interest(
     longitude: npt.NDArray[np.float64], latitude: npt.NDArray[np.float64]
 ) -> AreaOfInterest:
-    """Bounding box of positions; PROJ prefers the operations made for it."""
+    """Find the bounding box of positions; PROJ prefers the operations made for it."""
     longitude = unwrap_longitude(longitude, float(longitude[0]))
     west, east = ((limit + 180.0) % 360.0 - 180.0 for limit in (longitude.min(), longitude.max()))
     return AreaOfInterest(west, float(latitude.min()), east, float(latitude.max()))

@@ -32,9 +32,9 @@ MAP_GRID = "map_grid"
 """Attribute of a DEM that was resampled to a grid."""
 ARC_SECOND = 1.0 / 3600.0
 METRES_PER_ARC_SECOND = 30.0
-"""By convention: DEMs of one second are called those of 30 m, of three seconds those of 90 m."""
+"""By convention, DEMs of one second are called those of 30 m, of three seconds those of 90 m."""
 FINEST = 4.0
-"""A grid with cells smaller than a DEM's by more than this shows no more than the DEM does."""
+"""Ratio of posting and resolution beyond which a grid only interpolates the DEM."""
 WRONG_UNIT = 1000.0
 """Ratio of resolution and posting from which one is taken to be in another unit."""
 COARSER = 2.0
@@ -304,7 +304,7 @@ def to_grid(
     shape = np.broadcast_to(np.float32(0.0), (rows, columns))
     like = xr.DataArray(shape, coords={"y": y, "x": x}, dims=("y", "x")).rio.write_crs(target)
     placed = reproject(stored, like=like, resampling=kind)
-    return placed.assign_attrs({MAP_GRID: json.dumps(describe_grid(stored, grid, kind))})
+    return placed.assign_attrs({MAP_GRID: json.dumps(_describe(stored, grid, kind))})
 
 
 def grid_record(dem: xr.DataArray) -> dict[str, Any] | None:
@@ -313,8 +313,8 @@ def grid_record(dem: xr.DataArray) -> dict[str, Any] | None:
     return None if text is None else dict(json.loads(text))
 
 
-def describe_grid(dem: xr.DataArray, grid: GeoBox, resampling: str) -> dict[str, Any]:
-    """Describe a grid and the DEM that was resampled to it, as the provenance keeps it."""
+def _describe(dem: xr.DataArray, grid: GeoBox, resampling: str) -> dict[str, Any]:
+    """Describe a grid and the DEM that was resampled to it, for the provenance."""
     own = stated_crs(dem)
     bounds = grid.boundingbox
     return {
@@ -329,7 +329,7 @@ def describe_grid(dem: xr.DataArray, grid: GeoBox, resampling: str) -> dict[str,
 
 
 def require_geobox(grid: object) -> None:
-    """Refuse what is no grid."""
+    """Refuse an object that is no grid."""
     from odc.geo.geobox import GeoBox
 
     if not isinstance(grid, GeoBox):
@@ -352,7 +352,7 @@ def _geobox(rows: int, columns: int, transform: Affine, crs: CRS) -> GeoBox:
 
 
 def _middle(dem: xr.DataArray) -> tuple[float, float]:
-    """Longitude and latitude of the middle of a DEM."""
+    """Return the longitude and latitude of the middle of a DEM."""
     west, south, east, north = outer_edges(dem)
     to_degrees = Transformer.from_crs(stated_crs(dem), "EPSG:4326", always_xy=True)
     longitude, latitude = to_degrees.transform(0.5 * (west + east), 0.5 * (south + north))
@@ -396,7 +396,7 @@ def _require_resolution(dem: xr.DataArray, crs: CRS, size: float, x: float, y: f
     if ratio * FINEST < 1.0 - 1e-9:
         warnings.warn(
             f"the grid's resolution of {size:g} is {1.0 / ratio:.1f} times finer than the DEM's "
-            f"posting of {posting:.3g} ({unit}): the DEM tells nothing of such detail",
+            f"posting of {posting:.3g} ({unit}): the DEM has no such detail",
             stacklevel=3,
         )
     return ratio

@@ -103,17 +103,17 @@ def check_layout(dem: object) -> xr.DataArray:
 
 
 def same_grid(
-    one: xr.DataArray | xr.Dataset, other: xr.DataArray | xr.Dataset, *, tolerance: float = 1e-6
+    grid: xr.DataArray | xr.Dataset, other: xr.DataArray | xr.Dataset, *, tolerance: float = 1e-6
 ) -> bool:
     """Tell whether two rasters have the same cells, up to the rounding of their coordinates.
 
     `tolerance` is the largest distance of two cells, in postings; by default that of the rounding
     of 64-bit numbers in files. Arithmetic and assignments of xarray align by equal coordinates, and
-    drop what differs in its last bit without a word: take the values, or the coordinates of one.
+    silently drop those that differ in the last bit: use the values, or give both one's coordinates.
     """
-    return one.rio.crs == other.rio.crs and all(
-        one[name].shape == other[name].shape
-        and np.allclose(one[name], other[name], rtol=0.0, atol=tolerance * abs(step))
+    return grid.rio.crs == other.rio.crs and all(
+        grid[name].shape == other[name].shape
+        and np.allclose(grid[name], other[name], rtol=0.0, atol=tolerance * abs(step))
         for name, step in zip(("y", "x"), cell_steps(other), strict=True)
     )
 
@@ -127,7 +127,7 @@ def describe_grid(grid: xr.DataArray | xr.Dataset) -> str:
 
 
 def longitude_shift(west: float, slack: float) -> float:
-    """Multiple of 360 degrees that moves the western end of a grid into [-180, 180).
+    """Return the multiple of 360 degrees that moves the western end of a grid into [-180, 180).
 
     Longitudes beyond 180 remain where the grid crosses the antimeridian. A `slack` of one posting
     keeps a tile that starts half a cell west of -180 in place.
@@ -136,7 +136,7 @@ def longitude_shift(west: float, slack: float) -> float:
 
 
 def cell_steps(dem: xr.DataArray | xr.Dataset) -> tuple[float, float]:
-    """Signed steps (dy, dx) from cell to cell, in units of the DEM's reference system."""
+    """Return the signed steps (dy, dx) from cell to cell, in units of the reference system."""
     y, x = dem["y"].values, dem["x"].values
     return float(y[-1] - y[0]) / (y.size - 1), float(x[-1] - x[0]) / (x.size - 1)
 
@@ -167,7 +167,7 @@ def local_posting(dem: xr.DataArray) -> tuple[float, float]:
 
 
 def outer_edges(dem: xr.DataArray) -> Extent:
-    """Outer edges (west, south, east, north) of the cells, in units of the reference system."""
+    """Return the outer edges (west, south, east, north), in units of the reference system."""
     dy, dx = (abs(step) / 2.0 for step in cell_steps(dem))
     (south, north), (west, east) = (sorted(dem[name].values[[0, -1]]) for name in ("y", "x"))
     return float(west) - dx, float(south) - dy, float(east) + dx, float(north) + dy
@@ -185,6 +185,7 @@ def require_north_up(transform: Affine) -> None:
 
 
 def _require_dimensions(dem: xr.DataArray) -> None:
+    """Refuse an array whose dimensions are not (y, x), with two cells along each."""
     dims = tuple(str(name) for name in dem.dims)
     if dims == ("x", "y"):
         msg = 'the DEM is transposed: dims are ("x", "y"); use dem.transpose("y", "x")'
@@ -208,6 +209,7 @@ def _require_unrotated(dem: xr.DataArray) -> None:
 
 
 def _coordinate(dem: xr.DataArray, name: str) -> npt.NDArray[np.float64]:
+    """Return the coordinates along a dimension, which must be finite."""
     if name not in dem.coords or dem[name].ndim != 1:
         msg = (
             f"the DEM has no coordinate {name!r} along its dimension {name!r}; give the positions "
@@ -317,7 +319,9 @@ def normalise(dem: xr.DataArray, *, void_allowed: bool = False, lazy: bool = Fal
     return _require_valid(dem, void_allowed=void_allowed)
 
 
-def to_metres(dem: xr.DataArray, unit: str | None = None) -> xr.DataArray:
+def to_metres(
+    dem: xr.DataArray, unit: str | None = None, *, void_allowed: bool = False
+) -> xr.DataArray:
     """Convert the heights of a DEM to metres.
 
     Parameters
@@ -327,6 +331,8 @@ def to_metres(dem: xr.DataArray, unit: str | None = None) -> xr.DataArray:
     unit : str, optional
         Unit of the heights, "m", "ft" or "us-ft"; by default the one that the DEM states (its
         attribute `units`, or the vertical unit of its reference system).
+    void_allowed : bool
+        Whether every cell may be void, as in a tile of a larger DEM.
 
     Returns
     -------
@@ -338,13 +344,6 @@ def to_metres(dem: xr.DataArray, unit: str | None = None) -> xr.DataArray:
     DemError
         If the unit is not known, or the converted heights are out of the range on land.
     """
-    return convert_units(dem, unit)
-
-
-def convert_units(
-    dem: xr.DataArray, unit: str | None, *, void_allowed: bool = False
-) -> xr.DataArray:
-    """Convert heights from the given or stated unit to metres."""
     dem = _prepare(dem).compute()
     unit = str(dem.attrs["units"]) if unit is None else unit
     factor = _metres_per(unit)
@@ -428,6 +427,7 @@ def require_heights(heights: npt.NDArray[Any], *, void_allowed: bool = False) ->
 
 
 def _metres_per(unit: str) -> float:
+    """Return the length of a unit of height in metres."""
     factor = _UNITS.get(unit.strip().lower())
     if factor is None:
         msg = (

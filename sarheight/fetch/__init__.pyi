@@ -1,6 +1,6 @@
 from .catalogues import Asset, SceneRecord, scene_named, scenes
 from .elevation import DemTiles, dem, geoid
-from .items import ImageItem, building_tiles, image_items
+from .items import ImageItem, image_items
 from .orbits import orbit
 from .products import download
 from .settings import Limits, Network, Settings
@@ -15,7 +15,6 @@ __all__ = [
     "Network",
     "SceneRecord",
     "Settings",
-    "building_tiles",
     "dem",
     "download",
     "download_file",

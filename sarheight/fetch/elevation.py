@@ -6,19 +6,15 @@ import hashlib
 import math
 import os
 import string
-import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import rasterio
-from affine import Affine
-from rasterio.crs import CRS
 from rasterio.errors import RasterioError
-from rasterio.windows import Window
 
+from sarheight.dem.tiles import match_spacing, save_part, sea_tile
 from sarheight.errors import ChecksumError, FetchError, NotThereError
 from sarheight.fetch.addresses import redact, safe_name
 from sarheight.fetch.catalogues import bounding_boxes
@@ -34,8 +30,6 @@ from sarheight.fetch.transfer import (
 )
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from sarheight.fetch.catalogues import Box, Place
     from sarheight.fetch.transfer import Report
 
@@ -43,13 +37,6 @@ GRIDS = {"EGM96": "us_nga_egm96_15.tif", "EGM2008": "us_nga_egm08_25.tif"}
 
 _FIELDS = {"ns", "lat", "ew", "lon"}
 _HGT_BYTES = {2 * rows * columns for rows in (1201, 3601) for columns in (1201, 1801, 3601)}
-_SAME = 1e-3
-"""Spacings that differ by less than this fraction are the same."""
-_STRETCH = ((50, 1.0), (60, 1.5), (70, 2.0), (80, 3.0), (85, 5.0), (90, 10.0))
-"""Up to which latitude the cells of a Copernicus DEM are how many times wider than high, degrees.
-
-Reference: Copernicus DEM Product Handbook, table of pixel spacings by latitude.
-"""
 
 
 # --- tiles of one degree -----------------------------------------------------------------------
@@ -89,11 +76,6 @@ class Tile:
         name = safe_name(self.address(template).partition("?")[0].rpartition("/")[2])
         unique = all(f"{{{each}" in last for each in _FIELDS)
         return name if unique else f"{self.name}_{name}"
-
-    def columns(self, rows: int) -> int:
-        """Count the columns of the tile in a Copernicus DEM: fewer towards the poles."""
-        nearest = min(abs(self.latitude), abs(self.latitude + 1))
-        return round(rows / next(factor for limit, factor in _STRETCH if nearest < limit))
 
 
 def tiles_of(bounds: Place) -> list[Tile]:
@@ -184,6 +166,8 @@ def dem(
         If the source has no tile there at all, or withholds one on land.
     ChecksumError
         If a tile is not a GeoTIFF (SRTM: not a zip with a file of heights).
+    DamagedFileError
+        If a tile that was downloaded before is not a GeoTIFF.
     FetchError
         If tiles cannot be downloaded.
     """
@@ -238,8 +222,11 @@ class _Download:
             msg = f"the DEM {self.model} has no tile there: {_names(tiles)}"
             raise NotThereError(msg)
         like = paths[0] if paths else None
-        paths += [_sea_tile(self.folder, tile, self.source.rows or 0, like) for tile in sea]
-        fitting = tuple(_match_spacing(paths, self.folder))
+        for tile in sea:
+            corner = tile.latitude, tile.longitude
+            path = self.folder / f"{tile.name}_sea.tif"
+            paths.append(sea_tile(path, corner, self.source.rows or 0, like))
+        fitting = tuple(match_spacing(paths, self.folder))
         return DemTiles(fitting, self.source.vertical, tuple(tile.name for tile in sea), missing)
 
     def _split_sea(self, tiles: list[Tile]) -> tuple[list[Tile], list[Tile]]:
@@ -320,17 +307,12 @@ class _Download:
             "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
         }
         try:
-            with rasterio.Env(**options), _open_tile(f"/vsicurl/{url}") as raster:
-                window = _cells(raster.transform, raster.shape, inside)
-                if window is None:
-                    return None
-                heights = _heights(raster, window)
-                transform = raster.transform @ Affine.translation(window.col_off, window.row_off)
-                crs = raster.crs
+            with rasterio.Env(**options):
+                found = save_part(f"/vsicurl/{url}", inside, path, f"part of {redact(url)}")
         except RasterioError:
             msg = f"{redact(url)} could not be read in part: try again, or without windows"
             raise FetchError(msg) from None
-        return _write_tile(path, heights, transform, crs, f"part of {redact(url)}")
+        return path if found else None
 
 
 def _stem(tile: Tile, source: DemSource) -> str:
@@ -345,12 +327,6 @@ def _names(tiles: list[Tile]) -> str:
 # --- files of tiles ----------------------------------------------------------------------------
 
 
-def _open_tile(path: Path | str) -> Any:  # noqa: ANN401  # of rasterio
-    """Open a tile by one driver: others, such as VRT, read the local files that a tile names."""
-    driver = "SRTMHGT" if str(path).endswith(".hgt") else "GTiff"
-    return rasterio.open(path, driver=driver)
-
-
 def require_geotiff(path: Path, url: str) -> None:
     """Raise ChecksumError unless a downloaded file is a GeoTIFF, whatever its name says."""
     try:
@@ -358,132 +334,6 @@ def require_geotiff(path: Path, url: str) -> None:
     except RasterioError:
         msg = f"{redact(url)} is not a GeoTIFF; it was removed"
         raise ChecksumError(msg) from None
-
-
-def _heights(raster: Any, window: Window | None = None) -> npt.NDArray[np.float32]:  # noqa: ANN401
-    """Read the heights of a tile, NaN where there are none."""
-    heights = raster.read(1, window=window, masked=True).astype(np.float32)
-    return np.asarray(heights.filled(np.nan), dtype=np.float32)
-
-
-def _cells(transform: Affine, shape: tuple[int, int], box: Box) -> Window | None:
-    """Find the cells that meet a box, with one more on each side."""
-    west, south, east, north = box
-    left = max(0, math.floor((west - transform.c) / transform.a) - 1)
-    right = min(shape[1], math.ceil((east - transform.c) / transform.a) + 1)
-    top = max(0, math.floor((north - transform.f) / transform.e) - 1)
-    bottom = min(shape[0], math.ceil((south - transform.f) / transform.e) + 1)
-    if right <= left or bottom <= top:
-        return None
-    return Window(left, top, right - left, bottom - top)
-
-
-def _sea_tile(folder: Path, tile: Tile, rows: int, like: Path | None) -> Path:
-    """Write a tile at sea level on the grid of a Copernicus DEM, in the CRS of another tile.
-
-    Cell centres lie on the degree lines in the north and west of a tile, so its edge lies half a
-    cell beyond.
-    """
-    path = folder / f"{tile.name}_sea.tif"
-    if path.is_file():
-        return path
-    columns = tile.columns(rows)
-    dy, dx = 1.0 / rows, 1.0 / columns
-    transform = Affine(dx, 0.0, tile.longitude - 0.5 * dx, 0.0, -dy, tile.latitude + 1 + 0.5 * dy)
-    crs = CRS.from_epsg(4326)
-    if like is not None:
-        with _open_tile(like) as raster:
-            crs = raster.crs
-    heights = np.zeros((rows, columns), dtype=np.float32)
-    return _write_tile(path, heights, transform, crs, "no tile: sea level")
-
-
-def _match_spacing(paths: list[Path], folder: Path) -> list[Path]:
-    """Interpolate tiles to the finest spacing in longitude among them.
-
-    The Copernicus DEM has fewer columns beyond 50, 60, 70, 80 and 85 degrees; tiles on the two
-    sides of such a line do not fit together. Those with fewer columns are interpolated linearly
-    along their rows, which lie where those of the others do, up to the first column of the next
-    tile in the east. Where there is none, the last value continues for the rest of a cell.
-    """
-    places = [_corner(path) for path in paths]
-    finest = min(step for step, *_ in places)
-    by_corner = dict(zip((place[:3] for place in places), paths, strict=True))
-    matched = []
-    for path, (step, _, north, east) in zip(paths, places, strict=True):
-        if step < finest * (1.0 + _SAME):
-            matched.append(path)
-        else:
-            matched.append(_refine(path, by_corner.get((step, east, north)), finest, folder))
-    return matched
-
-
-def _corner(path: Path) -> tuple[float, float, float, float]:
-    """Return the spacing in longitude, and the western, northern and eastern edge, in degrees."""
-    try:
-        with _open_tile(path) as raster:
-            step, west, north = raster.transform.a, raster.transform.c, raster.transform.f
-            east = (west + step * raster.width + 180.0) % 360.0 - 180.0
-    except RasterioError:
-        msg = f"'{path}' is not a GeoTIFF: remove it, and download it again"
-        raise FetchError(msg) from None
-    west = (west + 180.0) % 360.0 - 180.0
-    return round(step, 9), round(west, 6), round(north, 6), round(east, 6)
-
-
-def _refine(path: Path, eastern: Path | None, step: float, folder: Path) -> Path:
-    """Interpolate a tile along its rows to a finer spacing, with its eastern neighbour."""
-    joined = "" if eastern is None else "_joined"
-    target = folder / f"{path.stem}_{round(1.0 / step)}_columns{joined}.tif"
-    if target.is_file():
-        return target
-    with _open_tile(path) as raster:
-        heights, old, crs = _heights(raster), raster.transform, raster.crs
-    first = old.c + 0.5 * old.a
-    begin = math.ceil(first / step - _SAME)
-    end = math.ceil((first + heights.shape[1] * old.a) / step - _SAME)
-    last = heights[:, -1:]  # continues beyond the last cell centre
-    if eastern is not None:
-        with _open_tile(eastern) as raster:
-            last = _heights(raster)[:, :1]
-    heights = np.hstack([heights, last])
-    position = (np.arange(begin, end) * step - first) / old.a
-    left = np.clip(np.floor(position).astype(np.intp), 0, heights.shape[1] - 2)
-    weight = np.clip(position - left, 0.0, 1.0).astype(np.float32)
-    refined = heights[:, left] * (1.0 - weight) + heights[:, left + 1] * weight
-    transform = Affine(step, 0.0, (begin - 0.5) * step, 0.0, old.e, old.f)
-    return _write_tile(target, refined, transform, crs, f"interpolated: {path.name}")
-
-
-def _write_tile(
-    path: Path, heights: npt.NDArray[np.float32], transform: Affine, crs: CRS, note: str
-) -> Path:
-    """Write a tile, which appears under its name when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident():x}{path.suffix}")
-    try:
-        with rasterio.open(
-            work,
-            "w",
-            driver="GTiff",
-            height=heights.shape[0],
-            width=heights.shape[1],
-            count=1,
-            dtype="float32",
-            crs=crs,
-            transform=transform,
-            nodata=float("nan"),
-            compress="deflate",
-            predictor=3,
-            tiled=True,
-        ) as sink:
-            sink.write(heights, 1)
-            sink.update_tags(1, DESCRIPTION=note)
-            sink.set_band_unit(1, "m")
-        work.replace(path)
-    finally:
-        work.unlink(missing_ok=True)
-    return path
 
 
 # --- geoid grids -------------------------------------------------------------------------------

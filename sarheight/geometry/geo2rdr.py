@@ -12,6 +12,7 @@ from sarheight_kernels.points import cell_look_vectors, locate_points, point_loo
 from sarheight_kernels.rdr2geo import pixel_heights
 from sarheight_kernels.tiles import geolocate, geolocation_bounds
 
+from sarheight.ellipsoid import to_earth_fixed
 from sarheight.geometry.pass_geometry import (
     PassGeometry,
     dem_dataset,
@@ -19,9 +20,8 @@ from sarheight.geometry.pass_geometry import (
     pass_geometry,
     require_overlap,
 )
-from sarheight.geometry.tables import ground_points, radar_model, to_earth_fixed
+from sarheight.geometry.tables import ground_points, radar_model
 from sarheight.geometry.visibility import line_times, terrain_profiles
-from sarheight.memory import empty
 
 if TYPE_CHECKING:
     from sarheight.dem.checked import CheckedDem
@@ -123,7 +123,7 @@ def geo2rdr(ground: Ground, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
         values = dict(zip(PIXELS, arrays[:2], strict=True))
         return _points_dataset(points, values, PIXELS)
     dem, heights, model, radar = kernel_models(ground, grid, orbit)
-    line, sample = empty(heights.shape, np.float64), empty(heights.shape, np.float64)
+    line, sample = np.empty(heights.shape, np.float64), np.empty(heights.shape, np.float64)
     bounds = geolocation_bounds(model, heights)
     geolocate(model, radar, heights, line, sample, bounds)
     require_overlap(dem, grid, radar, bounds)
@@ -170,7 +170,7 @@ def look_vector(ground: Ground, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
         _clear_beyond(orbit.with_epoch(grid.epoch), time, vectors)
         return _points_dataset(points, dict(zip(LOOKS, vectors.T, strict=True)), LOOKS)
     geometry = pass_geometry(ground, grid, orbit)
-    arrays = [empty(geometry.heights.shape) for _ in LOOKS]
+    arrays = [np.empty(geometry.heights.shape, np.float32) for _ in LOOKS]
     cell_look_vectors(geometry.ground, geometry.radar, geometry.heights, *arrays)
     return geometry.dataset(
         {
@@ -222,7 +222,7 @@ def _as_points(points: Points) -> xr.Dataset:
 
 
 def _positions(points: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Earth-fixed positions and normals of points, shape (n, 3) each."""
+    """Return Earth-fixed positions and normals of points, shape (n, 3) each."""
     longitude, latitude, height = (
         np.asarray(points[name].values, dtype=np.float64).ravel() for name in GROUND_POINTS
     )
@@ -253,7 +253,7 @@ def _points_dataset(
 
 def angles(geometry: PassGeometry) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
     """Compute the incidence angles of a pass in degrees, with their attributes."""
-    arrays = [empty(geometry.heights.shape) for _ in INCIDENCES]
+    arrays = [np.empty(geometry.heights.shape, np.float32) for _ in INCIDENCES]
     cell_angles(geometry.ground, geometry.radar, geometry.heights, geometry.bounds, *arrays)
     return {
         name: (array, dict(attributes))
@@ -346,7 +346,7 @@ def rdr2geo(
     radar = radar_model(grid, orbit)
     if dem is not None:
         profiles = terrain_profiles(pass_geometry(dem, grid, orbit))
-        heights = empty(grid.shape, np.float64)
+        heights = np.empty(grid.shape, np.float64)
         pixel_heights(
             profiles.ground,
             radar,

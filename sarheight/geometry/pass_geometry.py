@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyproj
 import xarray as xr
 from numpy.typing import NDArray
-from sarheight_kernels.models import GroundModel, RadarModel, ground_block, ground_position
 from sarheight_kernels.radiometry import divide_by_area
 from sarheight_kernels.tiles import tile_bounds, tile_count
 
 from sarheight.dem.checked import CheckedDem
+from sarheight.ellipsoid import to_earth_fixed
 from sarheight.errors import GeometryError
-from sarheight.geometry.tables import (
-    ground_model,
-    ground_points,
-    horizontal,
-    radar_model,
-    to_earth_fixed,
-)
+from sarheight.geometry.tables import ground_model, ground_points, horizontal, radar_model
 
 if TYPE_CHECKING:
+    from sarheight_kernels.models import GroundModel, RadarModel
+
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration
@@ -42,21 +37,6 @@ class PassGeometry:
     ground: GroundModel  # positions of the cells
     radar: RadarModel  # orbit and sampling of the image
     bounds: NDArray[np.float64]  # (tiles, 4): part of the image that each tile can contribute to
-
-    @cached_property
-    def cell_area(self) -> float:
-        """Horizontal area of a cell at the centre of the DEM in square metres."""
-        rows, columns = self.heights.shape
-        down, across = 0.5 * (rows - 1), 0.5 * (columns - 1)
-        steps = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, -0.5], [0.0, 0.5]])
-        corners = np.array([self.position(down + i, across + j) for i, j in steps])
-        normal = np.cross(corners[1] - corners[0], corners[3] - corners[2])
-        return float(np.linalg.norm(normal))
-
-    def position(self, row: float, column: float) -> NDArray[np.float64]:
-        """Position of a cell on the ellipsoid in metres, shape (3,)."""
-        down, across = ground_block(self.ground, row, column)
-        return np.array(ground_position(self.ground, down, across, row, column)[:3])
 
     def dataset(
         self, variables: Mapping[str, tuple[NDArray[Any], Mapping[str, Any]]]

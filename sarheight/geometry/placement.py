@@ -13,10 +13,9 @@ from sarheight_kernels.doppler import closing_speeds
 
 from sarheight._windows import crop_image, stack_images
 from sarheight.dem import check_dem, local_posting
-from sarheight.ellipsoid import look_sign
+from sarheight.ellipsoid import look_sign, to_earth_fixed
 from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
-from sarheight.geometry.tables import to_earth_fixed
 from sarheight.grid import RadarGrid
 from sarheight.orbit import look_at
 from sarheight.scene import Scene, looks_for_spacing, multilook
@@ -35,7 +34,7 @@ MARGIN = 16
 
 
 def _window(geometry: PassGeometry, margin: int) -> tuple[slice, slice]:
-    """Lines and samples of the image that a DEM can contribute to, with a margin."""
+    """Find the lines and samples of the image that a DEM can contribute to, with a margin."""
     bounds = geometry.bounds[np.isfinite(geometry.bounds).all(axis=1)]
     first_line, first_sample = np.rint(bounds[:, [0, 2]].min(axis=0)).astype(int).tolist()
     last_line, last_sample = np.rint(bounds[:, [1, 3]].max(axis=0)).astype(int).tolist()
@@ -83,7 +82,7 @@ def rotate_over_dem(
 
 
 def _centre(dem: xr.DataArray) -> tuple[float, float, float]:
-    """Latitude, longitude and mean height of the middle of a DEM."""
+    """Return the latitude and longitude of the middle of a DEM, and its mean height."""
     to_degrees = pyproj.Transformer.from_crs(dem.rio.crs, 4326, always_xy=True)
     longitude, latitude = to_degrees.transform(float(dem.x.mean()), float(dem.y.mean()))
     return latitude, longitude, float(dem.mean())
@@ -181,7 +180,7 @@ def window_of_bounds(
 
 
 def _pixel_range(coordinates: Floats, size: int, margin: int) -> slice:
-    """Pixels of an axis, inside the image, from the least to the greatest coordinate."""
+    """Return the pixels of an axis, inside the image, from the least to the greatest coordinate."""
     first = min(max(math.floor(float(coordinates.min())) - margin, 0), size - 1)
     last = min(max(math.ceil(float(coordinates.max())) + margin, 0), size - 1)
     return slice(first, last + 1)
@@ -259,7 +258,7 @@ def require_bounds(bounds: Bounds) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """The part of a product's image that is wanted, and how its pixels are averaged.
+    """The part of a product's image to read, and how its pixels are averaged.
 
     Fields are those of `sarheight.product.Product.scene`; raises ValueError where they contradict
     each other.
@@ -312,7 +311,7 @@ def stack_polarisations(
 ) -> xr.DataArray:
     """Put the images of a product, by polarisation, on one dimension where there are several."""
     if len({image.shape for image in images.values()}) > 1:
-        sizes = " and ".join(f"{one.shape[0]} x {one.shape[1]}" for one in images.values())
+        sizes = " and ".join(f"{image.shape[0]} x {image.shape[1]}" for image in images.values())
         msg = f"the polarisations of {product} have {sizes} pixels: fetch it again"
         raise ValueError(msg)
     names = list(images)
@@ -330,12 +329,13 @@ def chosen_names(
 ) -> tuple[str, ...]:
     """Return the requested polarisations or swaths of a product, or all that are present.
 
-    An error lists what is present, or the `contents` of the product.
+    A text is one name. An error lists what is present, or the `contents` of the product.
     """
+    requested = (requested,) if isinstance(requested, str) else tuple(requested)
     names = tuple(name.upper() for name in requested) or present
     if len(set(names)) < len(names) or not set(names) <= set(present):
         msg = (
-            f"found {what}={tuple(requested)}, expected one or more of those that {product} has, "
+            f"found {what}={requested}, expected one or more of those that {product} has, "
             f"each once: {contents or ', '.join(present)}"
         )
         raise ValueError(msg)

@@ -13,16 +13,12 @@ from sarheight_kernels.rdr2geo import points_at_height
 from sarheight_kernels.tiles import TILE
 
 from sarheight.doppler import zero_doppler_table
-from sarheight.ellipsoid import SPEED_OF_LIGHT, look_sign
+from sarheight.ellipsoid import SPEED_OF_LIGHT, look_sign, to_earth_fixed
 from sarheight.errors import GeometryError
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-
-WGS84 = pyproj.Geod(ellps="WGS84")
-SEMI_MAJOR = WGS84.a
-ECCENTRICITY_SQUARED = WGS84.es
 
 NODES = 8
 """Chebyshev nodes along each axis of a block."""
@@ -33,20 +29,6 @@ TOLERANCE = 1e-6
 """Largest distance in metres between the polynomials and the projection."""
 ACCEPTABLE = 1e-3
 """The same, where even the smallest blocks miss the tolerance (datum shifts by grid)."""
-
-
-def to_earth_fixed(
-    longitude: NDArray[np.float64], latitude: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find position and normal on the WGS84 ellipsoid.
-
-    Returns shape `position` (..., 3), `normal` (..., 3).
-    """
-    lam, phi = np.radians(longitude), np.radians(latitude)
-    normal = np.stack((np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)), axis=-1)
-    curvature = SEMI_MAJOR / np.sqrt(1.0 - ECCENTRICITY_SQUARED * np.sin(phi) ** 2)
-    scale = np.stack((curvature, curvature, curvature * (1.0 - ECCENTRICITY_SQUARED)), axis=-1)
-    return scale * normal, normal
 
 
 def ground_points(
@@ -87,7 +69,7 @@ class _Raster:
     def position(
         self, row: NDArray[np.float64], column: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Position and normal, shape (..., 6), of cells given by fractional row and column."""
+        """Find position and normal, shape (..., 6), of cells given by fractional row and column."""
         longitude, latitude = self.transformer.transform(
             self.x[0] + column * self.step_x, self.y[0] + row * self.step_y, errcheck=False
         )
@@ -109,7 +91,10 @@ def _block_positions(
     half: tuple[float, float],
     nodes: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Positions and normals at nodes from -1 to 1 of each block, shape (down, across, n, n, 6)."""
+    """Find positions and normals at nodes of each block, shape (down, across, n, n, 6).
+
+    The nodes lie between -1 and 1, the edges of a block.
+    """
     row, column = (
         (np.arange(count)[:, None] + 0.5) * cells - 0.5 + reach * nodes
         for count, cells, reach in zip(blocks, size, half, strict=True)
@@ -131,7 +116,7 @@ def _fit(raster: _Raster, block: int) -> GroundModel:
 
 
 def _largest_error(model: GroundModel, raster: _Raster) -> float:
-    """Largest distance to the projection, probed where interpolation errs most: between nodes."""
+    """Find the largest distance to the projection, between nodes, where interpolation errs most."""
     probes = np.cos(np.arange(NODES + 1) * np.pi / NODES)[[0, 1, NODES // 2, NODES]]
     down, across = model.coefficients.shape[:2]
     size, half = (model.block_rows, model.block_columns), (model.half_rows, model.half_columns)
@@ -191,6 +176,7 @@ class _Sampling(NamedTuple):
 
 
 def _slant_sampling(grid: RadarGrid) -> _Sampling:
+    """Model samples that are evenly spaced in slant range."""
     return _Sampling(
         np.zeros(1),
         np.zeros(1),

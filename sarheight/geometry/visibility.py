@@ -16,8 +16,6 @@ from sarheight_kernels.masks import (
 from sarheight_kernels.models import GroundModel, RadarModel, locate_cell
 from sarheight_kernels.profiles import NO_DATA
 
-from sarheight.memory import empty
-
 if TYPE_CHECKING:
     from sarheight.geometry.pass_geometry import PassGeometry
     from sarheight.grid import RadarGrid
@@ -41,7 +39,7 @@ class ProfileLayout:
 
 @dataclass(frozen=True, eq=False)
 class Profiles(ProfileLayout):
-    """Profiles through a DEM or a part of it, which needs only some of the whole DEM's."""
+    """The profiles through a DEM, or those of a layout that pass through a part of the DEM."""
 
     heights: NDArray[np.float32]  # (rows, columns): transposed where the layout says so
     ground: GroundModel  # positions, transposed likewise
@@ -49,7 +47,7 @@ class Profiles(ProfileLayout):
 
     @property
     def inputs(self) -> tuple[GroundModel, RadarModel, NDArray[np.float32], float, float, float]:
-        """What kernels read of profiles: models, heights, first time, interval, height."""
+        """Arguments of the kernels: models, heights, first time, interval, reference height."""
         times = self.first_time, self.interval
         return self.ground, self.radar, self.heights, *times, self.reference_height
 
@@ -65,7 +63,7 @@ def _transposed(ground: GroundModel) -> GroundModel:
 
 
 def _times(geometry: PassGeometry, height: float) -> NDArray[np.float64]:
-    """Zero-Doppler times at 5 x 5 cells across the DEM, shape (5, 5)."""
+    """Find the zero-Doppler times of 5 x 5 cells across the DEM, shape (5, 5)."""
     rows, columns = (np.linspace(0.0, max(n - 1.0, 1.0), 5) for n in geometry.heights.shape)
     ground, radar = geometry.ground, geometry.radar
     times = [
@@ -79,7 +77,7 @@ def _times(geometry: PassGeometry, height: float) -> NDArray[np.float64]:
 
 
 def line_times(grid: RadarGrid) -> NDArray[np.float64]:
-    """Zero-Doppler times of the lines of an image in the middle of the swath, shape (lines,)."""
+    """Return the zero-Doppler times of lines in the middle of the swath, shape (lines,)."""
     lines = np.arange(grid.lines)
     return grid.azimuth_time(lines, grid.slant_range(lines, 0.5 * (grid.samples - 1)))
 
@@ -126,7 +124,7 @@ def classify_cells(
     Returns `category, multiplicity`, shape (rows, columns).
     """
     profiles, radar = terrain_profiles(geometry, layout), geometry.radar
-    along = empty((2, profiles.count, profiles.heights.shape[1]), np.uint8)
+    along = np.empty((2, profiles.count, profiles.heights.shape[1]), np.uint8)
     classify_profiles(*profiles.inputs, foreshortening, geometry.grid.samples, along[0], along[1])
     time = profiles.first_time + profiles.interval * np.arange(profiles.count)
     line = (time - radar.line_zero_time) / radar.line_interval
@@ -143,7 +141,7 @@ def illuminated_cells(
     These are the cells that `classify_cells` finds neither void nor in shadow, found faster.
     """
     profiles = terrain_profiles(geometry, layout)
-    along = empty((1, profiles.count, profiles.heights.shape[1]), np.uint8)
+    along = np.empty((1, profiles.count, profiles.heights.shape[1]), np.uint8)
     illuminate_profiles(*profiles.inputs, along[0])
     illuminated: NDArray[np.bool_] = _on_cells(profiles, along)[0] == 1
     return illuminated
@@ -151,7 +149,7 @@ def illuminated_cells(
 
 def _on_cells(profiles: Profiles, along: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Transfer layers of values along profiles to the cells, shape (layers, rows, columns)."""
-    cells = empty((along.shape[0], *profiles.heights.shape), np.uint8)
+    cells = np.empty((along.shape[0], *profiles.heights.shape), np.uint8)
     profiles_to_cells(*profiles.inputs, along, cells)
     return np.ascontiguousarray(cells.transpose(0, 2, 1)) if profiles.transposed else cells
 
@@ -165,7 +163,7 @@ def classify_pixels(
     """
     profiles = terrain_profiles(geometry)
     shape = geometry.grid.shape
-    category, multiplicity = empty(shape, np.uint8), empty(shape, np.uint8)
+    category, multiplicity = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
     classify_image(
         profiles.ground,
         geometry.radar,

@@ -8,7 +8,7 @@ its level.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,13 +18,16 @@ Floats = NDArray[np.float64]
 BackscatterLaw = Callable[[Floats], Floats]
 """From local incidence angles in degrees (0 to 90) to sigma0, linear power."""
 
+MIDDLE_ANGLE, ANGLE_UNIT = 35.0, 10.0
+"""Incidence angle in degrees at which the level of a local law is stated, and the unit of its
+slope: most ground is seen at about that angle."""
 TABLE = 4097
 """Points of a tabulated law, evenly spaced in the cosine: dense enough for a peak as sharp as
 Muhleman's down to 2 degrees of incidence."""
 
 
 def _cosine(incidence: Floats) -> Floats:
-    """Cosine of angles in degrees; 0 beyond 90, where a surface faces away."""
+    """Return the cosine of angles in degrees; 0 beyond 90, where a surface faces away."""
     cosine = np.cos(np.radians(np.asarray(incidence, dtype=np.float64)))
     return np.clip(cosine, 0.0, None)
 
@@ -191,6 +194,40 @@ class FittedLaw:
         curve = PchipInterpolator(self.incidence, np.log(self.gamma0))
         angle = np.clip(np.asarray(incidence, np.float64), self.incidence[0], self.incidence[-1])
         return np.exp(curve(angle)) * _cosine(incidence)
+
+
+@dataclass(frozen=True, eq=False)
+class LocalLaw:
+    r"""A law of each place's own, about the angle at which most ground is seen.
+
+    .. math:: \ln\gamma = a + b t + c t^2 + \ldots, \qquad t = (\theta - 35°) / 10°
+
+    Parameters
+    ----------
+    coefficients : sequence of array, shape (rows, columns)
+        a, b, c and so on, at least one.
+    """
+
+    coefficients: Sequence[NDArray[np.float32]]
+
+    def logarithm(self, angle: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return ln(gamma0) at angles t, shape (rows, columns)."""
+        return _polynomial(self.coefficients, angle)
+
+    def slope(self, angle: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the derivative of ln(gamma0) by t, shape (rows, columns)."""
+        bends = [power * each for power, each in enumerate(self.coefficients)][1:]
+        return _polynomial(bends, angle) if bends else np.zeros_like(angle)
+
+
+def _polynomial(
+    coefficients: Sequence[NDArray[np.float32]], angle: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Evaluate a + b t + c t² + ..."""
+    total = coefficients[-1]
+    for each in reversed(coefficients[:-1]):
+        total = each + angle * total
+    return np.ascontiguousarray(total, dtype=np.float32)
 
 
 def tabulate(law: BackscatterLaw) -> Floats:

@@ -16,7 +16,6 @@ from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.geometry.visibility import illuminated_cells
 from sarheight.illumination._laws import BackscatterLaw, Muhleman, tabulate
-from sarheight.memory import empty
 from sarheight.scene import Calibration, Scene
 
 if TYPE_CHECKING:
@@ -85,13 +84,13 @@ class Illumination:
         block_of = np.empty(geometry.bounds.shape[0], dtype=np.int64)
         block, beyond = blocks_of_lines(geometry.bounds, lines, samples, block_of)
         if image is None:
-            image = empty((lines, samples))
+            image = np.empty((lines, samples), np.float32)
         scatter(
             self.surface,
             np.ascontiguousarray(reflectivity),
             block,
             block_of,
-            empty((-(-lines // block), beyond, samples)),
+            np.empty((-(-lines // block), beyond, samples), np.float32),
             image,
         )
         return image
@@ -99,20 +98,23 @@ class Illumination:
     def adjoint(self, image: NDArray[np.float32]) -> AdjointSums:
         """Sum W times an image, shape (channels, lines, samples): the adjoint of `simulate`."""
         shape = self.geometry.heights.shape
-        sums, area = empty((image.shape[0], *shape)), empty(shape)
+        sums, area = np.empty((image.shape[0], *shape), np.float32), np.empty(shape, np.float32)
         gather(self.surface, image, sums, area)
         return AdjointSums(sums, area)
 
 
 def is_illuminated(category: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Tell from their categories which cells the radar illuminates."""
+    """Mark the cells that the radar illuminates, by their categories."""
     return category < ACTIVE_SHADOW
 
 
 def illuminate(
     geometry: PassGeometry, law: BackscatterLaw, illuminated: NDArray[np.bool_] | None = None
 ) -> Illumination:
-    """Make the projection operator of a DEM; shadow hides cells, or those not `illuminated`."""
+    """Make the projection operator of a DEM.
+
+    By default cells in shadow are left out, and else all that are not `illuminated`.
+    """
     if illuminated is None:
         illuminated = illuminated_cells(geometry)
     else:

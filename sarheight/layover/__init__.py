@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from sarheight.layover._composite import composite, local_resolution
 from sarheight.layover._mapping import Mapping, mapping
-from sarheight.layover._posterior import RTC, Method, PosteriorMean, Reallocation
 from sarheight.layover._reconstruct import fit_law, reconstruct
 from sarheight.layover.categories import FLAGS, convert_mask, masks
+from sarheight.layover.methods import (
+    RTC,
+    Method,
+    PosteriorMean,
+    Prior,
+    Reallocation,
+    ValueErrors,
+    read_method,
+)
 from sarheight.layover.result import interval
 
 __all__ = [
@@ -15,7 +23,9 @@ __all__ = [
     "Mapping",
     "Method",
     "PosteriorMean",
+    "Prior",
     "Reallocation",
+    "ValueErrors",
     "composite",
     "convert_mask",
     "fit_law",
@@ -23,5 +33,6 @@ __all__ = [
     "local_resolution",
     "mapping",
     "masks",
+    "read_method",
     "reconstruct",
 ]

@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from sarheight.dem.layout import describe_grid, same_grid
-from sarheight.layover._posterior import RTC
 from sarheight.layover._reconstruct import reconstruct
-from sarheight.layover.result import VARIABLES
+from sarheight.layover.methods import RTC
+from sarheight.layover.result import layer_attributes, variance_of
 from sarheight.scene import Scene
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def composite(
     ----------
     results : Dataset, or sequence of Dataset
         A result of `reconstruct` with a dimension ``time``, or results on the same grid. Of each
-        ``gamma0`` is taken, and ``gamma0_variance`` where all have it.
+        ``gamma0`` is taken, and its variance where all state it.
     resolution : DataArray, or sequence of DataArray
         `local_resolution` of the same passes, in the same order.
 
@@ -172,11 +172,11 @@ def composite(
     seen = total > 0.0
     weight = (by_pass / total.where(seen)).fillna(0.0).transpose(*gamma0.dims)
     mean = (weight * gamma0.where(known, 0.0)).sum("time").where(seen)
-    made = xr.Dataset({"gamma0": mean.assign_attrs(VARIABLES["gamma0"])})
+    made = xr.Dataset({"gamma0": mean.assign_attrs(layer_attributes("gamma0"))})
     if "gamma0_variance" in passes:
         squares = weight**2 * passes["gamma0_variance"].where(known, 0.0)
         variance = squares.sum("time").where(seen)
-        made["gamma0_variance"] = variance.assign_attrs(VARIABLES["gamma0_variance"])
+        made["gamma0_variance"] = variance.assign_attrs(layer_attributes("gamma0_variance"))
     made["weight"] = weight.assign_attrs(long_name="weight of each pass", units="1")
     made = made.astype(np.float32, keep_attrs=True)
     for variable in made.data_vars.values():
@@ -194,8 +194,9 @@ def _values_of(result: xr.Dataset, index: int) -> xr.Dataset:
             "reconstruct(..., variables=['gamma0', 'gamma0_variance'])"
         )
         raise ValueError(msg)
-    names = [name for name in ("gamma0", "gamma0_variance") if name in result]
-    return result[names]
+    variance = variance_of(result)
+    values = result[["gamma0"]]
+    return values if variance is None else values.assign(gamma0_variance=variance)
 
 
 def _stacked(parts: Sequence[xr.Dataset]) -> xr.Dataset:

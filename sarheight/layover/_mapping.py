@@ -17,7 +17,6 @@ from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import dem_dataset, pass_geometry
 from sarheight.illumination import BackscatterLaw, ConstantGamma
 from sarheight.illumination.simulate import NOTHING_ILLUMINATED, Illumination, illuminate
-from sarheight.memory import empty
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -82,19 +81,9 @@ class Mapping:
         rows = self._by_pixel
         pixel = line * self.image_shape[1] + sample
         part = slice(rows.indptr[pixel], rows.indptr[pixel + 1])
-        cell, weight = rows.indices[part], rows.data[part]
-        order = np.argsort(-weight, kind="stable")
-        cell, weight = cell[order].astype(np.int64), weight[order]
-        row, column = np.divmod(cell, self.ground_shape[1])
+        cell, weight = _largest_first(rows.indices[part], rows.data[part])
         return xr.Dataset(
-            {
-                "row": ("cell", row),
-                "column": ("cell", column),
-                "x": ("cell", self.cells.x.values[column]),
-                "y": ("cell", self.cells.y.values[row]),
-                "weight": ("cell", weight, {"units": "m2"}),
-                "ratio": ("cell", weight / max(weight.sum(), np.finfo(float).tiny)),
-            },
+            {**self._places(cell), **_weights("cell", weight)},
             attrs={"line": line, "sample": sample},
         )
 
@@ -121,17 +110,10 @@ class Mapping:
         _require_inside("cell", (row, column), self.ground_shape)
         cell = row * self.ground_shape[1] + column
         part = slice(self.matrix.indptr[cell], self.matrix.indptr[cell + 1])
-        pixel, weight = self.matrix.indices[part], self.matrix.data[part]
-        order = np.argsort(-weight, kind="stable")
-        pixel, weight = pixel[order].astype(np.int64), weight[order]
+        pixel, weight = _largest_first(self.matrix.indices[part], self.matrix.data[part])
         line, sample = np.divmod(pixel, self.image_shape[1])
         return xr.Dataset(
-            {
-                "line": ("pixel", line),
-                "sample": ("pixel", sample),
-                "weight": ("pixel", weight, {"units": "m2"}),
-                "ratio": ("pixel", weight / max(weight.sum(), np.finfo(float).tiny)),
-            },
+            {"line": ("pixel", line), "sample": ("pixel", sample), **_weights("pixel", weight)},
             attrs={"row": row, "column": column},
         )
 
@@ -190,19 +172,22 @@ class Mapping:
         weight = np.divide(own, total, out=np.zeros_like(own), where=total > 0.0)
         used = own[total > 0.0].sum()
         share = rcs.T @ weight / max(used, np.finfo(float).tiny)
-        cell = np.flatnonzero(share)
-        cell = cell[np.argsort(-share[cell], kind="stable")]
-        rows, columns = np.divmod(cell, self.ground_shape[1])
+        sharing = np.flatnonzero(share)
+        cell, share = _largest_first(sharing, share[sharing])
         return xr.Dataset(
-            {
-                "row": ("cell", rows),
-                "column": ("cell", columns),
-                "x": ("cell", self.cells.x.values[columns]),
-                "y": ("cell", self.cells.y.values[rows]),
-                "share": ("cell", share[cell]),
-            },
-            attrs={"row": row, "column": column},
+            {**self._places(cell), "share": ("cell", share)}, attrs={"row": row, "column": column}
         )
+
+    def _places(self, cell: NDArray[np.int64]) -> dict[str, tuple[str, NDArray[Any]]]:
+        """Return rows, columns and coordinates of cells, dim ``cell``."""
+        row, column = np.divmod(cell, self.ground_shape[1])
+        values = {
+            "row": row,
+            "column": column,
+            "x": self.cells.x.values[column],
+            "y": self.cells.y.values[row],
+        }
+        return {name: ("cell", each) for name, each in values.items()}
 
     def to_dataset(self) -> xr.Dataset:
         """Return the mapping as a Dataset, to be saved by `sarheight.output.write`.
@@ -260,6 +245,20 @@ class Mapping:
         return cls(matrix, image_shape, cells)
 
 
+def _largest_first(
+    index: NDArray[np.integer], weight: NDArray[np.floating]
+) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    """Order cells or pixels by their weights, the largest first."""
+    order = np.argsort(-weight, kind="stable")
+    return index[order].astype(np.int64), weight[order]
+
+
+def _weights(dim: str, weight: NDArray[np.floating]) -> dict[str, Any]:
+    """Return weights, and their ratios, which sum to 1."""
+    ratio = weight / max(weight.sum(), np.finfo(float).tiny)
+    return {"weight": (dim, weight, {"units": "m2"}), "ratio": (dim, ratio)}
+
+
 def _require_inside(name: str, place: tuple[int, int], shape: tuple[int, int]) -> None:
     """Refuse a pixel or a cell that does not exist."""
     if not (0 <= place[0] < shape[0] and 0 <= place[1] < shape[1]):
@@ -269,7 +268,7 @@ def _require_inside(name: str, place: tuple[int, int], shape: tuple[int, int]) -
 
 def _enlarge(array: NDArray[Any], count: int, size: int) -> NDArray[Any]:
     """Copy the first elements of an array to a larger one."""
-    larger = empty(size, array.dtype)
+    larger = np.empty(size, array.dtype)
     larger[:count] = array[:count]
     return larger
 
@@ -283,9 +282,9 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
     rows, columns = geometry.heights.shape
     tiles = -(-columns // TILE)
     last = np.minimum(TILE * np.arange(1, tiles + 1), columns) - 1
-    slots = empty((2, tiles, TILE * TILE * WEIGHTS_PER_CELL))
+    slots = np.empty((2, tiles, TILE * TILE * WEIGHTS_PER_CELL), np.float32)
     ends, fits = np.empty((TILE, columns), dtype=np.int32), np.empty(tiles, dtype=np.bool_)
-    start = empty(rows * columns + 1, np.int32)
+    start = np.empty(rows * columns + 1, np.int32)
     start[0] = 0
     pixel, weight = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
     total = 0
@@ -299,7 +298,7 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
             )  # fmt: skip
             if fits.all():
                 break
-            slots = empty((2, tiles, 2 * slots.shape[2]))
+            slots = np.empty((2, tiles, 2 * slots.shape[2]), np.float32)
         # Where the weights of each row of a tile begin: row after row, tile after tile.
         after = total + np.cumsum(band[:, last], dtype=np.int64).reshape(-1, tiles)
         begin = np.concatenate(([total], after.ravel()[:-1])).reshape(after.shape)

@@ -33,7 +33,7 @@ from sarheight.geometry.visibility import (
 )
 from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate, is_illuminated
-from sarheight.layover._scenes import require_small_cells
+from sarheight.layover._input import require_small_cells
 from sarheight.layover._tasks import FILE_CACHE, load, release_memory, slim
 from sarheight.layover.allocation import Observation, PassTile, intensities
 from sarheight.layover.facets import divide_heights, facet_places, facets_of
@@ -151,8 +151,8 @@ class PassPlan:
     grid: RadarGrid
     radar: RadarModel
     profiles: ProfileLayout  # those through the whole DEM
-    measured: PixelAreas  # areas of pixels to which the image's calibration refers
-    ellipsoid: PixelAreas  # areas of pixels to which sigma0 on the ellipsoid refers
+    areas: PixelAreas  # areas of pixels to which the image's calibration refers
+    ellipsoid_areas: PixelAreas  # areas of pixels to which sigma0 on the ellipsoid refers
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +225,7 @@ def plan_scene(
         for scene, radar in zip(scenes, radars, strict=True)
     )
     cache = file_cache_of(memory_limit)
-    divided = _facet_plan(dem, facets, passes) if facets > 1 else None
+    facet_plan = _facet_plan(dem, facets, passes) if facets > 1 else None
     return (
         ScenePlan(
             passes,
@@ -233,7 +233,7 @@ def plan_scene(
             scale,
             foreshortening,
             smallest_area,
-            divided,
+            facet_plan,
             memory_limit,
             cache,
         ),
@@ -244,7 +244,9 @@ def plan_scene(
 def _facet_plan(dem: SceneDem, facets: int, passes: Sequence[PassPlan]) -> FacetPlan:
     """Measure what the facets of all tiles have in common."""
     ground = dem.ground(facets)
-    layouts = tuple(_profile_layout(dem, one.grid, ground, one.radar, facets) for one in passes)
+    layouts = tuple(
+        _profile_layout(dem, whole.grid, ground, whole.radar, facets) for whole in passes
+    )
     return FacetPlan(ground, layouts, dem.heights.with_neighbours())
 
 
@@ -302,29 +304,27 @@ def observe(plan: ScenePlan, loaded: TileInput) -> list[Observation]:
     heights = _contiguous(loaded.dem)
     ground = _window_ground(plan.ground, window, plan.scale.shape)
     kinds = None if plan.kinds is None else plan.kinds[window[0] : window[1], window[2] : window[3]]
-    divided = (
-        None
-        if plan.facets is None
-        else _divide_window(plan, plan.facets, window, loaded.dem, heights)
-    )
+    facets = None
+    if plan.facets is not None:
+        facets = _facet_window(plan, plan.facets, window, loaded.dem, heights)
     observations = []
     passes = zip(plan.passes, loaded.tile.pixels, loaded.images, strict=True)
     for index, (whole, pixels, image) in enumerate(passes):
         geometry = pass_view(whole, pixels, loaded.dem, heights, ground)
         category, fold_count = classify_cells(geometry, plan.foreshortening, whole.profiles)
         operator = illuminate(geometry, ConstantGamma(1.0), is_illuminated(category))
-        areas = window_areas(whole.measured, pixels)
-        one = PassTile(image, areas, operator, inner)
-        if plan.facets is not None and divided is not None:
-            view = pass_view(whole, pixels, *divided)
+        areas = window_areas(whole.areas, pixels)
+        tile = PassTile(image, areas, operator, inner)
+        if plan.facets is not None and facets is not None:
+            view = pass_view(whole, pixels, *facets)
             lit = illuminated_cells(view, plan.facets.profiles[index])
-            one = one.divided(illuminate(view, ConstantGamma(1.0), lit), plan.scale.facets)
+            tile = tile.divided(illuminate(view, ConstantGamma(1.0), lit), plan.scale.facets)
         observations.append(
             Observation(
-                one,
+                tile,
                 category,
                 fold_count,
-                window_areas(whole.ellipsoid, pixels),
+                window_areas(whole.ellipsoid_areas, pixels),
                 (row, column),
                 kinds,
             )
@@ -340,19 +340,19 @@ def prepare_window(
     heights = _contiguous(dem)
     if plan.facets is None:
         return dem, heights, _window_ground(plan.ground, window, plan.scale.shape)
-    return _divide_window(plan, plan.facets, window, dem, heights)
+    return _facet_window(plan, plan.facets, window, dem, heights)
 
 
-def _divide_window(
+def _facet_window(
     plan: ScenePlan,
-    divided: FacetPlan,
+    facets: FacetPlan,
     window: Box,
     source: xr.DataArray,
     heights: NDArray[np.float32],
 ) -> tuple[xr.DataArray, NDArray[np.float32], GroundModel]:
     """Divide the cells of a window into facets: their DEM, heights and positions."""
     n = plan.scale.facets
-    fine = divide_heights(heights, n, divided.heights, (window[0], window[2]))
+    fine = divide_heights(heights, n, facets.heights, (window[0], window[2]))
     coordinates = {
         name: _facet_coordinates(source[name].values.astype(np.float64), n) for name in ("y", "x")
     }
@@ -360,7 +360,7 @@ def _divide_window(
     first, end, left, right = window
     box = (first * n, end * n, left * n, right * n)
     shape = (plan.scale.shape[0] * n, plan.scale.shape[1] * n)
-    return dem, fine, _window_ground(divided.ground, box, shape)
+    return dem, fine, _window_ground(facets.ground, box, shape)
 
 
 def pass_view(

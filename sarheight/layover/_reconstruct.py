@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from sarheight.acquisition import GEOMETRY, acquisition_json, geometry_json
 from sarheight.dem.checked import stored_like
@@ -15,6 +15,7 @@ from sarheight.geometry.pass_geometry import dem_dataset
 from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD
 from sarheight.grid import RadarGrid
 from sarheight.illumination import ConstantGamma
+from sarheight.layover._input import image_rcs, kinds_of_ground, scenes_of
 from sarheight.layover._plan import (
     SceneDem,
     file_cache_of,
@@ -24,19 +25,20 @@ from sarheight.layover._plan import (
     read_tile,
     tile_input,
 )
-from sarheight.layover._posterior import RTC, PosteriorMean, support_of
 from sarheight.layover._scene_tiles import (
     LazyScene,
     LazyTiles,
-    Observed,
     Tiles,
     TilesInMemory,
 )
-from sarheight.layover._scenes import image_rcs, kinds_of_ground, scenes_of
 from sarheight.layover._solve import solve
 from sarheight.layover._statistics import fit_laws, sample_open_cells
-from sarheight.layover.facets import MOST_FACETS
-from sarheight.layover.result import VARIABLES, combine, describe, pass_dataset
+from sarheight.layover._steps import support_of
+from sarheight.layover.facets import require_cells
+from sarheight.layover.layers import select_layers, with_layers
+from sarheight.layover.methods import RTC, PosteriorMean, as_method, describe
+from sarheight.layover.result import combine, pass_dataset
+from sarheight.layover.tiles import memory_bytes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,8 +46,8 @@ if TYPE_CHECKING:
 
     from sarheight.dem.checked import CheckedDem
     from sarheight.illumination import BackscatterLaw, FittedLaw
-    from sarheight.layover._posterior import Method
     from sarheight.layover.allocation import Observation
+    from sarheight.layover.methods import Method
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration, Scene
 
@@ -59,10 +61,10 @@ def reconstruct(
     calibration: Calibration = "beta0",
     law: BackscatterLaw | None = None,
     guide: xr.DataArray | None = None,
-    method: Method | None = None,
+    method: Method | str | None = None,
     foreshortening: float = FORESHORTENING_THRESHOLD,
     smallest_area: float = 0.03,
-    variables: Sequence[str] | None = None,
+    variables: Sequence[str] | Literal["all", "main"] = "all",
     memory_limit: float | str = "2 GiB",
     facets: int | None = None,
 ) -> xr.Dataset:
@@ -94,19 +96,21 @@ def reconstruct(
     law : callable, optional
         Backscatter law, from incidence in degrees to sigma0. By default it is fitted to each
         image's own cells outside layover and shadow (`fit_law`). `RTC` takes none.
-    method : Reallocation, RTC or PosteriorMean, optional
-        How RCS is allocated; `PosteriorMean()` by default.
+    method : Reallocation, RTC, PosteriorMean or str, optional
+        How RCS is allocated; `PosteriorMean()` by default. "one-step", "rtc" and "posterior" name
+        the methods with their defaults.
     foreshortening : float
         Threshold of foreshortening, see `masks`.
     smallest_area : float
         A cell whose illuminated area, projected along the line of sight, is below this part of its
         horizontal area has no value: its backscatter would be a small number over a smaller one.
-    variables : sequence of str, optional
-        Names of the variables to return; all by default.
+    variables : sequence of str, "all" or "main"
+        Names of the variables to return, or "main" for those that most users open:
+        {main}
     memory_limit : float or str
         Where image or DEM are dask-backed, the bytes that a process may take which works on
-        tiles of the scene: a number, or text such as "2 GiB". Tiles are made as large as that
-        allows. The result does not depend on it.
+        tiles of the scene: a number, or text such as "2 GiB", 875 MiB at least. Tiles are made as
+        large as that allows. The result does not depend on it.
     facets : int, optional
         Facets along each side of a cell, 1 to 3: the surface within a coarse cell is interpolated
         from its neighbours, as its image shows more of it than one plane. By default one for
@@ -120,25 +124,7 @@ def reconstruct(
         a scalar coordinate instead of a dimension, and so is a single ``polarisation``, if its
         name is known. ``_FillValue`` marks missing data: NaN, or 255 for codes and counts.
 
-        ``sigma0``, ``gamma0``
-            reconstructed backscatter per area of the surface and per projected area, linear;
-        ``gamma0_variance``
-            its variance, gamma0 squared times the variance of its logarithm, by speckle, other
-            places in the cell's pixels and errors of the DEM; see `interval`;
-        ``own_share``, ``borrowed_share``
-            what gamma0 was made of: the weight of the cell's own pixels and that of other passes;
-            the rest is what neighbouring cells predict;
-        ``sigma0_geocoded``
-            the image on the ellipsoid, sampled at the place of each cell: conventional geocoding;
-        ``contribution_share``
-            the cell's mean share in the RCS of its pixels: 1 where it has them to itself;
-        ``projected_area``
-            the cell's illuminated area where the image has data, projected along the line of
-            sight, in square metres; times gamma0 it is the cell's RCS;
-        ``fold_count``, ``mask``
-            see `masks`;
-        ``local_incidence``, ``projected_incidence``, ``ellipsoid_incidence``
-            see `sarheight.geometry.incidence`.
+        {layers}
 
         Attributes balance the RCS in square metres, by polarisation and summed over passes:
         ``rcs_image`` is that of the image, ``rcs_explained`` that of the pixels that the DEM
@@ -172,19 +158,13 @@ def reconstruct(
     SAR2HEIGHT, EGU General Assembly 2026, EGU26-8644: reallocation by contribution ratios.
     Small, D. (2011). Flattening gamma. IEEE TGRS 49(8), 3081-3093: the areas.
     """
-    if not 0.0 <= smallest_area < 1.0:
-        msg = f"found smallest_area={smallest_area!r}, expected a part of a cell, 0 to below 1"
-        raise ValueError(msg)
+    require_cells(smallest_area, facets)
     if grid is not None and not isinstance(grid, RadarGrid):
         dem, grid = to_grid(dem, grid), None
-    if facets is not None and facets not in range(1, MOST_FACETS + 1):
-        msg = f"found facets={facets!r}, expected 1 to {MOST_FACETS} along each side of a cell"
-        raise ValueError(msg)
-    if method is None:
-        method = PosteriorMean()
+    method = PosteriorMean() if method is None else as_method(method)
     law = _law_of(method, law)
-    names = _variable_names(variables)
-    limit = _memory_bytes(memory_limit)
+    names = select_layers(variables)
+    limit = memory_bytes(memory_limit)
     scenes = scenes_of(image, grid, orbit, calibration)
     checked = SceneDem.of(dem, file_cache_of(limit))
     plan, planner = plan_scene(
@@ -198,26 +178,27 @@ def reconstruct(
     if guide is not None:
         _require_fitted(law)
         plan = replace(plan, kinds=kinds_of_ground(guide, checked.grid))
-    rcs = [image_rcs(scene, one.measured) for scene, one in zip(scenes, plan.passes, strict=True)]
+    areas = [pass_plan.areas for pass_plan in plan.passes]
+    rcs = [image_rcs(*image_areas) for image_areas in zip(scenes, areas, strict=True)]
     tiles: Tiles[list[Observation]]
     if is_lazy(checked.array, *(scene.image for scene in scenes)):
         support = support_of(method, plan.scale)
-        tiles = LazyTiles(LazyScene(plan, planner, scenes, checked, support), Observed())
+        tiles = LazyTiles.observe(LazyScene(plan, planner, scenes, checked, support, names))
     else:
         tiles = TilesInMemory.observe(plan, tile_input(scenes, checked, planner.whole()))
     solution = solve(tiles, plan, law, method, names)
     results = []
     passes = zip(scenes, plan.passes, solution.balances, strict=True)
-    for index, (scene, one, balance) in enumerate(passes):
+    for index, (scene, pass_plan, balance) in enumerate(passes):
         values = {name: solution.values.values(index, name) for name in names}
         attributes = {**balance.attributes(), "rcs_image": rcs[index]}
         results.append(
-            pass_dataset(scene, dem_dataset(checked.grid, {}), one.radar, values, attributes)
+            pass_dataset(scene, dem_dataset(checked.grid, {}), pass_plan.radar, values, attributes)
         )
     result = stored_like(combine(results), checked.stored)
     parameters = {
         "method": describe(method),
-        "law": [describe(one.law) for one in solution.laws],
+        "law": [describe(scene_law.law) for scene_law in solution.laws],
         "calibration": [scene.calibration for scene in scenes],
         "foreshortening": foreshortening,
         "smallest_area": smallest_area,
@@ -225,7 +206,8 @@ def reconstruct(
     }
     if guide is not None:
         parameters["kinds"] = [
-            {str(kind): describe(own) for kind, own in one.kinds.items()} for one in solution.laws
+            {str(kind): describe(own) for kind, own in scene_law.kinds.items()}
+            for scene_law in solution.laws
         ]
     if (described := grid_record(checked.stored)) is not None:
         parameters["grid"] = described
@@ -237,6 +219,9 @@ def reconstruct(
             GEOMETRY: geometry,
         }
     )
+
+
+reconstruct.__doc__ = with_layers(reconstruct.__doc__)
 
 
 def fit_law(scene: Scene, dem: xr.DataArray | CheckedDem) -> FittedLaw:
@@ -265,7 +250,7 @@ def fit_law(scene: Scene, dem: xr.DataArray | CheckedDem) -> FittedLaw:
     """
     checked = SceneDem.of(dem)
     plan, planner = plan_scene([scene], checked, smallest_area=0.0, memory_limit=math.inf)
-    image_rcs(scene, plan.passes[0].measured)
+    image_rcs(scene, plan.passes[0].areas)
     loaded = read_tile(plan, tile_input([scene], checked, planner.whole()))
     (fitted,) = fit_laws([sample_open_cells(observe(plan, loaded), plan.scale)])
     return cast("FittedLaw", fitted.law)
@@ -292,26 +277,3 @@ def _law_of(method: Method, law: BackscatterLaw | None) -> BackscatterLaw | None
         )
         raise ValueError(msg)
     return ConstantGamma(1.0)
-
-
-def _memory_bytes(limit: float | str) -> float:
-    """Read a memory limit in bytes."""
-    from dask.utils import parse_bytes
-
-    size = float(parse_bytes(limit))
-    if not size > 0.0:
-        msg = f"found memory_limit={limit!r}, expected a positive number of bytes, as in '2 GiB'"
-        raise ValueError(msg)
-    return size
-
-
-def _variable_names(variables: Sequence[str] | None) -> tuple[str, ...]:
-    """Check the names of variables; all by default."""
-    if variables is None:
-        return tuple(VARIABLES)
-    unknown = [name for name in variables if name not in VARIABLES]
-    if unknown or not variables or isinstance(variables, str):
-        found = repr(variables) if isinstance(variables, str) else ", ".join(map(repr, unknown))
-        msg = f"found variables {found or 'of no name'}, expected some of {', '.join(VARIABLES)}"
-        raise ValueError(msg)
-    return tuple(name for name in VARIABLES if name in variables)

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -35,7 +34,8 @@ from sarheight.layover._tasks import (
     run,
     task,
 )
-from sarheight.layover.result import Values, held_bytes, variable_shape, variable_type
+from sarheight.layover.layers import LAYERS, cell_bytes
+from sarheight.layover.result import Values, held_bytes
 
 if TYPE_CHECKING:
     from sarheight.layover.allocation import Observation
@@ -117,61 +117,37 @@ class TilesInMemory(Tiles[State]):
 
 # Lazy scenes: what is recorded, and the tasks that replay it.
 
-
-class Record(ABC, Generic[State]):
-    """What leads to the state of a tile: it is read, and steps are done to it."""
-
-    @abstractmethod
-    def read(self, plan: ScenePlan, source: TileInput, number: int) -> TileInput | list[Values]:
-        """Read the input of a tile, or what is kept of it."""
-
-    @abstractmethod
-    def replay(self, plan: ScenePlan, loaded: TileInput | list[Values]) -> State:
-        """Do the steps to a tile that was read."""
+Loaded = TileInput | list[Values]
+"""A tile that was read: its input, or what is kept of it."""
+Read = Callable[[ScenePlan, TileInput, int], Loaded]
+"""Reads a tile, given its number."""
+Replay = Callable[[ScenePlan, Loaded], Next]
+"""Does all steps that are recorded to a tile that was read."""
 
 
-class Observed(Record["list[Observation]"]):
-    """The beginning: tiles are read and observed."""
-
-    def read(self, plan: ScenePlan, source: TileInput, number: int) -> TileInput:  # noqa: ARG002
-        """See `Record`."""
-        return read_tile(plan, source)
-
-    def replay(self, plan: ScenePlan, loaded: TileInput | list[Values]) -> list[Observation]:
-        """See `Record`."""
-        return observe(plan, cast("TileInput", loaded))
+def _read_input(plan: ScenePlan, source: TileInput, number: int) -> Loaded:  # noqa: ARG001
+    """Read the input of a tile."""
+    return read_tile(plan, source)
 
 
-@dataclass(frozen=True, eq=False)
-class Followed(Record[Next], Generic[State, Next]):
-    """A record and one step more."""
-
-    before: Record[State]
-    step: Callable[[State], Next]
-
-    def read(self, plan: ScenePlan, source: TileInput, number: int) -> TileInput | list[Values]:
-        """See `Record`."""
-        return self.before.read(plan, source, number)
-
-    def replay(self, plan: ScenePlan, loaded: TileInput | list[Values]) -> Next:
-        """See `Record`."""
-        return self.step(self.before.replay(plan, loaded))
+def _read_kept(read: Read, shelf: Shelf) -> Read:
+    """Read what is kept of a tile, or else its input."""
+    return lambda plan, source, number: shelf.load(number) or read(plan, source, number)
 
 
-@dataclass(frozen=True, eq=False)
-class Kept(Record["list[Values]"]):
-    """A record whose result is kept: what is not found again is computed again."""
+def _observe(plan: ScenePlan, loaded: Loaded) -> list[Observation]:
+    """Begin with what the passes observe in a tile."""
+    return observe(plan, cast("TileInput", loaded))
 
-    before: Record[list[Values]]
-    shelf: Shelf
 
-    def read(self, plan: ScenePlan, source: TileInput, number: int) -> TileInput | list[Values]:
-        """See `Record`."""
-        return self.shelf.load(number) or self.before.read(plan, source, number)
+def _followed(replay: Replay[State], step: Callable[[State], Next]) -> Replay[Next]:
+    """Record one step more."""
+    return lambda plan, loaded: step(replay(plan, loaded))
 
-    def replay(self, plan: ScenePlan, loaded: TileInput | list[Values]) -> list[Values]:
-        """See `Record`."""
-        return loaded if isinstance(loaded, list) else self.before.replay(plan, loaded)
+
+def _unless_kept(replay: Replay[list[Values]]) -> Replay[list[Values]]:
+    """Compute again only what was not kept."""
+    return lambda plan, loaded: loaded if isinstance(loaded, list) else replay(plan, loaded)
 
 
 class LazyScene:
@@ -187,17 +163,23 @@ class LazyScene:
         scenes: Sequence[Scene],
         dem: SceneDem,
         support: Support,
+        variables: Sequence[str],
     ) -> None:
-        """Cut the scene into tiles that fit in memory; `support` is that of the method."""
+        """Cut the scene into tiles that fit in memory.
+
+        `support` is that of the method, and `variables` are those of the result.
+        """
         image = scenes[0].image
         self.polarisations = image.shape[0] if image.ndim == 3 else 1
         self.planner, self.plan = planner, opaque(plan)
         # The kinds of ground of the whole DEM stay in memory.
         limit = plan.memory_limit - (0 if plan.kinds is None else plan.kinds.nbytes)
-        self.tiles = planner.tiles(planner.sides(limit, support, self.polarisations), support)
+        size = self.polarisations, cell_bytes(variables, self.polarisations)
+        self.tiles = planner.tiles(planner.sides(limit, support, *size), support)
+        self._variables = variables
 
         def source(tile: Tile, support: Support) -> Any:  # noqa: ANN401 - a task's argument
-            need = planner.bytes_of(tile, support, self.polarisations)
+            need = planner.bytes_of(tile, support, *size)
             return opaque(tile_input(scenes, dem, tile, need))
 
         self._source = source
@@ -222,25 +204,30 @@ class LazyScene:
     def shelf(self) -> Shelf:
         """Make a scratch file for what is kept of all tiles."""
         rows, columns = self.planner.scale.shape
-        passes = len(self.planner.radars)
-        return Shelf(rows * columns * passes * held_bytes(self.polarisations))
+        held = held_bytes(self._variables, self.polarisations)
+        return Shelf(rows * columns * len(self.planner.radars) * held)
 
 
 class LazyTiles(Tiles[State]):
     """The tiles of a lazy scene: steps are recorded, and replayed for each statistic."""
 
-    def __init__(self, scene: LazyScene, record: Record[State]) -> None:
-        self._scene, self._record = scene, record
+    def __init__(self, scene: LazyScene, read: Read, replay: Replay[State]) -> None:
+        self._scene, self._read, self._replay = scene, read, replay
+
+    @classmethod
+    def observe(cls, scene: LazyScene) -> Tiles[list[Observation]]:
+        """Begin a record with what the passes observe."""
+        return LazyTiles(scene, _read_input, _observe)
 
     def apply(self, step: Callable[[State], Next]) -> Tiles[Next]:
         """See `Tiles`."""
-        return LazyTiles(self._scene, Followed(self._record, step))
+        return LazyTiles(self._scene, self._read, _followed(self._replay, step))
 
     def sample(
         self, function: Callable[[State], Sample], support: Support | None = None
     ) -> Sequence[Sample]:
         """See `Tiles`."""
-        common = self._scene.plan, opaque(Followed(self._record, function))
+        common = self._scene.plan, opaque(self._read), opaque(_followed(self._replay, function))
         return run(
             [
                 task(_replay_tile, *common, source, number)
@@ -253,21 +240,25 @@ class LazyTiles(Tiles[State]):
     ) -> tuple[Tiles[list[Values]], Sequence[Sample]]:
         """See `Tiles`."""
         shelf = self._scene.shelf()
-        kept = Kept(Followed(self._record, step), shelf)
-        both = Followed(self._record, partial(_sample_and_step, function, step, shelf))
-        common = self._scene.plan, opaque(both), opaque(shelf)
+
+        def both(state: State) -> tuple[Sample, list[Values] | None]:
+            return function(state), step(state) if shelf.is_open else None
+
+        replay = opaque(_followed(self._replay, both))
+        common = self._scene.plan, opaque(self._read), replay, opaque(shelf)
         samples = run(
             [
                 task(_keep_tile, *common, source, number)
                 for number, source in self._scene.areas(None)
             ]
         )
-        return LazyTiles(self._scene, kept), samples
+        kept = _unless_kept(_followed(self._replay, step))
+        return LazyTiles(self._scene, _read_kept(self._read, shelf), kept), samples
 
     @cached_property
     def _results(self) -> list[Any]:
         """Tasks that replay the record on each tile."""
-        common = self._scene.plan, opaque(self._record)
+        common = self._scene.plan, opaque(self._read), opaque(self._replay)
         return [
             task(_replay_tile, *common, source, number)
             for number, source in enumerate(self._scene.inputs)
@@ -281,42 +272,33 @@ class LazyTiles(Tiles[State]):
             blocks = []
             for tile in row:
                 core = tile.core[1] - tile.core[0], tile.core[3] - tile.core[2]
-                shape = variable_shape(name, self._scene.polarisations, *core)
+                shape = LAYERS[name].shape(self._scene.polarisations, *core)
                 values = task(_select, next(results), index, name)
-                blocks.append(lazy_array(values, shape, variable_type(name)))
+                blocks.append(lazy_array(values, shape, LAYERS[name].dtype))
             rows.append(concatenate(blocks, -1))
         return concatenate(rows, -2)
 
 
-def _replay_tile(plan: ScenePlan, record: Record[State], source: TileInput, number: int) -> State:
-    """Read a tile, or what is kept of it, and do the steps of a record to it."""
-    return one_at_a_time(
-        lambda: record.read(plan, source, number), lambda loaded: record.replay(plan, loaded)
-    )
+def _replay_tile(
+    plan: ScenePlan, read: Read, replay: Replay[State], source: TileInput, number: int
+) -> State:
+    """Read a tile, or what is kept of it, and do the recorded steps to it."""
+    return one_at_a_time(lambda: read(plan, source, number), lambda loaded: replay(plan, loaded))
 
 
 def _keep_tile(
     plan: ScenePlan,
-    record: Record[tuple[Sample, list[Values] | None]],
+    read: Read,
+    replay: Replay[tuple[Sample, list[Values] | None]],
     shelf: Shelf,
     source: TileInput,
     number: int,
 ) -> Sample:
-    """Read a tile, do the steps of a record to it, and keep the second part of the result."""
-    samples, held = _replay_tile(plan, record, source, number)
+    """Read a tile, do the recorded steps to it, and keep the second part of the result."""
+    samples, held = _replay_tile(plan, read, replay, source, number)
     if held is not None:
         shelf.save(number, held)
     return samples
-
-
-def _sample_and_step(
-    function: Callable[[State], Sample],
-    step: Callable[[State], list[Values]],
-    shelf: Shelf,
-    state: State,
-) -> tuple[Sample, list[Values] | None]:
-    """Sample a tile; and do a step to it if the result can be kept."""
-    return function(state), step(state) if shelf.is_open else None
 
 
 def _select(variables: list[Values], index: int, name: str) -> NDArray[Any]:

@@ -10,18 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sarheight.layover._posterior import (
-    PosteriorMean,
-    allocate_tile,
-    combine_passes,
-    estimate_posterior,
-    estimate_step,
-    first_posterior,
-    next_posterior,
-    sample_pass_pairs,
-    sample_values,
-    support_of,
-)
 from sarheight.layover._statistics import (
     SceneLaw,
     balance_scene,
@@ -32,6 +20,19 @@ from sarheight.layover._statistics import (
     sum_rcs,
     warn_of_disagreement,
 )
+from sarheight.layover._steps import (
+    allocate_tile,
+    average_alike,
+    combine_passes,
+    estimate_posterior,
+    estimate_step,
+    first_posterior,
+    next_posterior,
+    sample_pass_pairs,
+    sample_values,
+    support_of,
+)
+from sarheight.layover.methods import PosteriorMean
 from sarheight.layover.result import convert_tile, hold_tile
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
 
     from sarheight.illumination import BackscatterLaw
     from sarheight.layover._plan import ScenePlan
-    from sarheight.layover._posterior import Method
     from sarheight.layover._scene_tiles import Tiles
     from sarheight.layover._statistics import Agreement, Balance, ErrorModel
     from sarheight.layover.allocation import Observation
+    from sarheight.layover.methods import Method
     from sarheight.layover.result import Values
 
 
@@ -70,7 +71,8 @@ def solve(
     # Surroundings of a sampled cell that matter to the first step, and to all of them.
     near, wide = support_of(method, scale, first=True), support_of(method, scale)
     geocoded = "sigma0_geocoded" in variables
-    compared = isinstance(method, PosteriorMean) or "gamma0_variance" in variables
+    stated = not {"gamma0_std", "gamma0_variance"}.isdisjoint(variables)
+    compared = isinstance(method, PosteriorMean) or stated
 
     # Angular law. Kinds of ground may be rare, so their laws rest on all cells.
     if law is None:
@@ -90,7 +92,7 @@ def solve(
     models: list[list[ErrorModel]] = []
     if compared:
         samples = allocated.sample(lambda tile: sample_values(tile, method, scale), near)
-        models = fit_error_models(samples)
+        models = fit_error_models(samples, method.errors)
 
     if isinstance(method, PosteriorMean):
         # Prediction by neighbours, and the posterior mean of value and prediction.
@@ -106,7 +108,10 @@ def solve(
                 # A lambda would see the agreements of a later step where steps are recorded.
                 posterior = posterior.apply(partial(combine_passes, agreements=agreements))
         warn_of_disagreement(agreements)
-        estimated = posterior.apply(estimate_posterior)
+        if method.prior.edges > 0.0:
+            # Prior of edges: kinds of ground meet at edges, within which neighbours look alike.
+            posterior = posterior.apply(lambda tile: average_alike(tile, method.prior, scale))
+        estimated = posterior.apply(lambda tile: estimate_posterior(tile, method))
     else:
         estimated = allocated.apply(lambda tile: estimate_step(tile, models, method, scale))
 

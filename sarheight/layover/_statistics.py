@@ -20,11 +20,12 @@ from sarheight_kernels.profiles import FORESHORTENING
 
 from sarheight.errors import GeometryError
 from sarheight.illumination import FittedLaw
+from sarheight.layover.methods import log_variance
 
 if TYPE_CHECKING:
-    from sarheight.grid import RadarGrid
     from sarheight.illumination import BackscatterLaw
     from sarheight.layover.allocation import Estimate, EstimatedTile, Layer, Observation
+    from sarheight.layover.methods import ValueErrors
     from sarheight.layover.tiles import GridScale
 
 Samples = list[NDArray[np.float32]]
@@ -158,42 +159,6 @@ def _fit_law(
 
 # Error model: what the logarithm of a cell's value is off by.
 
-LEAST_ERROR = 0.031
-"""Variance where speckle, layover and DEM cause none (0.8 dB): impulse response and borders."""
-PIXELS_PER_LOOK = 4.6, 1.5
-"""Pixels that share one speckle: a ground range product has pixels of 10 m and a resolution of 20 m
-x 23 m (Sentinel-1 IW GRDH), windows of a complex image overlap no more than its bandwidth makes."""
-OTHERS_VARIANCE = 2.1, 0.85
-"""Variance by a pixel that is another place's, in units of the variance between places; of a
-plain allocation, and of one that weighs pixels."""
-HEIGHT_ERROR = 10.0, 6.7
-"""Standard deviation in metres of a height error that displaces RCS by as much as is seen, with
-what a coarse DEM does not resolve; of a plain allocation, and of one that weighs pixels."""
-USUAL_CONTRAST = 0.35
-"""Variance of the logarithm between places where a scene is too small to tell (2.6 dB)."""
-PREDICTION_SHARE = 0.7
-"""Variance of what neighbours predict, in units of the variance between places."""
-LEAST_CONTRAST = 0.02
-"""Least variance between places (0.6 dB)."""
-
-
-def error_terms(
-    grid: RadarGrid, samples_per_metre: float, contrast: float, *, weighted: bool
-) -> tuple[float, float, float, float]:
-    """Terms of the error variance of a pass, see `sarheight_kernels.estimation`.
-
-    The constants are those of values against the truth, by least squares over the places for
-    development of the independent test; each is stable from place to place.
-    """
-    pixels = PIXELS_PER_LOOK[0 if grid.is_ground_range else 1]
-    displacement = HEIGHT_ERROR[int(weighted)] * samples_per_metre
-    return (
-        LEAST_ERROR,
-        pixels / grid.looks,
-        OTHERS_VARIANCE[int(weighted)] * contrast,
-        displacement**2,
-    )
-
 
 @dataclass(frozen=True)
 class ErrorModel:
@@ -202,29 +167,28 @@ class ErrorModel:
     contrast: float  # variance of the logarithm between places far apart
     level: float = 0.0  # median of the logarithm: of a law that is given only the shape counts
 
-    @property
-    def prediction(self) -> float:
-        """Variance of the logarithm that neighbours predict."""
-        return PREDICTION_SHARE * self.contrast
 
-
-def fit_error_models(by_tile: Sequence[Samples]) -> list[list[ErrorModel]]:
+def fit_error_models(by_tile: Sequence[Samples], errors: ValueErrors) -> list[list[ErrorModel]]:
     """Fit an error model to each pass and polarisation, from samples of all tiles."""
     return [
-        [_fit_error_model(sample[0], value) for value in sample[1:]]
+        [_fit_error_model(sample[0], value, errors) for value in sample[1:]]
         for sample in concatenate_samples(by_tile)
     ]
 
 
-def _fit_error_model(error: NDArray[np.float32], value: NDArray[np.float32]) -> ErrorModel:
+def _fit_error_model(
+    error: NDArray[np.float32], value: NDArray[np.float32], errors: ValueErrors
+) -> ErrorModel:
     """Measure the contrast of values in the half of cells whose errors are least."""
     valid = np.isfinite(value) & np.isfinite(error)
     if valid.sum() < CELLS_PER_CLASS:
-        return ErrorModel(USUAL_CONTRAST, float(np.median(value[valid])) if valid.any() else 0.0)
+        level = float(np.median(value[valid])) if valid.any() else 0.0
+        return ErrorModel(log_variance(errors.usual_contrast), level)
     error, value = error[valid].astype(np.float64), value[valid].astype(np.float64)
     half = error <= np.median(error)
     contrast = float(np.var(value[half])) - float(error[half].mean())
-    return ErrorModel(max(contrast, LEAST_CONTRAST), float(np.median(value[half])))
+    least = log_variance(errors.least_contrast)
+    return ErrorModel(max(contrast, least), float(np.median(value[half])))
 
 
 # Agreement of passes, at the pair of incidence angles at which it is used.
@@ -250,7 +214,7 @@ class Agreement(NamedTuple):
 
     offset: NDArray[np.float64]  # (AGREEMENT_CLASSES,)
     weight: NDArray[np.float64]  # (AGREEMENT_CLASSES,); 0 where no help is shown
-    measured: bool  # whether any class of open cells has enough of them
+    is_measured: bool  # whether any class of open cells has enough of them
 
 
 def agreement_class(folded: NDArray[np.bool_], difference: Layer) -> NDArray[np.intp]:
@@ -295,7 +259,7 @@ def _measure_agreement(sample: NDArray[np.float32]) -> Agreement:
 def warn_of_disagreement(agreements: Sequence[Agreement]) -> None:
     """Warn where passes that see ground under like incidence do not predict each other."""
     silent = sum(
-        agreement.measured and not agreement.weight[: AGREEMENT_CLASSES // 2].any()
+        agreement.is_measured and not agreement.weight[: AGREEMENT_CLASSES // 2].any()
         for agreement in agreements
     )
     if silent:
@@ -357,7 +321,7 @@ def sum_rcs(tile: EstimatedTile, least_area: float) -> list[Balance]:
     sums = [_sum_rcs(observation.core, estimate, least_area) for observation, estimate in passes]
     if tile.averaged:
         return sums
-    return [replace(one, spread=np.zeros_like(one.spread)) for one in sums]
+    return [replace(balance, spread=np.zeros_like(balance.spread)) for balance in sums]
 
 
 def _sum_rcs(core: tuple[slice, slice], estimate: Estimate, least_area: float) -> Balance:

@@ -26,7 +26,6 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from sarheight import memory
 from sarheight._files import unnamed_file
 
 Loaded = TypeVar("Loaded")
@@ -47,7 +46,7 @@ def load(data: Any, file_cache: int = FILE_CACHE) -> NDArray[Any]:  # noqa: ANN4
     if not hasattr(data, "compute"):
         return np.asarray(data)
     # Each chunk is stored where it belongs, so that no second copy of all of them is made.
-    loaded = memory.empty(data.shape, data.dtype)
+    loaded = np.empty(data.shape, data.dtype)
     with rasterio.Env(GDAL_CACHEMAX=file_cache):
         data.store(loaded, lock=False, scheduler="synchronous")
     return loaded
@@ -174,7 +173,7 @@ class Shelf:
             return [{name: self._read(entry) for name, entry in group.items()} for group in entries]
 
     def _read(self, entry: _Entry) -> NDArray[Any]:
-        array = memory.empty(entry.shape, entry.dtype)
+        array = np.empty(entry.shape, entry.dtype)
         file = cast("IO[bytes]", self._file)
         file.seek(entry.begin)
         if file.readinto(array.data.cast("B")) != array.nbytes:  # type: ignore[attr-defined]
@@ -198,11 +197,9 @@ class _Entry(NamedTuple):
 def release_memory(need: float, limit: float) -> None:
     """Return unused memory to the system, if `need` bytes more would exceed `limit` bytes.
 
-    What `sarheight.memory` keeps counts as used: it may lie in parts, none of which has room for
-    the next array.
+    Unused memory counts as held: it may lie in parts, none of which has room for the next array.
     """
     if _held_bytes() + need > limit:
-        memory.release()
         _trim_heap()
 
 

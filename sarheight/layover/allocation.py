@@ -24,7 +24,6 @@ from sarheight_kernels.tiles import TILE
 from sarheight.geometry.geo2rdr import angles
 from sarheight.layover.facets import repeat_cells, sum_facets
 from sarheight.layover.tiles import BLOCK_BORDER, sampled_blocks, sampled_cells
-from sarheight.memory import empty
 
 if TYPE_CHECKING:
     from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas
@@ -220,10 +219,10 @@ class PassTile:
         """Pass over all cells, and allocate an intensity; `simulated` is overwritten."""
         shape, polarisations = self.geometry.heights.shape, intensity.shape[0]
         result = AllocatedRcs(
-            empty((polarisations, *shape)),
-            empty((polarisations, *shape)),
-            empty((4, *shape)),
-            empty((0 if self.ellipsoid is None else self.image.shape[0], *shape)),
+            np.empty((polarisations, *shape), np.float32),
+            np.empty((polarisations, *shape), np.float32),
+            np.empty((4, *shape), np.float32),
+            np.empty((0 if self.ellipsoid is None else self.image.shape[0], *shape), np.float32),
             np.empty(polarisations),
         )
         lit = self.operator.illuminated if cells is None else self.operator.illuminated & cells
@@ -294,7 +293,7 @@ class PassTile:
 
     def _simulate(self, assumed: Layer | None) -> Image:
         """Simulate the RCS of the pixels, by assumed reflectivity; 0 where there is no data."""
-        simulated = empty(self.image.shape[1:])
+        simulated = np.empty(self.image.shape[1:], np.float32)
         self.operator.simulate(assumed, simulated)
         mask_missing(self.image, simulated)
         return simulated
@@ -304,7 +303,7 @@ class PassTile:
     ) -> WeighedRatios:
         """Weigh the ratios of an image and its simulation, with room for their sums."""
         shape = self.operator.geometry.heights.shape
-        pairs = empty((max(image.shape[0], 1), *simulated.shape, 2))
+        pairs = np.empty((max(image.shape[0], 1), *simulated.shape, 2), np.float32)
         taps = NO_BLUR if blur is None else blur
         weigh_ratios(
             image, self.areas.lines, self.areas.areas, simulated, *taps, PIXEL_FLOOR, pairs
@@ -312,9 +311,9 @@ class PassTile:
         return WeighedRatios(
             pairs.view(np.float64)[..., 0],
             PIXEL_FLOOR,
-            empty((image.shape[0], *shape)),
-            empty(shape),
-            empty(shape) if change else NO_IMAGE,
+            np.empty((image.shape[0], *shape), np.float32),
+            np.empty(shape, np.float32),
+            np.empty(shape, np.float32) if change else NO_IMAGE,
         )
 
     def _allocate_to_facets(
@@ -355,7 +354,7 @@ class PassTile:
 
     def _smooth(self, simulated: Image, blur: Taps) -> Image:
         """Smooth image and simulation, and bring their ratio back to the simulation's sharpness."""
-        smoothed = empty(self.image.shape)
+        smoothed = np.empty(self.image.shape, np.float32)
         for sharp, smooth in zip(self.image, smoothed, strict=True):
             pool(sharp, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
             np.multiply(smooth, simulated, out=smooth, casting="same_kind")

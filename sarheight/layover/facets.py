@@ -14,24 +14,22 @@ on Acoustics, Speech, and Signal Processing 29(6), 1153-1160.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.series import cubic_weights
 from sarheight_kernels.tiles import TILE
 
-if TYPE_CHECKING:
-    from sarheight.layover.tiles import HeightRange
+from sarheight.layover.tiles import STENCIL, HeightRange
 
-    Heights = NDArray[np.float32]
+Heights = NDArray[np.float32]
+
 
 PIXELS_PER_FACET = 3.0
 """Lines and samples of a facet: smaller ones gain nothing, larger ones blur the image's areas."""
 MOST_FACETS = 3
 """Facets along a side of a cell at most: heights between the posts are not known any finer."""
-STENCIL = 2
-"""Cells to either side of a cell on which its facets depend."""
 
 
 def facets_of(cell_sizes: Sequence[tuple[float, float]]) -> int:
@@ -40,6 +38,16 @@ def facets_of(cell_sizes: Sequence[tuple[float, float]]) -> int:
     # A cell on the side to which the radar does not look has no size.
     largest = max((size for size in pixels if np.isfinite(size)), default=0.0)
     return int(np.clip(round(largest / PIXELS_PER_FACET), 1, MOST_FACETS))
+
+
+def require_cells(smallest_area: float, facets: int | None) -> None:
+    """Refuse settings of cells that they cannot have, see `sarheight.layover.reconstruct`."""
+    if not 0.0 <= smallest_area < 1.0:
+        msg = f"found smallest_area={smallest_area!r}, expected a part of a cell, 0 to below 1"
+        raise ValueError(msg)
+    if facets is not None and facets not in range(1, MOST_FACETS + 1):
+        msg = f"found facets={facets!r}, expected 1 to {MOST_FACETS} along each side of a cell"
+        raise ValueError(msg)
 
 
 def facet_places(cells: int, facets: int) -> NDArray[np.float64]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,8 @@ from sarheight_kernels.estimation import to_backscatter
 from sarheight_kernels.rdr2geo import points_at_height
 
 from sarheight.acquisition import acquisition_time, polarisation_names
-from sarheight.geometry.geo2rdr import INCIDENCES
-from sarheight.layover.categories import FOLD_COUNT, MASK
-from sarheight.memory import empty
+from sarheight.layover.layers import LAYERS, cell_bytes
+from sarheight.layover.methods import DECIBELS_PER_NEPER
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import RadarModel
@@ -27,35 +25,6 @@ if TYPE_CHECKING:
     from sarheight.layover.allocation import Estimate, EstimatedTile, Layers, Observation
     from sarheight.scene import Scene
 
-POWER = {"units": "1"}
-VARIABLES: dict[str, dict[str, Any]] = {
-    "sigma0": {"long_name": "reconstructed sigma0, per area of the surface", **POWER},
-    "gamma0": {"long_name": "reconstructed gamma0, per projected area", **POWER},
-    "gamma0_variance": {"long_name": "variance of the reconstructed gamma0", **POWER},
-    "contribution_share": {"long_name": "mean share of the cell in the RCS of its pixels", **POWER},
-    "projected_area": {
-        "long_name": "illuminated area with data, projected along the line of sight",
-        "units": "m2",
-    },
-    **INCIDENCES,
-    "own_share": {"long_name": "weight of the cell's own pixels in gamma0", **POWER},
-    "borrowed_share": {"long_name": "weight of other passes in gamma0", **POWER},
-    "mask": MASK,
-    "fold_count": FOLD_COUNT,
-    "sigma0_geocoded": {"long_name": "sigma0 on the ellipsoid, geocoded", **POWER},
-}
-"""All variables of a result, with their attributes."""
-PER_POLARISATION = (
-    "sigma0",
-    "gamma0",
-    "gamma0_variance",
-    "own_share",
-    "borrowed_share",
-    "sigma0_geocoded",
-)
-"""Variables with a value for each polarisation."""
-CODES = ("mask", "fold_count")
-"""Variables of type uint8; the others are float32."""
 PER_PASS = ("look_azimuth", "look_side", "orbit_source")
 """Attributes of a single result that become coordinates along ``time``."""
 RCS = "rcs_"
@@ -65,62 +34,65 @@ Values = dict[str, NDArray[Any]]
 """Values of variables by name, shape (polarisations, rows, columns) or (rows, columns)."""
 
 
-def variable_shape(name: str, polarisations: int, rows: int, columns: int) -> tuple[int, ...]:
-    """Return the shape of a variable's values."""
-    return (polarisations, rows, columns) if name in PER_POLARISATION else (rows, columns)
+# From the estimates of a tile to the values of its layers. What computes a layer stands here under
+# its name: in `_held` if it is known before the scene's balance, else in `DERIVED`.
+
+WORKING = (
+    "heights",
+    "expected",
+    "sigma0",
+    "gamma0",
+    "gamma0_variance",
+    "contribution_share",
+    "projected_area",
+    "local_incidence",
+)
+"""What is held whichever layers are wanted: backscatter follows from it."""
 
 
-def variable_type(name: str) -> type[np.generic]:
-    """Return the type of a variable's values."""
-    return np.uint8 if name in CODES else np.float32
-
-
-def held_bytes(polarisations: int) -> int:
-    """Bytes of a cell of a pass that are held at most until its variables are computed."""
-    # Float32: six by polarisation, seven others; mask and fold count.
-    return 24 * polarisations + 28 + 2
+def held_bytes(variables: Sequence[str], polarisations: int) -> int:
+    """Bytes of a cell of a pass that are held at most until its layers are computed."""
+    wanted = {*WORKING, *variables}
+    layers = (name for name, layer in LAYERS.items() if layer.held and name in wanted)
+    # Heights, and the RCS that is expected of a cell.
+    return cell_bytes(layers, polarisations) + 2 * np.dtype(np.float32).itemsize
 
 
 def hold_tile(tile: EstimatedTile, variables: Sequence[str]) -> list[Values]:
-    """Return what the variables of each pass are computed from, in the tile itself."""
+    """Return what the layers of each pass are computed from, in the tile itself."""
     passes = zip(tile.observations, tile.estimates, strict=True)
-    return [_hold_pass(observation, estimate, variables) for observation, estimate in passes]
+    held = []
+    for observation, estimate in passes:
+        wanted = {*WORKING, *variables}
+        core = (..., *observation.core)
+        held.append(
+            {
+                name: np.ascontiguousarray(values[core])
+                for name, values in _held(observation, estimate).items()
+                if name in wanted and values is not None
+            }
+        )
+    return held
 
 
-def _hold_pass(observation: Observation, estimate: Estimate, variables: Sequence[str]) -> Values:
+def _held(observation: Observation, estimate: Estimate) -> dict[str, NDArray[Any] | None]:
+    """Layers as they are before the scene's balance is known; None where there is none."""
     allocated = estimate.allocated
-    values: Values = {
+    return {
         "heights": observation.image.geometry.heights,
         "expected": allocated.expected,
-        "sigma0": allocated.rcs,
-        "gamma0": estimate.reflectivity,
-        "gamma0_variance": estimate.relative_variance,
-        "contribution_share": allocated.contribution,
-        "projected_area": allocated.area,
-        "local_incidence": observation.angles["local_incidence"],
-    }
-    others = {
+        "sigma0": allocated.rcs,  # written over by `to_backscatter`
+        "gamma0": estimate.reflectivity,  # times a factor
+        "gamma0_variance": estimate.relative_variance,  # times gamma0 squared
         "own_share": estimate.own,
         "borrowed_share": estimate.borrowed,
-        **observation.angles,
+        "contribution_share": allocated.contribution,
+        "projected_area": allocated.area,
         "mask": observation.category,
         "fold_count": observation.fold_count,
         "sigma0_geocoded": allocated.geocoded,
+        **observation.angles,
     }
-    values |= {
-        name: layers for name, layers in others.items() if name in variables and layers is not None
-    }
-    core = (..., *observation.core)
-    return {name: _kept_copy(layers[core]) for name, layers in values.items()}
-
-
-def _kept_copy(layers: NDArray[Any]) -> NDArray[Any]:
-    """Copy layers of a tile out of those of its window."""
-    if layers.flags.c_contiguous:
-        return layers
-    copied = empty(layers.shape, layers.dtype)
-    np.copyto(copied, layers)
-    return copied
 
 
 def convert_tile(
@@ -130,41 +102,52 @@ def convert_tile(
     variables: Sequence[str],
 ) -> list[Values]:
     """Turn reflectivities of each pass into backscatter, in the arrays that are held."""
-    passes = zip(held, balances, strict=True)
-    return [_convert_pass(one, balance, least_area, variables) for one, balance in passes]
+    for values, balance in zip(held, balances, strict=True):
+        to_backscatter(
+            balance.factor,
+            balance.by_variance,
+            least_area,
+            values["heights"],
+            values["expected"],
+            values["local_incidence"],
+            values["projected_area"],
+            values["contribution_share"],
+            values["gamma0"],
+            values["gamma0_variance"],
+            values["sigma0"],
+        )
+    return [
+        {name: DERIVED[name](values) if name in DERIVED else values[name] for name in variables}
+        for values in held
+    ]
 
 
-def _convert_pass(
-    held: Values, balance: Balance, least_area: float, variables: Sequence[str]
-) -> Values:
-    sigma = held["sigma0"]
-    to_backscatter(
-        balance.factor,
-        balance.by_variance,
-        least_area,
-        held["heights"],
-        held["expected"],
-        held["local_incidence"],
-        held["projected_area"],
-        held["contribution_share"],
-        held["gamma0"],
-        held["gamma0_variance"],
-        sigma,
-    )
-    shares = {
-        name: _layers_or(held.get(name), usual, sigma)
-        for name, usual in (("own_share", 1.0), ("borrowed_share", 0.0))
-        if name in variables
-    }
-    held = held | shares
-    return {name: held[name] for name in variables}
+def _share(held: Values, name: str, usual: float) -> Layers:
+    """Return shares where cells have a value; the usual one where none was computed."""
+    known = np.isfinite(held["sigma0"])
+    shares = held.get(name, np.float32(usual))
+    return np.where(known, shares, np.float32(np.nan)).astype(np.float32, copy=False)
 
 
-def _layers_or(layers: Layers | None, value: float, like: Layers) -> Layers:
-    """Return layers, or a constant where cells have a value."""
-    if layers is None:
-        return np.where(np.isfinite(like), np.float32(value), np.float32(np.nan))
-    return np.where(np.isfinite(like), layers, np.float32(np.nan)).astype(np.float32, copy=False)
+def _decibel_deviation(gamma0: NDArray[Any], variance: NDArray[Any]) -> NDArray[Any]:
+    """Return the standard deviation in decibels of values with a variance."""
+    deviation: NDArray[Any] = np.sqrt(variance)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviation /= gamma0
+    deviation *= np.float32(DECIBELS_PER_NEPER)
+    np.abs(deviation, out=deviation)
+    return deviation
+
+
+DERIVED: dict[str, Callable[[Values], NDArray[Any]]] = {
+    "gamma0_std": lambda held: _decibel_deviation(held["gamma0"], held["gamma0_variance"]),
+    "own_share": lambda held: _share(held, "own_share", 1.0),
+    "borrowed_share": lambda held: _share(held, "borrowed_share", 0.0),
+}
+"""How layers follow from those that are held and balanced."""
+
+
+# The result.
 
 
 def look_azimuth(grid: RadarGrid, radar: RadarModel) -> float:
@@ -179,14 +162,6 @@ def look_azimuth(grid: RadarGrid, radar: RadarModel) -> float:
         *np.degrees([longitude[0], latitude[0], longitude[1], latitude[1]])
     )
     return float(azimuth % 360.0)
-
-
-def describe(thing: object) -> object:
-    """Describe a law or a method in a form that JSON can hold."""
-    if is_dataclass(thing) and not isinstance(thing, type):
-        fields = {name: np.asarray(value).tolist() for name, value in asdict(thing).items()}
-        return {type(thing).__name__: fields}
-    return getattr(thing, "__name__", repr(thing))
 
 
 def pass_dataset(
@@ -206,10 +181,7 @@ def pass_dataset(
         layered = values.ndim == 3
         dims = ("polarisation", "y", "x") if layered and several else ("y", "x")
         layers = values[0] if layered and not several else values
-        result[name] = (dims, layers, {**VARIABLES[name], "grid_mapping": "spatial_ref"})
-        if name not in CODES:
-            # The mark of missing data, where rioxarray and other readers look for it.
-            result[name].attrs["_FillValue"] = np.float32(np.nan)
+        result[name] = (dims, layers, {**layer_attributes(name), "grid_mapping": "spatial_ref"})
     names = polarisation_names(scene)
     if several and "polarisation" in scene.image.coords:
         result = result.assign_coords(polarisation=names)
@@ -250,6 +222,24 @@ def combine(results: Sequence[xr.Dataset]) -> xr.Dataset:
     return stacked
 
 
+def layer_attributes(name: str) -> dict[str, Any]:
+    """Attributes of a layer in a result; rioxarray finds the mark of missing data among them."""
+    return {**LAYERS[name].attributes, "_FillValue": LAYERS[name].missing}
+
+
+def variance_of(result: xr.Dataset) -> xr.DataArray | None:
+    """Return the variance of gamma0, from its standard deviation in decibels where that is all.
+
+    None where a result has neither, or no gamma0.
+    """
+    if "gamma0" not in result:
+        return None
+    variance: xr.DataArray | None = result.get("gamma0_variance")
+    if variance is None and "gamma0_std" in result:
+        variance = (result["gamma0"] * result["gamma0_std"] / DECIBELS_PER_NEPER) ** 2
+    return variance
+
+
 def interval(result: xr.Dataset, probability: float = 0.8) -> xr.Dataset:
     r"""Interval that holds the true gamma0 of each cell with a probability.
 
@@ -266,7 +256,7 @@ def interval(result: xr.Dataset, probability: float = 0.8) -> xr.Dataset:
     Parameters
     ----------
     result : xarray.Dataset
-        Of `reconstruct`, with ``gamma0`` and ``gamma0_variance``, linear power.
+        Of `reconstruct`, with ``gamma0``, and ``gamma0_std`` or ``gamma0_variance``.
     probability : float
         Probability with which the interval holds the true value, between 0 and 1.
 
@@ -282,17 +272,18 @@ def interval(result: xr.Dataset, probability: float = 0.8) -> xr.Dataset:
     """
     from scipy.stats import norm
 
-    missing = [name for name in ("gamma0", "gamma0_variance") if name not in result]
-    if missing:
+    variance = variance_of(result)
+    if variance is None:
+        missing = "gamma0_std or gamma0_variance" if "gamma0" in result else "gamma0"
         msg = (
-            f"found a result without {' and '.join(missing)}, expected both: reconstruct with "
-            "variables=None, or name them"
+            f"found a result without {missing}, expected gamma0 with either of the others: name "
+            "them in reconstruct(..., variables=)"
         )
         raise ValueError(msg)
     if not 0.0 < probability < 1.0:
         msg = f"found probability={probability!r}, expected a number between 0 and 1, such as 0.8"
         raise ValueError(msg)
-    gamma, variance = result["gamma0"], result["gamma0_variance"]
+    gamma = result["gamma0"]
     distance = float(norm.ppf(0.5 * (1.0 + probability)))
     with np.errstate(divide="ignore", invalid="ignore"):
         # exp(z s) with the standard deviation s of the logarithm.

@@ -37,7 +37,6 @@ from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.tiles import TILE, height_range_bounds, meets_image, tile_height_ranges
 
 from sarheight.dem import local_posting
-from sarheight.layover.facets import STENCIL
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,6 +71,8 @@ FINE = 8
 """Cells along the side of the squares by which relief among neighbours is found."""
 POSTS = 2
 """Rows and columns around a cell whose heights shape its footprint."""
+STENCIL = 2
+"""Cells to either side of a cell on which its facets depend, see `sarheight.layover.facets`."""
 BORDER = 3.0
 """Rows and columns more, for the footprints of neighbouring cells and for the profiles."""
 STEEPEST, FLATTEST = math.radians(3.0), math.radians(85.0)
@@ -343,8 +344,8 @@ class Support:
 
     # How often RCS is allocated among the cells of a pixel, each time by what came before.
     allocations: int
-    pixels: tuple[float, float]  # lines, samples by which an image is smoothed to either side
-    cells: tuple[float, float]  # rows, columns over which values are pooled to either side
+    smoothing: tuple[float, float]  # lines, samples by which an image is smoothed to either side
+    pooling: tuple[float, float]  # rows, columns over which values are pooled to either side
     bytes_per_cell: tuple[int, int]  # in all, and for each polarisation
     bytes_per_pixel: tuple[int, int]  # likewise
 
@@ -482,7 +483,7 @@ class TilePlanner:
 
         `around` holds all cells whose heights may count.
         """
-        pooled = max(support.cells) / support.allocations
+        pooled = max(support.pooling) / support.allocations
         times = support.allocations * HOP
         relief = times * self._relief(around, pooled + POSTS)
         (low, high), (lowest, highest) = self.heights.within(core), self.heights.within(around)
@@ -498,7 +499,7 @@ class TilePlanner:
             # Pixels and their smoothing, in cells.
             footprint = max(
                 (support.allocations + pixels) / size
-                for pixels, size in zip(support.pixels, sizes, strict=True)
+                for pixels, size in zip(support.smoothing, sizes, strict=True)
             )
             border = np.maximum(border, footprint)
             for place, height in product(places, (lowest, highest)):
@@ -509,7 +510,7 @@ class TilePlanner:
                 towards = SLACK * (fall / slope + (highest - lowest) * slope) * cells
                 for metres in (away, towards):
                     halo = np.maximum(halo, (-metres, metres))
-        border += support.cells
+        border += support.pooling
         border += BORDER * (support.allocations + 1)
         above, left, below, right = np.ceil(halo + border).astype(int).ravel().tolist()
         return above, below, left, right
@@ -543,8 +544,13 @@ class TilePlanner:
         first, last = bounds[:, ::2].min(axis=0), bounds[:, 1::2].max(axis=0)
         return *_clip(first[0], last[0], lines), *_clip(first[1], last[1], samples)
 
-    def bytes_of(self, tile: Tile, support: Support, polarisations: int) -> float:
-        """Estimate the memory that the work on a tile takes, while the next one is read."""
+    def bytes_of(
+        self, tile: Tile, support: Support, polarisations: int, result_bytes: int
+    ) -> float:
+        """Estimate the memory that the work on a tile takes, while the next one is read.
+
+        `result_bytes` are those of a cell of one pass in the result, which waits to be written.
+        """
         cells = _size(tile.window)
         per_cell = support.bytes_per_cell[0] + support.bytes_per_cell[1] * polarisations
         if self.scale.facets > 1:
@@ -554,7 +560,7 @@ class TilePlanner:
         total = 12.0 * cells
         for pixels in tile.pixels:
             total += per_cell * cells + per_pixel * _size(pixels)
-        return total + (22 + 16 * polarisations) * len(self.radars) * _size(tile.core)
+        return total + result_bytes * len(self.radars) * _size(tile.core)
 
     def work_on(self, tile: Tile) -> float:
         """Estimate the work on a tile, in arbitrary units."""
@@ -565,7 +571,9 @@ class TilePlanner:
             total += PIXEL_WORK * _size(pixels)
         return total
 
-    def sides(self, limit: float, support: Support, polarisations: int) -> tuple[int, int]:
+    def sides(
+        self, limit: float, support: Support, polarisations: int, result_bytes: int
+    ) -> tuple[int, int]:
         """Choose rows and columns of tiles, for the least work that fits in a memory limit."""
         available = array_bytes(limit)
         rows, columns = self.scale.shape
@@ -574,7 +582,7 @@ class TilePlanner:
             size = min(high, rows), min(wide, columns)
             top, left = (rows - size[0]) // 2, (columns - size[1]) // 2
             tile = self.tile((top, top + size[0], left, left + size[1]), support)
-            if self.bytes_of(tile, support, polarisations) > available:
+            if self.bytes_of(tile, support, polarisations, result_bytes) > available:
                 continue
             work = self.work_on(tile) / _size(tile.core)
             # One tile for all has no seam, however little it saves.
@@ -603,6 +611,29 @@ def _ground_range_direction(
     steps = np.stack((below[:3] - here[:3], right[:3] - here[:3]), axis=1)
     cells, *_ = np.linalg.lstsq(steps, level, rcond=None)
     return math.acos(cosine), cells
+
+
+def memory_bytes(limit: float | str) -> float:
+    """Read a memory limit: a number of bytes, or text such as "2 GiB".
+
+    Raises
+    ------
+    ValueError
+        If it is none, or less than the program and its libraries take.
+    """
+    from dask.utils import parse_bytes
+
+    size = float(parse_bytes(limit))
+    if not size > 0.0:
+        msg = f"found memory_limit={limit!r}, expected a positive number of bytes, as in '2 GiB'"
+        raise ValueError(msg)
+    if size < least_memory():
+        msg = (
+            f"found memory_limit={limit!r}, expected {least_memory() / (1 << 20):.0f} MiB or more: "
+            "the program and its libraries alone take most of that"
+        )
+        raise ValueError(msg)
+    return size
 
 
 def least_memory() -> float:

@@ -1,13 +1,5 @@
 from .channels import Channel, ChannelStatistics
-from .metrics import (
-    HeightErrors,
-    coverage,
-    distance_groups,
-    errors_by_group,
-    height_errors,
-    mask_groups,
-    slope_error,
-)
+from .metrics import HeightErrors, height_errors
 from .split import Part, split_bands
 from .tiles import Tiling
 from .training import RootMeanSquaredError, RunSettings, Task, TrainingResult, seeded, train
@@ -27,15 +19,10 @@ __all__ = [
     "Tiling",
     "TrainingResult",
     "UNet",
-    "coverage",
-    "distance_groups",
-    "errors_by_group",
     "height_errors",
-    "mask_groups",
     "model_kind",
     "packaged_model",
     "seeded",
-    "slope_error",
     "split_bands",
     "train",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -116,9 +118,69 @@ def _shifted(span: slice, origin: int) -> slice:
     return slice(span.start - origin, span.stop - origin)
 
 
+class Blend:
+    """The weighted means of tiles on a part of a raster, added tile by tile.
+
+    NaN has no weight. Sums do not depend on the part, if tiles are added in the same order.
+
+    Parameters
+    ----------
+    tiling : Tiling
+        Of the tiles.
+    rows, columns : tuple of int
+        The part of the raster.
+    groups : sequence of int
+        For each layer the number of its group: layers of a group are NaN in the same cells, and
+        share the sum of their weights.
+    dtype : type
+        Of the sums.
+    """
+
+    def __init__(
+        self,
+        tiling: Tiling,
+        rows: Span,
+        columns: Span,
+        groups: Sequence[int],
+        dtype: type[np.floating] = np.float64,
+    ) -> None:
+        self.tiling, self.origin, self.groups = tiling, (rows[0], columns[0]), list(groups)
+        self.shape = rows[1] - rows[0], columns[1] - columns[0]
+        self.weight = tiling.weight().astype(dtype)
+        self.total = np.zeros((len(self.groups), *self.shape), dtype=dtype)
+        self.weights = np.zeros((max(self.groups) + 1, *self.shape), dtype=dtype)
+
+    def add(self, corner: Corner, values: Floats) -> None:
+        """Add a tile, shape (layers, size, size)."""
+        size = self.tiling.size
+        firsts = [first - origin for first, origin in zip(corner, self.origin, strict=True)]
+        kept = [
+            slice(max(first, 0), min(first + size, length))
+            for first, length in zip(firsts, self.shape, strict=True)
+        ]
+        inside = [_shifted(part, first) for part, first in zip(kept, firsts, strict=True)]
+        share = self.weight[inside[0], inside[1]]
+        for layer, group in enumerate(self.groups):
+            part = values[layer, inside[0], inside[1]]
+            valid = np.isfinite(part)
+            self.total[layer, kept[0], kept[1]] += np.where(valid, share * part, 0.0)
+            if layer == self.groups.index(group):
+                self.weights[group, kept[0], kept[1]] += share * valid
+
+    def mean(self) -> Floats:
+        """Return the means, shape (layers, rows, columns), NaN where nothing was added."""
+        means = np.full(self.total.shape, np.nan, dtype=np.float32)
+        for layer, group in enumerate(self.groups):
+            weight = self.weights[group]
+            np.divide(
+                self.total[layer], weight, out=means[layer], where=weight > 0.0, casting="same_kind"
+            )
+        return means
+
+
 @dataclass(frozen=True, eq=False)
 class Mosaic:
-    """A map that is estimated tile by tile, one block at a time.
+    """A map that is estimated tile by tile: by blocks, or all tiles side by side.
 
     The map is the weighted mean of the tiles' estimates; NaN estimates have no weight.
     """
@@ -149,26 +211,44 @@ class Mosaic:
         ]
         if self.check is not None:
             self.check(inputs)
-        total = np.zeros((self.layers, last[0] - first[0], last[1] - first[1]))
-        weights = np.zeros(total.shape)
-        weight = self.tiling.weight()
-
-        def part(row: int, column: int, height: int, width: int) -> Any:  # noqa: ANN401  # an index
-            row, column = row - first[0], column - first[1]
-            return np.s_[..., row : row + height, column : column + width]
-
+        blend = Blend(self.tiling, rows, columns, range(self.layers))
         for number in range(0, len(tiles), BATCH):
             corners = tiles[number : number + BATCH]
-            parts = [part(*corner, size, size) for corner in corners]
+            parts = [
+                np.s_[..., row : row + size, column : column + size]
+                for row, column in ((row - first[0], column - first[1]) for row, column in corners)
+            ]
             batch = [np.stack([each[index] for index in parts]) for each in inputs]
-            for index, values in zip(parts, self.estimate(batch, corners), strict=True):
-                valid = np.isfinite(values)
-                total[index] += np.where(valid, weight * values, 0.0)
-                weights[index] += weight * valid
-        inner = part(rows[0], columns[0], rows[1] - rows[0], columns[1] - columns[0])
-        blended = np.full(total[inner].shape, np.nan, dtype=np.float32)
-        np.divide(total[inner], weights[inner], out=blended, where=weights[inner] > 0.0)
-        return blended
+            for corner, values in zip(corners, self.estimate(batch, corners), strict=True):
+                blend.add(corner, values)
+        return blend.mean()
+
+    def side_by_side(
+        self, groups: Sequence[int], report: Callable[[float], None] | None = None
+    ) -> Floats:
+        """Estimate every tile once, in as many threads as there are cores; see `Blend` for groups.
+
+        The sums are in single precision, and the same for any number of threads.
+        """
+        whole = (0, self.shape[0]), (0, self.shape[1])
+        corners = list(self.tiling.corners(*whole, self.shape))
+        blend = Blend(self.tiling, *whole, groups, np.float32)
+
+        def estimated(corner: Corner) -> Floats:
+            spans = [(first, first + self.tiling.size) for first in corner]
+            inputs = [read_window(variable, *spans)[None] for variable in self.variables]
+            found: Floats = self.estimate(inputs, [corner])[0]
+            return found
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            # In the order of the corners, whichever is done first.
+            for done, (corner, values) in enumerate(
+                zip(corners, pool.map(estimated, corners), strict=True), start=1
+            ):
+                blend.add(corner, values)
+                if report is not None:
+                    report(done / len(corners))
+        return blend.mean()
 
     def compute(self, block: int, report: Callable[[float], None] | None = None) -> Any:  # noqa: ANN401  # of numpy or dask
         """Return the map, shape (layers, rows, columns); lazy if an input has dask chunks."""

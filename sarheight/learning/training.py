@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Optimiser = Literal["adamw", "adam", "nadam"]
-Schedule = Literal["one_cycle", "cosine", "constant", "plateau"]
+Schedule = Literal["one_cycle", "cosine", "trapezoid", "constant", "plateau"]
 Keep = Literal["best", "last"]
 Sample = dict[str, Tensor]
 
@@ -91,13 +91,16 @@ class RunSettings:
         decoupled weight decay.
     rate : float
         Highest learning rate.
-    schedule : {"one_cycle", "cosine", "constant", "plateau"}
+    schedule : {"one_cycle", "cosine", "trapezoid", "constant", "plateau"}
         Of the learning rate. ``one_cycle`` rises as a cosine over the share `warm_up` of all steps
         and falls as a cosine to zero; ``cosine`` is half a cosine over all steps, times a linear
-        rise over that share; ``plateau`` divides the rate by ten after `plateau` epochs without a
+        rise over that share; ``trapezoid`` rises and falls linearly over the shares `warm_up` and
+        `cool_down`; ``plateau`` divides the rate by ten after `plateau` epochs without a
         better validation, down to `least_rate`.
     warm_up : float
         Share of all steps over which the rate rises.
+    cool_down : float
+        Share of all steps over which the rate of a trapezoid falls to zero.
     plateau : int
         See `schedule`.
     least_rate : float
@@ -130,6 +133,7 @@ class RunSettings:
     rate: float = 1e-3
     schedule: Schedule = "one_cycle"
     warm_up: float = 0.1
+    cool_down: float = 0.0
     plateau: int = 10
     least_rate: float = 0.0
     decay: float = 1e-4
@@ -151,8 +155,9 @@ class RunSettings:
             if not isinstance(value, Real) or not float(value) >= 0.0:
                 msg = f"found {name}={value!r}, expected a number from 0"
                 raise ValueError(msg)
-        if not 0.0 <= self.warm_up < 1.0:
-            msg = f"found warm_up={self.warm_up}, expected a share from 0 to below 1"
+        if min(self.warm_up, self.cool_down) < 0.0 or not self.warm_up + self.cool_down < 1.0:
+            msg = f"found warm_up={self.warm_up} and cool_down={self.cool_down}, expected shares "
+            msg += "from 0 whose sum is below 1"
             raise ValueError(msg)
 
     def write(self, path: str | os.PathLike[str]) -> None:
@@ -405,9 +410,13 @@ class Task(lightning.LightningModule, Generic[Network]):
                 optimiser, settings.rate, total_steps=steps, pct_start=settings.warm_up
             )
         else:
-            schedule = torch.optim.lr_scheduler.LambdaLR(
-                optimiser, _RisingCosine(steps, max(settings.warm_up * steps, 1.0))
+            rise, fall = (
+                max(share * steps, 1.0) for share in (settings.warm_up, settings.cool_down)
             )
+            form = _RisingCosine(steps, rise)
+            if settings.schedule == "trapezoid":
+                form = _Trapezoid(steps, rise, fall)
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, form)
         return [optimiser], [{"scheduler": schedule, "interval": "step"}]
 
     def configure_gradient_clipping(
@@ -431,6 +440,16 @@ class _RisingCosine:
     def __call__(self, step: int) -> float:
         rise = min((step + 1) / self.rise, 1.0)
         return 0.5 * rise * (1.0 + math.cos(math.pi * step / self.steps))
+
+
+@dataclass(frozen=True)
+class _Trapezoid(_RisingCosine):
+    """Factor of the learning rate: linear rise and fall over some steps, 1 between them."""
+
+    fall: float
+
+    def __call__(self, step: int) -> float:
+        return min((step + 1) / self.rise, 1.0, (self.steps - step) / self.fall)
 
 
 def _optimiser(parameters: Any, settings: RunSettings) -> torch.optim.Optimizer:  # noqa: ANN401

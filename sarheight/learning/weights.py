@@ -37,7 +37,6 @@ class Pretrained(nn.Module):
     """
 
     kind: ClassVar[str]
-    largest_number: ClassVar[int] = LARGEST_NUMBER
 
     @abstractmethod
     def configuration(self) -> dict[str, Any]:
@@ -124,33 +123,35 @@ class Pretrained(nn.Module):
             )
             raise CheckpointError(msg)
         weights = _weights(folder, described)
-        stored = sum(value.numel() for value in weights.values())
+        # Configurations are data of the user: any value may be of any kind.
         try:
             configuration = described["configuration"]
-            _require_moderate(configuration, cls.largest_number)
-            with torch.device("meta"):  # without memory
-                planned = cls.from_configuration(configuration).state_dict()
-            needed = sum(value.numel() for value in planned.values())
-            if needed > stored:
-                msg = (
-                    f"the weights in '{folder}' do not fit its configuration, which describes "
-                    f"{needed} numbers: {WEIGHTS} holds {stored}"
-                )
-                raise CheckpointError(msg)  # noqa: TRY301
-            model = cls.from_configuration(configuration)
-        except CheckpointError:
-            raise
-        # Configurations are data of the user: any value may be of any kind.
+            _require_moderate(configuration)
+            return cls.from_weights(configuration, weights).eval()
+        except RuntimeError as error:
+            msg = f"the weights in '{folder}' do not fit its configuration ({reason(error)})"
+            raise CheckpointError(msg) from error
         except Exception as error:
             found = reason(error)
             msg = f"the configuration in '{folder}' is not valid for {cls.kind} ({found})"
             raise CheckpointError(msg) from error
-        try:
-            model.load_state_dict(weights, strict=True)
-        except RuntimeError as error:
-            msg = f"the weights in '{folder}' do not fit its configuration ({reason(error)})"
-            raise CheckpointError(msg) from error
-        return model.eval()
+
+    @classmethod
+    def from_weights(cls, configuration: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self:
+        """Construct the network that `configuration` describes, with given weights.
+
+        Raises RuntimeError where the weights are not those of the network.
+        """
+        with torch.device("meta"):  # without memory
+            planned = cls.from_configuration(configuration).state_dict()
+        needed = sum(value.numel() for value in planned.values())
+        stored = sum(value.numel() for value in weights.values())
+        if needed > stored:
+            msg = f"it describes {needed} numbers, {WEIGHTS} holds {stored}"
+            raise RuntimeError(msg)
+        model = cls.from_configuration(configuration)
+        model.load_state_dict(weights, strict=True)
+        return model
 
 
 def model_kind(folder: str | os.PathLike[str]) -> str:
@@ -183,16 +184,16 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return card if isinstance(card, dict) else {}
 
 
-def _require_moderate(value: Any, largest: int, name: str = "configuration") -> None:  # noqa: ANN401  # of JSON
+def _require_moderate(value: Any, name: str = "configuration") -> None:  # noqa: ANN401  # of JSON
     """Raise ValueError where a whole number is too large for a network."""
     if isinstance(value, dict):
         for key, part in value.items():
-            _require_moderate(part, largest, str(key))
+            _require_moderate(part, str(key))
     elif isinstance(value, list):
         for part in value:
-            _require_moderate(part, largest, name)
-    elif isinstance(value, int) and abs(value) > largest:
-        msg = f"found {name}={value}, expected {largest} at most"
+            _require_moderate(part, name)
+    elif isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+        msg = f"found {name}={value}, expected {LARGEST_NUMBER} at most"
         raise ValueError(msg)
 
 
@@ -237,7 +238,7 @@ def packaged_model(name: str) -> Path:
     Parameters
     ----------
     name : str
-        "terrain" and "buildings", which `sarheight predict` uses, or "refinement".
+        "refinement" for terrain heights, or "buildings"; `sarheight predict` uses both.
 
     Returns
     -------

@@ -19,10 +19,10 @@ the same folder, flushed to the disk, checked, and then renamed.
 from __future__ import annotations
 
 from sarheight._runtime import nodata_value
-from sarheight.output._provenance import provenance, read_provenance
+from sarheight.output._provenance import provenance
 from sarheight.output.atomic import check_writable
 from sarheight.output.ceos import ceos_nrb, with_heights
-from sarheight.output.files import open_result, save_png, write
+from sarheight.output.files import open_result, read_provenance, save_png, write
 from sarheight.output.stac import stac_item
 
 __all__ = [

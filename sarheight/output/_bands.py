@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from sarheight._runtime import nodata_value
-from sarheight.layover.result import PER_POLARISATION
+from sarheight.layover.layers import LAYERS
 from sarheight.output.grid import (
     POLARISATION,
     SPATIAL,
@@ -71,7 +71,7 @@ PACKINGS: dict[str, Packing | None] = {
     "db-int16": Packing(np.dtype(np.int16), 0.01, NO_DECIBELS),
 }
 """Forms of backscatter in layers, by name."""
-PACKED = ("sigma0", "gamma0", "sigma0_geocoded")
+PACKED = tuple(name for name, layer in LAYERS.items() if layer.power)
 """Variables of linear power that layers can hold in decibels."""
 
 
@@ -188,7 +188,7 @@ def expand_coordinates(dataset: xr.Dataset) -> xr.Dataset:
     label = dataset.coords.get(POLARISATION)
     if label is None or label.ndim:
         return dataset
-    names = [name for name in PER_POLARISATION if name in dataset]
+    names = [name for name, row in LAYERS.items() if row.by_polarisation and name in dataset]
     order = [POLARISATION, *SPATIAL]
     return dataset.assign(
         {name: dataset[name].expand_dims(POLARISATION).transpose(..., *order) for name in names}

@@ -33,9 +33,9 @@ from defusedxml.ElementTree import fromstring
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
-from sarheight._files import file_errors, read_json
+from sarheight._files import NO_SIDECARS, file_errors, open_geotiff, read_json
 from sarheight.errors import DamagedFileError
-from sarheight.layover.result import VARIABLES
+from sarheight.layover.layers import LAYERS
 from sarheight.output._bands import (
     COORDINATES,
     PACKINGS,
@@ -53,11 +53,11 @@ from sarheight.output._provenance import file_digest
 from sarheight.output.grid import (
     SPATIAL,
     TIME,
+    MapGrid,
     decode_attributes,
     encode_attributes,
-    grid_transform,
 )
-from sarheight.output.stac import STAC_SUFFIX, layers_item, records_by_time
+from sarheight.output.stac import STAC_SUFFIX, layers_item, records_by_time, write_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -136,8 +136,9 @@ class Layer:
     statistics: Statistics = field(default_factory=Statistics)
 
     @classmethod
-    def create(cls, path: Path, dataset: xr.Dataset, band: Band, **georeference: Any) -> Layer:  # noqa: ANN401
+    def create(cls, path: Path, dataset: xr.Dataset, band: Band, grid: MapGrid | None) -> Layer:
         """Create the file with the tags, units and colours of the band."""
+        located = {} if grid is None else {"crs": grid.crs, "transform": grid.transform}
         file = rasterio.open(
             path,
             "w",
@@ -151,7 +152,7 @@ class Layer:
             bigtiff="yes",
             dtype=band.file_dtype,
             nodata=band.file_nodata,
-            **georeference,
+            **located,
         )
         variable = dataset[band.variable]
         file.update_tags(**encode_attributes(dataset.attrs))
@@ -279,30 +280,29 @@ Checksums = list[tuple[Window, list[int]]]
 def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
     """Write a result on a map grid as Cloud Optimised GeoTIFF with north up."""
     ordered = north_up(dataset)
-    write_bands(ordered, path, crs=dataset.rio.crs, transform=grid_transform(ordered))
+    write_bands(ordered, path, MapGrid.of(ordered))
 
 
 def north_up(dataset: xr.Dataset) -> xr.Dataset:
     """Return a dataset with rows from north to south and columns from west to east."""
-    steps = grid_transform(dataset)
+    steps = MapGrid.of(dataset).transform
     return dataset.isel(
         y=slice(None, None, -1 if steps.e > 0 else 1),
         x=slice(None, None, -1 if steps.a < 0 else 1),
     )
 
 
-def write_bands(dataset: xr.Dataset, path: Path, **georeference: Any) -> None:  # noqa: ANN401
+def write_bands(dataset: xr.Dataset, path: Path, grid: MapGrid | None) -> None:
     """Write variables of dims (..., y, x) as Cloud Optimised GeoTIFF; scratch files lie beside it.
 
-    A dask-backed dataset is computed piece by piece. `georeference` is CRS and transform; none in
-    radar geometry.
+    A dask-backed dataset is computed piece by piece. There is no grid in radar geometry.
     """
     dataset = expand_coordinates(dataset)
     bands = list_bands(dataset)
     mixed = not share_type(bands)
     with gdal_errors_as_oserror(), rasterio.Env(GDAL_CACHEMAX=WRITE_CACHE):
         layers, checksums, factors = write_scratch(
-            dataset, bands, path.parent, mixed=mixed, alone=len(bands) == 1, **georeference
+            dataset, bands, path.parent, grid, mixed=mixed, alone=len(bands) == 1
         )
         side_by_side(lambda layer: layer.add_overviews(factors), layers)
         copy_cog(_stack_layers(layers, mixed=mixed), path, checksums, len(factors))
@@ -312,10 +312,10 @@ def write_scratch(
     dataset: xr.Dataset,
     bands: list[Band],
     folder: Path,
+    grid: MapGrid | None,
     *,
     mixed: bool = False,
     alone: bool,
-    **georeference: Any,  # noqa: ANN401
 ) -> tuple[list[Layer], Checksums, list[int]]:
     """Compute a dataset once, and write each band to a scratch file.
 
@@ -327,7 +327,7 @@ def write_scratch(
         layers = []
         for number, band in enumerate(bands, start=1):
             scratch = folder / f"band_{number}.tif"
-            layers.append(Layer.create(scratch, dataset, band, **georeference))
+            layers.append(Layer.create(scratch, dataset, band, grid))
             stack.enter_context(layers[-1].file)
             colours = _color_table(dataset[band.variable]) if alone else {}
             if colours:
@@ -366,13 +366,13 @@ def copy_cog(source: Path, path: Path, checksums: Checksums, overviews: int) -> 
 def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
     """Read a result from a GeoTIFF that `write_geotiff` has written."""
     with file_errors(path, "a GeoTIFF"):
-        with rasterio.open(path, driver="GTiff") as file:
+        with open_geotiff(path) as file:
             tags = [file.tags(index) for index in file.indexes]
             file_tags = file.tags()
         if not all("BAND_VARIABLE" in tag for tag in tags):
             msg = f"'{path}' is a GeoTIFF, but no result of sarheight; open it by rioxarray"
             raise DamagedFileError(msg)
-        image = rioxarray.open_rasterio(path, chunks=chunks, driver="GTiff")
+        image = _open_image(path, chunks)
         if not isinstance(image, xr.DataArray):
             msg = f"'{path}' holds several images, which no result does"
             raise DamagedFileError(msg)
@@ -384,6 +384,11 @@ def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as x
             dataset[name] = variable
             dataset[name].encoding["grid_mapping"] = "spatial_ref"
         return restore_dataset(dataset, file_tags)
+
+
+def _open_image(path: Path, chunks: Any) -> Any:  # noqa: ANN401  # an array; or several images
+    with rasterio.Env(**NO_SIDECARS):
+        return rioxarray.open_rasterio(path, chunks=chunks, driver="GTiff")
 
 
 def restore_dataset(dataset: xr.Dataset, file_tags: dict[str, str]) -> xr.Dataset:
@@ -505,12 +510,7 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, backscatter: s
     folder.mkdir()
     with gdal_errors_as_oserror(), rasterio.Env(GDAL_CACHEMAX=WRITE_CACHE):
         layers, checksums, factors = write_scratch(
-            ordered,
-            bands,
-            folder.parent,
-            alone=True,
-            crs=dataset.rio.crs,
-            transform=grid_transform(ordered),
+            ordered, bands, folder.parent, MapGrid.of(ordered), alone=True
         )
         paths = []
         for band in bands:
@@ -534,9 +534,7 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, backscatter: s
     for text, files, records in zip(dates, assets, records_by_time(dataset), strict=True):
         identifier = "_".join(filter(None, (name, text)))
         item = layers_item(dataset, files, records, identifier, digests)
-        described = item.to_dict(include_self_link=False, transform_hrefs=False)
-        beside = folder / f"{identifier}{STAC_SUFFIX}"
-        beside.write_text(json.dumps(described, indent=2, allow_nan=False), encoding="utf-8")
+        write_item(item, folder / f"{identifier}{STAC_SUFFIX}")
 
 
 def layer_name(band: Band) -> str:
@@ -575,7 +573,7 @@ def list_layers(folder: Path) -> list[Path]:
             raise DamagedFileError(msg)
     layers = []
     for path in sorted(folder.glob(f"*{GEOTIFF}")):
-        with rasterio.open(path, driver="GTiff") as file:
+        with open_geotiff(path) as file:
             if file.count == 1 and "BAND_VARIABLE" in file.tags(1):
                 layers.append(path)
     if not layers:
@@ -616,16 +614,16 @@ def _read_layers(folder: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401
     if chunks is None:  # else only what is used is read
         _check_contents(folder)
     for path in layers:
-        with rasterio.open(path, driver="GTiff") as file:
+        with open_geotiff(path) as file:
             tag, file_tags = file.tags(1), file.tags()
-        image = rioxarray.open_rasterio(path, chunks=chunks, driver="GTiff")
+        image = _open_image(path, chunks)
         assert isinstance(image, xr.DataArray)  # noqa: S101  # for the type checker: of one dataset
         if chunks is None:
             image.load().close()
         image.encoding = {}
         images.setdefault(tag["BAND_VARIABLE"], []).append(image)
         tags.setdefault(tag["BAND_VARIABLE"], []).append(tag)
-    known = [name for name in VARIABLES if name in images]
+    known = [name for name in LAYERS if name in images]
     dataset = xr.Dataset()
     for name in dict.fromkeys([*known, *images]):
         order = sorted(

@@ -12,80 +12,17 @@ from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import numpy as np
 import xarray as xr
 
-from sarheight._files import file_errors, parse_json
-from sarheight._runtime import ignore_missing_georeference
-from sarheight.errors import DamagedFileError
-from sarheight.output.atomic import RESULTS, require_path
+from sarheight._files import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
-def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the provenance of a result in any format, without its data.
-
-    Parameters
-    ----------
-    path : path-like
-        What `write` has written, pictures and folders of layers included.
-
-    Returns
-    -------
-    dict
-        What `provenance` returned when the result was made.
-
-    Raises
-    ------
-    FileNotFoundError
-        When the path does not exist.
-    ValueError
-        When the format is unknown.
-    DamagedFileError
-        When the file does not say where it comes from, or is damaged. It is a `ValueError` and an
-        `OSError`.
-    """
-    path = require_path(path, RESULTS)
-    with file_errors(path, "a result"):
-        text = _file_attributes(path).get("provenance")
-    if text is None:
-        msg = (
-            f"'{path}' does not say where it comes from; only results that were written with the "
-            "attribute 'provenance' do, as those of the command line"
-        )
-        raise DamagedFileError(msg)
-    return parse_json(str(text), f"provenance of {path}")
-
-
-def _file_attributes(path: Path) -> Mapping[Any, Any]:
-    """Read the attributes of a file without its data."""
-    match path.suffix.lower():
-        case ".tif" | ".tiff" | "":
-            import rasterio
-
-            if path.is_dir():
-                # All layers of a folder have the same.
-                path = next(path.glob("*.tif"), path)
-            with ignore_missing_georeference(), rasterio.open(path, driver="GTiff") as file:
-                tags: dict[str, str] = file.tags()
-                return tags
-        case ".png":
-            from PIL import Image
-
-            with Image.open(path) as picture:
-                return dict(picture.info)
-        case suffix:
-            engine = "zarr" if suffix == ".zarr" else "netcdf4"
-            with xr.open_dataset(path, engine=engine, decode_cf=False) as dataset:
-                return dict(dataset.attrs)
-
-
-# The provenance of a result, in a form that JSON can hold.
 
 PACKAGES = (
     "sarheight",
@@ -217,13 +154,7 @@ def _describe_address(address: str) -> dict[str, Any]:
         info = {}
     size = {"bytes": int(info["size"])} if info.get("size") else {}
     stated = {name: str(info[name]) for name in SERVER_FIELDS if info.get(name)}
-    return {"path": strip_credentials(address)} | size | stated
-
-
-def strip_credentials(address: str) -> str:
-    """Remove what may be secret from a URL: user, password, and signature."""
-    parts = urlsplit(address)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return {"path": without_secrets(address)} | size | stated
 
 
 def _sha256(value: Any) -> dict[str, str]:  # noqa: ANN401

@@ -1,22 +1,21 @@
 """Paths of results: checks, and atomic writing.
 
-A file or folder appears under its final name complete, or not at all. A result is written in a
-hidden folder beside it, ``.NAME.RANDOM.partial``, whose file `OWNER` the writing process keeps
-locked. What is there under the final name is exchanged with it in one step on Linux and macOS;
-elsewhere a folder is moved aside first. Where more than one step is needed, as of a result and its
-STAC item, the file `JOURNAL` lists them before the first: a step that fails undoes those before
-it, and what a killed process left undone is finished by whoever next writes in that place or looks
-for the result. They also remove what dead processes left.
+A file or folder appears under its final name complete, or not at all: it is written in a hidden
+folder beside it, ``.NAME.RANDOM.partial``, and renamed. A file is replaced in one step. Where more
+are needed, because a folder is replaced, or a result has a STAC item, the file `JOURNAL` lists the
+names before the first step. Then what is there is moved into the hidden folder, and the new ones
+take its place; a step that fails undoes those before it. The writing process keeps the hidden
+folder locked. What a killed process left is put in order by whoever next writes in that place or
+looks for the result: nothing has changed until a new one is in its place, and all has after that.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import json
 import os
+import re
 import shutil
-import sys
 import tempfile
 import time
 from contextlib import contextmanager, suppress
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from sarheight.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 # Windows has no such module; there the folders of dead processes stay.
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
@@ -49,12 +48,12 @@ BESIDE_LAYERS = ("*.tif", "*.stac.json", "*.aux.xml", "*.qml")
 CLEANUPS, PAUSE = 40, 0.05
 """How often to remove what the threads of a failed writer still write, and seconds between."""
 LITTLE_SPACE = 1 << 30
-PARTIAL = ".partial"
-OWNER, JOURNAL, RETIRED = "owner.lock", "journal.json", "retired"
-"""In a hidden folder: the lock of the process that writes there, the renames that belong together,
-and what begins the name of that which they replace."""
-UNLOCKED, SECONDS_TO_LOCK = f"{OWNER}.new", 60.0
-"""Name of the lock before it is locked, and the time after which this will not happen any more."""
+PARTIAL = re.compile(r"\..+\.[a-z0-9_]{8}\.partial")
+"""Name of a hidden folder."""
+SECONDS_TO_LOCK = 60.0
+"""Age after which an empty hidden folder that is not locked is that of a dead process."""
+JOURNAL, RETIRED = "journal.json", "retired"
+"""In a hidden folder: final names by those in it, and what begins the name of what they replace."""
 
 
 def check_writable(
@@ -207,8 +206,8 @@ def atomic_write(
             sync_to_disk(folder / name)
             if os.path.lexists(final):
                 _check_replaceable(each, final, suffix, overwrite=overwrite)
-        _move_all(
-            {folder / name: final for name, (_, final, _) in targets.items()}, replace=overwrite
+        _put_in_place(
+            folder, {name: final.name for name, (_, final, _) in targets.items()}, replace=overwrite
         )
 
 
@@ -219,11 +218,13 @@ def _folder_beside(target: Path) -> Iterator[Path]:
     When one thread of a writer fails, the others go on and write chunks into the folder that is
     being emptied; so it is removed repeatedly until they have finished.
     """
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=PARTIAL, dir=target.parent))
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    lock = _lock(folder, wait=True)
     try:
-        with _lock_owner(folder):
-            yield folder
+        yield folder
     finally:
+        if lock is not None:
+            os.close(lock)
         for attempt in range(CLEANUPS):
             if attempt:
                 time.sleep(PAUSE)
@@ -232,26 +233,25 @@ def _folder_beside(target: Path) -> Iterator[Path]:
                 break
 
 
-@contextmanager
-def _lock_owner(folder: Path) -> Iterator[None]:
-    """Hold the lock of a hidden folder, which ends with the process."""
+def _lock(folder: Path, *, wait: bool) -> int | None:
+    """Lock a folder until the descriptor is closed, or the process ends; None where that fails."""
     if fcntl is None:
-        yield
-        return
-    # Under its name it is locked already: nobody takes the folder for that of a dead process.
-    created = folder / UNLOCKED
-    with created.open("wb") as lock:
-        with suppress(OSError):  # a file system without locks: the folder is never removed
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            created.rename(folder / OWNER)
-        yield
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:  # it is that of a living process, or the file system has no locks
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def recover(path: str | os.PathLike[str]) -> None:
-    """Finish what killed processes left undone in the folder of a result.
+    """Put in order what killed processes left in the folder of a result.
 
     Their hidden folders are removed. Where one of them had begun to put complete results in their
-    places, the others take theirs, unless something else has come there since.
+    places, the others take theirs, unless something else has come there since; where it had only
+    moved away what they were to replace, that returns.
 
     Parameters
     ----------
@@ -261,36 +261,104 @@ def recover(path: str | os.PathLike[str]) -> None:
     parent = Path(path).resolve().parent
     if fcntl is None or not parent.is_dir():
         return
-    for folder in parent.glob(f".*{PARTIAL}"):
-        with suppress(OSError, ValueError, TypeError):  # of the system, or of a damaged journal
-            unlocked = {file.name for file in folder.iterdir()} <= {UNLOCKED}
-            if unlocked and time.time() - folder.stat().st_mtime > SECONDS_TO_LOCK:
-                shutil.rmtree(folder)
+    for folder in [each for each in parent.iterdir() if PARTIAL.fullmatch(each.name)]:
+        with suppress(OSError, ValueError, TypeError, AttributeError):  # or a damaged journal
+            lock = _lock(folder, wait=False)
+            if lock is None:
                 continue
-            with (folder / OWNER).open("rb+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an error where it is alive
-                _finish_moves(folder)
-                shutil.rmtree(folder, ignore_errors=True)
+            try:
+                old = time.time() - folder.stat().st_mtime > SECONDS_TO_LOCK
+                if old or any(folder.iterdir()):
+                    _settle(folder)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
-def _finish_moves(folder: Path) -> None:
-    """Do the renames in the journal of a killed process that it had not done."""
+def _put_in_place(folder: Path, names: Mapping[str, str], *, replace: bool) -> None:
+    """Rename what is on the disk in a hidden folder to its final names, all or nothing."""
+    parent = folder.parent
+    if len(names) == 1 and not any((parent / final).is_dir() for final in names.values()):
+        for name, final in names.items():
+            _rename(folder / name, parent / final, replace=replace)
+        _sync_folder(parent)
+        return
+    written = folder / f"{JOURNAL}.new"
+    written.write_text(json.dumps(names), encoding="utf-8")
+    sync_to_disk(written)
+    written.rename(folder / JOURNAL)
+    _sync_folder(folder)
+    try:
+        for final in names.values() if replace else ():
+            if os.path.lexists(parent / final):
+                (parent / final).rename(folder / f"{RETIRED} {final}")
+        for name, final in names.items():
+            _rename(folder / name, parent / final, replace=False)
+    except BaseException:
+        for name, final in names.items():
+            if not (folder / name).exists():
+                (parent / final).rename(folder / name)
+        _restore(folder, names)
+        (folder / JOURNAL).unlink()
+        raise
+    _sync_folder(parent)
+
+
+def _settle(folder: Path) -> None:
+    """Undo or finish what a killed process had begun, by its journal."""
     if not (folder / JOURNAL).exists():
         return
-    for name, final, made, earlier in json.loads((folder / JOURNAL).read_bytes()):
-        # Names only: a journal cannot reach other folders.
-        work, target = folder / Path(name).name, folder.parent / Path(final).name
-        if 0 != made == _inode(work) and _inode(target) in {0, earlier}:
-            _move(work, target, replace=True)
+    # Names only: a journal cannot reach other folders.
+    stored = json.loads((folder / JOURNAL).read_bytes())
+    names = {Path(name).name: Path(final).name for name, final in stored.items()}
+    if all((folder / name).exists() for name in names):  # nothing is in its place yet
+        _restore(folder, names)
+    else:
+        for name, final in names.items():
+            if (folder / name).exists() and not os.path.lexists(folder.parent / final):
+                (folder / name).rename(folder.parent / final)
     _sync_folder(folder.parent)
 
 
-def _inode(path: Path) -> int:
-    """Return the number of a file or folder in its file system; 0 where there is none."""
-    try:
-        return path.lstat().st_ino
-    except FileNotFoundError:
-        return 0
+def _restore(folder: Path, names: Mapping[str, str]) -> None:
+    """Move back what was to be replaced, unless something else has come there since."""
+    for final in names.values():
+        retired = folder / f"{RETIRED} {final}"
+        if os.path.lexists(retired) and not os.path.lexists(folder.parent / final):
+            retired.rename(folder.parent / final)
+
+
+def _rename(work: Path, target: Path, *, replace: bool) -> None:
+    """Rename a file or folder; FileExistsError where the name is taken, unless it may replace."""
+    if replace:
+        work.replace(target)
+        return
+    if not work.is_dir():
+        with suppress(PermissionError, NotImplementedError):  # a file system without links
+            os.link(work, target)  # unlike a rename, never replaces a file
+            work.unlink()
+            return
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    work.rename(target)
+
+
+def sync_to_disk(work: Path) -> None:
+    """Force a file, or all files of a folder, from the page cache to the disk."""
+    files = (file for file in work.rglob("*") if file.is_file()) if work.is_dir() else (work,)
+    for file in files:
+        with file.open("rb+") as stream:
+            os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force renames in a folder to the disk, where the system supports that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -304,98 +372,6 @@ def _errors_as_output_error(path: Path, target: Path) -> Iterator[None]:
         kept = "the earlier one was kept" if os.path.lexists(target) else "nothing was left behind"
         msg = f"could not write '{path}': {_reason(error)}{_space(target.parent)}; {kept}"
         raise OutputError(msg) from error
-
-
-def sync_to_disk(work: Path) -> None:
-    """Force a file, or all files of a folder, from the page cache to the disk."""
-    files = (file for file in work.rglob("*") if file.is_file()) if work.is_dir() else (work,)
-    for file in files:
-        with file.open("rb+") as stream:
-            os.fsync(stream.fileno())
-
-
-def _move_all(moves: dict[Path, Path], *, replace: bool) -> None:
-    """Rename what is on the disk to its names, all or nothing; what has these names is replaced."""
-    folder = next(iter(moves)).parent
-    if len(moves) > 1 or any(target.is_dir() for target in moves.values()):
-        steps = [(w.name, t.name, _inode(w), _inode(t)) for w, t in moves.items()]
-        written = folder / f"{JOURNAL}.new"
-        written.write_text(json.dumps(steps), encoding="utf-8")
-        sync_to_disk(written)
-        written.rename(folder / JOURNAL)
-        _sync_folder(folder)
-    done: list[tuple[Path, Path]] = []
-    try:
-        for work, target in moves.items():
-            _move(work, target, replace=replace, keep=len(moves) > 1)
-            done.append((work, target))
-    except BaseException:
-        for work, target in reversed(done):
-            target.rename(work)
-            if (retired := _retired(work)).exists():
-                retired.rename(target)
-        (folder / JOURNAL).unlink(missing_ok=True)
-        raise
-    _sync_folder(next(iter(moves.values())).parent)
-
-
-def _move(work: Path, target: Path, *, replace: bool, keep: bool = True) -> None:
-    """Rename `work` to `target`; what has that name is replaced, and kept beside `work`."""
-    retired = _retired(work)
-    if not os.path.lexists(target):
-        if replace or not _rename(work, target, "keep"):
-            work.replace(target)
-    elif not (keep or target.is_dir()):
-        work.replace(target)
-    elif _rename(work, target, "exchange"):
-        work.rename(retired)
-    else:
-        target.rename(retired)
-        try:
-            work.replace(target)
-        except BaseException:
-            retired.rename(target)
-            raise
-
-
-def _retired(work: Path) -> Path:
-    return work.with_name(f"{RETIRED} {work.name}")
-
-
-RENAME_FUNCTIONS = {
-    # Function of the C library, folder "where the process is", and flags: Linux' RENAME_NOREPLACE
-    # and RENAME_EXCHANGE, and RENAME_EXCL and RENAME_SWAP of macOS.
-    "linux": ("renameat2", -100, {"keep": 1, "exchange": 2}),
-    "darwin": ("renameatx_np", -2, {"keep": 4, "exchange": 2}),
-}
-UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
-
-
-def _rename(source: Path, target: Path, mode: str) -> bool:
-    """Rename to a name that is free ("keep"), or exchange two names; False if that is unsupported.
-
-    Source: renameat2(2) of Linux, renameatx_np(2) of macOS
-    """
-    function, here, flags = RENAME_FUNCTIONS.get(sys.platform, ("", 0, {}))
-    library = ctypes.CDLL(None, use_errno=True) if function else None
-    if not hasattr(library, function or "?"):
-        return False
-    names = (os.fsencode(source), os.fsencode(target))
-    done = getattr(library, function)(here, names[0], here, names[1], flags[mode])
-    code = ctypes.get_errno()
-    if done != 0 and code not in UNSUPPORTED:
-        raise OSError(code, os.strerror(code), str(target))
-    return bool(done == 0)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Force renames in a folder to the disk, where the system supports that."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _reason(error: BaseException) -> str:
@@ -414,3 +390,9 @@ def _space(folder: Path) -> str:
     except OSError:
         return ""
     return f" ({free / 1e6:.0f} MB are free there)" if free < LITTLE_SPACE else ""
+
+
+def write_json(table: Mapping[str, Any], path: Path) -> None:
+    """Write a table as JSON, whole or not at all; an existing one is replaced."""
+    with atomic_write(path, overwrite=True, suffixes=(".json",)) as work:
+        work.write_text(json.dumps(table, indent=1) + "\n", "utf-8")

@@ -18,9 +18,8 @@ import xarray as xr
 
 from sarheight.dem.checked import CheckedDem
 from sarheight.dem.layout import same_grid
-from sarheight.layover import FLAGS, RTC, reconstruct
+from sarheight.layover import FLAGS
 from sarheight.output.grid import POLARISATION, TIME
-from sarheight.scene import Scene
 
 if TYPE_CHECKING:
     import pystac
@@ -59,7 +58,7 @@ def ceos_nrb(
     result: xr.Dataset,
     dem: xr.DataArray | CheckedDem,
     *,
-    noise: Scene | Sequence[Scene] | None = None,
+    noise: xr.DataArray | Sequence[xr.DataArray] | None = None,
     source_url: str = "",
     facility: str = "",
     location: str = "",
@@ -75,8 +74,9 @@ def ceos_nrb(
         All variables that `sarheight.layover.reconstruct` returns; lazy or not.
     dem : DataArray or CheckedDem
         The DEM of the reconstruction, on the grid of the result.
-    noise : Scene or sequence of Scene, optional
-        The thermal noise of the image, or of each, as `Sentinel1Product.noise` opens it.
+    noise : DataArray or sequence of DataArray, optional
+        The thermal noise of the image, or of each, as gamma0 on the grid of the result:
+        ``reconstruct(product.noise(), dem, method=RTC())["gamma0"]``.
     source_url, location : str, optional
         Where the source product and the result can be retrieved.
     facility : str, optional
@@ -97,8 +97,7 @@ def ceos_nrb(
         ``dem``
             the heights above the ellipsoid in metres;
         ``noise_power``
-            with `noise`: noise-equivalent gamma0, linear power, the terrain being taken into
-            account as by `RTC`.
+            with `noise`: noise-equivalent gamma0, linear power.
 
         ``projected_area`` is the scattering area. `sarheight.output.write` adds the fields of the
         STAC extension ``ceos-ard``.
@@ -163,7 +162,7 @@ def ceos_nrb(
     }
     if noise is not None:
         layers["noise_power"] = (
-            _noise_power(result, dem, [noise] if isinstance(noise, Scene) else list(noise)),
+            _noise_power(result, [noise] if isinstance(noise, xr.DataArray) else list(noise)),
             {
                 "long_name": "noise-equivalent gamma0, with the terrain taken into account",
                 "units": "1",
@@ -190,18 +189,19 @@ def ceos_nrb(
 FLOATS = ("gamma_sigma_ratio", "noise_power")
 
 
-def _noise_power(
-    result: xr.Dataset, dem: xr.DataArray | CheckedDem, scenes: Sequence[Scene]
-) -> xr.DataArray:
-    """Return the noise of each image on the grid of the result, where that has values."""
+def _noise_power(result: xr.Dataset, layers: Sequence[xr.DataArray]) -> xr.DataArray:
+    """Return the noise of each image, where the result has values."""
     gamma0 = result["gamma0"]
     count = gamma0.sizes.get(TIME, 1)
-    if len(scenes) != count:
-        msg = f"found the noise of {len(scenes)} images, expected that of {count}"
+    if len(layers) != count:
+        msg = f"found the noise of {len(layers)} images, expected that of {count}"
         raise ValueError(msg)
-    layers = [
-        reconstruct(scene, dem, method=RTC(), variables=("gamma0",))["gamma0"] for scene in scenes
-    ]
+    if not all(same_grid(layer, result) for layer in layers):
+        msg = (
+            "found noise on another grid than the result's, expected "
+            "reconstruct(product.noise(), dem, method=RTC())['gamma0'] with the DEM of the result"
+        )
+        raise ValueError(msg)
     noise = xr.concat(layers, TIME) if TIME in gamma0.dims else layers[0]
     values: xr.DataArray = gamma0.copy(data=noise.transpose(*gamma0.dims).data)
     return values.where(abs(gamma0) < np.inf)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from sarheight._files import SHOWN_ARRAYS, check_hdf5, file_errors, incomplete
+from sarheight._files import (
+    LISTED_ARRAYS,
+    check_hdf5,
+    file_errors,
+    incomplete,
+    open_geotiff,
+    parse_json,
+)
+from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import DamagedFileError, OutputError
 from sarheight.output._bands import PACKINGS
 from sarheight.output._geotiff import (
@@ -34,7 +42,7 @@ from sarheight.output.grid import (
     encode_attributes,
     plain_attributes,
 )
-from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item
+from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item, write_item
 
 if TYPE_CHECKING:
     import os
@@ -131,7 +139,7 @@ def _require_zarr_chunks(path: Path) -> None:
         ]
         if differing:
             msg = (
-                f"'{path}' is damaged, or was changed: {', '.join(differing[:SHOWN_ARRAYS])} and "
+                f"'{path}' is damaged, or was changed: {', '.join(differing[:LISTED_ARRAYS])} and "
                 f"{CONSOLIDATED} differ; if it was changed on purpose, call "
                 "zarr.consolidate_metadata"
             )
@@ -259,19 +267,51 @@ def _chunks(variable: xr.DataArray, chunk: int | Mapping[str, int] = CHUNK) -> t
 
 # All formats.
 
-WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {
-    ".tif": write_geotiff,
-    ".tiff": write_geotiff,
-    ".nc": write_netcdf,
-    ".zarr": write_zarr,
+
+def _tags(path: Path) -> Mapping[Any, Any]:
+    """Read the attributes of a GeoTIFF, or of a folder of layers, which all have the same."""
+    path = next(path.glob("*.tif"), path) if path.is_dir() else path
+    with ignore_missing_georeference(), open_geotiff(path) as file:
+        tags: dict[str, str] = file.tags()
+        return tags
+
+
+def _texts(path: Path) -> Mapping[Any, Any]:
+    """Read the attributes in a picture."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return dict(picture.info)
+
+
+def _store_attributes(path: Path) -> Mapping[Any, Any]:
+    """Read the attributes of a NetCDF file or a Zarr store."""
+    engine = "zarr" if path.suffix.lower() == ".zarr" else "netcdf4"
+    with xr.open_dataset(path, engine=engine, decode_cf=False) as dataset:
+        return dict(dataset.attrs)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of results: how to write it, read it, and read its attributes alone."""
+
+    description: str
+    attributes: Callable[[Path], Mapping[Any, Any]]
+    write: Callable[[xr.Dataset, Path], None] | None = None  # a result on a checked grid
+    read: Callable[[Path, Any], xr.Dataset] | None = None  # with dask chunks as xarray has them
+
+
+GEOTIFF = Format("Cloud Optimised GeoTIFF", _tags, write_geotiff, read_geotiff)
+FORMATS = {
+    ".tif": GEOTIFF,
+    ".tiff": GEOTIFF,
+    ".nc": Format("NetCDF-4 with CF conventions", _store_attributes, write_netcdf, read_store),
+    ".zarr": Format("Zarr store", _store_attributes, write_zarr, read_store),
+    ".png": Format("picture", _texts),
+    LAYERS: Format("folder of layers", _tags, read=read_layers),
 }
-READERS: dict[str, Callable[[Path, Any], xr.Dataset]] = {
-    ".tif": read_geotiff,
-    ".tiff": read_geotiff,
-    ".nc": read_store,
-    ".zarr": read_store,
-    LAYERS: read_layers,
-}
+"""Formats by suffix; the writer of layers also needs their name and backscatter (`write`)."""
+READABLE = tuple(suffix for suffix, each in FORMATS.items() if each.read is not None)
 
 
 def write(
@@ -332,57 +372,44 @@ def write(
         when another form of backscatter is asked for than the format has.
     """
     path = Path(path)
+    suffix = path.suffix.lower() or LAYERS
     if backscatter not in PACKINGS:
         msg = f"found backscatter={backscatter!r}, expected one of {', '.join(PACKINGS)}"
         raise ValueError(msg)
-    if not path.suffix:
-        return _write_folder(dataset, path, overwrite=overwrite, backscatter=backscatter)
-    if backscatter != "linear":
+    if backscatter != "linear" and suffix != LAYERS:
         msg = (
             f"'{path}' holds linear power; only layers hold {backscatter!r}: choose a name without "
             "suffix, for a folder of layers"
         )
         raise ValueError(msg)
-    if stac:
-        return _write_with_item(dataset, path, overwrite=overwrite)
-    if path.suffix.lower() == ".png":
-        from sarheight import plot
-
-        check_writable(path, overwrite=overwrite)
-        tags = encode_attributes(dataset.attrs)
-        return save_png(plot.scene(dataset), path, overwrite=overwrite, metadata=tags)
-    with atomic_write(path, overwrite=overwrite) as work:
-        WRITERS[path.suffix.lower()](check_grid(dataset), work)
-    return path
-
-
-def _write_folder(dataset: xr.Dataset, path: Path, *, overwrite: bool, backscatter: str) -> Path:
-    """Write a result as folder of layers, which appears whole or not at all."""
     check_writable(path, overwrite=overwrite, suffixes=RESULTS)
+    form = FORMATS[suffix]
+    if form.write is None and suffix != LAYERS:
+        return _write_picture(dataset, path, overwrite=overwrite, stac=stac)
     checked = check_grid(dataset)
-    require_acquisitions(dataset)
-    with atomic_write(path, overwrite=overwrite, suffixes=RESULTS) as work:
-        write_layers(checked, work, path.resolve().name, backscatter=backscatter)
+    if stac or suffix == LAYERS:
+        require_acquisitions(dataset)
+    item = path.stem + STAC_SUFFIX if stac and suffix != LAYERS else ""
+    with atomic_write(path, overwrite=overwrite, suffixes=RESULTS, beside=item) as work:
+        if form.write is None:
+            write_layers(checked, work, path.resolve().name, backscatter=backscatter)
+        else:
+            form.write(checked, work)
+        if item:
+            described = stac_item(checked, f"./{path.name}", file=work, identifier=path.stem)
+            write_item(described, work.with_name(item))
     return path
 
 
-def _write_with_item(dataset: xr.Dataset, path: Path, *, overwrite: bool) -> Path:
-    """Write a result and its STAC item."""
-    check_writable(path, overwrite=overwrite)
-    suffix = path.suffix.lower()
-    if suffix not in WRITERS:
+def _write_picture(dataset: xr.Dataset, path: Path, *, overwrite: bool, stac: bool) -> Path:
+    """Draw a result, and keep its attributes inside the picture."""
+    if stac:
         msg = f"'{path}' is a picture without a grid, and gets no STAC item; write .tif"
         raise ValueError(msg)
-    require_acquisitions(dataset)
-    checked = check_grid(dataset)
-    name = path.stem + STAC_SUFFIX
-    with atomic_write(path, overwrite=overwrite, beside=name) as work:
-        WRITERS[suffix](checked, work)
-        item = stac_item(checked, f"./{path.name}", file=work, identifier=path.stem)
-        described = item.to_dict(include_self_link=False, transform_hrefs=False)
-        text = json.dumps(described, indent=2, allow_nan=False)
-        work.with_name(name).write_text(text, encoding="utf-8")
-    return path
+    from sarheight import plot
+
+    tags = encode_attributes(dataset.attrs)
+    return save_png(plot.scene(dataset), path, overwrite=overwrite, metadata=tags)
 
 
 def save_png(
@@ -459,11 +486,47 @@ def open_result(
         When the file is damaged or incomplete, such as a Zarr store that lost a chunk. It is a
         `ValueError` and an `OSError`.
     """
-    path = require_path(path, READERS)
-    if not path.suffix and not path.is_dir():
+    path = require_path(path, READABLE)
+    read = FORMATS[path.suffix.lower() or LAYERS].read
+    if read is None or not (path.suffix or path.is_dir()):
         msg = f"cannot read '{path}' as a result: expected a folder of layers"
         raise ValueError(msg)
-    return READERS[path.suffix.lower() or LAYERS](path, chunks)
+    return read(path, chunks)
+
+
+def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the provenance of a result in any format, without its data.
+
+    Parameters
+    ----------
+    path : path-like
+        What `write` has written, pictures and folders of layers included.
+
+    Returns
+    -------
+    dict
+        What `provenance` returned when the result was made.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the path does not exist.
+    ValueError
+        When the format is unknown.
+    DamagedFileError
+        When the file does not say where it comes from, or is damaged. It is a `ValueError` and an
+        `OSError`.
+    """
+    path = require_path(path, FORMATS)
+    with file_errors(path, "a result"):
+        text = FORMATS[path.suffix.lower() or LAYERS].attributes(path).get("provenance")
+    if text is None:
+        msg = (
+            f"'{path}' does not say where it comes from; only results that were written with the "
+            "attribute 'provenance' do, as those of the command line"
+        )
+        raise DamagedFileError(msg)
+    return parse_json(str(text), f"provenance of {path}")
 
 
 @dataclass(frozen=True)
@@ -483,11 +546,9 @@ def raster_bands(path: Path) -> list[RasterBand]:
 
     Unlike the arrays of `open_result` they can be read at the resolution of their overviews.
     """
-    import rasterio
-
     bands = []
     for file_path in list_layers(path) if path.is_dir() else [path]:
-        with rasterio.open(file_path, driver="GTiff") as file:
+        with open_geotiff(file_path) as file:
             for number in file.indexes:
                 tags = file.tags(number)
                 dimensions = tags.get("BAND_DIMENSIONS", "").split()

@@ -1,7 +1,7 @@
 """The grid and the attributes of a result, as files need them.
 
-The tables of CF attributes complete those of the variables that this package makes. Attributes
-that a dataset has already are never overwritten.
+CF attributes of layers and coordinates are added where a dataset lacks them. Attributes that it has
+already are never overwritten.
 
 References
 ----------
@@ -13,6 +13,7 @@ methods), appendix F (grid mappings).
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,13 @@ import numpy as np
 from affine import Affine
 
 from sarheight._runtime import NODATA_NAMES, nodata_value
+from sarheight.layover.layers import LAYERS, Layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import xarray as xr
+    from rasterio.crs import CRS
 
 SPATIAL = ("y", "x")
 POLARISATION, TIME = "polarisation", "time"
@@ -41,15 +44,11 @@ def check_grid(dataset: xr.Dataset) -> xr.Dataset:
     if not dataset.data_vars:
         msg = "the dataset has no variables: there is nothing to write"
         raise ValueError(msg)
-    transform = grid_transform(dataset)
-    crs = dataset.rio.crs
-    if crs is None:
-        msg = "the dataset has no CRS: set one with dataset.rio.write_crs(...)"
-        raise ValueError(msg)
+    grid = MapGrid.of(dataset)
     result: xr.Dataset = dataset.copy()
     # Without `inplace`, rioxarray copies all the data.
-    result.rio.write_crs(crs, inplace=True).rio.write_coordinate_system(inplace=True)
-    result.rio.write_transform(transform, inplace=True)
+    result.rio.write_crs(grid.crs, inplace=True).rio.write_coordinate_system(inplace=True)
+    result.rio.write_transform(grid.transform, inplace=True)
     for name, variable in result.data_vars.items():
         nodata = nodata_value(dataset[name])
         for attribute in ("grid_mapping", *NODATA_NAMES):
@@ -58,11 +57,42 @@ def check_grid(dataset: xr.Dataset) -> xr.Dataset:
     return result
 
 
-def grid_transform(grid: xr.Dataset | xr.DataArray) -> Affine:
-    """Compute the affine transform of a grid from its coordinates."""
-    steps = {name: _posting(grid, name) for name in SPATIAL}
-    first = {name: float(grid[name].values[0]) - steps[name] / 2 for name in SPATIAL}
-    return Affine(steps["x"], 0.0, first["x"], 0.0, steps["y"], first["y"])
+@dataclass(frozen=True)
+class MapGrid:
+    """The cells of an array on a map.
+
+    Attributes
+    ----------
+    crs : rasterio.crs.CRS
+        Reference system.
+    transform : affine.Affine
+        From column and row of the corners of cells to x and y.
+    shape : tuple of int
+        Rows and columns.
+    """
+
+    crs: CRS
+    transform: Affine
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, array: xr.Dataset | xr.DataArray) -> MapGrid:
+        """Find the grid of an array by its coordinates; ValueError where it is none, or no CRS."""
+        steps = {name: _posting(array, name) for name in SPATIAL}
+        first = {name: float(array[name].values[0]) - steps[name] / 2 for name in SPATIAL}
+        crs = array.rio.crs
+        if crs is None:
+            msg = "the dataset has no CRS: set one with dataset.rio.write_crs(...)"
+            raise ValueError(msg)
+        transform = Affine(steps["x"], 0.0, first["x"], 0.0, steps["y"], first["y"])
+        return cls(crs, transform, (array.sizes["y"], array.sizes["x"]))
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east and north edge of the cells in units of the CRS."""
+        corners = self.transform @ (0, 0), self.transform @ (self.shape[1], self.shape[0])
+        (west, east), (south, north) = (sorted(each) for each in zip(*corners, strict=True))
+        return west, south, east, north
 
 
 def _posting(grid: xr.Dataset | xr.DataArray, name: str) -> float:
@@ -130,18 +160,9 @@ CONVENTIONS = "CF-1.11"
 WEB_MERCATOR = "Popular Visualisation Pseudo Mercator"
 WEB_MERCATOR_RADIUS = 6378137.0
 
-BACKSCATTER = "surface_backwards_scattering_coefficient_of_radar_wave"
-LAYOVER = ("mask", "fold_count")
-SHARES = ("contribution_share", "projected_area", *LAYOVER)
 ANCILLARY = "ancillary_variables"
 
-VARIABLES: dict[str, dict[str, Any]] = {
-    "sigma0": {"standard_name": BACKSCATTER, "cell_methods": "area: mean"},
-    "sigma0_geocoded": {"standard_name": BACKSCATTER, "cell_methods": "area: mean"},
-    "gamma0": {"cell_methods": "area: mean"},
-    "projected_area": {"cell_methods": "area: sum"},
-    "local_incidence": {"standard_name": "angle_of_incidence"},
-    "ellipsoid_incidence": {"standard_name": "sensor_zenith_angle"},
+COORDINATE_ATTRIBUTES: dict[str, dict[str, Any]] = {
     "polarisation": {"long_name": "polarisation, transmitted and received"},
     "time": {
         "standard_name": "time",
@@ -155,14 +176,7 @@ VARIABLES: dict[str, dict[str, Any]] = {
     "look_side": {"long_name": "side to which the radar looks"},
     "orbit_source": {"long_name": "source of the orbit"},
 }
-"""Attributes by the names of variables and coordinates."""
-
-QUALITY: dict[str, tuple[str, ...]] = {
-    "gamma0": ("gamma0_variance", *SHARES),
-    "sigma0": SHARES,
-    "sigma0_geocoded": LAYOVER,
-}
-"""Variables that tell the quality of another one."""
+"""Attributes of coordinates by name; those of layers are in `sarheight.layover.layers`."""
 
 
 def add_cf_attributes(dataset: xr.Dataset) -> xr.Dataset:
@@ -178,8 +192,13 @@ def add_cf_attributes(dataset: xr.Dataset) -> xr.Dataset:
         "source": program,
     } | dataset.attrs
     for name in dataset.variables:
-        known = VARIABLES.get(str(name), {}) | dataset[name].attrs
-        beside = known.pop(ANCILLARY, " ".join(QUALITY.get(str(name), ())))
+        layer = LAYERS.get(str(name), Layer())
+        known = {
+            **layer.cf,
+            **COORDINATE_ATTRIBUTES.get(str(name), {}),
+            **dataset[name].attrs,
+        }
+        beside = known.pop(ANCILLARY, " ".join(layer.quality))
         present = " ".join(other for other in beside.split() if other in dataset)
         dataset[name].attrs = known | ({ANCILLARY: present} if present else {})
     for name in {variable.encoding.get("grid_mapping") for variable in dataset.values()}:

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from sarheight._files import file_errors
+from sarheight._files import file_errors, open_geotiff
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.acquisition import grid_from_json, grid_to_json, orbit_from_json, orbit_to_json
 from sarheight.errors import DamagedFileError
@@ -23,7 +23,7 @@ from sarheight.output import open_result, save_png
 from sarheight.output._bands import list_bands, merge_bands, share_type
 from sarheight.output._geotiff import restore_dataset, write_bands
 from sarheight.output.atomic import atomic_write, require_path
-from sarheight.output.files import open_store, write_netcdf, write_zarr
+from sarheight.output.files import FORMATS, open_store
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_grid, read_orbit
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
-GEOTIFF = "GTiff"
-"""The GDAL driver of images: others, such as that of VRT, read the files that a file names."""
 RASTERS, STORES = (".tif", ".tiff"), (".nc", ".zarr")
 SUFFIXES = (*RASTERS, *STORES)
 NAMES_OF_POLARISATIONS = ("VV", "VH", "HH", "HV")
@@ -67,7 +65,9 @@ def write_radar(
                 # xarray reads the nodata value from the encoding.
                 nodata = variable.attrs.pop("_FillValue", None)
                 variable.encoding = {} if nodata is None else {"_FillValue": nodata}
-            {".nc": write_netcdf, ".zarr": write_zarr}[suffix](dataset, work)
+            write = FORMATS[suffix].write
+            assert write is not None  # noqa: S101  # of NetCDF and Zarr, as the suffix was checked
+            write(dataset, work)
     return path
 
 
@@ -90,7 +90,7 @@ def _write_raster(dataset: xr.Dataset, path: Path) -> None:
         )
         raise ValueError(msg)
     with ignore_missing_georeference():
-        write_bands(flat, path)
+        write_bands(flat, path, None)
 
 
 def read_radar(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Dataset:
@@ -158,10 +158,8 @@ def _open_lazily(path: Path) -> xr.Dataset:
 
 
 def _read_raster(path: Path) -> xr.Dataset:
-    import rasterio
-
     with file_errors(path, "a GeoTIFF"):
-        with ignore_missing_georeference(), rasterio.open(path, driver=GEOTIFF) as file:
+        with ignore_missing_georeference(), open_geotiff(path) as file:
             _require_radar_geometry(file, path)
             tags = [file.tags(index) for index in file.indexes]
             values = file.read()
@@ -177,10 +175,8 @@ def _read_raster(path: Path) -> xr.Dataset:
 
 def raster_geometry(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]:
     """Return the geometry of a GeoTIFF that this package has written; "" for any other file."""
-    import rasterio
-
     try:
-        with ignore_missing_georeference(), rasterio.open(path, driver=GEOTIFF) as file:
+        with ignore_missing_georeference(), open_geotiff(path) as file:
             if "BAND_VARIABLE" not in file.tags(1):
                 return ""
             return "radar" if file.crs is None else "map"

@@ -20,7 +20,7 @@ from sarheight.acquisition import acquisitions
 from sarheight.output._bands import PACKED
 from sarheight.output._provenance import file_digest
 from sarheight.output.ceos import CEOS_NRB, PROFILE, add_ceos_fields
-from sarheight.output.grid import SPATIAL, TIME, grid_transform
+from sarheight.output.grid import TIME, MapGrid
 
 if TYPE_CHECKING:
     import os
@@ -105,6 +105,12 @@ def stac_item(
         item.stac_extensions.append(FILE)
     item.add_asset("data", _asset(dataset, str(href), local))
     return item
+
+
+def write_item(item: pystac.Item, path: Path) -> None:
+    """Write an item whose addresses are relative to its place."""
+    described = item.to_dict(include_self_link=False, transform_hrefs=False)
+    path.write_text(json.dumps(described, indent=2, allow_nan=False), encoding="utf-8")
 
 
 def layers_item(
@@ -247,17 +253,16 @@ def _radar(records: list[dict[str, Any]]) -> dict[str, Any]:
 def _projection(dataset: xr.Dataset) -> dict[str, Any]:
     from pyproj import CRS
 
-    crs = CRS.from_wkt(dataset.rio.crs.to_wkt())
+    grid = MapGrid.of(dataset)
+    crs = CRS.from_wkt(grid.crs.to_wkt())
     authority = crs.to_authority()
-    transform = grid_transform(dataset)
-    rows, columns = (dataset.sizes[name] for name in SPATIAL)
     fields: dict[str, Any] = {"proj:code": ":".join(authority) if authority else None}
     if authority is None:
         fields["proj:wkt2"] = crs.to_wkt("WKT2_2019")
     return fields | {
-        "proj:shape": [rows, columns],
-        "proj:transform": list(transform)[:6],
-        "proj:bbox": list(_bounds(dataset)),
+        "proj:shape": list(grid.shape),
+        "proj:transform": list(grid.transform)[:6],
+        "proj:bbox": list(grid.bounds),
     }
 
 
@@ -395,9 +400,11 @@ def _resolution(dataset: xr.Dataset) -> float:
 
     from sarheight.dem.datum import metres_per_unit
 
-    steps = grid_transform(dataset)
-    x, y = (float(dataset[name][[0, -1]].mean()) for name in ("x", "y"))
-    crs = CRS.from_wkt(dataset.rio.crs.to_wkt())
+    grid = MapGrid.of(dataset)
+    steps = grid.transform
+    west, south, east, north = grid.bounds
+    x, y = 0.5 * (west + east), 0.5 * (south + north)
+    crs = CRS.from_wkt(grid.crs.to_wkt())
     per_y, per_x = metres_per_unit(crs, x, y, 0.5 * (abs(steps.a) + abs(steps.e)))
     return round(0.5 * (per_x * abs(steps.a) + per_y * abs(steps.e)), 3)
 
@@ -419,7 +426,7 @@ def footprint(grid: xr.Dataset | xr.DataArray) -> dict[str, Any]:
     import shapely  # type: ignore[import-untyped]
     from pyproj import Transformer
 
-    west, south, east, north = _bounds(grid)
+    west, south, east, north = MapGrid.of(grid).bounds
     # Counter-clockwise, so that a grid around a pole is told from one around the rest of the globe.
     edge = shapely.segmentize(
         shapely.box(west, south, east, north), max(east - west, north - south) / EDGE_PARTS
@@ -436,12 +443,3 @@ def footprint(grid: xr.Dataset | xr.DataArray) -> dict[str, Any]:
     rounded = shapely.orient_polygons(shapely.set_precision(polygon, PRECISION))
     geometry: dict[str, Any] = json.loads(shapely.to_geojson(rounded))
     return geometry
-
-
-def _bounds(grid: xr.Dataset | xr.DataArray) -> tuple[float, float, float, float]:
-    """Return the outer edges of the cells as west, south, east, north in units of the CRS."""
-    transform = grid_transform(grid)
-    rows, columns = (grid.sizes[name] for name in SPATIAL)
-    west, east = sorted((transform.c, transform.c + columns * transform.a))
-    south, north = sorted((transform.f, transform.f + rows * transform.e))
-    return west, south, east, north

@@ -113,7 +113,7 @@ def mask(
 def fold_count(
     count: xr.DataArray, *, relief: xr.DataArray | None = None, title: str | None = None
 ) -> Figure:
-    """Draw the layover multiplicity: how many ground facets share the pixel of a cell.
+    """Draw the fold count: how many places on the ground share the slant range of a cell.
 
     Parameters
     ----------
@@ -152,7 +152,8 @@ def scene(
     Parameters
     ----------
     dataset : xarray.Dataset
-        With ``sigma0``, ``sigma0_geocoded`` and ``fold_count``.
+        With ``sigma0_geocoded``, ``fold_count``, and ``sigma0``, or ``gamma0`` and
+        ``local_incidence`` to compute it from.
     image : xarray.DataArray, optional
         The radar image, linear power, dims (line, sample). Without it the first panel shows the
         ``mask`` of the dataset.
@@ -173,6 +174,9 @@ def scene(
     ValueError
         When a variable is missing, or the relief is on another grid.
     """
+    if "sigma0" not in dataset and {"gamma0", "local_incidence"} <= set(dataset):
+        cosine = np.cos(np.radians(dataset["local_incidence"]))
+        dataset = dataset.assign(sigma0=dataset["gamma0"] * cosine)
     required = ["sigma0", "sigma0_geocoded", "fold_count", *(["mask"] if image is None else [])]
     missing = [name for name in required if name not in dataset]
     if missing:
@@ -212,7 +216,7 @@ def heights(dataset: xr.Dataset, *, row: int | None = None, title: str | None = 
     Parameters
     ----------
     dataset : xarray.Dataset
-        From `terrain.refine` or `terrain.estimate_heights`: ``height``, ``baseline`` and
+        From `terrain.refine`: ``height``, ``baseline`` and
         ``height_sigma`` in metres, dims (y, x).
     row : int, optional
         Row of the profile. Default: the row with the largest changes.

@@ -264,7 +264,7 @@ MEANING_COLOURS = {
     "radar_shadow": "#0072B2",
 }
 SPARE_COLOURS = ("#CC79A7", "#009E73", "#000000", "#8C564B", "#9467BD", "#17BECF")
-# Light to dark, so that a higher layover multiplicity is darker in greyscale too.
+# Light to dark, so that a higher fold count is darker in greyscale too.
 COUNT_COLOURS = ("#56B4E9", CLEAR, "#FDCF92", "#F98E52", "#D7423D", "#97204C", "#4B1144")
 RELIEF_RANGE = (0.6, 1.0)
 # In inches.

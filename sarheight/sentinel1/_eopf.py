@@ -1,14 +1,14 @@
 """Sentinel-1 products as Zarr stores of ESA's Earth Observation Processing Framework (EOPF).
 
 A store has a group for each image of a GRD, and for each burst of an SLC, with the groups
-``measurements``, ``conditions`` and ``quality``. Until version 2 of ESA's converter (CPM) each
-polarisation has groups of its own, such as ``S01SIWGRD_…_VV``; since version 3 arrays have a
-dimension ``polarization``. Both are read into the types that SAFE products are read into.
+``measurements``, ``conditions`` and ``quality``, whose arrays have a dimension ``polarization``.
+They are read into the types that SAFE products are read into. Stores of ESA's converter (CPM)
+before version 3, in which each polarisation has groups of its own, are refused.
 
 References
 ----------
-ESA, EOPF Core Python Modules (eopf 2.8.1): mappings S01SIWGRD and S01SIWSLC from SAFE to Zarr, and
-their models. EOPF Explorer, data-model: structure of a GRD and an SLC of version 3.0 (2026).
+ESA, EOPF Core Python Modules: mappings S01SIWGRD and S01SIWSLC from SAFE to Zarr, and their models.
+EOPF Explorer, data-model: structure of a GRD and an SLC of version 3.0 (2026).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -62,7 +62,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-POLARISATIONS = ("VV", "VH", "HH", "HV")
 SWATH = re.compile(r"[IE]W[1-5]|S[1-6]")
 GROUP = re.compile(r"S01S(?P<mode>IW|EW|SM|S[1-6])(?P<kind>GR[A-Z]|SLC)_")
 RADAR_FREQUENCY = 5.405000454334350e9
@@ -73,6 +72,8 @@ LARGEST_TABLE = 2**25
 """Values of an array that is read as a whole: those of a geolocation grid are some thousand."""
 LARGEST_SIDE = 2**17
 """Lines or samples of an image: five times those of a product."""
+CORNERS = ("first_azimuth_line", "last_azimuth_line", "first_range_sample", "last_range_sample")
+"""Of a block of noise along azimuth."""
 DECODED = ("units", "calendar", "scale_factor", "add_offset")
 SHOWN = 12
 
@@ -82,7 +83,7 @@ class _Part:
     """A group with an image, or with a burst of one, in one polarisation."""
 
     group: str
-    index: int | None  # place along the dimension of polarisations, if there is one
+    index: int  # place along the dimension of polarisations
 
 
 class EopfSource:
@@ -157,22 +158,19 @@ class EopfSource:
             words = name.split("_")
             swath = next((word for word in words if SWATH.fullmatch(word)), named["mode"])
             array = self._array(measured)
-            dims = dims_of(array)
-            if array.ndim not in {2, 3} or max(array.shape) > LARGEST_SIDE:
+            if dims_of(array)[:1] != ("polarization",):
+                self._refuse_early(measured, "no dimension of polarisations")
+            if array.ndim != 3 or max(array.shape) > LARGEST_SIDE:
                 msg = f"{measured} in {self.label} claims {array.shape} pixels, expected an image"
                 raise ProductError(msg)
             if self.folder is not None and array.nchunks_initialized == 0:
                 msg = f"{measured} in {self.label} has no chunks with pixels: copy the store again"
                 raise ProductError(msg)
-            if "polarization" in dims:
-                labels = [str(each) for each in self._values(f"{name}/measurements/polarization")]
-            else:
-                labels = [word for word in words if word in POLARISATIONS]
             self._kind = kind
-            for index, label in enumerate(labels):
-                part = _Part(name, index if "polarization" in dims else None)
-                time = self._first_time(part, label) if kind == "SLC" else np.datetime64(0, "ns")
-                found.setdefault((swath, label), []).append((time, part))
+            for index, label in enumerate(self._values(f"{name}/measurements/polarization")):
+                part = _Part(name, index)
+                bursts = self._first_time(part, str(label)) if kind == "SLC" else 0
+                found.setdefault((swath, str(label)), []).append((bursts, part))
         if not found:
             msg = (
                 f"{self.label} has no measurements/grd and no measurements/slc of an image: found "
@@ -183,6 +181,13 @@ class EopfSource:
             key: [part for _, part in sorted(parts, key=lambda one: one[0])]
             for key, parts in sorted(found.items())
         }
+
+    def _refuse_early(self, path: str, found: str) -> NoReturn:
+        msg = (
+            f"{path} in {self.label} has {found}: it is of an early version of ESA's converter; "
+            f"expected {EXPECTED} of version 3 or later"
+        )
+        raise ProductError(msg)
 
     def _contents(self) -> str:
         """List the groups with arrays, as far as a message holds them."""
@@ -225,7 +230,7 @@ class EopfSource:
             if "since" not in str(attributes.get("units", "")):
                 attributes.pop("units", None)
             dims, values = dims_of(array), self._values(f"{name}/{key}")
-            if "polarization" in dims and part.index is not None:
+            if "polarization" in dims:
                 values = values.take(part.index, axis=dims.index("polarization"))
                 dims = tuple(dim for dim in dims if dim != "polarization")
             variables[str(key)] = (dims, values, attributes)
@@ -233,9 +238,8 @@ class EopfSource:
 
     def _says(self, part: _Part, polarisation: str) -> dict[str, Any]:
         """Return what the metadata of a group say of a polarisation."""
-        attributes = self._root[part.group].attrs
-        metadata = cast("dict[str, Any]", attributes.get("other_metadata", {}))
-        return cast("dict[str, Any]", metadata.get(polarisation, metadata))
+        metadata = self._root[part.group].attrs.get("other_metadata", {})
+        return cast("dict[str, Any]", _within(cast("dict[str, Any]", metadata), polarisation) or {})
 
     def _first_time(self, part: _Part, polarisation: str) -> np.datetime64:
         """Return the time of the first line of an image, or of a burst."""
@@ -247,14 +251,10 @@ class EopfSource:
             )
         if isinstance(timing, str):
             return _time(timing)
-        table = self._table(part, "measurements")
-        if "azimuth_time" in table and table["azimuth_time"].dtype.kind == "M":
-            return nanoseconds(table["azimuth_time"].values[0])
-        msg = (
-            f"{part.group} in {self.label} does not say when its first line was acquired: it is of "
-            "an early version of ESA's converter; expected one of version 2.6 or later"
-        )
-        raise ProductError(msg)
+        axis = self._axis(self._table(part, "measurements"), "azimuth_time", part)
+        if axis.dtype.kind != "M":
+            self._refuse_early(f"{part.group}/measurements", "no times of lines")
+        return nanoseconds(axis[0])
 
     # The product.
 
@@ -375,11 +375,7 @@ class EopfSource:
 
     def _axis(self, table: xr.Dataset, name: str, part: _Part) -> NDArray[Any]:
         if name not in table or table.sizes[name] < 2:
-            msg = (
-                f"{part.group}/measurements in {self.label} has no coordinate {name}: it is of an "
-                "early version of ESA's converter; expected one of version 2.6 or later"
-            )
-            raise ProductError(msg)
+            self._refuse_early(f"{part.group}/measurements", f"no coordinate {name}")
         return table[name].values
 
     def _frequency(self, part: _Part) -> float:
@@ -394,20 +390,11 @@ class EopfSource:
 
     def _burst(self, part: _Part, polarisation: str) -> BurstTiming:
         timing = self._says(part, polarisation).get("burst_timing", {})
-        table = self._table(part, "conditions/burst_info")
-        spans = []
-        for name in ("first_valid_sample", "last_valid_sample"):
-            values = timing.get(name)
-            if values is None and name in table:
-                values = table[name].values
-            if values is None:
-                msg = (
-                    f"{part.group} in {self.label} does not say which samples are valid: it is of "
-                    "an early version of ESA's converter; expected one of version 2.8 or later"
-                )
-                raise ProductError(msg)
-            spans.append(np.asarray(values, dtype=np.float64).astype(np.int64))
-        return BurstTiming(self._first_time(part, polarisation), *spans)
+        spans = [timing.get(f"{which}_valid_sample") for which in ("first", "last")]
+        if None in spans:
+            self._refuse_early(part.group, "no list of valid samples")
+        samples = (np.asarray(each, dtype=np.float64).astype(np.int64) for each in spans)
+        return BurstTiming(self._first_time(part, polarisation), *samples)
 
     def _state_vectors(self, parts: Sequence[_Part]) -> StateVectors:
         """Return the state vectors of all groups of an image, each once."""
@@ -454,14 +441,9 @@ class EopfSource:
         names = ("latitude", "longitude", "height", "incidence_angle", "elevation_angle")
         for part in parts:
             table = self._table(part, "conditions/gcp")
-            time = table["azimuth_time_gcp" if "azimuth_time_gcp" in table else "azimuth_time"]
-            ranges = table[
-                "slant_range_time_gcp" if "slant_range_time_gcp" in table else "slant_range_time"
-            ]
-            line = (
-                table["line"] if "line" in table else _lines(table["azimuth_time"], start, interval)
-            )
-            pixel = table["pixel"] if "pixel" in table else self._pixels(table, part)
+            line = _lines(table["azimuth_time"], start, interval)
+            pixel = self._pixels(table, part)
+            time, ranges = table["azimuth_time_gcp"], table["slant_range_time_gcp"]
             every = [line, pixel, time, ranges, *(table[name] for name in names)]
 
             flat = [each.values.ravel() for each in xr.broadcast(*every)]
@@ -528,13 +510,8 @@ class EopfSource:
         rows: dict[float, tuple[Floats, Floats]] = {}
         for part, table in tables:
             values = table[name].transpose("azimuth_time", ...)
-            line = (
-                table["line"]
-                if "line" in table
-                else _lines_of_file(table["azimuth_time"], annotation)
-            )
-            pixel = table["pixel"] if "pixel" in table else self._pixels(table, part)
-            samples = np.broadcast_to(pixel.values, values.shape)
+            line = _lines_of_file(table["azimuth_time"], annotation)
+            samples = np.broadcast_to(self._pixels(table, part).values, values.shape)
             for at, row, sample in zip(line.values, values.values, samples, strict=True):
                 known = np.isfinite(row)
                 if known.any():
@@ -568,47 +545,21 @@ class EopfSource:
 
     def _azimuth_noise(self, part: _Part, annotation: Annotation) -> Iterator[AzimuthNoise]:
         """Return the factors of noise along azimuth of all swaths in a group."""
-        path = f"{part.group}/quality/noise_azimuth"
-        if path not in self._root:
+        table = self._table(part, "quality/noise_azimuth")
+        if "noise_azimuth_lut" not in table:
             return
-        group = cast("zarr.Group", self._root[path])
-        # In version 2 each swath has a group, or a group its swaths along a dimension.
-        tables = [
-            self._table(part, f"quality/noise_azimuth/{name}") for name in group.group_keys()
-        ] + [self._table(part, "quality/noise_azimuth")]
-        for table in tables:
-            if "noise_azimuth_lut" not in table:
-                continue
-            count = table.sizes.get("swath", 1)
-            for number in range(count):
-                own = table.isel(swath=number) if "swath" in table.dims else table
-                factors = own["noise_azimuth_lut"].values.astype(np.float64)
-                line = (
-                    own["line"].values.astype(np.float64)
-                    if "line" in own
-                    else _lines_of_file(own["azimuth_time"], annotation).values
+        line = _lines_of_file(table["azimuth_time"], annotation).values
+        order = np.argsort(line, kind="stable")
+        for number in range(table.sizes.get("swath", 1)):
+            own = table.isel(swath=number) if "swath" in table.dims else table
+            factors = own["noise_azimuth_lut"].values.astype(np.float64)
+            known = order[np.isfinite(factors[order]) & (line[order] >= 0.0)]
+            corners = np.array([float(own[name].values) for name in CORNERS])
+            if known.size and np.isfinite(corners).all():
+                first_line, last_line, first_sample, last_sample = map(int, corners)
+                yield AzimuthNoise(
+                    first_line, last_line, first_sample, last_sample, line[known], factors[known]
                 )
-                known = np.isfinite(factors) & np.isfinite(line) & (line >= 0.0)
-                corners = [
-                    float(own[name].values) if name in own else whole
-                    for name, whole in (
-                        ("first_azimuth_line", 0),
-                        ("last_azimuth_line", annotation.lines - 1),
-                        ("first_range_sample", 0),
-                        ("last_range_sample", annotation.samples - 1),
-                    )
-                ]
-                if known.any() and np.isfinite(corners).all():
-                    order = np.argsort(line[known], kind="stable")
-                    first_line, last_line, first_sample, last_sample = map(int, corners)
-                    yield AzimuthNoise(
-                        first_line,
-                        last_line,
-                        first_sample,
-                        last_sample,
-                        line[known][order],
-                        factors[known][order],
-                    )
 
     def _measurement(self, part: _Part) -> zarr.Array[Any]:
         return self._array(f"{part.group}/measurements/{self._kind.lower()}")

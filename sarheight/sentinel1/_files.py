@@ -18,10 +18,9 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED
 
 import numpy as np
 
-from sarheight._files import read_rows
+from sarheight._files import NO_SIDECARS, open_geotiff, read_rows, without_secrets
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import ProductError
-from sarheight.memory import empty
 from sarheight.sentinel1._manifest import MANIFEST, read_manifest, require_safe_name
 from sarheight.sentinel1._ranges import (
     BUFFER,
@@ -51,9 +50,6 @@ LARGEST_MEMBER = 32 * 2**30
 ENCRYPTED = 0x1
 EXPECTED = "expected a Sentinel-1 product: a folder *.SAFE with a manifest.safe, or a .zip of one"
 INCOMPLETE = "it is incomplete, fetch the whole product from the archive again"
-NO_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
-"""GDAL reads no overviews, masks and metadata from other files beside a measurement."""
-
 _GDAL_OPEN = threading.Lock()
 
 
@@ -290,7 +286,7 @@ class ProductFiles:
             # The filter of warnings is shared by all threads.
             with _GDAL_OPEN, ignore_missing_georeference(), rasterio.Env(**NO_SIDECARS):
                 if self._local is not None:
-                    dataset = rasterio.open(self._local / name, driver="GTiff")
+                    dataset = open_geotiff(self._local / name)
                 else:
                     opener = partial(self._open_for_gdal, name, failures)
                     dataset = rasterio.open(name, driver="GTiff", opener=opener)
@@ -318,7 +314,7 @@ class ProductFiles:
         shape = lines[1] - lines[0], samples[1] - samples[0]
         if strips is None or min(shape) < 1:
             return None
-        numbers = empty(shape, strips.dtype)
+        numbers = np.empty(shape, strips.dtype)
         try:
             whole = self._files[name].read_rows(strips.first_bytes(lines, samples[0]), numbers)
         except OSError:
@@ -419,8 +415,7 @@ def _locate(source: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, s
             raise FileNotFoundError(msg)
         storage, path = url_to_fs(f"file://{source}")
         return storage, path, source
-    parts = urlsplit(source)
-    label = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    label = without_secrets(source)
     try:
         storage, path = url_to_fs(source, **options)
     except (ImportError, ValueError) as error:

@@ -20,7 +20,6 @@ from sarheight_kernels.radiometry import square_numbers
 
 from sarheight._windows import Span, Windowed, image_on_dask
 from sarheight.errors import ProductError
-from sarheight.memory import empty
 from sarheight.sentinel1._radiometry import image_samples
 from sarheight.sentinel1.grid import AZIMUTH_TOLERANCE, merge_grids, read_grid
 
@@ -157,7 +156,7 @@ class _GrdPower:
         if numbers is None:
             with self.files.raster(channel.measurement) as raster:
                 numbers = raster.read(1, window=(lines, samples), out_dtype=np.float32)
-        power = empty(numbers.shape)
+        power = np.empty(numbers.shape, np.float32)
         square_numbers(numbers, power)
         return power
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight._files import file_errors
+from sarheight._files import file_errors, without_secrets
 from sarheight.errors import ProductError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXPECTED = "an EOPF store of a Sentinel-1 GRD or SLC"
 ROOTS = ("zarr.json", ".zattrs", ".zmetadata")
-"""Files with the attributes of a store, in version 3 and 2 of Zarr."""
+"""Files with the attributes of a store, in version 3 and 2 of Zarr: early ones are refused."""
 DISCOVERY = b'"stac_discovery"'
 """Attribute by which EOPF products are told from other stores."""
 LARGEST_ROOT = 64 * 2**20
@@ -66,11 +66,8 @@ def open_root(source: str, options: dict[str, Any]) -> tuple[zarr.Group, str, Pa
     check_chunks()
 
     if "://" in source:
-        parts = urlsplit(source)
-        label = parts._replace(
-            netloc=parts.netloc.rpartition("@")[2], query="", fragment=""
-        ).geturl()
-        if parts.path.lower().endswith(".zip"):
+        label = without_secrets(source)
+        if urlsplit(source).path.lower().endswith(".zip"):
             msg = f"{label} is a zipped store on a server: download it and open the copy"
             raise ProductError(msg)
         with file_errors(label, EXPECTED, ProductError):
@@ -108,7 +105,7 @@ def open_root(source: str, options: dict[str, Any]) -> tuple[zarr.Group, str, Pa
 class ArrayRaster:
     """Arrays of bursts, or the one of a GRD, as a dataset of rasterio as far as that is used."""
 
-    arrays: tuple[tuple[zarr.Array[Any], int | None], ...]
+    arrays: tuple[tuple[zarr.Array[Any], int], ...]
 
     @property
     def height(self) -> int:
@@ -147,8 +144,7 @@ class ArrayRaster:
             lines = array.shape[-2]
             first, last = max(top - begin, 0), min(bottom - begin, lines)
             if first < last:
-                place = () if index is None else (index,)
-                blocks.append(np.asarray(array[(*place, slice(first, last), slice(left, right))]))
+                blocks.append(np.asarray(array[index, first:last, left:right]))
             begin += lines
         values = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         if out is not None:
@@ -158,6 +154,6 @@ class ArrayRaster:
 
 
 def dims_of(array: zarr.Array[Any]) -> tuple[str, ...]:
-    """Return the names of the dimensions of an array, in version 2 or 3 of Zarr."""
-    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
-    return tuple(str(name) for name in cast("Sequence[str]", names or ()))
+    """Return the names of the dimensions of an array."""
+    names = getattr(array.metadata, "dimension_names", None) or ()
+    return tuple(str(name) for name in cast("Sequence[str]", names))

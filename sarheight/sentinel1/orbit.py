@@ -197,6 +197,8 @@ def _read_state_vectors(
         if header.text(name) != expected:
             header.refuse(name, repr(header.text(name)), repr(expected))
     path = "Data_Block/List_of_OSVs"
+    if reference is None and next(root.elements(f"{path}/OSV"), None) is None:
+        root.refuse(path, "no state vectors", "a list of them")
     first = f"{path}/OSV/UTC"
     root = root.counting(root.leaps(first) if reference is None else leap_seconds(reference))
     return root.name, vectors_of(root, path, "OSV", "UTC", ("X", "Y", "Z"), ("VX", "VY", "VZ"))

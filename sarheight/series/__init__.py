@@ -1,8 +1,8 @@
 """Series: many dates of one track on one grid.
 
-A stack is a Zarr store with dims (time, polarisation, y, x). What all dates have in common, masks
-and angles of incidence, is found once for a reference pass; each date is then reconstructed for
-little more than the price of its reading. New dates are appended without touching old ones::
+A stack is a Zarr store with dims (time, polarisation, y, x). Masks and angles of incidence are
+computed once, for a reference pass, and used for all dates; the reconstruction of a date then takes
+little longer than its reading. New dates are appended without touching old ones::
 
     from sarheight import series
 
@@ -26,3 +26,8 @@ from sarheight.series._mean import mean_scene
 from sarheight.series._store import open_stack
 
 __all__ = ["Report", "build_stack", "find_dates", "mean_scene", "open_stack", "speckle_filter"]
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

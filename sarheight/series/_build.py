@@ -13,12 +13,13 @@ import numpy as np
 
 from sarheight.errors import SarheightError, SeriesError
 from sarheight.layover import RTC, reconstruct
-from sarheight.layover.carried import (
+from sarheight.layover.facets import require_cells
+from sarheight.layover.tiles import memory_bytes
+from sarheight.layover.track import (
     Baseline,
     run_alone,
     run_tiles,
 )
-from sarheight.layover.facets import MOST_FACETS
 from sarheight.output.files import write_zarr
 from sarheight.output.grid import check_grid
 from sarheight.series._dates import (
@@ -31,9 +32,10 @@ from sarheight.series._dates import (
     require_option,
     require_track,
     shift_from_json,
+    side_by_side,
 )
-from sarheight.series._filter import WINDOW, Ahead, filter_window, require_window
-from sarheight.series._stack import Settings, Stack, describe_method, require_method
+from sarheight.series._filter import WINDOW, ReadAhead, filter_window, require_window
+from sarheight.series._stack import Stack, StackSettings, describe_method, require_method
 from sarheight.series._store import CHUNK, COMMON, NEW, SHIFT, Pending, write_whole
 
 if TYPE_CHECKING:
@@ -44,8 +46,8 @@ if TYPE_CHECKING:
 
     from sarheight.dem.checked import CheckedDem
     from sarheight.layover import Method
-    from sarheight.layover.carried import DatePass
     from sarheight.layover.tiles import Tile
+    from sarheight.layover.track import DatePass
     from sarheight.scene import Scene
 
 OTHER_TRACK = 10_000.0
@@ -55,17 +57,17 @@ STEEPEST_COSINE = float(np.tan(np.radians(85.0)))
 follows from gamma0 by the cosine of local incidence."""
 DECIBELS = 10.0 / np.log(10.0)
 TOLERANCE = 0.05
-"""Decibels by which what is carried from the reference pass may change backscatter."""
+"""Decibels by which backscatter may change by the masks and angles of the reference pass."""
 MOST_CHANGED = 0.005
 """Part of the cells whose illumination may differ from that of the reference pass."""
 
 Progress = Callable[[str, float], None]
-"""Called with what is done and the fraction that is finished."""
+"""Called with the current step and the fraction of the work that is done."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `build_stack` has done.
+    """Summary of what `build_stack` did to a stack.
 
     Attributes
     ----------
@@ -74,11 +76,11 @@ class Report:
     added : tuple of str
         Names of the dates that were appended.
     present : tuple of str
-        Those that the stack, or the same call, had already.
+        Names of the dates that the stack, or the same call, had already.
     skipped : dict of str
-        Those that could not be read or lie beside the grid, with the reason.
+        Names of the dates that could not be read or lie beside the grid, with the reason.
     by_themselves : dict of str
-        Those that were appended without what the reference pass tells, with the reason.
+        Names of the dates that were reconstructed with masks of their own, with the reason.
     dates : int
         Dates in the stack.
     """
@@ -110,7 +112,7 @@ def build_stack(
     r"""Reconstruct many dates of one track on one grid, and append them to a stack.
 
     The first date of a new stack is the reference. Masks, angles of incidence and which facets are
-    illuminated are found once, for its orbit, and carried to each date, whose own orbit places it
+    illuminated are found once, for its orbit, and used for each date, whose own orbit places it
     to the pixel. A perpendicular baseline B at slant range R changes angles by :math:`B / R`, and
     backscatter by that times the tangent of the incidence: where this exceeds `tolerance`, or
     illumination changes in more than 0.5 % of the cells where the relief is largest, the date
@@ -127,8 +129,8 @@ def build_stack(
     path : path-like
         The stack, ``.zarr``: appended to if it exists.
     method : RTC, Reallocation or PosteriorMean, optional
-        `RTC()` by default. Only with that are dates carried; with others each is reconstructed by
-        itself, on the same grid. Of a stack that exists, its own.
+        `RTC()` by default. Only this method uses the reference pass; with others each date is
+        reconstructed by itself, on the same grid. A stack on disk keeps its own method.
     product_options : mapping, optional
         Options of `sarheight.product.Product.scene`, such as ``{"polarisations": ("VV",)}``.
     coregistration : {"correct", "report", "none"}
@@ -136,8 +138,8 @@ def build_stack(
         dates before, and correct it where it is significant, or report it.
     window : int
         Side in cells of the local means of the speckle filter, see `speckle_filter`; 0 for no
-        filtered series. Of a stack that exists, its own. Dates are filtered when they are
-        appended, by all that are there then.
+        filtered series. A stack on disk keeps its own window. Dates are filtered when they are
+        appended, by all dates of the stack at that time.
     tolerance : float
         In decibels.
     smallest_area, facets
@@ -152,7 +154,7 @@ def build_stack(
     Returns
     -------
     Report
-        What was appended, skipped, or there already.
+        Names of the dates that were appended, skipped, or present before.
 
     Raises
     ------
@@ -167,8 +169,8 @@ def build_stack(
     Notes
     -----
     All tiles of all dates are one graph of dask, computed by whatever scheduler is in use. A run
-    that is interrupted resumes where it was: what is finished waits in a hidden folder beside the
-    stack, ``.NAME.pending``. A stack that is there stays complete and readable all the time.
+    that is interrupted resumes where it was: finished parts are kept in a hidden folder beside the
+    stack, ``.NAME.pending``. A stack on disk stays complete and readable all the time.
 
     References
     ----------
@@ -176,38 +178,38 @@ def build_stack(
     Quegan, S., Yu, J. J. (2001). Filtering of multichannel SAR images. IEEE TGRS 39(11),
     2373-2379.
     """
-    from dask.utils import parse_bytes
-
     chosen = RTC() if method is None else method
     if window:
         require_window(window)
     if not tolerance > 0.0:
         msg = f"found tolerance={tolerance!r}, expected decibels above zero"
         raise ValueError(msg)
-    if not 0.0 <= smallest_area < 1.0:
-        msg = f"found smallest_area={smallest_area!r}, expected a part of a cell, 0 to below 1"
-        raise ValueError(msg)
-    if facets is not None and facets not in range(1, MOST_FACETS + 1):
-        msg = f"found facets={facets!r}, expected 1 to {MOST_FACETS} along each side of a cell"
-        raise ValueError(msg)
+    require_cells(smallest_area, facets)
     require_option("coregistration", coregistration, Coregistration)
     require_method(chosen)
-    path, limit = Path(path), float(parse_bytes(memory_limit))
-    if not limit > 0.0:
-        msg = f"found memory_limit={memory_limit!r}, expected a number of bytes above zero"
-        raise ValueError(msg)
+    path, limit = Path(path), memory_bytes(memory_limit)
     pending = Pending(path.resolve())
     dates, skipped = open_dates(images, product_options or {}, strict=strict)
-    own = Settings(chosen, window, smallest_area, facets, coregistration, tolerance, limit)
+    own = StackSettings(chosen, window, smallest_area, facets, coregistration, tolerance, limit)
     with pending.locked():
         stack = Stack.open(path, dem, own) if path.exists() else Stack.start(path, dem, dates, own)
         work = _Run(stack, pending, strict, progress or (lambda _text, _fraction: None))
         return work.append(dates, skipped)
 
 
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """A date, co-registered and placed over the DEM."""
+
+    date: Date
+    over_dem: DatePass
+    baseline: Baseline
+    reason: str  # why masks of the reference pass do not serve; empty where they do
+
+
 @dataclass(eq=False)
 class _Run:
-    """One run that appends dates."""
+    """A run that appends dates to a stack."""
 
     stack: Stack
     pending: Pending
@@ -221,11 +223,11 @@ class _Run:
         fresh = [date.select(self.stack.polarisations) for date in fresh]
         done: dict[str, str] = {}
         if fresh:
-            self.progress("find what all dates have in common", 0.0)
+            self.progress("find masks and angles of the reference pass", 0.0)
             self.pending.resume(self.stack.fingerprint())
             self._prepare()
-            fresh, baselines, passes = self._place(fresh, skipped)
-            fresh, by_themselves = self._reconstruct(fresh, baselines, passes, skipped)
+            placed = self._place(fresh, skipped)
+            fresh, by_themselves = self._reconstruct(placed, skipped)
             if not fresh and self.stack.stored is None:
                 reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
                 msg = f"found no date that can be used ({reasons}), expected one at least"
@@ -234,7 +236,9 @@ class _Run:
                 self.progress("filter and summarise", 0.9)
                 self._summarise(fresh)
                 self.pending.commit(
-                    self.stack.metadata(fresh, baselines, by_themselves),
+                    self.stack.metadata(
+                        fresh, {each.date.key: each.baseline for each in placed}, by_themselves
+                    ),
                     [date.key for date in fresh],
                     len(self.stack.records),
                     self.stack.names,
@@ -251,7 +255,7 @@ class _Run:
         )
 
     def _new(self, dates: Sequence[Date]) -> tuple[list[Date], list[str]]:
-        """Part the dates into new ones, and names of those that are there."""
+        """Return the dates that are not in the stack, and the names of the others."""
         records, fresh, present = list(self.stack.records), [], []
         for date in dates:
             if any(is_same(record, date.record) for record in records):
@@ -262,7 +266,7 @@ class _Run:
         return fresh, present
 
     def _prepare(self) -> None:
-        """Write what all dates of a new stack have in common, unless an earlier run did."""
+        """Write the layers that all dates of a new stack share, unless an earlier run did."""
         target, mark = self.pending.folder / NEW, self.pending.folder / COMMON
         if self.stack.stored is not None or mark.exists():
             return
@@ -270,45 +274,65 @@ class _Run:
         write_zarr(check_grid(self.stack.common()), target, chunk=CHUNK)
         mark.touch()
 
-    def _place(
-        self, dates: Sequence[Date], skipped: dict[str, str]
-    ) -> tuple[list[Date], dict[str, Baseline], dict[str, DatePass]]:
-        """Co-register dates, and place them over the DEM; those that lie beside it are skipped."""
-        placed, baselines, passes = [], {}, {}
-        gamma = self._known_gamma()
-        for number, date in enumerate(dates):
-            self.progress(f"place {date.name}", 0.05 + 0.1 * number / len(dates))
+    def _place(self, dates: Sequence[Date], skipped: dict[str, str]) -> list[_Placed]:
+        """Co-register dates, and place them over the DEM; those that lie beside it are skipped.
+
+        The first date of a new stack has backscatter with which the others are compared. These are
+        independent of each other, and several are placed at a time.
+        """
+        placed: list[_Placed] = []
+        gamma, left = self._known_gamma(), list(dates)
+        while left and gamma is None and self.stack.settings.coregistration != "none":
+            date = left.pop(0)
+            self.progress(f"place {date.name}", 0.05)
             try:
-                where = self.stack.plan.date(date.scene)
-                moved = self._coregister(date, gamma)
-                if moved.scene is not date.scene:
-                    where = self.stack.plan.date(moved.scene)
+                first = self._placed(date, None)
             except (SarheightError, ValueError) as error:
                 self._skip(date, error, skipped)
                 continue
-            baselines[date.key] = self.stack.plan.baseline(where)
-            placed.append(moved)
-            passes[date.key] = where
-            if gamma is None and self.stack.settings.coregistration != "none":
-                # The first date is what the others are compared with.
-                gamma = self._first_gamma(moved, where, skipped)
+            placed.append(first)
+            gamma = self._first_gamma(first.date, first.over_dem, skipped)
+        if gamma is not None and (known := gamma.values > 0.0).any():
+            # Unknown cells get the median here, once for all dates.
+            values = np.where(known, gamma.values, np.median(gamma.values[known]))
+            gamma = gamma.copy(data=values)
+        limit = self.stack.settings.memory_limit
+        with side_by_side(lambda date: self._placed(date, gamma), left, limit) as results:
+            for number, (date, result) in enumerate(results, len(dates) - len(left)):
+                self.progress(f"place {date.name}", 0.05 + 0.1 * number / len(dates))
+                try:
+                    placed.append(result.result())
+                except (SarheightError, ValueError) as error:
+                    self._skip(date, error, skipped)
         far = [
-            f"{date.name}: it flew {abs(baselines[date.key].perpendicular):,.0f} m from the orbit"
-            for date in placed
-            if abs(baselines[date.key].perpendicular) > OTHER_TRACK
+            f"{each.date.name}: it flew {abs(each.baseline.perpendicular):,.0f} m from the orbit"
+            for each in placed
+            if abs(each.baseline.perpendicular) > OTHER_TRACK
         ]
         if far:
             refuse(far)
-        return placed, baselines, passes
+        return placed
+
+    def _placed(self, date: Date, gamma: xr.DataArray | None) -> _Placed:
+        """Co-register a date, place it over the DEM, and compare it with the reference pass."""
+        plan = self.stack.plan
+        over_dem = plan.date(date.scene)
+        corrected = self._coregister(date, gamma)
+        if corrected.scene is not date.scene:
+            over_dem = plan.date(corrected.scene)
+        baseline = plan.baseline(over_dem)
+        return _Placed(corrected, over_dem, baseline, self._reason(baseline, over_dem))
 
     def _skip(self, date: Date, error: Exception, skipped: dict[str, str]) -> None:
-        """Note a date that cannot be used, or stop."""
+        """Record a date that cannot be used, or stop."""
         if self.strict:
-            raise error
+            msg = f"{date.name} cannot be used: {error}"
+            raise SeriesError(msg, options=getattr(error, "options", None)) from error
         self.pending.drop(date.key)
         skipped[date.name] = " ".join(str(error).split())
 
     def _coregister(self, date: Date, gamma: xr.DataArray | None) -> Date:
+        """Co-register a date, unless an interrupted run did."""
         how = self.stack.settings.coregistration
         if how == "none":
             return date
@@ -322,7 +346,7 @@ class _Run:
         return found
 
     def _known_gamma(self) -> xr.DataArray | None:
-        """Mean gamma0 of the dates that are there, in the first polarisation."""
+        """Return the mean gamma0 of earlier dates in the first polarisation; None without any."""
         stored = self.stack.stored
         if stored is None or self.stack.settings.coregistration == "none":
             return None
@@ -353,52 +377,42 @@ class _Run:
         return run_tiles(self.stack.plan, passes, tiles, self.pending, done)
 
     def _reconstruct(
-        self,
-        dates: Sequence[Date],
-        baselines: Mapping[str, Baseline],
-        passes: Mapping[str, DatePass],
-        skipped: dict[str, str],
+        self, placed: Sequence[_Placed], skipped: dict[str, str]
     ) -> tuple[list[Date], dict[str, str]]:
-        """Reconstruct dates; return those that were, and those that were done by themselves."""
-        by_themselves = {
-            date.key: reason
-            for date in dates
-            if date.name not in skipped
-            and (reason := self._reason(baselines[date.key], passes[date.key]))
-        }
-        carried = {
-            date.key: passes[date.key]
-            for date in dates
-            if date.key not in by_themselves and date.name not in skipped
-        }
-        self.progress(f"reconstruct {len(carried)} dates", 0.15)
-        failures = self._run_tiles(carried)
-        names = {date.key: date.name for date in dates}
-        for number, date in enumerate(dates):
-            if date.key in by_themselves:
-                self.progress(f"reconstruct {date.name}", 0.6 + 0.3 * number / len(dates))
+        """Reconstruct dates.
+
+        Returns the dates that could be reconstructed, and the reasons of those with own masks.
+        """
+        usable = [each for each in placed if each.date.name not in skipped]
+        shared = {each.date.key: each.over_dem for each in usable if not each.reason}
+        self.progress(f"reconstruct {len(shared)} dates", 0.15)
+        failures = self._run_tiles(shared)
+        for number, (date, reason) in enumerate((each.date, each.reason) for each in usable):
+            if date.key in failures:
+                self._skip(date, SeriesError(failures[date.key]), skipped)
+            elif reason:
+                self.progress(f"reconstruct {date.name}", 0.6 + 0.3 * number / len(usable))
                 try:
                     self._reconstruct_alone(date)
                 except (SarheightError, ValueError) as error:
                     self._skip(date, error, skipped)
-            elif date.key in failures:
-                self._skip(date, SeriesError(failures[date.key]), skipped)
-        kept = [date for date in dates if date.name not in skipped]
-        alone = {names[key]: why for key, why in by_themselves.items() if names[key] not in skipped}
-        return kept, alone
+        kept = [each for each in usable if each.date.name not in skipped]
+        return [each.date for each in kept], {
+            each.date.name: each.reason for each in kept if each.reason
+        }
 
-    def _reason(self, baseline: Baseline, where: DatePass) -> str:
-        """Say why a date is to be reconstructed by itself; nothing if it is not."""
+    def _reason(self, baseline: Baseline, over_dem: DatePass) -> str:
+        """Say why a date needs masks of its own; "" where those of the reference pass serve."""
         settings = self.stack.settings
         if not isinstance(settings.method, RTC):
-            return f"the method {describe_method(settings.method)['name']} is not carried"
+            return f"the method {describe_method(settings.method)['name']} does not use it"
         change = DECIBELS * STEEPEST_COSINE * baseline.angle
         if change > settings.tolerance:
             return (
                 f"its baseline of {baseline.perpendicular:.0f} m changes backscatter by up to "
                 f"{change:.2f} dB, more than {settings.tolerance:g} dB"
             )
-        changed = run_alone(lambda: self.stack.plan.changed_cells(where))
+        changed = self.stack.plan.changed_cells(over_dem)
         if changed > MOST_CHANGED:
             return (
                 f"at its baseline of {baseline.perpendicular:.0f} m the illumination of "
@@ -407,7 +421,7 @@ class _Run:
         return ""
 
     def _reconstruct_alone(self, date: Date) -> None:
-        """Reconstruct a date by itself, on the grid of the stack."""
+        """Reconstruct a date with masks of its own, on the grid of the stack."""
         stack, mark = self.stack, self.pending.folder / date.key / "alone.done"
         self.pending.create(date.key, "gamma0", stack.shape)
         if mark.exists():
@@ -468,7 +482,7 @@ class _Run:
             array = self.pending.array(fresh[number - before].key, "gamma0")
             return np.array(array[:, box[0] : box[1], box[2] : box[3]], np.float32)
 
-        with Ahead(load, before + len(fresh)) as read, ThreadPoolExecutor(1) as writer:
+        with ReadAhead(load, before + len(fresh)) as read, ThreadPoolExecutor(1) as writer:
             written = []
 
             def write(number: int, gamma: NDArray[np.float32]) -> None:

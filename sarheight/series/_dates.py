@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
+from sarheight_kernels.pool import thread_count
 
 from sarheight.acquisition import acquisition_record, acquisition_time, polarisation_names
-from sarheight.coregistration import Shift, apply_shift, estimate_shift
+from sarheight.coregistration import (
+    Policy,
+    Shift,
+    apply_shift,
+    estimate_shift,
+    is_significant,
+)
 from sarheight.errors import SarheightError, SeriesError
 from sarheight.illumination import ConstantGamma
 from sarheight.output import provenance
@@ -44,12 +53,13 @@ IMAGES = (".nc", ".zarr")
 PRODUCT_FOLDER = "manifest.safe"
 SHIFT_WINDOWS = 8
 """Windows of an image that are compared with their simulation."""
-SIGNIFICANT = 4.0
-"""Standard errors above which a shift is corrected."""
+REGISTRATION_BYTES = 256 << 20
+"""Memory that the co-registration of a date may take, blocks of its file included."""
 
+Found = TypeVar("Found")
 
-Coregistration = Literal["correct", "report", "none"]
-"""What is done with the shift of a date."""
+Coregistration = Policy
+"""Policy for the shift of a date."""
 
 
 def require_option(name: str, value: object, choices: object) -> None:
@@ -62,7 +72,7 @@ def require_option(name: str, value: object, choices: object) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Date:
-    """An image of a series, not read yet."""
+    """An image of a series, which is read lazily."""
 
     name: str  # of its product, file, or time
     scene: Scene
@@ -105,7 +115,7 @@ class Date:
         return replace(self, scene=replace(self.scene, image=chosen, grid=grid))
 
     def provenance(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Describe where it comes from."""
+        """Describe the sources of the date."""
         inputs = {} if self.source is None else {"image": self.source}
         return provenance(inputs, {"orbit": self.scene.orbit.source, **parameters, **self.notes})
 
@@ -142,8 +152,8 @@ def find_dates(folder: str | os.PathLike[str]) -> list[Path]:
     -------
     list of pathlib.Path
         Products (SAFE, their zips, EOPF stores, HDF5) and images in radar geometry (``.nc``,
-        ``.zarr``) in it, by name; hidden ones, and all else, left out. None for what is no folder,
-        or a product itself.
+        ``.zarr``) in it, sorted by name, without hidden ones. The list is empty where the path is
+        no folder, or a product itself.
     """
     folder = Path(folder)
     if not folder.is_dir() or folder.suffix.lower() in {".safe", ".zarr"}:
@@ -181,17 +191,17 @@ def open_dates(
     return sorted(dates, key=lambda date: date.start), failures
 
 
-def is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def is_same(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Tell whether two acquisition records are of the same acquisition."""
-    starts = [np.datetime64(str(record["start"]).removesuffix("Z")) for record in (one, other)]
-    if one.get("product_name") and one.get("product_name") == other.get("product_name"):
+    starts = [np.datetime64(str(each["start"]).removesuffix("Z")) for each in (record, other)]
+    if record.get("product_name") and record.get("product_name") == other.get("product_name"):
         return True
     seconds = abs((starts[1] - starts[0]) / np.timedelta64(1, "us")) * 1e-6
-    return one["mission"] == other["mission"] and bool(seconds < SAME_DATE)
+    return record["mission"] == other["mission"] and bool(seconds < SAME_DATE)
 
 
 def difference(reference: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Say in what a date is of another track than the reference; nothing if it is of the same."""
+    """Describe how the track of a date differs from the reference; "" where it is the same."""
     found = [
         f"{name} {other[key]} instead of {reference[key]}"
         for key, name in TRACK.items()
@@ -235,13 +245,40 @@ def refuse(strangers: Sequence[str]) -> None:
     raise SeriesError(msg)
 
 
+@contextmanager
+def side_by_side(
+    work: Callable[[Date], Found], dates: Sequence[Date], memory_limit: float
+) -> Iterator[Iterator[tuple[Date, Future[Found]]]]:
+    """Do the work of several dates at a time, as many as threads and memory allow.
+
+    Yields the dates in their order, each with the future of its result; an error has a note with
+    the name of its date. Dates whose work has not begun are dropped when the block ends, by an
+    error or an interrupt too.
+    """
+
+    def named(date: Date) -> Found:
+        try:
+            return work(date)
+        except Exception as error:
+            error.add_note(f"The date is {date.name}.")
+            raise
+
+    room = min(memory_limit / REGISTRATION_BYTES, len(dates), thread_count())
+    workers = max(int(room), 1)
+    pool = ThreadPoolExecutor(workers, "sarheight-dates")
+    try:
+        yield zip(dates, [pool.submit(named, date) for date in dates], strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def coregister(
     date: Date, dem: xr.DataArray | CheckedDem, gamma: xr.DataArray | None, *, correct: bool
 ) -> Date:
-    """Estimate the shift of a date against its simulation, and correct what is significant.
+    """Estimate the shift of a date against its simulation, and correct a significant one.
 
-    The simulation has the backscatter of the dates before, `gamma`, dims (y, x) of the DEM, so that
-    dates are co-registered to each other; that of the reference has one gamma0.
+    The simulation has the backscatter `gamma` of earlier dates, dims (y, x) of the DEM, so that
+    dates are co-registered to each other. The simulation of the first date has a constant gamma0.
     """
     law = None if gamma is None else ConstantGamma(1.0)
     shift = estimate_shift(date.scene, dem, law=law, reflectivity=gamma, windows=SHIFT_WINDOWS)
@@ -261,9 +298,3 @@ def shift_from_json(text: str, date: Date, *, correct: bool) -> Date:
     made = with_shift(date, Shift.from_json(text), correct=correct)
     # The number of windows is known from the text only.
     return replace(made, notes=made.notes | {"coregistration": json.loads(text)})
-
-
-def is_significant(shift: Shift) -> bool:
-    """Tell whether a shift is to be corrected."""
-    pairs = ((shift.line, shift.line_error), (shift.sample, shift.sample_error))
-    return shift.found and any(abs(value) > SIGNIFICANT * error for value, error in pairs)

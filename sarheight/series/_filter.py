@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sarheight_kernels.estimation import pool
 from sarheight_kernels.series import accumulate_date, filter_date
 
-from sarheight.layover.carried import run_alone
+from sarheight.layover.track import run_alone
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,7 +26,7 @@ Layers = NDArray[np.float32]
 
 
 def local_means(gamma: Layers, window: int) -> Layers:
-    """Mean over a window around each cell, of cells with a value; NaN where there is none."""
+    """Average cells with a value over a window around each cell; NaN where there are none."""
     taps = np.full(window, 1.0 / window, np.float32)
     means = np.empty_like(gamma)
     weight = np.ones(gamma.shape[1:], np.float32)
@@ -62,7 +62,7 @@ class Summary:
             filter_date(means[p], self.ratio[p], gamma[p])
 
     def products(self) -> dict[str, NDArray[np.generic]]:
-        """Mean, standard deviation and number of dates."""
+        """Return the mean, the standard deviation and the number of dates."""
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = np.where(self.count > 0.0, self.mean, np.float32(np.nan))
             spread = np.sqrt(self.square / (self.count - np.float32(1.0)))
@@ -180,8 +180,8 @@ def filter_window(
     return summary.products()
 
 
-class Ahead:
-    """Reads dates in order, each while the one before is worked on."""
+class ReadAhead:
+    """A reader of dates in order; each is read while the one before is processed."""
 
     def __init__(self, load: Callable[[int], Layers], count: int) -> None:
         """Read `count` dates by a function."""
@@ -194,7 +194,7 @@ class Ahead:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End, without waiting for what nobody wants."""
+        """End without reading what was not asked for."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __call__(self, number: int) -> Layers:

@@ -12,20 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.series import accumulate_resampled
 
-from sarheight.coregistration import estimate_shift_between
+from sarheight.coregistration import estimate_shift_between, is_significant
 from sarheight.dem.checked import CheckedDem
 from sarheight.errors import GeometryError, SarheightError, SeriesError
 from sarheight.geometry import geo2rdr
 from sarheight.geometry.placement import crop_scene_to_dem
-from sarheight.layover.carried import run_alone
 from sarheight.series._dates import (
     Coregistration,
     Date,
     is_same,
-    is_significant,
     open_dates,
     require_option,
     require_track,
+    side_by_side,
 )
 
 if TYPE_CHECKING:
@@ -47,32 +46,37 @@ DEGREE = 3
 FEWEST_PLACES = 30
 """Cells that are needed to fit polynomials with ten coefficients."""
 LARGEST_RESIDUAL = 0.2
-"""Pixels by which relief may move what polynomials place, 99th percentile. The parallax of a height
-h is B h / (R sin(incidence)): 0.5 m for 170 m across the line of sight and 1500 m."""
+"""Pixels by which relief may shift pixels from where polynomials predict them, 99th percentile. The
+parallax of a height h is B h / (R sin(incidence)): 0.5 m for 170 m across the line of sight and
+1500 m."""
 WINDOW, SEARCH, SURROUNDINGS = 128, 4, 10
 """Pixels along the side of a window, of the largest shift, and beyond it."""
 WINDOWS = 5
 """Windows along each axis that are compared."""
 LEAST_DATES = 0.5
 """Part of the dates that a pixel of the mean needs."""
+MEMORY = 2 << 30
+"""Bytes that the co-registration of several dates at a time may take."""
 
 
 @dataclass(frozen=True, eq=False)
 class Offsets:
-    """Where the pixels of a reference lie in the image of a date."""
+    """The offsets of the pixels of a date from those of a reference."""
 
     coefficients: NDArray[np.float64]  # (2, k, k): of lines and samples, see the kernel
     scales: NDArray[np.float64]  # (2, 2)
     residual: float  # pixels that the polynomials leave, 99th percentile
 
     @classmethod
+    def none(cls, reference: Scene) -> Offsets:
+        """Return the offsets of a reference from itself."""
+        scales = [(0.5 * (size - 1), 0.5 * max(size - 1, 1)) for size in reference.grid.shape]
+        return cls(np.zeros((2, DEGREE + 1, DEGREE + 1)), np.array(scales), 0.0)
+
+    @classmethod
     def between(cls, reference: Scene, date: Scene, dem: xr.DataArray) -> Offsets:
         """Fit polynomials to the geometry of two passes over a DEM."""
-        scales = np.array(
-            [(0.5 * (size - 1), 0.5 * max(size - 1, 1)) for size in reference.grid.shape]
-        )
-        if date.grid is reference.grid:
-            return cls(np.zeros((2, DEGREE + 1, DEGREE + 1)), scales, 0.0)
+        scales = cls.none(reference).scales
         here, there = (
             np.stack([seen[name].values.ravel() for name in ("line", "sample")]).astype(np.float64)
             for seen in (geo2rdr(dem, each.grid, each.orbit) for each in (reference, date))
@@ -101,7 +105,7 @@ class Offsets:
         return replace(self, coefficients=coefficients)
 
     def part(self, box: tuple[slice, slice], shape: tuple[int, int]) -> tuple[slice, slice]:
-        """Part of an image that a box of the reference needs."""
+        """Return the part of an image that a box of the reference needs."""
         places = np.meshgrid(*(np.linspace(b.start, b.stop - 1.0, 9) for b in box), indexing="ij")
         u, v = ((place - s[0]) / s[1] for place, s in zip(places, self.scales, strict=True))
         parts = []
@@ -126,17 +130,17 @@ def mean_scene(
     r"""Average dates of one track in radar geometry, as one image of the pass.
 
     The first date in time is the reference: the mean has its pixels, where the DEM lies, and its
-    orbit. Orbits and DEM tell where each pixel lies in the image of another date, to a fraction of
-    a pixel; what is left is measured by the correlation of the two images. Dates are resampled in
-    power by cubic convolution.
+    orbit. Orbits and DEM predict the position of each pixel in the image of another date to a
+    fraction of a pixel; the remaining shift is estimated by the correlation of the two images.
+    Dates are resampled in power by cubic convolution.
 
     Parameters
     ----------
     images : sequence of path-like or Scene
         Products of the archive, images in radar geometry, or scenes, in any order; or one of them.
     dem : xarray.DataArray or CheckedDem
-        Heights above the ellipsoid in metres, dims (y, x), any CRS: the area, and where the passes
-        see it. A coarse one will do.
+        Heights above the ellipsoid in metres, dims (y, x), any CRS, which define the area and its
+        geometry in each pass. A coarse DEM is enough.
     polarisation : str, optional
         Polarisation; by default all that the first date has.
     product_options : mapping, optional
@@ -193,20 +197,28 @@ def mean_scene(
     reference = crop_scene_to_dem(dates[0].scene, heights, margin=MARGIN)
     step = [max(size // PLACES, 1) for size in heights.shape]
     places = heights[:: step[0], :: step[1]]
-    work = _Mean.of(reference)
-    for number, date in enumerate(dates):
-        report(date.name, number / len(dates))
-        scene = reference if number == 0 else date.scene
-        try:
-            work.add(date, scene, places, coregistration)
-        except (SarheightError, ValueError) as error:
-            if strict or number == 0:
-                raise
-            skipped[date.name] = " ".join(str(error).split())
+    mean = _Mean.of(reference)
+    report(dates[0].name, 0.0)
+    mean.add(replace(dates[0], scene=reference), _Registered.first(dates[0], reference))
+    windows = None if coregistration == "none" else _Windows.of(reference)
+
+    def register(date: Date) -> _Registered:
+        return _Registered.of(date, reference, places, windows, correct=coregistration == "correct")
+
+    with side_by_side(register, dates[1:], MEMORY) as results:
+        for number, (date, result) in enumerate(results, 1):
+            report(date.name, number / len(dates))
+            try:
+                mean.add(date, result.result())
+            except (SarheightError, ValueError) as error:
+                if strict:
+                    msg = f"{date.name} cannot be used: {error}"
+                    raise SeriesError(msg, options=getattr(error, "options", None)) from error
+                skipped[date.name] = " ".join(str(error).split())
     report("done", 1.0)
     for name, reason in skipped.items():
         warnings.warn(f"{name} was left out of the mean: {reason}", RuntimeWarning, stacklevel=2)
-    return work.scene()
+    return mean.scene()
 
 
 def _require_dates(
@@ -237,6 +249,82 @@ def _require_dates(
     return once
 
 
+@dataclass(frozen=True, eq=False)
+class _Windows:
+    """Windows of a reference in which other dates are compared with it."""
+
+    boxes: list[tuple[slice, slice]]
+    seen: NDArray[np.float32]  # (windows, lines, samples): the reference, with a margin for shifts
+
+    @classmethod
+    def of(cls, reference: Scene) -> _Windows | None:
+        """Read the windows in the first polarisation; None where the image is too small."""
+        lines, samples = (_window_spans(size) for size in reference.grid.shape)
+        boxes = [(line, sample) for line in lines for sample in samples]
+        if not boxes:
+            return None
+        first = reference.image[0] if reference.image.ndim == 3 else reference.image
+        edge = SEARCH + SURROUNDINGS
+        parts = [first[_widen(line, edge), _widen(sample, edge)] for line, sample in boxes]
+        return cls(boxes, np.stack([np.asarray(part.values, np.float32) for part in parts]))
+
+    def shift_of(self, scene: Scene, offsets: Offsets) -> Shift:
+        """Estimate the shift of a date against the reference."""
+        found = []
+        for line, sample in self.boxes:
+            size = 1, line.stop - line.start, sample.stop - sample.start
+            total, count = np.zeros(size, np.float32), np.zeros(size, np.uint16)
+            _resample(scene, offsets, (line, sample), total, count)
+            total[count == 0] = np.nan
+            found.append(total[0])
+        return estimate_shift_between(np.stack(found), self.seen)
+
+
+@dataclass(frozen=True, eq=False)
+class _Registered:
+    """The offsets of a date from the reference, and their record."""
+
+    offsets: Offsets
+    record: dict[str, Any]
+
+    @classmethod
+    def first(cls, date: Date, reference: Scene) -> _Registered:
+        """Register the reference with itself."""
+        return cls(Offsets.none(reference), _record(date))
+
+    @classmethod
+    def of(
+        cls,
+        date: Date,
+        reference: Scene,
+        places: xr.DataArray,
+        windows: _Windows | None,
+        *,
+        correct: bool,
+    ) -> _Registered:
+        """Find the offsets of a date by orbits and DEM, and by its windows where there are some."""
+        offsets = Offsets.between(reference, date.scene, places)
+        if offsets.residual > LARGEST_RESIDUAL:
+            msg = (
+                f"relief moves its pixels by {offsets.residual:.2f} pixels against those of the "
+                "first date, as it flew too far from its orbit: average it with nearer ones"
+            )
+            raise GeometryError(msg)
+        record = _record(date)
+        if windows is not None:
+            shift = windows.shift_of(date.scene, offsets)
+            corrected = correct and is_significant(shift)
+            record |= {"coregistration": shift.attributes(), "corrected": corrected}
+            if corrected:
+                offsets = offsets.moved(shift.line, shift.sample)
+        return cls(offsets, record)
+
+
+def _record(date: Date) -> dict[str, Any]:
+    """Return the name and the time of a date for the attributes of the mean."""
+    return {"name": date.name, "start": date.record["start"]}
+
+
 @dataclass(eq=False)
 class _Mean:
     """Sums over dates on the lattice of a reference."""
@@ -244,7 +332,6 @@ class _Mean:
     reference: Scene
     total: NDArray[np.float32]  # (polarisations, lines, samples)
     count: NDArray[np.uint16]  # likewise
-    seen: NDArray[np.float32] | None = None  # the reference in the windows that are compared
     levels: list[float] = field(default_factory=list)  # mean power of each date
     looks: list[float] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -257,61 +344,22 @@ class _Mean:
         full = layers, *shape[-2:]
         return cls(reference, np.zeros(full, np.float32), np.zeros(full, np.uint16))
 
-    def add(self, date: Date, scene: Scene, places: xr.DataArray, how: str) -> None:
-        """Add a date: co-registered, resampled, its lines one strip after the other."""
-        offsets = Offsets.between(self.reference, scene, places)
-        if offsets.residual > LARGEST_RESIDUAL:
-            msg = (
-                f"relief moves its pixels by {offsets.residual:.2f} pixels against those of the "
-                "first date, as it flew too far from its orbit: average it with nearer ones"
-            )
-            raise GeometryError(msg)
-        record: dict[str, Any] = {"name": date.name, "start": date.record["start"]}
-        if how != "none":
-            shift = self._compare(scene, offsets)
-            if shift is not None:
-                record["coregistration"] = shift.attributes()
-                record["corrected"] = how == "correct" and is_significant(shift)
-                if record["corrected"]:
-                    offsets = offsets.moved(shift.line, shift.sample)
+    def add(self, date: Date, registered: _Registered) -> None:
+        """Resample a date, and add it, one strip of lines after the other."""
         power = values = 0.0
         shape = self.total.shape[1:]
         for first in range(0, shape[0], STRIP):
             box = slice(first, min(first + STRIP, shape[0])), slice(0, shape[1])
             total, count = self.total[:, box[0]], self.count[:, box[0]]
-            image = _resample(scene, offsets, box, total, count)
+            image = _resample(date.scene, registered.offsets, box, total, count)
             power += float(np.nansum(image, dtype=np.float64))
             values += float(np.count_nonzero(np.isfinite(image)))
         if not values:
             msg = "it shows nothing of the ground of the first date"
             raise GeometryError(msg)
         self.levels.append(power / values)
-        self.looks.append(scene.grid.looks)
-        self.records.append(record)
-
-    def _compare(self, scene: Scene, offsets: Offsets) -> Shift | None:
-        """Estimate the shift of a date against the reference, in its first polarisation."""
-        lines, samples = (_windows(size) for size in self.reference.grid.shape)
-        if not lines or not samples:
-            return None
-        edge = SEARCH + SURROUNDINGS
-        if self.seen is None:
-            # The first date: nothing to compare it with.
-            image = self.reference.image
-            first = image[0] if image.ndim == 3 else image
-            boxes = [(line, sample) for line in lines for sample in samples]
-            parts = [first[_widen(line, edge), _widen(sample, edge)] for line, sample in boxes]
-            self.seen = np.stack([np.asarray(part.values, np.float32) for part in parts])
-            return None
-        found = []
-        for line in lines:
-            for sample in samples:
-                size = 1, line.stop - line.start, sample.stop - sample.start
-                total, count = np.zeros(size, np.float32), np.zeros(size, np.uint16)
-                _resample(scene, offsets, (line, sample), total, count)
-                total[count == 0] = np.nan
-                found.append(total[0])
-        return estimate_shift_between(np.stack(found), self.seen)
+        self.looks.append(date.scene.grid.looks)
+        self.records.append(registered.record)
 
     def scene(self) -> Scene:
         """Return the mean."""
@@ -328,8 +376,8 @@ class _Mean:
         return replace(self.reference, image=named, grid=replace(grid, looks=total))
 
 
-def _windows(size: int) -> list[slice]:
-    """Windows along an axis, with room for shifts around them; none where the image is small."""
+def _window_spans(size: int) -> list[slice]:
+    """Place windows along an axis with room for shifts around them; none in a small image."""
     edge = SEARCH + SURROUNDINGS
     side = min(WINDOW, (size - 2 * edge) // 2)
     if side < WINDOW // 4:
@@ -358,14 +406,9 @@ def _resample(
     read = scene.image[..., part[0], part[1]].values
     image = np.ascontiguousarray(read, np.float32).reshape(-1, *read.shape[-2:])
     begin, first = (part[0].start, part[1].start), (box[0].start, box[1].start)
-
-    def work() -> None:
-        for layer in range(total.shape[0]):
-            accumulate_resampled(
-                image[layer], begin, offsets.coefficients, offsets.scales, first,
-                total[layer], count[layer],
-            )  # fmt: skip
-
-    if image.size:
-        run_alone(work)
+    for layer in range(total.shape[0] if image.size else 0):
+        accumulate_resampled(
+            image[layer], begin, offsets.coefficients, offsets.scales, first,
+            total[layer], count[layer],
+        )  # fmt: skip
     return image

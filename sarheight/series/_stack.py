@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,8 @@ from sarheight.acquisition import grid_from_json, grid_to_json, orbit_from_json,
 from sarheight.dem.checked import CheckedDem
 from sarheight.dem.layout import same_grid
 from sarheight.errors import SeriesError
-from sarheight.layover import RTC, PosteriorMean, Reallocation, reconstruct
-from sarheight.layover.carried import TRACK_VARIABLES, Baseline, TrackPlan, reference_scene
+from sarheight.layover import RTC, PosteriorMean, Reallocation, read_method, reconstruct
+from sarheight.layover.track import TRACK_VARIABLES, Baseline, TrackPlan, reference_scene
 from sarheight.output import open_result
 from sarheight.scene import Scene
 from sarheight.series._store import CHUNK, LAYOUT
@@ -31,10 +31,9 @@ if TYPE_CHECKING:
 
 METHODS = {"rtc": RTC, "one-step": Reallocation, "posterior": PosteriorMean}
 UNKNOWN_ORBIT = 0
-"""Relative orbit of images that do not tell it."""
-GAMMA = {"long_name": "reconstructed gamma0, per projected area", "units": "1"}
+"""Relative orbit of images without one."""
 PRODUCT_ATTRIBUTES: dict[str, dict[str, Any]] = {
-    "gamma0": GAMMA,
+    "gamma0": {"long_name": "reconstructed gamma0, per projected area", "units": "1"},
     "gamma0_filtered": {
         "long_name": "gamma0 after the multi-temporal speckle filter",
         "units": "1",
@@ -43,40 +42,31 @@ PRODUCT_ATTRIBUTES: dict[str, dict[str, Any]] = {
     "gamma0_spread": {"long_name": "standard deviation of gamma0 over time", "units": "1"},
     "date_count": {"long_name": "number of dates with a value", "units": "1"},
 }
-
-
-KINDS: dict[str, Any] = {
-    "time": "datetime64[ns]",
-    "relative_orbit": np.int32,
-    "perpendicular_baseline": np.float64,
-    "parallel_baseline": np.float64,
-    "line_shift": np.float64,
-    "sample_shift": np.float64,
-    "carried": np.int8,
-    "filtered_with": np.int32,
+COORDINATES: dict[str, tuple[Any, str, str | None]] = {
+    "time": ("datetime64[ns]", "middle of the acquisition", None),
+    "platform": (object, "satellite", None),
+    "product": (object, "name of the product", None),
+    "relative_orbit": (np.int32, "relative orbit number, 0 if unknown", None),
+    "perpendicular_baseline": (
+        np.float64,
+        "distance from the orbit of the reference, across the line of sight",
+        "m",
+    ),
+    "parallel_baseline": (
+        np.float64,
+        "distance from the orbit of the reference, along the line of sight",
+        "m",
+    ),
+    "line_shift": (np.float64, "estimated shift in lines", "1"),
+    "sample_shift": (np.float64, "estimated shift in samples", "1"),
+    "from_reference": (np.int8, "1 where masks and angles are those of the reference pass", "1"),
+    "filtered_with": (np.int32, "number of dates in the speckle filter", "1"),
+    "provenance": (object, "software, inputs and settings, as JSON", None),
 }
-COORDINATES: dict[str, dict[str, Any]] = {
-    "time": {"long_name": "middle of the acquisition", "standard_name": "time"},
-    "platform": {"long_name": "satellite"},
-    "product": {"long_name": "name of the product"},
-    "relative_orbit": {"long_name": "relative orbit number, 0 if unknown"},
-    "perpendicular_baseline": {
-        "long_name": "distance from the orbit of the reference, across the line of sight",
-        "units": "m",
-    },
-    "parallel_baseline": {
-        "long_name": "distance from the orbit of the reference, along the line of sight",
-        "units": "m",
-    },
-    "line_shift": {"long_name": "shift that was estimated, in lines", "units": "1"},
-    "sample_shift": {"long_name": "shift that was estimated, in samples", "units": "1"},
-    "carried": {"long_name": "1 where masks are those of the reference pass", "units": "1"},
-    "filtered_with": {"long_name": "number of dates in the speckle filter", "units": "1"},
-    "provenance": {"long_name": "software, inputs and settings, as JSON"},
-}
+"""Coordinates along time: type, long name and units of each."""
 
 
-def _stack_settings(settings: Settings, facets: int) -> dict[str, Any]:
+def _stack_settings(settings: StackSettings, facets: int) -> dict[str, Any]:
     """Describe the settings that all dates of a stack share."""
     return {
         "layout": LAYOUT,
@@ -88,13 +78,13 @@ def _stack_settings(settings: Settings, facets: int) -> dict[str, Any]:
 
 
 def _shift_of(date: Date, name: str) -> float:
-    """Shift of a date in pixels; NaN where none was estimated."""
+    """Return the shift of a date in pixels; NaN where none was estimated."""
     return float("nan") if date.shift is None else float(getattr(date.shift, name))
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of a stack and of a run."""
+class StackSettings:
+    """Settings of a stack, and those of a run that appends to it."""
 
     method: Method
     window: int
@@ -106,7 +96,7 @@ class Settings:
 
 
 def require_method(method: object) -> None:
-    """Refuse what is no method of reconstruction."""
+    """Refuse an object that is no method of reconstruction."""
     if type(method) not in METHODS.values():
         names = ", ".join(f"{kind.__name__}()" for kind in METHODS.values())
         msg = f"found method={method!r}, expected one of {names}"
@@ -116,27 +106,26 @@ def require_method(method: object) -> None:
 def describe_method(method: Method) -> dict[str, Any]:
     """Describe a method for the attributes of a stack."""
     name = next(name for name, kind in METHODS.items() if type(method) is kind)
-    return {"name": name, **vars(method)}
+    return {"name": name, **asdict(method)}
 
 
 def _method(described: Mapping[str, Any]) -> Method:
     """Make the method that a stack describes."""
     fields = {name: value for name, value in described.items() if name != "name"}
-    made: Method = METHODS[described["name"]](**fields)
-    return made
+    return read_method({METHODS[described["name"]].__name__: fields})
 
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """A stack that exists, or is about to."""
+    """A stack on disk, or a new one."""
 
     path: Path
     dem: CheckedDem
     reference: Scene  # an image of ones in the geometry of the reference pass
     record: Mapping[str, Any]  # acquisition of the reference
     polarisations: list[str]
-    settings: Settings
-    stored: xr.Dataset | None = None  # what is there already
+    settings: StackSettings
+    stored: xr.Dataset | None = None  # the stack on disk
 
     @classmethod
     def start(
@@ -144,9 +133,9 @@ class Stack:
         path: Path,
         dem: xr.DataArray | CheckedDem | None,
         dates: Sequence[Date],
-        settings: Settings,
+        settings: StackSettings,
     ) -> Stack:
-        """Begin a stack with its first date as the reference."""
+        """Start a stack with its first date as the reference."""
         if dem is None:
             msg = f"found no stack '{path}', expected one to append to: pass a DEM for a new one"
             raise SeriesError(msg, options={"dem": "auto"})
@@ -159,8 +148,10 @@ class Stack:
         return cls(path, checked, reference, first.record, first.polarisations, settings)
 
     @classmethod
-    def open(cls, path: Path, dem: xr.DataArray | CheckedDem | None, settings: Settings) -> Stack:
-        """Open a stack that exists; its own settings hold."""
+    def open(
+        cls, path: Path, dem: xr.DataArray | CheckedDem | None, settings: StackSettings
+    ) -> Stack:
+        """Open a stack on disk; its settings take precedence."""
         stored = open_result(path, chunks={})
         if "stack" not in stored.attrs:
             msg = f"'{path}' is no stack: choose another name, or remove it"
@@ -177,7 +168,7 @@ class Stack:
         grid = grid_from_json(stored.attrs["reference_grid"])
         orbit = orbit_from_json(stored.attrs["reference_orbit"])
         ones = xr.DataArray(np.broadcast_to(np.float32(1.0), grid.shape), dims=("line", "sample"))
-        kept = Settings(
+        kept = StackSettings(
             _method(described["method"]),
             described["window"],
             described["smallest_area"],
@@ -200,7 +191,7 @@ class Stack:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """Acquisition records of the dates that are there."""
+        """Acquisition records of the dates in the stack."""
         found: list[dict[str, Any]] = (
             [] if self.stored is None else json.loads(self.stored.attrs["acquisition"])
         )
@@ -208,7 +199,7 @@ class Stack:
 
     @cached_property
     def plan(self) -> TrackPlan:
-        """What all dates have in common."""
+        """The geometry that all dates share."""
         settings = self.settings
         method = settings.method if isinstance(settings.method, RTC) else RTC()
         return TrackPlan.over(
@@ -231,7 +222,7 @@ class Stack:
         return len(self.polarisations), *self.plan.shape
 
     def common(self) -> xr.Dataset:
-        """Compute what all dates have in common."""
+        """Compute the layers that all dates share: masks, angles, areas and heights."""
         found = reconstruct(
             self.reference,
             self.dem,
@@ -255,7 +246,7 @@ class Stack:
         return ["gamma0", "gamma0_filtered"] if self.settings.window else ["gamma0"]
 
     def fingerprint(self) -> str:
-        """Identify what finished parts of dates depend on: settings, reference pass and DEM."""
+        """Write as text what finished parts of dates depend on: settings, reference pass, DEM."""
         heights = np.ascontiguousarray(self.dem.array.values)
         settings = _stack_settings(self.settings, self.plan.facets)
         settings.pop("window")
@@ -270,12 +261,12 @@ class Stack:
         baselines: Mapping[str, Baseline],
         by_themselves: Mapping[str, str],
     ) -> xr.Dataset:
-        """Coordinates and attributes of the stack with its new dates."""
+        """Make the coordinates and attributes of the stack with its new dates."""
         import dask.array
 
-        stack, stored = self, self.stored
-        total = len(stack.records) + len(fresh)
-        parameters = {"stack": _stack_settings(stack.settings, stack.plan.facets)}
+        stored = self.stored
+        total = len(self.records) + len(fresh)
+        parameters = {"stack": _stack_settings(self.settings, self.plan.facets)}
         added: dict[str, list[Any]] = {
             "time": [date.time for date in fresh],
             "platform": [str(date.record["mission"]) for date in fresh],
@@ -287,18 +278,19 @@ class Stack:
             "parallel_baseline": [baselines[date.key].parallel for date in fresh],
             "line_shift": [_shift_of(date, "line") for date in fresh],
             "sample_shift": [_shift_of(date, "sample") for date in fresh],
-            "carried": [int(date.name not in by_themselves) for date in fresh],
-            "filtered_with": [total if stack.settings.window else 0 for _ in fresh],
+            "from_reference": [int(date.name not in by_themselves) for date in fresh],
+            "filtered_with": [total if self.settings.window else 0 for _ in fresh],
             "provenance": [json.dumps(date.provenance(parameters)) for date in fresh],
         }
         coordinates = {}
         for name, values in added.items():
             earlier = [] if stored is None else list(stored[name].values)
-            kind = KINDS.get(name, object)
-            joined = np.array([*earlier, *values], dtype=kind)
-            coordinates[name] = ("time", joined, COORDINATES.get(name, {}))
+            kind, description, units = COORDINATES[name]
+            attributes = {"long_name": description} | ({"units": units} if units else {})
+            coordinates[name] = ("time", np.array([*earlier, *values], dtype=kind), attributes)
+        coordinates["time"][2]["standard_name"] = "time"
         chunks = (1, 1, CHUNK, CHUNK)
-        dummy = dask.array.zeros((total, *stack.shape), dtype=np.float32, chunks=chunks)
+        dummy = dask.array.zeros((total, *self.shape), dtype=np.float32, chunks=chunks)
         layers = {
             "gamma0_mean": dummy[0],
             "gamma0_spread": dummy[0],
@@ -314,36 +306,36 @@ class Stack:
             variables,
             {
                 **coordinates,
-                "polarisation": stack.polarisations,
-                "y": stack.dem.array["y"],
-                "x": stack.dem.array["x"],
+                "polarisation": self.polarisations,
+                "y": self.dem.array["y"],
+                "x": self.dem.array["x"],
             },
-        ).rio.write_crs(stack.dem.array.rio.crs)
+        ).rio.write_crs(self.dem.array.rio.crs)
         records = [
-            *stack.records,
+            *self.records,
             *(
                 {
                     **date.record,
                     "calibration": date.scene.calibration,
-                    "polarisations": stack.polarisations,
+                    "polarisations": self.polarisations,
                 }
                 for date in fresh
             ),
         ]
         attributes = {
             "title": "Stack of reconstructed radar backscatter",
-            "stack": json.dumps(_stack_settings(stack.settings, stack.plan.facets)),
+            "stack": json.dumps(_stack_settings(self.settings, self.plan.facets)),
             "acquisition": json.dumps(records),
-            "reference_grid": grid_to_json(stack.reference.grid),
-            "reference_orbit": orbit_to_json(stack.reference.orbit),
-            "look_side": stack.reference.grid.look_side,
+            "reference_grid": grid_to_json(self.reference.grid),
+            "reference_orbit": orbit_to_json(self.reference.orbit),
+            "look_side": self.reference.grid.look_side,
         }
         made: xr.Dataset = dataset.assign_attrs(attributes)
         return made
 
 
 def _require_same_dem(dem: xr.DataArray, stored: xr.DataArray) -> None:
-    """Refuse another DEM than that of a stack."""
+    """Refuse a DEM other than that of a stack."""
     same = same_grid(dem, stored)
     if same and np.allclose(dem.values, stored.values, rtol=0.0, atol=1e-3, equal_nan=True):
         return

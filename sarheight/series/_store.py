@@ -69,12 +69,12 @@ def open_stack(path: str | os.PathLike[str], *, chunks: Any = "stored") -> xr.Da
     xarray.Dataset
         Dims (time, polarisation, y, x). ``gamma0``, linear power, and where it was asked for
         ``gamma0_filtered``; ``gamma0_mean``, ``gamma0_spread`` (standard deviation over time) and
-        ``date_count``, dims (polarisation, y, x); what all dates have in common: ``mask``,
+        ``date_count``, dims (polarisation, y, x); layers that all dates share: ``mask``,
         ``fold_count``, incidence angles, ``contribution_share``, ``projected_area`` and
         ``height``, dims (y, x). Coordinates along ``time``: ``platform``, ``product``,
         ``relative_orbit`` (0 if unknown), ``perpendicular_baseline`` and ``parallel_baseline`` in
-        metres, ``line_shift`` and ``sample_shift`` in pixels, ``carried`` (whether masks are
-        those of the reference pass), ``filtered_with`` (number of dates in the filter),
+        metres, ``line_shift`` and ``sample_shift`` in pixels, ``from_reference`` (1 where masks
+        are those of the reference pass), ``filtered_with`` (number of dates in the filter),
         ``provenance`` (JSON).
 
     Raises
@@ -102,12 +102,12 @@ class Pending:
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """Path of the folder."""
         return self.stack.with_name(f".{self.stack.name}.pending")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes away, and finish what an earlier one began to append."""
+        """Lock the stack against other processes, and finish an append that was interrupted."""
         check_writable(self.stack, overwrite=True, suffixes=(".zarr",))
         self.folder.mkdir(exist_ok=True)
         with (self.folder / LOCK).open("ab") as lock:
@@ -121,12 +121,12 @@ class Pending:
                 self.finish()
                 yield
             finally:
-                # What can be resumed stays.
+                # Parts that can be resumed stay.
                 if {inside.name for inside in self.folder.iterdir()} <= {LOCK, SETTINGS}:
                     shutil.rmtree(self.folder, ignore_errors=True)
 
     def resume(self, fingerprint: str) -> None:
-        """Keep what an earlier run with the same settings left, or start anew."""
+        """Keep the results of an earlier run with the same settings, or remove them."""
         mark = self.folder / SETTINGS
         if not mark.exists() or mark.read_text("utf-8") != fingerprint:
             self.clear()
@@ -141,7 +141,7 @@ class Pending:
     # Dates in parts.
 
     def create(self, key: str, name: str, shape: tuple[int, ...], dtype: Any = np.float32) -> None:  # noqa: ANN401
-        """Create an array of a date, or of the products, unless it is there."""
+        """Create an array of a date, or of the products, unless it exists."""
         path = self.folder / key / name
         if path.exists():
             return
@@ -171,7 +171,7 @@ class Pending:
         return (self.folder / key / f"{tile.core[0]}-{tile.core[2]}.done").exists()
 
     def drop(self, key: str) -> None:
-        """Remove what was written of a date."""
+        """Remove all that was written of a date."""
         shutil.rmtree(self.folder / key, ignore_errors=True)
 
     # Appending.
@@ -201,8 +201,8 @@ class Pending:
                 continue
             if array.name in (*DATED, *PRODUCTS):
                 found += [
-                    (f"{META}/{array.name}/{one}", f"{array.name}/{one}")
-                    for one in (".zarray", ".zattrs")
+                    (f"{META}/{array.name}/{name}", f"{array.name}/{name}")
+                    for name in (".zarray", ".zattrs")
                 ]
             else:
                 found.append((f"{META}/{array.name}", array.name))
@@ -268,5 +268,5 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def stored_names(dataset: Mapping[Any, Any]) -> list[str]:
-    """Names of the variables of a stack that have a value for each date."""
+    """List the variables of a stack that have a value for each date."""
     return [name for name in DATED if name in dataset]

@@ -13,7 +13,7 @@ from .elevations import (
 from .kriging import height_interval, krige_residuals
 from .patches import TerrainPatches
 from .posterior import RefinementSettings
-from .predict import predict_heights
+from .predict import predict_heights, predict_image
 from .rasters import (
     distance_to_known,
     interpolate_elevations,
@@ -33,12 +33,14 @@ from .sar2height import (
 from .scenes import (
     SceneConfiguration,
     SceneSettings,
+    observe_scene,
     open_scene,
     prepare_scene,
     simulate_scene,
     write_scenes,
 )
-from .training import train_terrain
+from .training import evaluate_terrain, train_terrain
+from .workflow import refine_files
 
 __all__ = [
     "ASKUNet",
@@ -60,15 +62,19 @@ __all__ = [
     "draw_altimeter_tracks",
     "draw_known_elevations",
     "estimate_alignment",
+    "evaluate_terrain",
     "height_interval",
     "interpolate_elevations",
     "krige_residuals",
+    "observe_scene",
     "open_scene",
     "predict_heights",
+    "predict_image",
     "prepare_scene",
     "rasterise_elevations",
     "read_known_elevations",
     "refine",
+    "refine_files",
     "require_inside",
     "simulate_scene",
     "train_terrain",

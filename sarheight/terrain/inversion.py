@@ -34,11 +34,11 @@ from scipy.fft import dctn, idctn, next_fast_len
 from scipy.ndimage import minimum_filter
 from scipy.sparse import csr_array
 
-from sarheight import memory
 from sarheight.dem import local_posting
 from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.geometry.visibility import illuminated_cells
+from sarheight.illumination import ANGLE_UNIT, MIDDLE_ANGLE, LocalLaw
 from sarheight.scene import ground_sample_spacing, multilook
 
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-MIDDLE_ANGLE, ANGLE_UNIT = 35.0, 10.0
-"""Degrees of incidence at which a law has its level, and the unit of its slope."""
 ANGLE_LIMITS = (-3.0, 3.5)
 """Angles in these units beyond which a law is held: 5 and 70 degrees."""
 PIXELS_OF_POSTING = 0.67
@@ -339,9 +337,9 @@ class PassState:
         model = self.model
         line, sample = model.place(self.heights)
         shape = self.simulated.shape[0], self.simulated.shape[1]
-        windows = memory.empty((*self.rcs.shape, 4), np.uint16)
+        windows = np.empty((*self.rcs.shape, 4), np.uint16)
         pixels = facet_windows(line, sample, self.rcs, PARTS, shape, windows)
-        derivatives = memory.empty((pixels, 4), np.float32)
+        derivatives = np.empty((pixels, 4), np.float32)
         facet_derivatives(
             line,
             sample,
@@ -401,19 +399,14 @@ def _geometry(model: PassModel, heights: Floats) -> tuple[Floats, Floats, Floats
     return seen, cosine, slopes
 
 
-def linearise(
-    model: PassModel, heights: Floats, law: Callable[[Floats], list[Floats]]
-) -> PassState:
-    """Simulate an image; its derivatives are taken when they are asked for.
-
-    `law` returns ln(gamma0) of the facets and its derivative by the angle, given the angles.
-    """
+def linearise(model: PassModel, heights: Floats, law: LocalLaw) -> PassState:
+    """Simulate an image under the facets' law; derivatives are taken when they are asked for."""
     seen, cosine, _ = _geometry(model, heights)
     degrees = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
     angle = ((degrees - MIDDLE_ANGLE) / ANGLE_UNIT).astype(np.float32)
     held = (angle < ANGLE_LIMITS[0]) | (angle > ANGLE_LIMITS[1])
     angle = np.clip(angle, *ANGLE_LIMITS)
-    logarithm, by_angle = law(angle)
+    logarithm, by_angle = law.logarithm(angle), law.slope(angle)
     area = (model.cell_area * np.where(model.lit, np.maximum(seen, 0.0), 0.0)).astype(np.float32)
     rcs = (area * np.exp(logarithm)).astype(np.float32)
     simulated, covered = np.empty_like(model.observed), np.empty_like(model.observed)
@@ -505,7 +498,9 @@ class LinearProblem:
     def change(self, vector: Floats) -> list[Floats]:
         """Return the change of each image's logarithm."""
         heights, laws = self.unknowns.apply(vector)
-        return [state.change(heights, _polynomial(laws, state.angle)) for state in self.states]
+        return [
+            state.change(heights, LocalLaw(laws).logarithm(state.angle)) for state in self.states
+        ]
 
     def adjoint(self, images: Sequence[Floats]) -> Floats:
         """Apply the adjoint of `change`."""
@@ -622,25 +617,6 @@ def quick_shape(shape: tuple[int, int]) -> tuple[int, int]:
     """Return the smallest shape from some shape on whose cosine transforms are fast."""
     rows, columns = (int(next_fast_len(size, real=True)) for size in shape)
     return rows, columns
-
-
-def _polynomial(coefficients: Sequence[Floats], angle: Floats) -> Floats:
-    """Evaluate a + b t + c t² + ..."""
-    total = coefficients[-1]
-    for each in reversed(coefficients[:-1]):
-        total = each + angle * total
-    return np.ascontiguousarray(total, dtype=np.float32)
-
-
-def law_of(laws: Sequence[Floats]) -> Callable[[Floats], list[Floats]]:
-    """Return ln(gamma0) and its derivative as a function of the angle."""
-    bends = [power * each for power, each in enumerate(laws)][1:]
-
-    def evaluate(angle: Floats) -> list[Floats]:
-        slope = _polynomial(bends, angle) if bends else np.zeros_like(angle)
-        return [_polynomial(laws, angle), slope]
-
-    return evaluate
 
 
 def conjugate_gradients(

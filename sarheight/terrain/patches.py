@@ -34,6 +34,7 @@ class _SceneArrays:
     height: Floats
     coarse: Floats
     mask: NDArray[np.uint8]
+    known: Floats | None  # heights among which known elevations are drawn; None for all true ones
     posting: tuple[float, float]
 
 
@@ -45,7 +46,8 @@ class TerrainPatches:
     ``image``
         The channels in their units, NaN where there is no value.
     ``known``, ``distance``
-        Known elevations in metres, NaN elsewhere; metres to the nearest of them.
+        Known elevations in metres, NaN elsewhere; metres to the nearest of them. Drawn among the
+        scene's ``known_height``, or among its true heights where it has none.
     ``coarse``
         The coarse DEM.
     ``truth``
@@ -83,7 +85,8 @@ class TerrainPatches:
     ------
     ValueError
         If scenes and parts do not pair, a part extends beyond its scene, a number is out of its
-        range, a scene lacks a variable, or there is no patch.
+        range, a scene lacks a variable, or there is no patch, or no known elevation in a scene that
+        holds some.
     """
 
     def __init__(
@@ -118,6 +121,17 @@ class TerrainPatches:
             _scene_arrays(part.of(scene), channels)
             for scene, part in zip(scenes, parts, strict=True)
         ]
+        empty = [
+            number
+            for number, source in enumerate(self.sources)
+            if source.known is not None and not np.isfinite(source.known).any()
+        ]
+        if low > 0 and empty:
+            msg = (
+                f"found no known elevation in the parts of the scenes {empty}, expected {low} for "
+                "each patch: take other parts, or scenes without known_height"
+            )
+            raise ValueError(msg)
         self.windows = [
             (number, row, column)
             for number, source in enumerate(self.sources)
@@ -152,7 +166,9 @@ class TerrainPatches:
         truth = source.height[window]
         sample: dict[str, NDArray[Any]] = {
             "image": source.image[window],
-            **self._draw_known(truth, source.posting, random),
+            **self._draw_known(
+                truth if source.known is None else source.known[window], source.posting, random
+            ),
             "coarse": source.coarse[window][None],
             "truth": truth[None],
             "mask": source.mask[window][None],
@@ -164,18 +180,18 @@ class TerrainPatches:
         }
 
     def _draw_known(
-        self, truth: Floats, posting: tuple[float, float], random: np.random.Generator
+        self, heights: Floats, posting: tuple[float, float], random: np.random.Generator
     ) -> dict[str, Floats]:
         """Draw known elevations: their raster, and the distances to them."""
         low, high = self.known_count
         count = low
         if high > low:
             count = int(np.exp(random.uniform(np.log(max(low, 1)), np.log(high + 1))))
-        valid = np.flatnonzero(np.isfinite(truth))
+        valid = np.flatnonzero(np.isfinite(heights))
         cells = random.choice(valid, min(count, valid.size), replace=False)
-        heights = truth.ravel()[cells] + self.known_sigma * random.standard_normal(cells.size)
-        known = np.full(truth.shape, np.nan, dtype=np.float32)
-        known.ravel()[cells] = heights
+        known = np.full(heights.shape, np.nan, dtype=np.float32)
+        errors = self.known_sigma * random.standard_normal(cells.size)
+        known.ravel()[cells] = heights.ravel()[cells] + errors
         return {
             "known": known[None],
             "distance": distance_transform(np.isfinite(known), posting)[None],
@@ -205,6 +221,7 @@ def _scene_arrays(scene: xr.Dataset, channels: Sequence[str]) -> _SceneArrays:
         ordered(height, np.float32),
         ordered(scene["coarse_height"].values, np.float32),
         ordered(np.nan_to_num(mask, nan=NO_CATEGORY), np.uint8),
+        ordered(scene["known_height"].values, np.float32) if "known_height" in scene else None,
         local_posting(scene["height"]),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
+from sarheight.illumination import LocalLaw
 from sarheight.terrain.inversion import (
     RESIDUAL_FREEDOM,
     BlockMeans,
@@ -22,7 +23,6 @@ from sarheight.terrain.inversion import (
     Unknowns,
     conjugate_gradients,
     cosine_frequencies,
-    law_of,
     linearise,
     patch_spectrum,
     quick_shape,
@@ -298,9 +298,9 @@ class _Simulation:
         departure, laws = self.unknowns.apply(vector)
         heights = self.baseline + departure
         if self.known is None:
-            return [linearise(model, heights, law_of(laws)) for model in self.models]
+            return [linearise(model, heights, LocalLaw(laws)) for model in self.models]
         pairs = zip(self.models, self.known, strict=True)
-        return [linearise(model, heights, law_of([each + laws[0]])) for model, each in pairs]
+        return [linearise(model, heights, LocalLaw([each + laws[0]])) for model, each in pairs]
 
 
 def _step(
@@ -436,7 +436,7 @@ def _mean_law(models: Sequence[PassModel], baseline: Floats, unknowns: Unknowns)
     law = np.zeros(len(unknowns.laws))
     for number in range(FITTED_LAWS):
         constant = [np.full(models[0].sight.shape[1:], each, dtype=np.float32) for each in law]
-        states = [linearise(model, baseline, law_of(constant)) for model in models]
+        states = [linearise(model, baseline, LocalLaw(constant)) for model in models]
         if number == 0:
             sums = [
                 (model.observed[state.counts].sum(), state.simulated[state.counts].sum())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -12,15 +12,19 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from sarheight.dem import local_posting
+from sarheight.dem import check_dem, local_posting, reproject
 from sarheight.errors import CheckpointError
 from sarheight.learning.channels import require_powers
 from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks
 from sarheight.learning.weights import select_device
+from sarheight.terrain.alignment import apply_alignment, estimate_alignment, filled
 from sarheight.terrain.patches import columns_along_range
 from sarheight.terrain.rasters import LocatedElevations, require_inside
+from sarheight.terrain.refinement import place_images
+from sarheight.terrain.scenes import prepare_scene
 
 if TYPE_CHECKING:
+    from sarheight.scene import Scene
     from sarheight.terrain.elevations import KnownElevations
     from sarheight.terrain.sar2height import HeightEstimator
 
@@ -256,3 +260,78 @@ def _dataset(
         flag_meanings="filled_in observed",
     )
     return result
+
+
+# From an image in radar geometry.
+
+
+def predict_image(
+    estimator: HeightEstimator,
+    image: Scene,
+    dem: xr.DataArray,
+    known: KnownElevations | None = None,
+    *,
+    posting: float | None = None,
+    coregister: Literal["report", "correct", "none"] = "report",
+    tiling: Tiling | None = None,
+    device: str = "auto",
+    report: Callable[[float], None] | None = None,
+) -> xr.Dataset:
+    """Reconstruct an image with a coarse DEM, and apply a network to it.
+
+    The DEM is aligned to the known elevations first (`estimate_alignment`).
+
+    Parameters
+    ----------
+    estimator : HeightEstimator
+        A trained network.
+    image : Scene
+        The image, linear power.
+    dem : xarray.DataArray
+        Coarse DEM, heights above the ellipsoid, dims (y, x).
+    known : KnownElevations, optional
+        Known elevations.
+    posting : float, optional
+        Posting of the heights in metres, in the UTM zone of the DEM. Default: the middle of those
+        of the network's training, or that of the DEM where they are not known.
+    coregister : {"report", "correct", "none"}
+        Estimate the shift of the image against the DEM: warn of one, or correct the image's timing
+        by it.
+    tiling, device, report
+        See `predict_heights`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `predict_heights`.
+
+    Raises
+    ------
+    GeometryError
+        If image and DEM do not overlap.
+    DemError
+        If the DEM is not usable.
+    ValueError
+        If the posting is not positive.
+
+    See Also
+    --------
+    predict_heights : raises more.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the image lies beside its simulation, or could not be compared with it.
+    """
+    if posting is None:
+        posting = float(np.sqrt(np.prod(estimator.postings or local_posting(dem))))
+    if not posting > 0.0:
+        msg = f"found posting={posting:g}, expected metres above 0"
+        raise ValueError(msg)
+    dem = check_dem(dem)
+    if known is not None and len(known):
+        dem = apply_alignment(dem, estimate_alignment(dem, known))
+    like = reproject(filled(dem), dem.rio.estimate_utm_crs().to_wkt(), posting)
+    (placed,), _ = place_images([image], dem, coregister)
+    scene = prepare_scene(placed, dem, like)
+    return predict_heights(estimator, scene, known, tiling=tiling, device=device, report=report)

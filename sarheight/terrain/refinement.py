@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sarheight.acquisition import acquisition_json
-from sarheight.coregistration import apply_shift, estimate_shift
+from sarheight.coregistration import Policy, is_significant
+from sarheight.coregistration import coregister as compare
 from sarheight.dem import check_dem, local_posting
 from sarheight.errors import DemError, GeometryError
 from sarheight.geometry import geo2rdr
@@ -48,8 +49,6 @@ SINGLE = 400
 """Cells along a side up to which a raster is one tile."""
 CORRELATION = 2.5
 """Coarse cells over which errors of a coarse DEM are correlated."""
-MOST_SHIFTS = 4.0, 0.5
-"""Standard errors, and pixels, above both of which a shift of an image calls for a warning."""
 
 
 def refine(
@@ -59,7 +58,7 @@ def refine(
     *,
     factor: int = 3,
     settings: RefinementSettings | None = None,
-    coregister: Literal["report", "correct", "none"] = "report",
+    coregister: Policy = "report",
     network: RefinementNetwork | None = None,
     tiling: Tiling | None = None,
     block: int = 2048,
@@ -106,8 +105,8 @@ def refine(
     settings : RefinementSettings, optional
         Prior knowledge, above all the error of the DEM.
     coregister : {"report", "correct", "none"}
-        Estimate the shift of each image against the DEM: warn of one, or correct the image's
-        timing by it, where that is known less well than the DEM's position.
+        Estimate the shift of each image against the DEM: warn of a significant one, or correct
+        the image's timing by it, where that is known less well than the DEM's position.
     network : RefinementNetwork, optional
         Corrects the refined heights and their standard deviation, tile by tile, before anything is
         kriged. It is used within the range of its training only.
@@ -181,7 +180,7 @@ def refine(
     known = None if known is None or not len(known) else known
     checked, alignment = _aligned(checked, known, lazy=dem.chunks is not None)
     tiling = _tiling_of(checked, factor, tiling)
-    scenes, shifts = _place(scenes, checked, coregister)
+    scenes, shifts = place_images(scenes, checked, coregister)
     _require_common_ground(scenes, checked)
     surface = back_project(checked, factor=factor)
     whole = filled(checked)
@@ -192,7 +191,11 @@ def refine(
         scenes, whole, void, surface, factor, chosen, tiling.size, seed, correction
     )
     if dem.chunks is None:
-        values = _assemble(worker, tiling, surface.shape, report)
+        # The two layers of a pass are missing in the same cells, all others nowhere.
+        groups = [0, 0, 0, *(number for number in range(1, len(scenes) + 1) for _ in range(2))]
+        groups += [0] * (worker.layers - len(groups))
+        mosaic = Mosaic((surface,), worker.estimate, worker.layers, tiling)
+        values = mosaic.side_by_side(groups, report)
     else:
         parts = surface.chunk({"y": block, "x": block})
         values = Mosaic((parts,), worker.estimate, worker.layers, tiling).compute(block)
@@ -244,13 +247,10 @@ def _tiling_of(dem: xr.DataArray, factor: int, tiling: Tiling | None) -> Tiling:
     return tiling
 
 
-def _place(
-    scenes: list[Scene], dem: xr.DataArray, coregister: str
+def place_images(
+    scenes: Sequence[Scene], dem: xr.DataArray, policy: Policy
 ) -> tuple[list[Scene], list[dict[str, Any]]]:
     """Crop the images to the DEM, and compare their positions with it."""
-    if coregister not in ("report", "correct", "none"):
-        msg = f"found coregister={coregister!r}, expected 'report', 'correct' or 'none'"
-        raise ValueError(msg)
     placed, shifts = [], []
     for number, scene in enumerate(scenes, start=1):
         if "polarisation" in scene.image.dims:
@@ -260,20 +260,15 @@ def _place(
             )
             raise ValueError(msg)
         near = crop_scene_to_dem(scene, dem, margin=64)
-        if coregister != "none":
-            shift = estimate_shift(near, dem)
+        near, shift = compare(near, dem, policy)
+        if shift is not None:
             shifts.append(shift.attributes())
-            errors, least = MOST_SHIFTS
-            pairs = ((shift.line, shift.line_error), (shift.sample, shift.sample_error))
-            large = shift.found and any(abs(a) > max(errors * b, least) for a, b in pairs)
             if not shift.found:
                 _warn(
                     f"image {number} could not be compared with the DEM ({shift.reason}): heights "
                     "rest on its annotated timing"
                 )
-            elif large and coregister == "correct":
-                near = apply_shift(near, shift)
-            elif large:
+            elif policy == "report" and is_significant(shift):
                 _warn(
                     f"image {number} lies beside its simulation ({shift}): align the DEM, or pass "
                     "coregister='correct' if it is the image that is off"
@@ -440,50 +435,6 @@ class _TileWorker:
             layers[0] += layers[-1]
             layers[1] *= widened
         return layers
-
-
-def _assemble(
-    worker: _TileWorker,
-    tiling: Tiling,
-    shape: tuple[int, ...],
-    report: Callable[[float], None] | None,
-) -> Floats:
-    """Solve all tiles once, and blend them, shape (layers, rows, columns)."""
-    total = np.zeros((worker.layers, *shape), dtype=np.float32)
-    # The two layers of a pass are missing in the same cells; the first three and the correction
-    # nowhere.
-    kinds = [0, 0, 0] + [number for number in range(1, len(worker.scenes) + 1) for _ in range(2)]
-    kinds += [0] * (worker.layers - len(kinds))
-    weights = np.zeros((max(kinds) + 1, *shape), dtype=np.float32)
-    weight = tiling.weight().astype(np.float32)
-    spans = (0, shape[0]), (0, shape[1])
-    corners = list(tiling.corners(*spans, (shape[0], shape[1])))
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        # In the order of the corners, whichever is done first: the sums have the same bits.
-        for done, (corner, values) in enumerate(
-            zip(corners, pool.map(worker.tile, corners), strict=True), 1
-        ):
-            kept = [
-                slice(max(first, 0), min(first + tiling.size, length))
-                for first, length in zip(corner, shape, strict=True)
-            ]
-            inside = [
-                slice(part.start - first, part.stop - first)
-                for part, first in zip(kept, corner, strict=True)
-            ]
-            share = weight[inside[0], inside[1]]
-            for layer, kind in enumerate(kinds):
-                part = values[layer, inside[0], inside[1]]
-                valid = np.isfinite(part)
-                total[layer, kept[0], kept[1]] += np.where(valid, share * part, 0.0)
-                if layer == kinds.index(kind):
-                    weights[kind, kept[0], kept[1]] += share * valid
-            if report is not None:
-                report(done / len(corners))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for layer, kind in enumerate(kinds):
-            total[layer] /= weights[kind]
-    return total
 
 
 def _repeated(cells: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 r"""SAR2HEIGHT: heights of mountains from one SAR image and sparse known elevations, by ASK-UNet.
 
-Two publications of one group have this name. The system here is that of the later one, an abstract
-without figures of its architecture: layover is reconstructed by a one-to-many mapping and
+Two publications of one group are known by this name. The system here is that of the later one, an
+abstract without figures of its architecture: layover is reconstructed by a one-to-many mapping and
 reallocation (`sarheight.layover`), and a U-Net with large selective kernels and efficient channel
 attention (ASK-UNet) estimates heights from the reconstructed image, sparse elevations and a map of
 the Euclidean distance to them. The earlier one, a paper, has the sparse elevations and the distance

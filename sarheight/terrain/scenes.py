@@ -1,4 +1,4 @@
-"""Scenes for learning heights: an image, a coarse DEM and the truth on a map grid."""
+"""Training scenes for heights: an image, real or simulated, a coarse DEM and the truth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from sarheight.dem import check_dem, coarsen, local_posting, reproject
 from sarheight.dem.layout import describe_grid, same_grid
-from sarheight.errors import DemError
+from sarheight.errors import DemError, GeometryError
 from sarheight.illumination import (
     BackscatterLaw,
     ConstantGamma,
@@ -28,6 +28,8 @@ from sarheight.layover import Method, PosteriorMean, Reallocation, masks, recons
 from sarheight.output import open_result, provenance, write
 from sarheight.scene import Scene
 from sarheight.terrain.alignment import back_project
+from sarheight.terrain.rasters import rasterise_elevations, require_inside
+from sarheight.terrain.refinement import place_images
 
 if TYPE_CHECKING:
     import os
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
+    from sarheight.terrain.elevations import KnownElevations
 
 
 def patchy_reflectivity(
@@ -270,6 +273,93 @@ def prepare_scene(
     return scene
 
 
+def observe_scene(
+    image: Scene,
+    truth: xr.DataArray,
+    dem: xr.DataArray | None = None,
+    known: KnownElevations | None = None,
+    *,
+    posting: float | None = None,
+    coarser: int = 3,
+    coregister: Literal["report", "correct", "none"] = "correct",
+) -> xr.Dataset:
+    """Make a training scene of a real image.
+
+    Parameters
+    ----------
+    image : Scene
+        The image, of one polarisation, linear power.
+    truth : xarray.DataArray
+        True heights above the ellipsoid, dims (y, x), on any grid.
+    dem : xarray.DataArray, optional
+        Coarse DEM, heights above the ellipsoid, dims (y, x). By default the truth, averaged over
+        `coarser` cells of the scene along each axis.
+    known : KnownElevations, optional
+        Known elevations, such as those of an altimeter, among which training draws. By default it
+        draws among all true heights.
+    posting : float, optional
+        Posting of the scene in metres, in the UTM zone of the truth. Default: that of the truth.
+    coarser : int
+        See `dem`.
+    coregister : {"correct", "report", "none"}
+        Estimate the shift of the image against the coarse DEM: correct the image's timing by it, or
+        warn of one.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `prepare_scene`, cut to the rows and columns that the image covers, with ``true_mask``
+        and ``true_fold_count``, layover and shadow by the true heights, and, if elevations are
+        given, ``known_height``, their means in the cells, NaN elsewhere.
+
+    Raises
+    ------
+    GeometryError
+        If image and DEM do not overlap, or the image covers no cell.
+    DemError
+        If a DEM is not usable.
+    KnownElevationsError
+        If no known elevation lies in the scene.
+    ValueError
+        If posting or `coarser` is out of its range, or the image has several polarisations.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the image could not be compared with the DEM, or lies beside its simulation.
+    """
+    truth = check_dem(truth)
+    step = float(np.sqrt(np.prod(local_posting(truth)))) if posting is None else posting
+    if not step > 0.0 or coarser < 1:
+        msg = f"found posting={step:g} and coarser={coarser}, expected metres above 0 and from 1 on"
+        raise ValueError(msg)
+    zone = truth.rio.estimate_utm_crs().to_wkt()
+    fine = reproject(truth, zone, step, resampling="cubic")
+    dem = coarsen(fine, (coarser * step, coarser * step)) if dem is None else check_dem(dem)
+    (placed,), shifts = place_images([image], dem, coregister)
+    scene = prepare_scene(placed, dem, fine, truth=fine)
+    _add_true_masks(scene, fine, placed)
+    if known is not None:
+        require_inside(known, fine)
+        scene["known_height"] = rasterise_elevations(known, fine)["height"].variable
+    seen = np.isfinite(scene["gamma0_geocoded"].values)
+    if not seen.any():
+        msg = "the image covers no cell of the scene: check orbit, DEM and vertical datum"
+        raise GeometryError(msg)
+    rows, columns = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
+    scene = scene.isel(y=slice(rows[0], rows[-1] + 1), x=slice(columns[0], columns[-1] + 1))
+    return scene.assign_attrs(
+        posting_m=list(local_posting(fine)), coregistration=json.dumps(shifts)
+    )
+
+
+def _add_true_masks(scene: xr.Dataset, truth: xr.DataArray, image: Scene) -> None:
+    """Add layover and shadow by the true heights."""
+    true = masks(truth, image.grid, image.orbit)
+    for name in ("mask", "fold_count"):
+        scene[f"true_{name}"] = true[name].variable
+
+
 def _unflattened(result: xr.Dataset) -> xr.DataArray:
     """Convert gamma0 on the terrain to gamma0 on the ellipsoid.
 
@@ -376,9 +466,7 @@ def simulate_scene(
     dem = check_dem(dem)
     image, coarse = simulate_image(dem, grid, orbit, chosen, seed=seed)
     scene = prepare_scene(image, coarse, dem, truth=dem)
-    true = masks(dem, grid, orbit)
-    for name in ("mask", "fold_count"):
-        scene[f"true_{name}"] = true[name].variable
+    _add_true_masks(scene, dem, image)
     posting = local_posting(dem)
     return scene.assign_attrs(
         simulated="image and coarse elevation model, from an elevation model and an orbit",
@@ -394,40 +482,29 @@ CONFIGURATION = "configuration"
 
 @dataclass(frozen=True, eq=False)
 class SceneConfiguration:
-    """All that determines a simulated scene.
+    """All that determines a training scene.
 
     Attributes
     ----------
     name : str
         Of the file, without its suffix.
-    load : callable
-        Returns DEM, grid and orbit; called only if the scene must be simulated.
+    make : callable
+        Makes the scene (`observe_scene`, `simulate_scene`); called only if it is not there yet.
     inputs : mapping
         Files that the scene depends on, for the provenance.
-    settings : SceneSettings
-        Settings of the simulation.
-    seed : int
-        Of the random numbers.
     parameters : mapping
-        Other values in which scenes differ, such as the incidence angle.
+        Values on which it depends, in JSON's types.
     """
 
     name: str
-    load: Callable[[], tuple[xr.DataArray, RadarGrid, Orbit]]
+    make: Callable[[], xr.Dataset]
     inputs: Mapping[str, str | os.PathLike[str]] = field(default_factory=dict)
-    settings: SceneSettings = field(default_factory=SceneSettings)
-    seed: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> str:
-        """Return all but `load` as JSON, equal for equal scenes."""
-        parts = {
-            "settings": asdict(self.settings),
-            "seed": self.seed,
-            "inputs": {name: Path(path).name for name, path in self.inputs.items()},
-            "parameters": dict(self.parameters),
-        }
-        return json.dumps(parts, sort_keys=True)
+        """Return all but `make` as JSON, equal for equal scenes."""
+        names = {name: Path(path).name for name, path in self.inputs.items()}
+        return json.dumps({"inputs": names, "parameters": dict(self.parameters)}, sort_keys=True)
 
 
 def write_scenes(
@@ -436,7 +513,7 @@ def write_scenes(
     *,
     report: Callable[[str], None] | None = None,
 ) -> list[Path]:
-    """Simulate scenes and write each to a Zarr store in a folder.
+    """Make training scenes and write each to a Zarr store in a folder.
 
     An existing scene with the same configuration is kept, one with another is replaced. Each
     scene is written completely or not at all, so that an interrupted call can be repeated.
@@ -448,7 +525,7 @@ def write_scenes(
     folder : path-like
         Target folder; created if missing.
     report : callable, optional
-        Called with the name of each scene before it is simulated.
+        Called with the name of each scene before it is made.
 
     Returns
     -------
@@ -470,7 +547,7 @@ def write_scenes(
             continue
         if report is not None:
             report(each.name)
-        scene = simulate_scene(*each.load(), each.settings, seed=each.seed)
+        scene = each.make()
         scene.attrs[CONFIGURATION] = text
         scene.attrs["provenance"] = provenance(dict(each.inputs), json.loads(text))
         write(scene, path, overwrite=path.exists())

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from sarheight_kernels.profiles import ACTIVE_LAYOVER, LAYOVER_AND_SHADOW, PASSIVE_LAYOVER
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from sarheight.dem import local_posting
+from sarheight.learning.metrics import HeightErrors, height_errors
 from sarheight.learning.split import require_disjoint
 from sarheight.learning.training import (
     EpochLoader,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     import os
 
     import xarray as xr
+    from numpy.typing import NDArray
 
     from sarheight.learning.split import Part
 
@@ -183,3 +186,54 @@ def train_terrain(
         progress=progress,
         card=card,
     )
+
+
+def evaluate_terrain(
+    estimator: HeightEstimator,
+    scenes: Sequence[xr.Dataset],
+    within: Sequence[Part],
+    settings: TerrainSettings,
+) -> dict[str, dict[str, HeightErrors]]:
+    """Measure the errors of an estimator on parts of scenes that it has not seen.
+
+    Parameters
+    ----------
+    estimator : HeightEstimator
+        The network.
+    scenes, within
+        Training scenes with true heights, and a part of each.
+    settings : TerrainSettings
+        Of the training: size of the patches, number and errors of the known elevations.
+
+    Returns
+    -------
+    dict
+        Errors over the cells of all patches (``all``) and those in layover (``layover``), by what
+        they are of: the ``network``, and the back-projected ``coarse`` DEM.
+    """
+    patches = TerrainPatches(
+        scenes,
+        settings.channels,
+        within=within,
+        size=settings.size,
+        known_count=settings.known_count,
+        known_sigma=settings.known_sigma,
+        seed=settings.seed,
+    )
+    found: dict[str, list[NDArray[Any]]] = {name: [] for name in ("network", "coarse", "truth")}
+    folded = []
+    with torch.inference_mode():
+        for sample in DataLoader(cast("Any", patches), settings.batch):
+            found["network"].append(estimator(sample).height.numpy())
+            for name in ("coarse", "truth"):
+                found[name].append(sample[name].numpy())
+            folded.append(np.isin(sample["mask"].numpy(), LAYOVER))
+    arrays = {name: np.concatenate(values) for name, values in found.items()}
+    layover = np.concatenate(folded)
+    return {
+        name: {
+            "all": height_errors(arrays[name], arrays["truth"]),
+            "layover": height_errors(arrays[name], arrays["truth"], where=layover),
+        }
+        for name in ("network", "coarse")
+    }

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyproj
-import rasterio
 import xarray as xr
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from sarheight._files import open_geotiff
 from sarheight._runtime import nodata_value
+from sarheight.layover import layers as output_layers
 from sarheight.output import open_result
 from sarheight.output.files import RasterBand, raster_bands
 from sarheight.plot.maps import SPARE_COLOURS, count_classes, flag_colours
@@ -57,7 +58,7 @@ class RasterReader:
             if one.variable == name and all(entry.get(d, 0) == i for d, i in one.entry.items())
         )
         if band.path not in self.files:
-            self.files[band.path] = rasterio.open(band.path, driver="GTiff")
+            self.files[band.path] = open_geotiff(band.path)
         shape = tuple(-(-(part.stop - part.start) // step) for part in (rows, columns))
         window = Window.from_slices(rows, columns)
         stored = self.files[band.path].read(band.number, window=window, out_shape=shape)
@@ -171,31 +172,21 @@ class Layer:
     entry: dict[str, int]
 
 
-BACKSCATTER = {
-    "sigma0_geocoded": ("geocoded σ⁰", "Plain geocoding: the image sampled at the cell's pixel"),
-    "gamma0": ("reconstructed γ⁰", "Backscatter per projected area, after layover is resolved"),
-    "sigma0": ("reconstructed σ⁰", "Backscatter per area of the surface"),
+SHOWN: dict[str, output_layers.Layer] = {
+    **output_layers.LAYERS,
+    HEIGHTS: output_layers.Layer(label="elevation"),
 }
-FIXED: dict[str, tuple[str, tuple[float, float] | None]] = {
-    "contribution_share": ("contribution share", (0.0, 1.0)),
-    "own_share": ("own share", (0.0, 1.0)),
-    "borrowed_share": ("borrowed share", (0.0, 1.0)),
-    "local_incidence": ("local incidence", (0.0, 90.0)),
-    "projected_incidence": ("projected incidence", (-30.0, 90.0)),
-    "ellipsoid_incidence": ("ellipsoid incidence", None),
-    "projected_area": ("projected area", None),
-    HEIGHTS: ("elevation", None),
-}
-"""Labels and limits of quantities."""
+"""How variables are drawn, by name."""
 DECIBELS = "dB"
-UNCERTAINTY, NOISE = "uncertainty", "noise_power"
+UNCERTAINTY, NOISE = "gamma0_std", "noise_power"
 RELIEF = "relief"
 DECIBELS_PER_NEPER = 10.0 / np.log(10.0)
 SUN_AZIMUTH, SUN_HEIGHT = np.radians(315.0), np.radians(45.0)
 SAMPLE_SIDE = 512
 """Cells along the longer side of what percentiles are found in."""
 PERCENTILES = (2.0, 98.0)
-ORDER = ("sigma0_geocoded", "gamma0", "sigma0", UNCERTAINTY, "fold_count", "mask")
+FIRST = ("sigma0_geocoded", "gamma0")
+"""Quantities at the head of the menus: before and after. Others follow in the order of layers."""
 
 
 class ResultView:
@@ -266,19 +257,12 @@ class ResultView:
             if not {"y", "x"} <= set(variable.dims) or variable.dtype.kind not in "iuf":
                 continue
             dims = tuple(d for d in (TIME, POLARISATION) if d in variable.dims)
-            if name == "gamma0_variance":
-                if "gamma0" in self.dataset:
-                    found[UNCERTAINTY] = Quantity(
-                        UNCERTAINTY,
-                        "uncertainty of γ⁰",
-                        "number",
-                        dims,
-                        DECIBELS,
-                        "viridis",
-                        note="Standard deviation of γ⁰ in decibels",
-                    )
-                continue
-            found[name] = _quantity(name, variable, dims)
+            if name != "gamma0_variance":
+                found[name] = _quantity(name, variable, dims)
+            elif "gamma0" in self.dataset:
+                # It is drawn as a standard deviation in decibels.
+                shown = variable.assign_attrs(SHOWN[UNCERTAINTY].attributes)
+                found[UNCERTAINTY] = _quantity(UNCERTAINTY, shown, dims)
         if HEIGHTS in found:
             found[RELIEF] = Quantity(RELIEF, "relief", "number", (), "", "grey", (0.0, 1.0))
         elif "local_incidence" in found:
@@ -292,7 +276,7 @@ class ResultView:
                 (0.0, 1.0),
                 note="Cosine of the local incidence: the terrain as the radar illuminates it",
             )
-        order = [*ORDER, *found]
+        order = [*FIRST, *SHOWN, *found]
         return [found[name] for name in sorted(found, key=order.index)]
 
     def use_heights(self, heights: Callable[[slice, slice, int], Floats | None]) -> None:
@@ -324,7 +308,7 @@ class ResultView:
         with self.lock:
             if quantity.name == RELIEF:
                 return self._relief(one.entry, rows, columns, step)
-            if quantity.name == UNCERTAINTY:
+            if quantity.name == UNCERTAINTY and UNCERTAINTY not in self.dataset:
                 gamma, variance = (
                     self.reader.read(name, one.entry, rows, columns, step)
                     for name in ("gamma0", "gamma0_variance")
@@ -510,10 +494,11 @@ def _quantity(name: str, variable: xr.DataArray, dims: tuple[str, ...]) -> Quant
     """Choose how a variable is drawn."""
     long_name = str(variable.attrs.get("long_name", name.replace("_", " ")))
     units = str(variable.attrs.get("units", ""))
-    unit = {"1": "", "degree": "°", "m2": "m²"}.get(units, units)
-    if name in BACKSCATTER:
-        label, note = BACKSCATTER[name]
-        return Quantity(name, label, "db", dims, DECIBELS, "grey", note=note)
+    unit = {"1": "", "degree": "°", "m2": "m²", output_layers.DECIBEL: DECIBELS}.get(units, units)
+    shown = SHOWN.get(name, output_layers.Layer(label=name.replace("_", " ")))
+    note = shown.description[:1].upper() + shown.description[1:] or long_name
+    if shown.power:
+        return Quantity(name, shown.label, "db", dims, DECIBELS, "grey", note=note)
     if name == NOISE:
         return Quantity(name, "noise power", "number", dims, DECIBELS, "viridis", note=long_name)
     values = np.atleast_1d(variable.attrs.get("flag_values", ())).tolist()
@@ -523,7 +508,7 @@ def _quantity(name: str, variable: xr.DataArray, dims: tuple[str, ...]) -> Quant
         values, meanings = _combinations(masks, meanings)
     if name == "fold_count":
         classes = tuple((float(one.value), one.label, one.colour) for one in count_classes())
-        return Quantity(name, "fold multiplicity", "class", dims, classes=classes, note=long_name)
+        return Quantity(name, shown.label, "class", dims, classes=classes, note=note)
     if values and len(values) == len(meanings):
         colours = flag_colours(variable)
         spare = SPARE_COLOURS * (1 + len(values) // len(SPARE_COLOURS))
@@ -535,7 +520,6 @@ def _quantity(name: str, variable: xr.DataArray, dims: tuple[str, ...]) -> Quant
             )
             for index, (value, meaning) in enumerate(zip(values, meanings, strict=True))
         )
-        label = "layover and shadow" if name == "mask" else long_name
-        return Quantity(name, label, "class", dims, classes=classes, note=long_name)
-    label, limits = FIXED.get(name, (name.replace("_", " "), None))
-    return Quantity(name, label, "number", dims, unit, "viridis", limits, note=long_name)
+        label = shown.label if name in SHOWN else long_name
+        return Quantity(name, label, "class", dims, classes=classes, note=note)
+    return Quantity(name, shown.label, "number", dims, unit, "viridis", shown.limits, note=note)

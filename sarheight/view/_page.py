@@ -1,10 +1,8 @@
-"""The page: served to a browser on this machine, or written with all its data."""
+"""The page, and the server that shows it to a browser on this machine."""
 
 from __future__ import annotations
 
-import base64
 import errno
-import gzip
 import json
 import re
 import webbrowser
@@ -13,18 +11,15 @@ from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyproj
-from numpy.typing import NDArray
 
 from sarheight.acquisition import acquisitions, geometries
-from sarheight.errors import OutputError, SarheightError
-from sarheight.output.atomic import atomic_write, check_writable
+from sarheight.errors import OutputError
 from sarheight.view._layers import POLARISATION, TILE, TIME, ResultView
-from sarheight.view._places import Box, Dem, Places, pack
+from sarheight.view._places import Dem, Places
 
 if TYPE_CHECKING:
     import os
@@ -36,13 +31,8 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
 
 HOST = "127.0.0.1"
-LARGEST_PAGE = 250_000
-"""Cells of a page without a server, times dates: some 20 MB."""
 NODES = 33
 """Rows and columns of the table from which the page interpolates longitude and latitude."""
-CODE_NODATA = -32768
-STEPS = 65_000
-"""Steps between the least and the greatest number of a layer of a page without a server."""
 
 
 def serve(
@@ -95,58 +85,6 @@ def serve(
         server.serve_forever()
 
 
-def save_page(
-    result: str | os.PathLike[str] | xr.Dataset,
-    path: str | os.PathLike[str],
-    *,
-    bounds: tuple[float, float, float, float] | None = None,
-    dem: Dem | None = None,
-    geometry: Sequence[tuple[RadarGrid, Orbit]] | None = None,
-    overwrite: bool = False,
-) -> Path:
-    """Write a page that holds all data of a part of a result, and needs no server.
-
-    Numbers are rounded to 1/65000 of their range, and weights of shared pixels to 1/255 of the
-    largest of a cell.
-
-    Parameters
-    ----------
-    result : path-like or xarray.Dataset
-        What `sarheight.output.write` has written, or a Dataset on a map grid.
-    path : path-like
-        A name that ends in ``.html``.
-    bounds : tuple of float, optional
-        West, south, east, north in degrees; all of the result by default.
-    dem, geometry : optional
-        See `serve`. Where they are not known the page shows no places that share pixels.
-    overwrite : bool
-        Whether an existing file may be replaced.
-
-    Returns
-    -------
-    pathlib.Path
-        The path.
-
-    Raises
-    ------
-    FileNotFoundError, DamagedFileError
-        If the result cannot be read.
-    ValueError
-        If it is not on a map grid, does not meet the bounds, or the part is too large for a page.
-    OutputError
-        If the path cannot be written.
-    """
-    path = Path(path)
-    check_writable(path, overwrite=overwrite, suffixes=(".html",))
-    view, places = _open(result, dem, geometry)
-    with closing(view):
-        box = _box(view, bounds)
-        page = _assemble(_describe(view, places, box, levels=1), _data(view, places, box))
-    with atomic_write(path, overwrite=overwrite, suffixes=(".html",)) as work:
-        work.write_text(page, encoding="utf-8")
-    return path
-
-
 def _open(
     result: str | os.PathLike[str] | xr.Dataset,
     dem: Dem | None,
@@ -166,20 +104,18 @@ def _open(
 # The description of a result, from which the page builds its menus.
 
 
-def _describe(view: ResultView, places: Places, box: Box, *, levels: int) -> dict[str, Any]:
-    """Describe a result, or a part of it, in a form that JSON holds."""
-    rows, columns = (part.stop - part.start for part in box)
+def _describe(view: ResultView, places: Places) -> dict[str, Any]:
+    """Describe a result in a form that JSON holds."""
     down, across = view.steps
-    x, y = (float(each) for each in view.coordinates(box[0].start, box[1].start))
-    nodes = [np.linspace(part.start, part.stop - 1, NODES) for part in box]
+    x, y = (float(each) for each in view.coordinates(0, 0))
+    nodes = [np.linspace(0, size - 1, NODES) for size in view.shape]
     longitude, latitude = view.places(*np.meshgrid(*nodes, indexing="ij"))
     attributes = view.dataset.attrs
     return {
         "name": view.name,
         "title": str(attributes.get("title", "")),
         "simulated": "simulated" in attributes,
-        "shape": [rows, columns],
-        "origin": [box[0].start, box[1].start],
+        "shape": list(view.shape),
         "cell": list(view.cell_size),
         "x": [x, across],
         "y": [y, down],
@@ -187,9 +123,9 @@ def _describe(view: ResultView, places: Places, box: Box, *, levels: int) -> dic
         "longitude": np.round(longitude, 7).ravel().tolist(),
         "latitude": np.round(latitude, 7).ravel().tolist(),
         "nodes": NODES,
-        "north": _north(view, box),
+        "north": _north(view),
         "tile": TILE,
-        "levels": levels,
+        "levels": view.levels,
         "times": _labels(view, TIME),
         "polarisations": _labels(view, POLARISATION),
         "looks": _look_azimuths(view),
@@ -251,9 +187,9 @@ def _crs_name(crs: pyproj.CRS) -> str:
     return f"{crs.name} ({':'.join(authority)})" if authority else crs.name
 
 
-def _north(view: ResultView, box: Box) -> float:
+def _north(view: ResultView) -> float:
     """Return the azimuth of the upward direction in the middle, degrees from north."""
-    row, column = (0.5 * (part.start + part.stop - 1) for part in box)
+    row, column = (0.5 * (size - 1) for size in view.shape)
     longitude, latitude = view.places([row + 0.5, row - 0.5], [column, column])
     azimuth, _, _ = pyproj.Geod(ellps="WGS84").inv(
         longitude[0], latitude[0], longitude[1], latitude[1]
@@ -277,17 +213,16 @@ def _palette(name: str) -> str:
     return bytes(np.asarray(colours)[:, :3].tobytes()).hex()
 
 
-def _assemble(description: dict[str, Any], data: dict[str, Any] | None) -> str:
-    """Put the parts of the page together, with or without data."""
+def _assemble(description: dict[str, Any]) -> str:
+    """Put the parts of the page together."""
     folder = files("sarheight.view")
     page = (folder / "page.html").read_text(encoding="utf-8")
     parts = {
         "/*style*/": (folder / "page.css").read_text(encoding="utf-8"),
         "/*script*/": (folder / "page.js").read_text(encoding="utf-8"),
         "/*description*/": _script_json(description),
-        "/*data*/": _script_json(data),
     }
-    # In one pass, so that nothing in a name or in the data is taken for another mark.
+    # In one pass, so that nothing in a name is taken for another mark.
     marks = re.compile("|".join(map(re.escape, parts)))
     return marks.sub(lambda mark: parts[mark.group()], page)
 
@@ -307,145 +242,6 @@ def _finite(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
-
-
-# Data of a page without a server.
-
-
-def _box(view: ResultView, bounds: tuple[float, float, float, float] | None) -> Box:
-    """Return the rows and columns within bounds, if a page can hold them."""
-    rows, columns = view.shape
-    if bounds is None:
-        box: Box = slice(0, rows), slice(0, columns)
-    else:
-        west, south, east, north = bounds
-        if not (south < north and west != east and max(abs(south), abs(north)) <= 90.0):
-            msg = f"found bounds {bounds}, expected west, south, east, north in degrees"
-            raise ValueError(msg)
-        east += 360.0 if east < west else 0.0
-        edge = np.linspace(0.0, 1.0, 21)
-        longitude = np.concatenate(
-            [west + (east - west) * edge] * 2 + [0 * edge + west, 0 * edge + east]
-        )
-        latitude = np.concatenate(
-            [0 * edge + south, 0 * edge + north] + [south + (north - south) * edge] * 2
-        )
-        x, y = view.to_degrees.transform(longitude, latitude, direction="INVERSE")
-        x0, y0 = view.coordinates(0, 0)
-        found = []
-        for values, size in (((y - y0) / view.steps[0], rows), ((x - x0) / view.steps[1], columns)):
-            first = max(int(np.floor(values.min() + 0.5)), 0)
-            found.append(slice(first, min(int(np.ceil(values.max() + 0.5)), size)))
-        box = found[0], found[1]
-        if min(part.stop - part.start for part in box) < 2:
-            msg = (
-                f"found bounds {bounds}, which the result does not meet: it covers {_extent(view)}"
-            )
-            raise ValueError(msg)
-    count = [part.stop - part.start for part in box]
-    if count[0] * count[1] * view.size(TIME) > LARGEST_PAGE:
-        side = int((LARGEST_PAGE / view.size(TIME)) ** 0.5)
-        middle = [0.5 * (part.start + part.stop - 1) for part in box]
-        lon, lat = view.places(
-            [middle[0] + 0.49 * side, middle[0] - 0.49 * side],
-            [middle[1] - 0.49 * side, middle[1] + 0.49 * side],
-        )
-        dates = f" on {view.size(TIME)} dates" if view.size(TIME) > 1 else ""
-        msg = (
-            f"found {count[0] * count[1]} cells{dates}, expected at most {LARGEST_PAGE} for a page "
-            "that holds all its data: pass the bounds of a part (--bounds), for the middle "
-            f"{lon[0]:.4f} {lat[0]:.4f} {lon[1]:.4f} {lat[1]:.4f}"
-        )
-        raise ValueError(msg)
-    return box
-
-
-def _extent(view: ResultView) -> str:
-    rows, columns = view.shape
-    longitude, latitude = view.places([0, 0, rows - 1, rows - 1], [0, columns - 1, 0, columns - 1])
-    return (
-        f"longitude {longitude.min():.3f} to {longitude.max():.3f}, latitude {latitude.min():.3f} "
-        f"to {latitude.max():.3f}"
-    )
-
-
-def _data(view: ResultView, places: Places, box: Box) -> dict[str, Any]:
-    """Pack the layers of a box, and which of its cells share pixels."""
-    layers = []
-    for index in range(len(view.layers)):
-        values = view.values(index, *box)
-        low, scale, stored = _integers(values)
-        layers.append(
-            {"low": low, "scale": scale, "values": _packed(stored), "limits": view.limits(index)}
-        )
-    data: dict[str, Any] = {"layers": layers, "mappings": []}
-    if places.problem:
-        return data
-    data["heights"] = dict(
-        zip(
-            ("low", "scale", "values"),
-            [
-                _packed(part) if isinstance(part, np.ndarray) else part
-                for part in _integers(places.heights(*box).values)
-            ],
-            strict=True,
-        )
-    )
-    for date in range(view.size(TIME)):
-        data["mappings"].append(_packed_mapping(view, places, box, date))
-    return data
-
-
-def _packed_mapping(view: ResultView, places: Places, box: Box, date: int) -> dict[str, Any]:
-    """Pack which cells share pixels at a date."""
-    try:
-        with view.lock:
-            strip, incidence, azimuth = places.strip(box, date)
-    except SarheightError as error:
-        return {"problem": str(error)}
-    packed = pack(strip, box)
-    middle = [0.5 * (part.start + part.stop - 1) for part in box]
-    whole = places.passes[date][0]
-    return {
-        "count": _packed(packed.count),
-        "step": _packed(packed.step),
-        "weight": _packed(packed.weight),
-        "peak": _packed(packed.peak),
-        "inside": [_packed(each) for each in packed.inside],
-        "samples": packed.samples,
-        # Where the cropped image begins in the image.
-        "origin": [
-            round(float(whole.line(packed.grid.azimuth_time(0)))),
-            round(_first_sample(whole, packed.grid)),
-        ],
-        "incidence": incidence,
-        "azimuth": azimuth,
-        "direction": list(places.direction(middle[0], middle[1], azimuth)),
-    }
-
-
-def _first_sample(whole: RadarGrid, part: RadarGrid) -> float:
-    """Return the sample of an image at which a part of it begins."""
-    if whole.is_ground_range:
-        return (part.sample_zero_ground - whole.sample_zero_ground) / whole.sample_spacing
-    return (part.near_range - whole.near_range) / whole.sample_spacing
-
-
-def _integers(values: NDArray[np.float32]) -> tuple[float, float, NDArray[np.int16]]:
-    """Scale numbers to 16 bits: number = low + scale * (integer + 32767)."""
-    known = np.isfinite(values)
-    low, high = (float(values[known].min()), float(values[known].max())) if known.any() else (0, 0)
-    whole = known.any() and np.array_equal(values[known], np.rint(values[known]))
-    scale = 1.0 if whole and high - low < STEPS else max((high - low) / STEPS, 1e-12)
-    stored = np.full(values.shape, CODE_NODATA, np.int16)
-    stored[known] = (np.rint((values[known] - low) / scale) - 32767.0).astype(np.int16)
-    return low, scale, stored
-
-
-def _packed(values: NDArray[Any]) -> str:
-    """Compress an array, as little-endian bytes in Base64."""
-    raw = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
-    return base64.b64encode(gzip.compress(raw, compresslevel=6, mtime=0)).decode("ascii")
 
 
 # The server.
@@ -468,8 +264,7 @@ class PageServer(ThreadingHTTPServer):
 
     def __init__(self, view: ResultView, places: Places, port: int) -> None:
         self.view, self.places = view, places
-        whole = slice(0, view.shape[0]), slice(0, view.shape[1])
-        self.page = _assemble(_describe(view, places, whole, levels=view.levels), None).encode()
+        self.page = _assemble(_describe(view, places)).encode()
         super().__init__((HOST, port), Handler)
 
     @property

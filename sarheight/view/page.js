@@ -2,12 +2,10 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const about = JSON.parse($("description").textContent);
-  const inline = JSON.parse($("data").textContent);
   const [ROWS, COLUMNS] = about.shape;
   const [DOWN, ACROSS] = about.cell; // metres from row to row, from column to column
-  const SIDE = inline ? Math.max(ROWS, COLUMNS) : about.tile;
+  const SIDE = about.tile;
   const COLOURS = ["#d55e00", "#0072b2", "#009e73", "#a6427c", "#7a5c00", "#4b1144", "#3b7d9e"];
-  const NODATA = -32768;
   const state = {
     left: 0, right: 0, // quantities
     time: 0, polarisation: 0, swipe: 0.5, relief: true,
@@ -35,24 +33,9 @@
   const metres = (length) => length >= 9950 ? `${number(length / 1000)} km`
     : length >= 1000 ? `${number(length / 1000, 1)} km` : `${number(length)} m`;
 
-  // Values: tiles from the server, or the arrays of this page.
+  // Values, from the server.
 
-  async function unpack(text, Type) {
-    const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Type(await new Response(stream).arrayBuffer());
-  }
-
-  async function numbers(packed) {
-    const stored = await unpack(packed.values, Int16Array);
-    const values = new Float32Array(stored.length);
-    for (let i = 0; i < stored.length; i++) {
-      values[i] = stored[i] === NODATA ? NaN : packed.low + packed.scale * (stored[i] + 32767);
-    }
-    return values;
-  }
-
-  const server = {
+  const source = {
     async tile(layer, level, row, column) {
       const answer = await fetch(`tile/${layer}/${level}/${row}/${column}`);
       if (!answer.ok) throw new Error(await answer.text());
@@ -67,130 +50,6 @@
       return answer.json();
     },
   };
-
-  const page = {
-    tile: (layer) => numbers(inline.layers[layer]),
-    limits: async (layer) => inline.layers[layer].limits,
-    places: (row, column) => placesOfPage(row, column),
-  };
-  const source = inline ? page : server;
-
-  // The mapping of a page without a server: weights of cells in pixels, by cell and by pixel.
-
-  const mappings = new Map();
-
-  async function mappingOf(date) {
-    if (mappings.has(date)) return mappings.get(date);
-    const packed = inline.mappings[date];
-    if (packed.problem) return packed;
-    const count = await unpack(packed.count, Uint16Array);
-    const step = await unpack(packed.step, Int32Array);
-    const weight = await unpack(packed.weight, Uint8Array);
-    const peak = await unpack(packed.peak, Float32Array);
-    const inside = await Promise.all(packed.inside.map((part) => unpack(part, Uint8Array)));
-    const start = new Uint32Array(count.length + 1);
-    for (let cell = 0; cell < count.length; cell++) start[cell + 1] = start[cell] + count[cell];
-    const pixel = new Int32Array(step.length), cellOf = new Uint32Array(step.length);
-    const area = new Float32Array(step.length), first = new Uint32Array(inside[0].length + 1);
-    for (let i = 0, p = 0; i < step.length; i++) { p += step[i]; pixel[i] = p; first[p + 1]++; }
-    for (let cell = 0; cell < count.length; cell++) {
-      for (let i = start[cell]; i < start[cell + 1]; i++) {
-        cellOf[i] = cell;
-        area[i] = peak[cell] * weight[i] / 255;
-      }
-    }
-    for (let p = 0; p < inside[0].length; p++) first[p + 1] += first[p];
-    const next = first.slice(), entries = new Uint32Array(step.length);
-    for (let i = 0; i < step.length; i++) entries[next[pixel[i]]++] = i;
-    const made = { ...packed, start, pixel, cellOf, area, first, entries, inside,
-      heights: await numbers(inline.heights) };
-    mappings.set(date, made);
-    return made;
-  }
-
-  function shares(mapping, cell, brightness, inside) {
-    // The mean share of each cell in the pixels of one, weighted by its own part in each of them.
-    const found = new Map();
-    let used = 0, outside = 0;
-    for (let i = mapping.start[cell]; i < mapping.start[cell + 1]; i++) {
-      const p = mapping.pixel[i];
-      let total = 0;
-      for (let k = mapping.first[p]; k < mapping.first[p + 1]; k++) {
-        const e = mapping.entries[k];
-        total += mapping.area[e] * brightness(mapping.cellOf[e]);
-      }
-      const known = inside[p] / 255;
-      if (!(total > 0) && known > 0) continue;
-      const own = mapping.area[i];
-      used += own;
-      outside += own * (1 - known);
-      if (!(total > 0)) continue;
-      for (let k = mapping.first[p]; k < mapping.first[p + 1]; k++) {
-        const e = mapping.entries[k], other = mapping.cellOf[e];
-        const part = own * known * mapping.area[e] * brightness(other) / total;
-        if (part > 0) found.set(other, (found.get(other) || 0) + part);
-      }
-    }
-    for (const [other, part] of found) found.set(other, part / used);
-    return { found, outside: used > 0 ? outside / used : 0 };
-  }
-
-  async function placesOfPage(row, column) {
-    const answer = { row, column };
-    if (about.problem) return { ...answer, problem: about.problem };
-    const mapping = await mappingOf(state.time);
-    if (mapping.problem) return { ...answer, problem: mapping.problem };
-    const cell = row * COLUMNS + column, height = mapping.heights[cell];
-    const begin = mapping.start[cell], end = mapping.start[cell + 1];
-    answer.height = Number.isFinite(height) ? height : null;
-    if (begin === end) {
-      return { ...answer,
-        problem: "This place contributes to no pixel: it lies in shadow or beside the image" };
-    }
-    let weight = 0, line = 0, sample = 0;
-    for (let i = begin; i < end; i++) {
-      weight += mapping.area[i];
-      line += mapping.area[i] * Math.floor(mapping.pixel[i] / mapping.samples);
-      sample += mapping.area[i] * (mapping.pixel[i] % mapping.samples);
-    }
-    answer.line = line / weight + mapping.origin[0];
-    answer.sample = sample / weight + mapping.origin[1];
-    const area = shares(mapping, cell, () => 1, mapping.inside[0]);
-    const layer = layerOf(about.quantities.findIndex((one) => one.name === "gamma0"));
-    let rcs = null;
-    if (layer >= 0 && mapping.inside.length > 1) {
-      const decibels = await tileValues(layer);
-      const index = Math.min(state.polarisation + 1, mapping.inside.length - 1);
-      rcs = shares(mapping, cell, (other) => {
-        const value = decibels[other];
-        return Number.isNaN(value) ? 0 : 10 ** (value / 10);
-      }, mapping.inside[index]);
-    }
-    const listed = [...area.found].filter(([other, part]) =>
-      Math.max(part, rcs ? rcs.found.get(other) || 0 : 0) >= 5e-4);
-    answer.cells = listed.sort((one, two) => two[1] - one[1]).map(([other, part]) => [
-      Math.floor(other / COLUMNS), other % COLUMNS, part,
-      rcs ? rcs.found.get(other) || 0 : null, mapping.heights[other]]);
-    answer.outside = [area.outside, rcs ? rcs.outside : 0];
-    answer.incidence = mapping.incidence;
-    answer.azimuth = mapping.azimuth;
-    answer.profile = profileOfPage(mapping, row, column);
-    return answer;
-  }
-
-  function profileOfPage(mapping, row, column) {
-    const [down, across] = mapping.direction, profile = [];
-    const step = 0.5 * Math.min(DOWN, ACROSS);
-    for (const sign of [-1, 1]) {
-      for (let d = sign > 0 ? 0 : -step; ; d += sign * step) {
-        const r = Math.round(row + d * down), c = Math.round(column + d * across);
-        if (r < 0 || c < 0 || r >= ROWS || c >= COLUMNS) break;
-        const height = mapping.heights[r * COLUMNS + c];
-        if (Number.isFinite(height)) profile.push([d, height]);
-      }
-    }
-    return profile.sort((one, two) => one[0] - two[0]);
-  }
 
   // Layers and tiles.
 
@@ -213,7 +72,7 @@
       found = { values: null, image: null, style: "", failed: false };
       tiles.set(key, found);
       waiting++;
-      found.promise = source.tile(layer, level, row, column).then((values) => {
+      source.tile(layer, level, row, column).then((values) => {
         found.values = values;
         found.width = Math.ceil(Math.min(SIDE, COLUMNS / 2 ** level - column * SIDE));
         found.height = values.length / found.width;
@@ -231,12 +90,6 @@
     const old = [...tiles.entries()].filter(([, one]) => one.values)
       .sort((one, two) => one[1].used - two[1].used).slice(0, LARGEST / 4);
     for (const [key] of old) tiles.delete(key);
-  }
-
-  async function tileValues(layer) {
-    const found = tile(layer, 0, 0, 0);
-    await found.promise;
-    return found.values;
   }
 
   const palettes = Object.fromEntries(Object.entries(about.palettes).map(([name, text]) => [name,
@@ -351,8 +204,7 @@
     context.rect(from, 0, to - from, height);
     context.clip();
     const cells = 1 / (Math.max(DOWN, ACROSS) * state.scale * ratio); // per pixel of the screen
-    const levels = inline ? 1 : about.levels;
-    const level = Math.max(0, Math.min(levels - 1, Math.floor(Math.log2(cells) + 0.25)));
+    const level = Math.max(0, Math.min(about.levels - 1, Math.floor(Math.log2(cells) + 0.25)));
     const side = SIDE * 2 ** level;
     context.imageSmoothingEnabled = cells > 0.5;
     context.imageSmoothingQuality = "high";
@@ -362,7 +214,7 @@
       for (let c = Math.floor(columns[0] / side); c <= Math.floor(columns[1] / side); c++) {
         const image = painted(index, level, r, c);
         if (image) place(image, level, r * side, c * side);
-        else drawCoarser(index, level, r, c, levels);
+        else drawCoarser(index, level, r, c);
       }
     }
     context.restore();
@@ -377,9 +229,9 @@
     context.drawImage(image, x, y, right - x, bottom - y);
   }
 
-  function drawCoarser(index, level, row, column, levels) {
+  function drawCoarser(index, level, row, column) {
     const layer = layerOf(index), side = SIDE * 2 ** level;
-    for (let up = level + 1; up < levels; up++) {
+    for (let up = level + 1; up < about.levels; up++) {
       const shift = 2 ** (up - level), r = Math.floor(row / shift), c = Math.floor(column / shift);
       const found = tiles.get(`${layer}/${up}/${r}/${c}`);
       if (!found || !found.image) continue;

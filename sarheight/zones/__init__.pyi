@@ -1,19 +1,28 @@
 from .channels import (
     OPTICAL_CHANNELS,
     RADAR_CHANNELS,
-    ZONE_SPLITS,
-    FusionStrategy,
     covariance,
-    fusion_strategies,
     polarimetric_channels,
     refined_lee,
 )
 from .classes import plot_zones
+from .classifier import ZoneClassifier, ZoneMember
 from .evaluation import ClassScores, calibration_error, class_scores, fit_temperature
-from .features import FeaturePlan, plan_features
 from .forest import ForestSettings, ZoneForest, train_forest
-from .fusion import FusionRanking, FusionResult, compare_fusion, rank_fusions
-from .networks import FusionCNN, ZoneClassifier, ZoneMember, ZoneNet
+from .fusion import (
+    FusionRanking,
+    FusionResult,
+    compare_fusion,
+    rank_fusions,
+    train_strategy,
+)
+from .fusion_cnn import (
+    FUSED_SPLITS,
+    ZONE_SPLITS,
+    FusionCNN,
+    FusionStrategy,
+    fusion_strategies,
+)
 from .predict import evaluate_zones, predict_zones, write_zones, zone_probabilities
 from .samples import (
     ZonePatches,
@@ -23,14 +32,14 @@ from .samples import (
     split_samples,
 )
 from .sources import RasterPatches, So2SatPatches, read_stack, so2sat_files
-from .training import ZoneSettings, train_zones
+from .training import ZoneSettings, ZoneTask, zone_task
 
 __all__ = [
+    "FUSED_SPLITS",
     "OPTICAL_CHANNELS",
     "RADAR_CHANNELS",
     "ZONE_SPLITS",
     "ClassScores",
-    "FeaturePlan",
     "ForestSettings",
     "FusionCNN",
     "FusionRanking",
@@ -41,10 +50,10 @@ __all__ = [
     "ZoneClassifier",
     "ZoneForest",
     "ZoneMember",
-    "ZoneNet",
     "ZonePatches",
     "ZoneSamples",
     "ZoneSettings",
+    "ZoneTask",
     "calibration_error",
     "class_scores",
     "compare_fusion",
@@ -53,7 +62,6 @@ __all__ = [
     "exclude_neighbours",
     "fit_temperature",
     "fusion_strategies",
-    "plan_features",
     "plot_zones",
     "polarimetric_channels",
     "predict_zones",
@@ -64,7 +72,8 @@ __all__ = [
     "spatial_folds",
     "split_samples",
     "train_forest",
-    "train_zones",
+    "train_strategy",
     "write_zones",
     "zone_probabilities",
+    "zone_task",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -93,47 +94,38 @@ def _finite_or_none(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def confusion_matrix(truth: ArrayLike, assigned: ArrayLike, classes: int) -> Integers:
-    """Count samples by reference class (rows) and assigned class (columns)."""
-    reference, labels = np.asarray(truth), np.asarray(assigned)
-    numbers = np.concatenate([reference.ravel(), labels.ravel()])
-    invalid = numbers[(numbers < 0) | (numbers >= classes) | (numbers != np.round(numbers))]
-    if reference.shape != labels.shape or invalid.size:
-        msg = (
-            f"found reference classes of shape {reference.shape} and assigned classes of shape "
-            f"{labels.shape}, with numbers such as {invalid[:3].tolist()}; expected one shape, and "
-            f"whole numbers from 0 to {classes - 1}"
-        )
-        raise ValueError(msg)
-    cells = reference.ravel().astype(np.int64) * classes + labels.ravel().astype(np.int64)
-    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
-
-
 def scores_from_confusion(confusion: ArrayLike, classes: Sequence[str]) -> ClassScores:
     """Derive scores from a confusion matrix; all are NaN where there is no sample."""
+    from sklearn import metrics  # type: ignore[import-untyped]
+
     matrix = np.asarray(confusion, dtype=np.int64)
-    if matrix.shape != (len(classes), len(classes)):
+    count = len(classes)
+    if matrix.shape != (count, count):
         msg = (
-            f"found a confusion matrix of shape {matrix.shape} for {len(classes)} classes, "
-            "expected one row and one column for each"
+            f"found a confusion matrix of shape {matrix.shape} for {count} classes, expected one "
+            "row and one column for each"
         )
         raise ValueError(msg)
-    total, correct = float(matrix.sum()), np.diag(matrix).astype(np.float64)
-    reference = matrix.sum(axis=1).astype(np.float64)
-    assigned = matrix.sum(axis=0).astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        recall, precision = correct / reference, correct / assigned
-        # 2 / (1 / recall + 1 / precision), without the divisions by zero recall.
-        f1 = 2.0 * correct / (reference + assigned)
-        overall = np.divide(correct.sum(), total)
-        chance = np.divide((reference * assigned).sum(), total**2)
-        kappa = np.divide(overall - chance, 1.0 - chance)
-    occurring = reference > 0.0
+    if not matrix.any():
+        nothing = np.full(count, np.nan)
+        return ClassScores(
+            tuple(classes), matrix, np.nan, np.nan, np.nan, nothing, nothing, nothing
+        )
+    # One sample for each pair of classes, with a weight.
+    pairs = np.indices(matrix.shape).reshape(2, -1)
+    weight = {"sample_weight": matrix.ravel()}
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        *pairs, labels=range(count), zero_division=np.nan, **weight
+    )
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        # Kappa is NaN where all samples are of one class, and assigned to it.
+        warnings.simplefilter("ignore")
+        kappa = metrics.cohen_kappa_score(*pairs, labels=range(count), **weight)
     return ClassScores(
         classes=tuple(classes),
         confusion=matrix,
-        overall=float(overall),
-        average=float(recall[occurring].mean()) if occurring.any() else np.nan,
+        overall=float(metrics.accuracy_score(*pairs, **weight)),
+        average=float(np.nanmean(recall)),
         kappa=float(kappa),
         recall=recall,
         precision=precision,
@@ -167,6 +159,26 @@ def class_scores(truth: ArrayLike, assigned: ArrayLike, classes: Sequence[str]) 
     (0.75, 0.75, 0.5)
     """
     return scores_from_confusion(confusion_matrix(truth, assigned, len(classes)), classes)
+
+
+def confusion_matrix(truth: ArrayLike, assigned: ArrayLike, classes: int) -> Integers:
+    """Count samples by reference class (rows) and assigned class (columns)."""
+    from sklearn import metrics
+
+    reference, labels = np.asarray(truth), np.asarray(assigned)
+    numbers = np.concatenate([reference.ravel(), labels.ravel()])
+    invalid = numbers[(numbers < 0) | (numbers >= classes) | (numbers != np.round(numbers))]
+    if reference.shape != labels.shape or invalid.size:
+        msg = (
+            f"found reference classes of shape {reference.shape} and assigned classes of shape "
+            f"{labels.shape}, with numbers such as {invalid[:3].tolist()}; expected one shape, and "
+            f"whole numbers from 0 to {classes - 1}"
+        )
+        raise ValueError(msg)
+    if not reference.size:
+        return np.zeros((classes, classes), dtype=np.int64)
+    pairs = reference.ravel().astype(np.int64), labels.ravel().astype(np.int64)
+    return np.asarray(metrics.confusion_matrix(*pairs, labels=range(classes)), dtype=np.int64)
 
 
 def calibration_error(probabilities: ArrayLike, truth: ArrayLike, *, bins: int = 15) -> float:
@@ -212,13 +224,17 @@ def calibration_error(probabilities: ArrayLike, truth: ArrayLike, *, bins: int =
         raise ValueError(msg)
     if not reference.size:
         return float("nan")
-    confidence = values.max(axis=1)
-    correct = values.argmax(axis=1) == reference
-    # Bin b holds the confidences in (b / bins, (b + 1) / bins].
-    number = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    # n_b times the difference of mean confidence and accuracy.
-    difference = np.bincount(number, confidence, bins) - np.bincount(number, correct, bins)
-    return float(np.abs(difference).sum() / reference.size)
+    import torch
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    return float(
+        multiclass_calibration_error(
+            torch.from_numpy(values),
+            torch.from_numpy(reference.astype(np.int64)),
+            num_classes=values.shape[1],
+            n_bins=bins,
+        )
+    )
 
 
 LEAST_LOG, MOST_LOG = -3.0, 3.0

@@ -1,31 +1,33 @@
-"""A random forest of bands, indices and neighbourhoods: the classifier for few labels."""
+"""A random forest of bands and their neighbourhood: the classifier for few labels.
+
+Features of a cell are its bands, and the mean and the standard deviation of each band in the square
+around it. Scikit-learn fits the trees. They are kept as arrays of numbers, which are checked when
+they are read: the files of scikit-learn hold code, or are trusted not to point outside their trees.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sarheight_kernels.trees import mean_leaf_fractions
+from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from sarheight._files import read_settings
-from sarheight._runtime import is_installed
 from sarheight.errors import DatasetError
-from sarheight.learning.channels import Channel, Transform, transform_values
+from sarheight.learning.channels import Channel, transform_values
 from sarheight.learning.weights import Pretrained
 from sarheight.zones.evaluation import (
     LEAST_PROBABILITY,
-    calibration_error,
-    class_scores,
     fit_temperature,
 )
-from sarheight.zones.features import FeaturePlan, map_features, patch_features, plan_features
-from sarheight.zones.samples import BLOCK
+from sarheight.zones.samples import zone_statistics
 
 if TYPE_CHECKING:
     import os
@@ -34,10 +36,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
-LARGEST_ARRAY = 2**31 - 1
-"""Nodes of all trees: their numbers are of 32 bits."""
-DRAWS, CLEAR_DEVIATIONS = 40, 2.0
-"""Draws of blocks, and deviations over them by which a temperature must differ from 1."""
+ARRAYS = ("roots", "feature", "left", "right", "threshold", "fractions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +49,9 @@ class ForestSettings:
         Number of trees.
     leaf : int
         Least number of samples in a leaf.
-    windows : tuple of int
-        Sides of the neighbourhoods in cells, odd numbers.
-    indices : bool
-        Whether to add normalised differences of bands.
+    window : int
+        Cells along the side of the neighbourhood, an odd number; 1 for the bands of the cell alone,
+        as WUDAPT classifies.
     decibel : tuple of str
         Channels of power that enter in decibels.
     folds : int
@@ -69,20 +67,24 @@ class ForestSettings:
 
     trees: int = 200
     leaf: int = 1
-    windows: tuple[int, ...] = (3, 5, 9, 15)
-    indices: bool = True
+    window: int = 5
     decibel: tuple[str, ...] = ()
     folds: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the values; lists, as in JSON, become tuples."""
-        object.__setattr__(self, "windows", tuple(self.windows))
         object.__setattr__(self, "decibel", tuple(self.decibel))
-        if min(self.trees, self.leaf) < 1 or self.folds < 2:
+        if (
+            min(self.trees, self.leaf) < 1
+            or self.folds < 2
+            or self.window < 1
+            or self.window % 2 == 0
+        ):
             msg = (
-                f"found trees={self.trees}, leaf={self.leaf}, folds={self.folds}; expected trees "
-                "and samples in a leaf from 1 on, and at least two folds"
+                f"found trees={self.trees}, leaf={self.leaf}, window={self.window}, "
+                f"folds={self.folds}; expected trees and samples in a leaf from 1 on, a window of "
+                "an odd number of cells, and at least two folds"
             )
             raise ValueError(msg)
 
@@ -100,23 +102,68 @@ class ForestSettings:
         return read_settings(cls, path)
 
 
+# Features of patches, and of the cells of a map.
+
+
+def patch_features(patches: Floats, window: int) -> Floats:
+    """Return the features of the middles of patches (n, channels, size, size), (n, features)."""
+    middle, half = patches.shape[-1] // 2, window // 2
+    features = [patches[..., middle, middle]]
+    if window > 1:
+        inner = slice(middle - half, middle + half + 1)
+        around = patches[..., inner, inner].reshape(*patches.shape[:2], -1)
+        features += _mean_and_deviation(around)
+    return np.concatenate(features, axis=1).astype(np.float32)
+
+
+def _mean_and_deviation(values: Floats) -> list[Floats]:
+    """Return both over the last axis, without missing values."""
+    with warnings.catch_warnings():
+        # A neighbourhood without any value has no mean.
+        warnings.filterwarnings("ignore", "Mean of empty|Degrees of freedom", RuntimeWarning)
+        wide = values.astype(np.float64)
+        return [np.nanmean(wide, axis=-1), np.nanstd(wide, axis=-1)]
+
+
+def map_features(values: Floats, window: int, rows: Integers, columns: Integers) -> Floats:
+    """Return the features of cells of a stack (channels, rows, columns), (n, features).
+
+    The same as `patch_features` of the patches around them, without cutting patches.
+    """
+    features = [values[:, rows, columns]]
+    if window > 1:
+        known = np.isfinite(values)
+        filled = np.where(known, values, 0.0).astype(np.float64)
+        size = (1, window, window)
+        share = uniform_filter(known.astype(np.float64), size, mode="constant")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = uniform_filter(filled, size, mode="constant") / share
+            square = uniform_filter(filled**2, size, mode="constant") / share
+            deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
+        # Running sums leave remainders where a window holds no data at all.
+        empty = share < 0.5 / window**2
+        features += [np.where(empty, np.nan, each)[:, rows, columns] for each in (mean, deviation)]
+    return np.concatenate(features, axis=0).T.astype(np.float32)
+
+
+# The classifier.
+
+
 class ZoneForest(Pretrained):
     """Random forest from patches in physical units to class probabilities.
-
-    Features are those of `sarheight.zones.features.FeaturePlan`: of bands and indices median and
-    spread over the dates, and mean and standard deviation in neighbourhoods. Trees are arrays, so a
-    file of weights holds numbers only, and reading one runs no code of it.
 
     Parameters
     ----------
     channels : sequence of Channel
-        Channels of the patches, in their order. Mean and standard deviation make dates alike.
+        Channels of the patches, in their order.
     classes : sequence of str
         Names.
-    plan : FeaturePlan
-        What is computed from a patch.
-    trees, nodes, leaves : int
-        Sizes of the arrays.
+    arrays : mapping of array
+        The trees, one after the other, as `sarheight_kernels.trees` has them: ``roots``,
+        ``feature``, ``left``, ``right``, ``threshold``, ``fractions``; and ``usual``, the values of
+        features that are missing.
+    window : int
+        Cells along the side of the neighbourhood.
     codes : sequence of int, optional
         Code of each class in a map; by default 1, 2, 3, ...
     posting : float, optional
@@ -127,107 +174,90 @@ class ZoneForest(Pretrained):
     Raises
     ------
     ValueError
-        If sizes, codes or temperature are inconsistent.
+        If codes, arrays or temperature are inconsistent, or a node points outside the trees.
     """
 
     kind: ClassVar[str] = "local climate zones, forest"
-    largest_number: ClassVar[int] = LARGEST_ARRAY
 
     def __init__(
         self,
         channels: Sequence[Channel],
         classes: Sequence[str],
-        plan: FeaturePlan,
+        arrays: Mapping[str, Tensor],
         *,
-        trees: int,
-        nodes: int,
-        leaves: int,
+        window: int,
         codes: Sequence[int] | None = None,
         posting: float | None = None,
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        self.channels, self.classes, self.plan = tuple(channels), tuple(classes), plan
+        self.channels, self.classes, self.window = tuple(channels), tuple(classes), int(window)
         self.codes = tuple(range(1, len(classes) + 1) if codes is None else map(int, codes))
-        last = max(number for date in plan.dates for number in date)
-        if len(self.codes) != len(self.classes) or last >= len(self.channels):
+        if len(self.codes) != len(self.classes) or not temperature > 0.0 or window % 2 == 0:
             msg = (
-                f"found {len(self.codes)} codes for {len(self.classes)} classes, and features of "
-                f"channel {last} among {len(self.channels)}; expected as many codes as classes, "
-                "and features of the channels"
+                f"found {len(self.codes)} codes for {len(self.classes)} classes, a temperature of "
+                f"{temperature:g} and a window of {window}; expected as many codes as classes, a "
+                "temperature above 0, and an odd window"
             )
             raise ValueError(msg)
-        if not temperature > 0.0 or not 0 < trees <= leaves <= nodes <= LARGEST_ARRAY:
-            msg = (
-                f"found temperature={temperature:g}, {trees} trees with {leaves} leaves among "
-                f"{nodes} nodes; expected a temperature above 0, and a leaf at least for each tree"
-            )
-            raise ValueError(msg)
-        self.size, self.posting, self.temperature = plan.size, posting, float(temperature)
-        integers = {"roots": trees, "feature": nodes, "left": nodes, "right": nodes}
-        for name, length in integers.items():
-            self.register_buffer(name, torch.zeros(length, dtype=torch.int32))
-        self.register_buffer("threshold", torch.zeros(nodes))
-        self.register_buffer("fractions", torch.zeros(leaves, len(self.classes)))
-        self.register_buffer("usual", torch.zeros(plan.count))
-        self.roots: Tensor
-        self.feature: Tensor
-        self.left: Tensor
-        self.right: Tensor
-        self.threshold: Tensor
-        self.fractions: Tensor
-        self.usual: Tensor
+        self.size, self.posting, self.temperature = self.window, posting, float(temperature)
+        for name in (*ARRAYS, "usual"):
+            self.register_buffer(name, arrays[name])
+        self._require_trees()
+
+    @property
+    def features(self) -> int:
+        """Number of features."""
+        return len(self.channels) * (3 if self.window > 1 else 1)
 
     def configuration(self) -> dict[str, Any]:
-        """Return the arguments of the constructor in JSON's types."""
+        """Return the arguments of the constructor but the arrays, in JSON's types."""
         return {
             "channels": [channel.as_dict() for channel in self.channels],
             "classes": list(self.classes),
-            "plan": self.plan.as_dict(),
-            "trees": self.roots.numel(),
-            "nodes": self.left.numel(),
-            "leaves": len(self.fractions),
+            "window": self.window,
             "codes": list(self.codes),
             "posting": self.posting,
             "temperature": self.temperature,
         }
 
     @classmethod
-    def from_configuration(cls, configuration: Mapping[str, Any]) -> Self:
-        """Build the forest that `configuration` describes, with empty arrays."""
+    def from_weights(cls, configuration: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self:
+        """Build the forest of a configuration and its arrays."""
         rest = dict(configuration)
         channels = [Channel(**channel) for channel in rest.pop("channels")]
-        plan = FeaturePlan.from_dict(rest.pop("plan"))
-        return cls(channels, rest.pop("classes"), plan, **rest)
-
-    def load_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        strict: bool = True,  # noqa: FBT001, FBT002  # as in torch
-        assign: bool = False,  # noqa: FBT001, FBT002
-    ) -> Any:  # noqa: ANN401
-        """Load the arrays; refuse trees that a walk could leave, or never end in."""
-        result = super().load_state_dict(state_dict, strict, assign)
-        self._require_trees()
-        return result
+        return cls(channels, rest.pop("classes"), weights, **rest)
 
     def _require_trees(self) -> None:
-        """Raise RuntimeError where a number points outside its array, or upwards."""
-        left, right = self.left.numpy(), self.right.numpy()
-        inner = left >= 0
-        own = np.arange(left.size)
-        inside = (
-            (left[inner] > own[inner]).all()
-            and (right[inner] > own[inner]).all()
-            and (np.maximum(left, right)[inner] < left.size).all()
-            and (-1 - left[~inner] < len(self.fractions)).all()
-            and (self.feature.numpy()[inner] >= 0).all()
-            and (self.feature.numpy()[inner] < self.plan.count).all()
-            and ((self.roots.numpy() >= 0) & (self.roots.numpy() < left.size)).all()
+        """Refuse arrays of other types and shapes, and nodes that point outside or upwards."""
+        arrays = {name: self.get_buffer(name).numpy() for name in (*ARRAYS, "usual")}
+        roots, feature, left, right, threshold, fractions = (arrays[name] for name in ARRAYS)
+        whole = all(arrays[name].dtype == np.int32 for name in ARRAYS[:4])
+        real = all(arrays[name].dtype == np.float32 for name in ("threshold", "fractions", "usual"))
+        nodes = (left.size,)
+        fits = (
+            whole
+            and real
+            and all(each.shape == nodes for each in (feature, left, right, threshold))
+            and roots.ndim == 1
+            and roots.size > 0
+            and fractions.ndim == 2
+            and fractions.shape[1] == len(self.classes)
+            and arrays["usual"].shape == (self.features,)
         )
-        if not inside or not bool(torch.isfinite(self.fractions).all()):
+        if fits:
+            own, inner = np.arange(left.size), left >= 0
+            fits = bool(
+                (np.minimum(left, right)[inner] > own[inner]).all()
+                and (np.maximum(left, right)[inner] < left.size).all()
+                and (-1 - left[~inner] < len(fractions)).all()
+                and ((feature[inner] >= 0) & (feature[inner] < self.features)).all()
+                and ((roots >= 0) & (roots < left.size)).all()
+                and np.isfinite(fractions).all()
+            )
+        if not fits:
             msg = "found nodes that point outside the trees or upwards, expected trees"
-            raise RuntimeError(msg)
+            raise ValueError(msg)
 
     def probabilities(self, image: Tensor) -> Tensor:
         """Return the calibrated probabilities of patches.
@@ -246,7 +276,7 @@ class ZoneForest(Pretrained):
         Raises
         ------
         ValueError
-            If the number of channels differs, or patches are smaller than the neighbourhoods.
+            If the number of channels differs, or patches are smaller than the neighbourhood.
         """
         if image.shape[1] != len(self.channels) or image.shape[-1] < self.size:
             msg = (
@@ -254,32 +284,40 @@ class ZoneForest(Pretrained):
                 f"{len(self.channels)} channels and at least {self.size} cells along each side"
             )
             raise ValueError(msg)
-        features = patch_features(image.cpu().numpy(), self.plan, *self._scales())
-        return torch.from_numpy(self._classify(features)).to(image.device)
+        values = transformed(image.cpu().numpy(), self.channels)
+        found = self._classify(patch_features(values, self.window))
+        return torch.from_numpy(found).to(image.device)
 
     def cell_probabilities(self, values: Floats, rows: Integers, columns: Integers) -> Floats:
         """Return the probabilities of cells of a stack (channels, rows, columns), (n, classes)."""
-        return self._classify(map_features(values, self.plan, *self._scales(), rows, columns))
-
-    def _scales(self) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        mean = np.array([channel.mean for channel in self.channels], dtype=np.float32)
-        std = np.array([channel.std for channel in self.channels], dtype=np.float32)
-        return mean, std, np.array([each.transform == "decibel" for each in self.channels])
+        values = transformed(values[None], self.channels)[0]
+        return self._classify(map_features(values, self.window, rows, columns))
 
     def _classify(self, features: Floats) -> Floats:
-        filled = np.where(np.isfinite(features), features, self.usual.numpy())
+        filled = np.where(np.isfinite(features), features, self.get_buffer("usual").numpy())
         result = np.empty((len(filled), len(self.classes)), dtype=np.float32)
+        roots, feature, left, right, threshold, fractions = (
+            self.get_buffer(name).numpy() for name in ARRAYS
+        )
         mean_leaf_fractions(
             np.ascontiguousarray(filled, dtype=np.float32),
-            self.roots.numpy(),
-            self.feature.numpy(),
-            self.threshold.numpy(),
-            self.left.numpy(),
-            self.right.numpy(),
-            self.fractions.numpy(),
+            roots,
+            feature,
+            threshold,
+            left,
+            right,
+            fractions,
             result,
         )
         return tempered(result, self.temperature).astype(np.float32)
+
+
+def transformed(patches: Floats, channels: Sequence[Channel]) -> Floats:
+    """Apply the transforms of channels to patches (n, channels, rows, columns)."""
+    if all(channel.transform == "none" for channel in channels):
+        return patches
+    layers = [transform_values(patches[:, k], each.transform) for k, each in enumerate(channels)]
+    return np.stack(layers, axis=1).astype(np.float32)
 
 
 def tempered(probabilities: NDArray[Any], temperature: float) -> NDArray[np.float64]:
@@ -291,120 +329,98 @@ def tempered(probabilities: NDArray[Any], temperature: float) -> NDArray[np.floa
 
 # Training.
 
+DRAWS, CLEAR_DEVIATIONS = 40, 3.0
+"""Draws of blocks, and deviations over them by which a temperature must differ from 1. Temperatures
+that were clear by 2 to 3 made calibration worse on open blocks of Hong Kong."""
+
 
 def train_forest(
     training: ZoneSamples,
     settings: ForestSettings | None = None,
     *,
     blocks: ArrayLike | None = None,
-    validation: ZoneSamples | None = None,
     posting: float | None = None,
-) -> tuple[ZoneForest, dict[str, Any]]:
+) -> ZoneForest:
     """Train a random forest of Local Climate Zones, or of other classes.
 
-    Classes count alike, whatever the number of their samples. The temperature of the probabilities
-    is fitted on samples that the trees did not see: on blocks of the training samples that are held
-    out in turn, or else on validation samples. It stays 1 unless the blocks agree that it should
-    not.
+    Classes count alike, whatever the number of their samples. With blocks, a temperature of the
+    probabilities is fitted on those that are held out in turn; it stays 1 unless the blocks agree
+    that it should not.
 
     Parameters
     ----------
     training : ZoneSamples
-        Labelled patches, at least as large as the largest neighbourhood.
+        Labelled patches, at least as large as the neighbourhood.
     settings : ForestSettings, optional
         Trees and features.
     blocks : array of int, shape (n,), optional
         Block of the map that each training sample lies in.
-    validation : ZoneSamples, optional
-        Samples for the temperature, where `blocks` is left out.
     posting : float, optional
         Cell size of the patches in metres, stored with the model.
 
     Returns
     -------
-    ZoneForest, dict
-        The forest, and its scores on the held-out samples.
+    ZoneForest
+        In evaluation mode.
 
     Raises
     ------
     DatasetError
-        If there are fewer than two classes, patches are too small, or neither blocks nor
-        validation samples are given.
-    ImportError
-        If scikit-learn is not installed.
+        If there are fewer than two classes, patches are too small, or all samples lie in one block.
     """
     chosen = settings or ForestSettings()
-    if not is_installed("sklearn"):
-        msg = "found no scikit-learn, which trains forests: pip install 'sarheight[learn]'"
-        raise ImportError(msg)
-    plan = plan_features(training.channels, windows=chosen.windows, indices=chosen.indices)
+    labels, classes = training.labels, len(training.classes)
     present = np.flatnonzero(training.counts())
-    if training.size < plan.size or present.size < 2 or (blocks is None and validation is None):
+    if training.size < chosen.window or present.size < 2:
         msg = (
-            f"found {present.size} classes in patches of {training.size} cells, with "
-            f"{'no ' if blocks is None else ''}blocks and {'no ' if validation is None else ''}"
-            f"validation samples; expected at least two classes, patches of {plan.size} cells for "
-            "the largest neighbourhood, and one of the two for the temperature"
+            f"found {present.size} classes in patches of {training.size} cells, expected at least "
+            f"two classes, and patches of {chosen.window} cells for the neighbourhood"
         )
         raise DatasetError(msg)
-    scales = _scales(training, chosen.decibel)
-    features = _features(training, plan, scales)
+    channels = _channels(training, chosen.decibel)
+    features = np.concatenate(
+        [patch_features(transformed(each, channels), chosen.window) for each in training.blocks()]
+    )
     with warnings.catch_warnings():
         # A feature that is missing everywhere gets 0.
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        usual = np.nan_to_num(np.nanmedian(features, axis=0))
-    filled = np.where(np.isfinite(features), features, usual).astype(np.float32)
-    labels = training.labels
+        usual = np.nan_to_num(np.nanmedian(features, axis=0)).astype(np.float32)
+    filled = np.where(np.isfinite(features), features, usual)
+    temperature = 1.0
     if blocks is not None:
-        given, known = _held_out(filled, labels, np.asarray(blocks), len(training.classes), chosen)
-        truth = labels[known]
-        temperature = _block_temperature(given, truth, np.asarray(blocks)[known])
-    else:
-        assert validation is not None  # noqa: S101  # checked above
-        others = _features(validation.with_channels(training.channels), plan, scales)
-        others = np.where(np.isfinite(others), others, usual).astype(np.float32)
-        given = _fit(filled, labels, chosen).probabilities(others, len(training.classes))
-        truth = validation.labels
-        temperature = fit_temperature(given, truth, score="brier")
-    forest = _assemble(_fit(filled, labels, chosen), training, plan, scales, posting, temperature)
-    forest.usual.copy_(torch.from_numpy(usual.astype(np.float32)))
-    return forest, _card(given, truth, temperature, training.classes, chosen)
+        groups = np.asarray(blocks)
+        given = _held_out(filled, labels, groups, classes, chosen)
+        temperature = _block_temperature(given, labels, groups)
+    arrays = tree_arrays(_fit(filled, labels, chosen), classes)
+    forest = ZoneForest(
+        channels,
+        training.classes,
+        arrays | {"usual": torch.from_numpy(usual)},
+        window=chosen.window,
+        codes=training.codes,
+        posting=posting,
+        temperature=temperature,
+    )
+    return forest.eval()
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """A forest of scikit-learn, whose numbers of classes are those that occur."""
-
-    model: Any
-
-    def probabilities(self, features: Floats, classes: int) -> NDArray[np.float64]:
-        result = np.zeros((len(features), classes))
-        result[:, self.model.classes_] = self.model.predict_proba(features)
-        return result
-
-
-def _fit(features: Floats, labels: Integers, settings: ForestSettings) -> _Fitted:
+def _fit(features: Floats, labels: Integers, settings: ForestSettings) -> Any:  # noqa: ANN401
     from sklearn.ensemble import RandomForestClassifier  # type: ignore[import-untyped]
 
-    model = RandomForestClassifier(
+    return RandomForestClassifier(
         settings.trees,
         min_samples_leaf=settings.leaf,
         class_weight="balanced",
         random_state=settings.seed,
         n_jobs=1,
-    )
-    return _Fitted(model.fit(features, labels))
+    ).fit(features, labels)
 
 
 def _held_out(
-    features: Floats,
-    labels: Integers,
-    blocks: NDArray[Any],
-    classes: int,
-    settings: ForestSettings,
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Classify each block by a forest of others; say for which samples that was possible."""
-    from sklearn.model_selection import GroupKFold  # type: ignore[import-untyped]
+    features: Floats, labels: Integers, blocks: Integers, classes: int, settings: ForestSettings
+) -> NDArray[np.float64]:
+    """Classify each block by a forest of others."""
+    from sklearn.model_selection import StratifiedGroupKFold  # type: ignore[import-untyped]
 
     folds = min(settings.folds, np.unique(blocks).size)
     if folds < 2:
@@ -414,20 +430,22 @@ def _held_out(
         )
         raise DatasetError(msg)
     given = np.zeros((labels.size, classes))
-    known = np.zeros(labels.size, dtype=bool)
-    for seen, held in GroupKFold(folds).split(features, labels, blocks):
-        given[held] = _fit(features[seen], labels[seen], settings).probabilities(
-            features[held], classes
-        )
-        known[held] = True
-    return given[known], known
+    with warnings.catch_warnings():
+        # A class may have fewer labels than there are folds.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        parts = list(StratifiedGroupKFold(folds).split(features, labels, blocks))
+    for seen, held in parts:
+        model = _fit(features[seen], labels[seen], settings)
+        # A forest of scikit-learn has the classes that occur.
+        given[np.ix_(held, model.classes_)] = model.predict_proba(features[held])
+    return given
 
 
-def _block_temperature(given: NDArray[np.float64], truth: Integers, blocks: NDArray[Any]) -> float:
+def _block_temperature(given: NDArray[np.float64], truth: Integers, blocks: Integers) -> float:
     """Fit a temperature; return 1 where other blocks might as well have asked for the opposite.
 
     Fractions of many trees are nearly calibrated. A temperature that a few blocks decide makes
-    them worse in others, so it must be clear of 1 by two standard deviations over draws of blocks.
+    them worse in others, so it must be clear of 1 by `CLEAR_DEVIATIONS` over draws of blocks.
     """
     fitted = fit_temperature(given, truth, score="brier")
     members = [np.flatnonzero(blocks == each) for each in np.unique(blocks)]
@@ -441,114 +459,37 @@ def _block_temperature(given: NDArray[np.float64], truth: Integers, blocks: NDAr
     return fitted if clear else 1.0
 
 
-def _scales(samples: ZoneSamples, decibel: Sequence[str]) -> list[Channel]:
-    """Describe the channels with the statistics of the labelled cells: no other cell is used."""
+def _channels(samples: ZoneSamples, decibel: Sequence[str]) -> list[Channel]:
+    """Describe the channels; refuse those that are constant."""
     unknown = [name for name in decibel if name not in samples.channels]
     if unknown:
         msg = f"found decibel={unknown}, expected some of {', '.join(samples.channels)}"
         raise ValueError(msg)
-    middle = samples.size // 2
-    cells = np.concatenate(
-        [
-            samples.read(np.arange(first, min(first + BLOCK, len(samples))))[:, :, middle, middle]
-            for first in range(0, len(samples), BLOCK)
-        ]
-    )
-    channels = []
-    for name, values in zip(samples.channels, cells.T, strict=True):
-        transform: Transform = "decibel" if name in decibel else "none"
-        known = transform_values(values[np.isfinite(values)].astype(np.float64), transform)
-        if not known.size or not known.std() > 0.0:
-            msg = (
-                f"found one value of {name} in all of {len(samples)} labelled cells, or none; "
-                "expected a channel that varies: leave it out, or check the file"
-            )
-            raise DatasetError(msg)
-        channels.append(Channel(name, "1", transform, float(known.mean()), float(known.std())))
-    return channels
+    return zone_statistics(samples, dict.fromkeys(decibel, "decibel"))
 
 
-def _features(samples: ZoneSamples, plan: FeaturePlan, channels: Sequence[Channel]) -> Floats:
-    mean = np.array([channel.mean for channel in channels], dtype=np.float32)
-    std = np.array([channel.std for channel in channels], dtype=np.float32)
-    decibel = np.array([channel.transform == "decibel" for channel in channels])
-    parts = [
-        patch_features(samples.read(np.arange(first, last)), plan, mean, std, decibel)
-        for first in range(0, len(samples), BLOCK)
-        for last in [min(first + BLOCK, len(samples))]
-    ]
-    return np.concatenate(parts)
-
-
-def _assemble(
-    fitted: _Fitted,
-    samples: ZoneSamples,
-    plan: FeaturePlan,
-    channels: Sequence[Channel],
-    posting: float | None,
-    temperature: float,
-) -> ZoneForest:
-    """Copy the trees of scikit-learn into arrays, one after the other."""
-    arrays: dict[str, list[NDArray[Any]]] = {
-        name: [] for name in ("feature", "threshold", "left", "right", "fractions")
-    }
-    roots, nodes, leaves = [], 0, 0
-    for estimator in fitted.model.estimators_:
+def tree_arrays(model: Any, classes: int) -> dict[str, Tensor]:  # noqa: ANN401  # of scikit-learn
+    """Return the trees of a forest of scikit-learn as arrays, one after the other."""
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ARRAYS}
+    nodes = leaves = 0
+    for estimator in model.estimators_:
         tree = estimator.tree_
         is_leaf = tree.children_left < 0
         numbers = np.cumsum(is_leaf) - 1 + leaves
-        arrays["feature"].append(np.where(is_leaf, 0, tree.feature))
-        # A float32 feature is at most a double threshold just when it is at most the float32 below.
-        arrays["threshold"].append(_rounded_down(tree.threshold))
-        arrays["left"].append(np.where(is_leaf, -1 - numbers, tree.children_left + nodes))
-        arrays["right"].append(np.where(is_leaf, 0, tree.children_right + nodes))
         values = tree.value[is_leaf, 0, :]
-        fractions = np.zeros((len(values), len(samples.classes)))
-        fractions[:, fitted.model.classes_] = values / values.sum(axis=1, keepdims=True)
-        arrays["fractions"].append(fractions)
-        roots.append(nodes)
+        fractions = np.zeros((len(values), classes))
+        fractions[:, model.classes_] = values / values.sum(axis=1, keepdims=True)
+        parts["roots"].append(np.array([nodes]))
+        parts["feature"].append(np.where(is_leaf, 0, tree.feature))
+        parts["left"].append(np.where(is_leaf, -1 - numbers, tree.children_left + nodes))
+        parts["right"].append(np.where(is_leaf, 0, tree.children_right + nodes))
+        # A float32 feature is at most a double threshold just when it is at most the float32 below.
+        below = tree.threshold.astype(np.float32)
+        smaller = np.nextafter(below, np.float32(-np.inf))
+        parts["threshold"].append(np.where(below > tree.threshold, smaller, below))
+        parts["fractions"].append(fractions)
         nodes += is_leaf.size
         leaves += int(is_leaf.sum())
-    forest = ZoneForest(
-        channels,
-        samples.classes,
-        plan,
-        trees=len(roots),
-        nodes=nodes,
-        leaves=leaves,
-        codes=samples.codes,
-        posting=posting,
-        temperature=temperature,
-    )
-    forest.roots.copy_(torch.tensor(roots, dtype=torch.int32))
-    for name, parts in arrays.items():
-        getattr(forest, name).copy_(torch.from_numpy(np.concatenate(parts)))
-    return forest.eval()
-
-
-def _rounded_down(values: NDArray[np.float64]) -> Floats:
-    """Return the largest float32 that is not above each value."""
-    rounded = values.astype(np.float32)
-    return np.where(rounded > values, np.nextafter(rounded, np.float32(-np.inf)), rounded)
-
-
-def _card(
-    given: NDArray[np.float64],
-    truth: Integers,
-    temperature: float,
-    classes: Sequence[str],
-    settings: ForestSettings,
-) -> dict[str, Any]:
-    """Return scores on held-out samples in JSON's types."""
-    scores = class_scores(truth, given.argmax(axis=1), classes)
-    return {
-        "method": "random forest",
-        "settings": asdict(settings),
-        "held_out": {
-            "overall": scores.overall,
-            "average": scores.average,
-            "kappa": scores.kappa,
-            "calibration_error_before": calibration_error(given, truth),
-            "calibration_error": calibration_error(tempered(given, temperature), truth),
-        },
-    }
+    joined = {name: np.concatenate(each) for name, each in parts.items()}
+    kinds = dict.fromkeys(ARRAYS[:4], np.int32) | dict.fromkeys(ARRAYS[4:], np.float32)
+    return {name: torch.from_numpy(each.astype(kinds[name])) for name, each in joined.items()}

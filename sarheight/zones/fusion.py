@@ -6,19 +6,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sarheight.learning.training import MODEL, TrainingResult, train
+from sarheight.zones.classifier import ZoneClassifier
 from sarheight.zones.evaluation import calibration_error, class_scores
+from sarheight.zones.fusion_cnn import branch_options
 from sarheight.zones.predict import zone_probabilities
-from sarheight.zones.training import train_zones
+from sarheight.zones.training import calibrate_classifier, zone_task
 
 if TYPE_CHECKING:
     import os
 
-    from sarheight.zones.channels import FusionStrategy
     from sarheight.zones.evaluation import ClassScores
+    from sarheight.zones.fusion_cnn import FusionStrategy
     from sarheight.zones.samples import ZoneSamples
     from sarheight.zones.training import ZoneSettings
 
@@ -59,6 +62,19 @@ class FusionResult:
         """Return the mean of a score over the seeds."""
         return float(np.mean(self.values(name)))
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return all figures in JSON's types."""
+        return {
+            "split": self.strategy.name,
+            "groups": [list(group) for group in self.strategy.groups],
+            "stage": self.strategy.stage,
+            "independent": self.strategy.independent,
+            "fusion": self.strategy.kind,
+            "validation_average": list(self.validation),
+            "calibration_error": list(self.calibration),
+            "seeds": [scores.as_dict() for scores in self.scores],
+        }
+
     def std(self, name: str) -> float | None:
         """Return the standard deviation of a score over the seeds; None with one seed."""
         values = self.values(name)
@@ -95,6 +111,73 @@ class FusionRanking:
         return error is not None and self.gain > SIGNIFICANT_ERRORS * error
 
 
+def train_strategy(
+    strategy: FusionStrategy,
+    training: ZoneSamples,
+    validation: ZoneSamples,
+    settings: ZoneSettings,
+    folder: str | os.PathLike[str],
+    *,
+    posting: float | None = None,
+    accelerator: str = "auto",
+    progress: bool = True,
+) -> ZoneClassifier:
+    """Train one fusion strategy by `sarheight.learning.train`.
+
+    Parameters
+    ----------
+    strategy : FusionStrategy
+        Split and stage. Independent branches are trained one after the other, each in a folder of
+        its own with its own early stopping, before their probabilities are averaged.
+    training, validation : ZoneSamples
+        Labelled patches.
+    settings : ZoneSettings
+        Split and stage are replaced.
+    folder : path-like
+        Folder of the run; its ``model`` is the classifier.
+    posting : float, optional
+        Cell size of the patches in metres, stored with the model.
+    accelerator, progress
+        See `sarheight.learning.train`.
+
+    Returns
+    -------
+    ZoneClassifier
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder holds a run with other settings.
+    DatasetError, ValueError
+        See `sarheight.zones.zone_task`.
+    OutputError
+        If a model cannot be written.
+    """
+    groups, folder = strategy.groups, Path(folder)
+    run: dict[str, Any] = {"accelerator": accelerator, "progress": progress}
+
+    def trained(chosen: ZoneSettings, place: Path) -> ZoneClassifier:
+        prepared = zone_task(training, validation, chosen, posting=posting)
+        result: TrainingResult[ZoneClassifier] = train(*prepared, place, **run)
+        return result.network
+
+    if not (strategy.independent and len(groups) > 1):
+        return trained(replace(settings, split=groups, stage=strategy.stage), folder)
+    branch = replace(settings, stage=0, options=branch_options(settings.options, len(groups)))
+    classifier = ZoneClassifier.ensemble(
+        [
+            trained(replace(branch, split=(group,)), folder / f"branch_{number}")
+            for number, group in enumerate(groups, start=1)
+        ]
+    )
+    if (folder / MODEL).exists():
+        return ZoneClassifier.from_pretrained(folder / MODEL)
+    scores = calibrate_classifier(classifier, validation)
+    classifier.save_pretrained(folder / MODEL, card={"training": scores})
+    return classifier
+
+
 def compare_fusion(
     training: ZoneSamples,
     validation: ZoneSamples,
@@ -127,7 +210,7 @@ def compare_fusion(
     seeds : sequence of int
         Each strategy is trained once for each seed.
     posting, accelerator, progress
-        See `train_zones`.
+        See `train_strategy`.
     report : callable, optional
         Called with strategy and seed before each run.
 
@@ -141,7 +224,7 @@ def compare_fusion(
     CheckpointError
         If the folder holds a comparison with other settings.
     DatasetError, ValueError, OutputError
-        See `train_zones`.
+        See `train_strategy`.
     """
     results = []
     device = "cpu" if accelerator == "cpu" else "auto"
@@ -152,17 +235,11 @@ def compare_fusion(
             if report is not None:
                 report(strategy, seed)
             run = Path(folder) / _folder_name(trained) / f"seed_{seed}"
-            chosen = replace(
-                settings,
-                split=trained.groups,
-                stage=trained.stage,
-                independent=trained.independent,
-                seed=seed,
-            )
-            classifier = train_zones(
+            classifier = train_strategy(
+                trained,
                 training,
                 validation,
-                chosen,
+                replace(settings, seed=seed),
                 run,
                 posting=posting,
                 accelerator=accelerator,

@@ -16,6 +16,7 @@ from scipy.ndimage import convolve
 from sarheight.errors import CheckpointError
 from sarheight.learning.channels import require_powers
 from sarheight.learning.tiles import Tiling, read_window
+from sarheight.learning.training import split_batches
 from sarheight.learning.weights import select_device
 from sarheight.output import check_writable, nodata_value, write
 from sarheight.output.atomic import atomic_write
@@ -27,7 +28,7 @@ from sarheight.zones.sources import band_dimension, centred_windows, channel_nam
 if TYPE_CHECKING:
     import os
 
-    from sarheight.zones.networks import ZoneClassifier
+    from sarheight.zones.classifier import ZoneClassifier
     from sarheight.zones.samples import ZoneSamples
 
 Floats = NDArray[np.float32]
@@ -98,11 +99,6 @@ def evaluate_zones(
     """
     probabilities = zone_probabilities(classifier, samples, batch=batch, device=device)
     return class_scores(samples.labels, probabilities.argmax(axis=1), classifier.classes)
-
-
-def split_batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    """Split an order into batches of nearly equal size, so that no batch has a single sample."""
-    return np.array_split(order, max(-(-order.size // size), 1))
 
 
 def _channel_numbers(classifier: ZoneClassifier | ZoneForest, samples: ZoneSamples) -> list[int]:

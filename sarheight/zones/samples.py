@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,14 @@ from scipy.spatial import cKDTree
 from sarheight._files import read_json
 from sarheight._runtime import cache_directory
 from sarheight.errors import DatasetError
-from sarheight.learning.channels import transform_values
+from sarheight.learning.channels import Channel, ChannelStatistics
 from sarheight.learning.split import require_shares
 from sarheight.output.atomic import atomic_write
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
+
+    from sarheight.learning.channels import Transform
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -92,6 +94,15 @@ class ZoneSamples(ABC):
         }
         return sample if np.ndim(index) else {name: batch[0] for name, batch in sample.items()}
 
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, NDArray[Any]]:
+        """Return a batch, for torch's DataLoader."""
+        return self[indices]
+
+    def blocks(self, size: int = BLOCK) -> Iterator[Floats]:
+        """Yield all patches in their order, `size` at a time."""
+        for first in range(0, len(self), size):
+            yield self.read(np.arange(first, min(first + size, len(self))))
+
     def counts(self) -> Integers:
         """Count the patches of each class, shape (classes,)."""
         return np.bincount(self.labels, minlength=len(self.classes))
@@ -128,9 +139,10 @@ class ZoneSamples(ABC):
         """
         shape = (len(self), len(self.channels), self.size, self.size)
         image = np.empty(shape, dtype=dtype)
-        for first in range(0, len(self), BLOCK):
-            last = min(first + BLOCK, len(self))
-            image[first:last] = self.read(np.arange(first, last))
+        first = 0
+        for patches in self.blocks():
+            image[first : first + len(patches)] = patches
+            first += len(patches)
         return ZonePatches(
             image,
             self.labels,
@@ -310,8 +322,7 @@ def spatial_folds(
 ) -> NDArray[np.int64]:
     """Assign labels to folds for cross-validation by square blocks, balanced by class.
 
-    Blocks are assigned in the order of how many labels of rare classes they hold; each goes to the
-    fold that lacks most of these classes.
+    Blocks are assigned by `sklearn.model_selection.StratifiedGroupKFold`.
 
     Parameters
     ----------
@@ -324,7 +335,7 @@ def spatial_folds(
     width : float
         Side of a block in metres.
     seed : int
-        Seed of the origin of the blocks and of the order among equal ones.
+        Seed of the origin of the blocks and of their order.
 
     Returns
     -------
@@ -358,22 +369,16 @@ def spatial_folds(
             "each fold: take smaller blocks"
         )
         raise DatasetError(msg)
-    counts = np.zeros((blocks, int(numbers.max()) + 1))
-    np.add.at(counts, (block, numbers), 1.0)
-    totals = counts.sum(axis=0)
-    # Share of each class that lies in each block: a label of a rare class counts more.
-    share = counts / np.where(totals > 0.0, totals, 1.0)
-    order = np.lexsort((random.random(blocks), -share.sum(axis=1)))
-    # Each fold shall receive 1 / folds of each class.
-    missing = np.full((folds, counts.shape[1]), 1.0 / folds)
-    fold_of_block = np.zeros(blocks, dtype=np.int64)
-    for number in order:
-        # The fold that this block completes most; among equal ones that with most missing.
-        gain = np.sum(np.minimum(share[number], np.maximum(missing, 0.0)), axis=1)
-        chosen = int(np.lexsort((-missing.sum(axis=1), -gain))[0])
-        fold_of_block[number] = chosen
-        missing[chosen] -= share[number]
-    return fold_of_block[block]
+    from sklearn.model_selection import StratifiedGroupKFold  # type: ignore[import-untyped]
+
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    fold = np.empty(numbers.size, dtype=np.int64)
+    with warnings.catch_warnings():
+        # A class may have fewer labels than there are folds.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        for number, (_, held) in enumerate(splitter.split(points, numbers, block)):
+            fold[held] = number
+    return fold
 
 
 def exclude_neighbours(
@@ -415,6 +420,12 @@ def require_classes(training: ZoneSamples, other: ZoneSamples, role: str) -> Non
         msg = (
             f"found {role} samples of other classes, channels or size than those for training; "
             "expected the same: take both from one source"
+        )
+        raise DatasetError(msg)
+    if np.count_nonzero(training.counts()) < 2:
+        msg = (
+            f"found {np.count_nonzero(training.counts())} class among {len(training)} samples for "
+            "training, expected two at least: label other classes as well"
         )
         raise DatasetError(msg)
     missing = (training.counts() == 0) & (other.counts() > 0)
@@ -468,31 +479,28 @@ def warn_of_untrained(samples: ZoneSamples, training: Integers, width: float) ->
 
 # Channel statistics.
 
-Statistics = dict[str, tuple[float, float]]
-
-LEAST_VARIANCE = 1e-12
-"""Variance relative to the squared mean below which a channel counts as constant (rounding)."""
-_COMPUTED: WeakKeyDictionary[ZoneSamples, dict[str, Statistics]] = WeakKeyDictionary()
+_COMPUTED: WeakKeyDictionary[ZoneSamples, dict[str, list[Channel]]] = WeakKeyDictionary()
 
 
 def zone_statistics(
     samples: ZoneSamples,
-    transforms: Mapping[str, str] | None = None,
+    transforms: Mapping[str, Transform] | None = None,
     *,
     channels: Sequence[str] | None = None,
-) -> Statistics:
-    """Compute mean and standard deviation of channels after "decibel" or "log" transforms.
+) -> list[Channel]:
+    """Return channels with mean and standard deviation after "decibel" or "log" transforms.
 
     Statistics are computed once for the same samples; those of a file are kept in the cache folder
     (``SARHEIGHT_CACHE``) until the file changes. Values that are not finite are ignored.
     """
-    chosen = {name: (transforms or {}).get(name, "none") for name in samples.channels}
-    key = json.dumps(chosen)
+    plain = [Channel(name, "1", (transforms or {}).get(name, "none")) for name in samples.channels]
+    key = json.dumps([channel.as_dict() for channel in plain])
     computed = _COMPUTED.setdefault(samples, {})
     if key not in computed:
-        computed[key] = _cached_statistics(samples, chosen)
+        computed[key] = _cached_statistics(samples, plain, key)
+    found = {channel.name: channel for channel in computed[key]}
     names = samples.channels if channels is None else tuple(channels)
-    constant = [name for name in names if not computed[key][name][1] > 0.0]
+    constant = [name for name in names if name not in found]
     if constant:
         msg = (
             f"found channels with the same value in all of {len(samples)} patches, or without any: "
@@ -500,51 +508,35 @@ def zone_statistics(
             "check the file"
         )
         raise DatasetError(msg)
-    return {name: computed[key][name] for name in names}
+    return [found[name] for name in names]
 
 
-def _cached_statistics(samples: ZoneSamples, transforms: Mapping[str, str]) -> Statistics:
+def _cached_statistics(samples: ZoneSamples, plain: list[Channel], key: str) -> list[Channel]:
     """Read the statistics of identified samples from the cache, or compute and store them."""
     if samples.identity is None:
-        return _compute_statistics(samples, transforms)
-    key = sha256(json.dumps([samples.identity, transforms]).encode()).hexdigest()
-    path = cache_directory() / "statistics" / f"{key}.json"
+        return _compute_statistics(samples, plain)
+    name = sha256(f"{samples.identity} {key}".encode()).hexdigest()
+    path = cache_directory() / "statistics" / f"{name}.json"
     if path.exists():
         # A damaged cache is computed again.
-        with suppress(ValueError, TypeError):
-            return {name: (mean, std) for name, (mean, std) in read_json(path).items()}
-    computed = _compute_statistics(samples, transforms)
+        with suppress(ValueError, TypeError, KeyError):
+            return [Channel(**fields) for fields in read_json(path)["channels"]]
+    computed = _compute_statistics(samples, plain)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, overwrite=True, suffixes=(".json",)) as work:
-        work.write_text(json.dumps(computed), "utf-8")
+        fields = [channel.as_dict() for channel in computed]
+        work.write_text(json.dumps({"channels": fields}), "utf-8")
     return computed
 
 
-def _compute_statistics(samples: ZoneSamples, transforms: Mapping[str, str]) -> Statistics:
-    """Accumulate count, sum and sum of squares of each channel over all patches."""
-    count, total, squares = (np.zeros(len(samples.channels)) for _ in range(3))
-    origin: NDArray[np.float64] | None = None
-    for first in range(0, len(samples), BLOCK):
-        image = samples.read(np.arange(first, min(first + BLOCK, len(samples))))
-        for number, transform in enumerate(transforms.values()):
-            if transform != "none":
-                image[:, number] = transform_values(image[:, number].astype(np.float64), transform)
-        valid = np.isfinite(image)
-        values = np.where(valid, image, 0.0).astype(np.float64)
-        if origin is None:
-            # Var x = E (x - c)^2 - (E (x - c))^2 for any c; near the mean it does not cancel.
-            origin = values.sum(axis=(0, 2, 3)) / np.maximum(valid.sum(axis=(0, 2, 3)), 1)
-        shifted = np.where(valid, values - origin[:, None, None], 0.0)
-        count += valid.sum(axis=(0, 2, 3))
-        total += shifted.sum(axis=(0, 2, 3))
-        squares += (shifted**2).sum(axis=(0, 2, 3))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        offset = total / count
-        variance = squares / count - offset**2
-    mean = np.nan_to_num(offset + (0.0 if origin is None else origin))
-    varying = variance > LEAST_VARIANCE * mean**2
-    std = np.sqrt(np.where(varying, variance, 0.0))
-    return {
-        name: (float(mean[number]), float(std[number]))
-        for number, name in enumerate(samples.channels)
-    }
+def _compute_statistics(samples: ZoneSamples, plain: list[Channel]) -> list[Channel]:
+    """Measure all channels; those that are constant are left out."""
+    statistics = {channel.name: ChannelStatistics([channel]) for channel in plain}
+    for patches in samples.blocks():
+        for number, (name, found) in enumerate(statistics.items()):
+            found.update({name: patches[:, number]})
+    varying = []
+    for found in statistics.values():
+        with suppress(ValueError):
+            varying += found.channels()
+    return varying

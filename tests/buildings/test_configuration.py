@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import pytest
 import rasterio
 from typer.testing import CliRunner
 
-from benchmarks.synthetic.safe_product import write_product
 from sarheight.buildings import (
     BuildingSource,
     City,
@@ -24,6 +24,7 @@ from sarheight.buildings import (
     valid_months,
     write_stacks,
 )
+from sarheight.buildings.tiles import building_tiles
 from sarheight.cli import app
 from sarheight.errors import (
     FetchError,
@@ -32,7 +33,7 @@ from sarheight.errors import (
     StackError,
     UnsafeAddressError,
 )
-from sarheight.fetch import Settings, building_tiles, image_items
+from sarheight.fetch import Settings, image_items
 from sarheight.product import open_product
 from tests.cities import (
     NORTH,
@@ -46,6 +47,7 @@ from tests.cities import (
 from tests.dems import dem_around
 from tests.servers import add_stac, alone, running
 from tests.simulated_products import ground_image
+from tests.worlds.safe_product import write_product
 
 SIZE = 60
 OPTICS, RADAR = "sentinel-2-l2a", "sentinel-1-rtc"
@@ -385,6 +387,46 @@ def test_a_city_without_buildings_gives_a_warning(tmp_path: Path) -> None:
     (tmp_path / "delft.gpkg").unlink()
     with pytest.raises(StackError, match="found no file"):
         make_stack(replace(configuration, optical=None), configuration.cities[0])
+
+
+def test_tiles_of_3d_bag_train_a_network_by_two_commands(tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+    configuration = write_world(tmp_path)
+    text = configuration.read_text()
+    configuration.write_text(text.replace('"{name}.gpkg"', '"tiles/{name}/*.gpkg.gz"'))
+    random = np.random.default_rng(0)
+    for path in tmp_path.glob("images/*_[vs][vhw]*.tif"):
+        with rasterio.open(path, "r+") as image:
+            values = image.read(1)
+            speckled = values * random.gamma(100.0, 0.01, values.shape)
+            image.write(np.where(values > 0, speckled, values).astype(values.dtype), 1)
+    (tmp_path / "tiles" / "delft").mkdir(parents=True)
+    for number, west in enumerate((WEST, WEST + 10.0 * SIZE / 2)):
+        boxes = [
+            (west + 40.0 * k, NORTH - 100.0 * k - 60.0, west + 40.0 * k + 30.0, NORTH - 100.0 * k)
+            for k in range(4)
+        ]
+        rows = [(box, 7.0 + k, -1.0) for k, box in enumerate(boxes)]
+        write_3d_bag(tmp_path / "tiles" / "delft" / f"9-{number}.gpkg.gz", rows)
+    small = {"width": 4, "depth": 1, "months_width": 4, "heads": 2, "bins": {"count": 4}}
+    settings = {"options": small, "optical_bands": ["B02", "B11"], "months": 3, "kept_months": 2,
+                "size": 8, "stride": 8, "epochs": 1, "precision": "32-true"}  # fmt: skip
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    commands: list[list[Any]] = [
+        ["stack", configuration, "-o", tmp_path / "stacks"],
+        ["train", "buildings", tmp_path / "stacks" / "delft.zarr", "--block", 160, "--gap", 0,
+         "--validation", 0.3, "--settings", tmp_path / "settings.json", "--device", "cpu",
+         "-o", tmp_path / "run"],
+        ["predict", tmp_path / "stacks" / "delft.zarr", "--model", tmp_path / "run" / "model",
+         "-o", tmp_path / "heights.tif"],
+    ]  # fmt: skip
+    for command in commands:
+        done = CliRunner().invoke(app, [str(each) for each in command])
+        assert done.exit_code == 0, done.output
+    heights = open_stack(tmp_path / "stacks" / "delft.zarr")["height"].values
+    assert set(np.unique(heights[heights > 0.0]).round(1)) == {8.0, 9.0, 10.0, 11.0}
+    with rasterio.open(tmp_path / "heights.tif") as written:
+        assert written.shape == heights.shape
 
 
 # --- products in radar geometry ----------------------------------------------------------------

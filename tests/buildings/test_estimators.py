@@ -10,7 +10,6 @@ import xarray as xr
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
-from benchmarks.synthetic.city_images import CitySettings, simulated_city
 from sarheight.buildings import (
     BuildingEstimate,
     BuildingHeightEstimator,
@@ -25,6 +24,7 @@ from sarheight.learning import (
 )
 from sarheight.output import open_result, write
 from tests.cities import small_stack
+from tests.worlds.city_images import CitySettings, simulated_city
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Networks for building heights: ResNet50 and its weights, MBHR-Net, and that for series."""
+"""Networks for building heights: ResNet50 and its weights, and that for series."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from safetensors.torch import save_file
 
 from sarheight.buildings import (
     BuildingHeightEstimator,
-    MBHRNet,
     SeriesNet,
     load_resnet_weights,
 )
-from sarheight.buildings._networks import ResNet50
+from sarheight.buildings.calibration import learn_novelty
 from sarheight.buildings.distributions import HeightBins
-from sarheight.buildings.training import learn_novelty
+from sarheight.buildings.resnet import ResNet50
 from sarheight.errors import CheckpointError
 from sarheight.learning import Channel
 
@@ -45,7 +44,7 @@ SMALL = {"width": 8, "depth": 2, "months_width": 8, "heads": 2, "bins": {"count"
 @pytest.fixture(scope="module")
 def resnet() -> ResNet50:
     torch.manual_seed(0)
-    return ResNet50(3, classes=1000).eval()
+    return ResNet50(3).eval()
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +87,11 @@ def weights_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def test_resnet50_has_the_size_of_the_published_one(resnet: ResNet50) -> None:
-    assert sum(value.numel() for value in resnet.parameters()) == 25_557_032
-    # 53 convolutions and their normalisations, and the classifier.
-    assert len(dict(resnet.named_parameters())) == 53 + 2 * 53 + 2
-    assert len(resnet.state_dict()) == 53 + 5 * 53 + 2
+    # That of the paper has a classifier of a thousand classes.
+    assert sum(value.numel() for value in resnet.parameters()) == 25_557_032 - 2048 * 1000 - 1000
+    # 53 convolutions and their normalisations.
+    assert len(dict(resnet.named_parameters())) == 53 + 2 * 53
+    assert len(resnet.state_dict()) == 53 + 5 * 53
 
 
 def test_resnet50_has_the_names_and_shapes_of_public_weights(resnet: ResNet50) -> None:
@@ -114,13 +114,12 @@ def test_resnet50_has_the_names_and_shapes_of_public_weights(resnet: ResNet50) -
         for part in ("weight", "bias", "running_mean", "running_var"):
             expected[f"{name}.{part}"] = (width,)
         expected[f"{name}.num_batches_tracked"] = ()
-    expected |= {"fc.weight": (1000, 2048), "fc.bias": (1000,)}
     assert {name: tuple(each.shape) for name, each in resnet.state_dict().items()} == expected
 
 
 def test_resnet50_halves_the_image_five_times(resnet: ResNet50) -> None:
     with torch.inference_mode():
-        scales = resnet.scales(torch.rand(1, 3, 64, 96))
+        scales = resnet(torch.rand(1, 3, 64, 96))
     found = [tuple(each.shape[1:]) for each in scales]
     assert found == [(64, 32, 48), (256, 16, 24), (512, 8, 12), (1024, 4, 6), (2048, 2, 3)]
     assert resnet.stride == 32
@@ -130,11 +129,9 @@ def test_resnet50_halves_the_image_five_times(resnet: ResNet50) -> None:
 
 
 def test_resnet50_refuses_wrong_sizes() -> None:
-    for arguments in ({"in_channels": 0}, {"layers": 5}, {"layers": 3, "classes": 10}):
+    for arguments in ({"in_channels": 0}, {"layers": 5}):
         with pytest.raises(ValueError, match="expected"):
             ResNet50(**arguments)
-    with pytest.raises(ValueError, match="without classes"):
-        ResNet50(1, layers=1)(torch.rand(1, 1, 32, 32))
 
 
 # --- weights -------------------------------------------------------------------------------------
@@ -240,65 +237,6 @@ def test_files_that_would_run_code_are_refused(tmp_path: Path) -> None:
     for name in ("code.pth", "text.pth", "list.pth", "absent.pth"):
         with pytest.raises(CheckpointError, match=name):
             load_resnet_weights(ResNet50(3, layers=1), tmp_path / name)
-
-
-# --- MBHR-Net ------------------------------------------------------------------------------------
-
-
-def test_mbhr_net_is_two_resnets_and_a_decoder() -> None:
-    network = MBHRNet({"sar": 4, "optical": 5}).eval()
-    encoders = [sum(v.numel() for v in each.parameters()) for each in network.encoders.values()]
-    bare = 25_557_032 - 2048 * 1000 - 1000
-    # One filter of 7 x 7 for each of the 64 features more for each channel more.
-    assert encoders == [bare + 64 * 49, bare + 2 * 64 * 49]
-    with torch.inference_mode():
-        height = network({"sar": torch.randn(2, 4, 32, 64), "optical": torch.randn(2, 5, 32, 64)})
-    assert height.shape == (2, 1, 32, 64)
-    assert (height >= 0.0).all()
-    with pytest.raises(ValueError, match="multiples of 32"):
-        network({"sar": torch.randn(1, 4, 48, 48), "optical": torch.randn(1, 5, 48, 48)})
-
-
-def test_the_released_network_adds_instead_of_joining() -> None:
-    network = shaken(MBHRNet({"sar": 3, "optical": 3}, variant="released"))
-    assert network.stride == 16
-    images = {name: torch.randn(1, 3, 16, 16) for name in ("sar", "optical")}
-    with torch.inference_mode():
-        height = network(images)
-        # Sums do not know in which order they were taken.
-        first, second = network.encoders["sar"], network.encoders["optical"]
-        network.encoders["sar"], network.encoders["optical"] = second, first
-        swapped = network({"sar": images["optical"], "optical": images["sar"]})
-    torch.testing.assert_close(height, swapped)
-
-
-@pytest.mark.parametrize("variant", ["paper", "released"])
-@pytest.mark.parametrize("encoders", [{"sar": 4}, {"optical": 5}])
-def test_ablations_are_arguments(variant: str, encoders: dict[str, int]) -> None:
-    (name, count), *_ = encoders.items()
-    network = MBHRNet(encoders, variant=variant, skips=False).eval()
-    with torch.inference_mode():
-        assert network({name: torch.randn(1, count, 32, 32)}).shape == (1, 1, 32, 32)
-
-
-@pytest.mark.parametrize("skips", [True, False])
-def test_fine_scales_matter_by_skips_alone(skips: bool) -> None:  # noqa: FBT001
-    torch.manual_seed(0)
-    network = shaken(MBHRNet({"sar": 2}, variant="released", skips=skips))
-    encoder = network.encoders["sar"]
-    scales = encoder.scales
-    image = {"sar": torch.randn(1, 2, 32, 32)}
-    with torch.inference_mode():
-        plain = network(image)
-        encoder.scales = lambda x: [torch.zeros_like(scales(x)[0]), *scales(x)[1:]]
-        assert torch.equal(plain, network(image)) is not skips
-
-
-def test_mbhr_net_refuses_wrong_variants() -> None:
-    with pytest.raises(ValueError, match="paper, released"):
-        MBHRNet({"sar": 4}, variant="printed")
-    with pytest.raises(ValueError, match="at least one encoder"):
-        MBHRNet({})
 
 
 # --- distributions of heights --------------------------------------------------------------------
@@ -511,20 +449,6 @@ def test_an_estimator_refuses_what_does_not_fit(series: BuildingHeightEstimator)
     )
     with pytest.raises(ValueError, match="expected 'series'"):
         plain.distribution(sample())
-
-
-@pytest.mark.parametrize("variant", ["paper", "released"])
-def test_a_channel_that_was_zero_in_training_is_not_amplified(variant: str) -> None:
-    """After a ReLU the variance of a channel can be zero: its first light must not outshine all."""
-    network = MBHRNet({"sar": 2}, variant=variant).eval()
-    for step in network.decoder:
-        convolution, _, normalisation = step[1]
-        torch.nn.init.zeros_(convolution.weight)
-        torch.nn.init.ones_(convolution.bias)
-        torch.nn.init.zeros_(normalisation.running_var)
-        with torch.inference_mode():
-            lit = step(torch.ones(1, convolution.in_channels, 2, 2))
-        assert 1.0 < float(lit.max()) < 32.0
 
 
 # --- the novelty of images -----------------------------------------------------------------------

@@ -301,25 +301,16 @@ def test_statistics_are_those_of_the_parts_for_training() -> None:
     found = band_statistics([STACK], within=[[part]], optical_bands=["B02"])
     power = STACK["sar"].sel(sar_band="vh_descending").isel(y=slice(0, 20)).values
     channel = found["sar"][3]
-    assert channel["name"] == "vh_descending"
-    assert channel["transform"] == "decibel"
-    assert channel["mean"] == pytest.approx(float((10.0 * np.log10(power)).mean()), abs=1e-3)
+    assert channel.name == "vh_descending"
+    assert channel.transform == "decibel"
+    assert channel.mean == pytest.approx(float((10.0 * np.log10(power)).mean()), abs=1e-3)
     blue = STACK["optical"].sel(optical_band="B02").isel(y=slice(0, 20)).values
-    assert found["optical"][0]["std"] == pytest.approx(float(blue.std()), rel=1e-3)
+    assert found["optical"][0].std == pytest.approx(float(blue.std()), rel=1e-3)
 
 
 def test_a_band_that_no_stack_has_is_neutral() -> None:
     found = band_statistics([small_stack(modalities=["optical"])], sar_bands=["vv_ascending"])
-    assert found["sar"][0]["mean"] == 0.0
-    assert found["sar"][0]["std"] == 1.0
-
-
-def test_statistics_make_channels() -> None:
-    from sarheight.learning import Channel
-
-    found = band_statistics([STACK], optical_bands=["B02"])
-    channels = [Channel(**each) for each in (*found["sar"], *found["optical"])]
-    assert [channel.name for channel in channels] == [*SAR_BANDS, "B02"]
+    assert (found["sar"][0].mean, found["sar"][0].std) == (0.0, 1.0)
 
 
 # --- real series through a network -------------------------------------------------------------
@@ -337,13 +328,11 @@ def real_stacks() -> Iterator[tuple[str, xr.Dataset]]:
 def test_real_series_of_all_kinds_run_through_one_network_to_a_map() -> None:
     torch = pytest.importorskip("torch")
     from sarheight.buildings import BuildingHeightEstimator, predict_buildings
-    from sarheight.learning import Channel, Tiling
+    from sarheight.learning import Tiling
 
     torch.set_num_threads(1)
     stacks = [stack.isel(x=slice(0, 64), y=slice(0, 48)) for _, stack in real_stacks()]
-    channels = {
-        name: [Channel(**each) for each in bands] for name, bands in band_statistics(stacks).items()
-    }
+    channels = band_statistics(stacks)
     options = {"width": 8, "depth": 2, "months_width": 8, "heads": 2}
     estimator = BuildingHeightEstimator(channels, options=options)
     patches = BuildingPatches(stacks, size=48, months=12, least_known=0.0)

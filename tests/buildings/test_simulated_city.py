@@ -10,7 +10,8 @@ import pyproj
 import pytest
 import xarray as xr
 
-from benchmarks.synthetic.city import (
+from sarheight.buildings import check_stack
+from tests.worlds.city import (
     City,
     Cover,
     boxes_of,
@@ -18,10 +19,10 @@ from benchmarks.synthetic.city import (
     in_cells,
     make_city,
 )
-from benchmarks.synthetic.city_districts import HIGHEST, LOWEST, STYLES
-from benchmarks.synthetic.city_images import CitySettings, simulated_city
-from benchmarks.synthetic.city_optical import OpticalSettings, city_optical, shaded, sun
-from benchmarks.synthetic.city_radar import (
+from tests.worlds.city_districts import HIGHEST, LOWEST, STYLES
+from tests.worlds.city_images import CitySettings, simulated_city
+from tests.worlds.city_optical import OpticalSettings, city_optical, shaded, sun
+from tests.worlds.city_radar import (
     LAW,
     LEVELS,
     NOISE,
@@ -33,7 +34,6 @@ from benchmarks.synthetic.city_radar import (
     corner_heights,
     radar_view,
 )
-from sarheight.buildings import check_stack
 
 EXTENT = 320.0
 MIDDLE = 0.5 * EXTENT

@@ -16,22 +16,19 @@ pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
 from safetensors.torch import load_file, save_file
 
+from sarheight import learning
 from sarheight.buildings import (
     BuildingDistribution,
     BuildingHeightEstimator,
     BuildingSettings,
-    train_buildings,
-)
-from sarheight.buildings._networks import ResNet50
-from sarheight.buildings.distributions import HeightBins
-from sarheight.buildings.training import (
-    LEAST_CELLS,
     BuildingTask,
-    calibrate,
-    distribution_loss,
-    regression_loss,
+    building_task,
 )
-from sarheight.buildings.training import _width as width_of
+from sarheight.buildings.calibration import LEAST_CELLS, calibrate
+from sarheight.buildings.calibration import _width as width_of
+from sarheight.buildings.distributions import HeightBins, distribution_loss
+from sarheight.buildings.mbhr import regression_loss
+from sarheight.buildings.resnet import ResNet50
 from sarheight.errors import CheckpointError
 from sarheight.learning import (
     Channel,
@@ -86,9 +83,8 @@ def town(*, built: bool = True) -> xr.Dataset:
 def train(
     stack: xr.Dataset, folder: Path, settings: BuildingSettings = SETTINGS
 ) -> BuildingHeightEstimator:
-    return train_buildings(
-        [stack], [TOP], [BOTTOM], settings, folder, accelerator="cpu", progress=False
-    )
+    prepared = building_task([stack], [TOP], [BOTTOM], settings)
+    return learning.train(*prepared, folder, accelerator="cpu", progress=False).network
 
 
 def curve(folder: Path, name: str = "validation_rmse") -> list[float]:
@@ -97,27 +93,6 @@ def curve(folder: Path, name: str = "validation_rmse") -> list[float]:
 
 
 # --- losses --------------------------------------------------------------------------------------
-
-
-def test_the_published_loss_is_squared_error_and_angle() -> None:
-    truth = torch.tensor([3.0, 4.0, 0.0, 0.0]).view(1, 1, 2, 2)
-    found = torch.tensor([3.0, 0.0, 0.0, 0.0]).view(1, 1, 2, 2)
-    expected = 0.2 * 16.0 / 4.0 + 0.8 * (1.0 - 3.0 / 5.0)
-    assert float(regression_loss(found, truth, (0.2, 0.8))) == pytest.approx(expected)
-    # The angle does not mind the size, and is taken for each patch.
-    assert float(regression_loss(2.0 * truth, truth, (0.0, 1.0))) == pytest.approx(0.0, abs=1e-6)
-    both = regression_loss(torch.cat([truth, found]), torch.cat([truth, truth]), (0.0, 1.0))
-    assert float(both) == pytest.approx(0.5 * (1.0 - 3.0 / 5.0), abs=1e-6)
-
-
-def test_a_patch_without_buildings_has_no_angle() -> None:
-    found = torch.ones(1, 1, 2, 2, requires_grad=True)
-    loss = regression_loss(found, torch.zeros(1, 1, 2, 2), (0.2, 0.8))
-    assert float(loss.detach()) == pytest.approx(0.2)
-    zero = torch.zeros(1, 1, 2, 2, requires_grad=True)
-    regression_loss(zero, torch.ones(1, 1, 2, 2), (0.2, 0.8)).backward()
-    assert zero.grad is not None
-    assert torch.isfinite(zero.grad).all()
 
 
 def test_unknown_cells_are_ignored() -> None:
@@ -160,7 +135,7 @@ def test_the_loss_of_a_distribution_is_least_at_the_truth() -> None:
 
 def test_settings_survive_a_file_and_wrong_ones_are_named(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
-    published = BuildingSettings.published(optical_bands=(), seed=3)
+    published = BuildingSettings.published("released", optical_bands=(), seed=3)
     assert (published.network, published.months, published.seed) == ("mbhr", 1, 3)
     for settings in (SETTINGS, published):
         settings.write(path)
@@ -170,6 +145,8 @@ def test_settings_survive_a_file_and_wrong_ones_are_named(tmp_path: Path) -> Non
         BuildingSettings.read(path)
     for wrong in (
         {"network": "vit"},
+        {"monitored": "training_loss"},
+        {"vectors": "row"},
         {"months": 0},
         {"kept_months": 4},
         {"drop_month": 1.5},
@@ -236,7 +213,7 @@ def test_the_published_network_trains_on_single_months(stack: xr.Dataset, tmp_pa
     torch.manual_seed(0)
     save_file(ResNet50(3, layers=3).state_dict(), tmp_path / "public.safetensors")
     settings = BuildingSettings.published(
-        options={"variant": "released"},
+        "released",
         weights={"sar": str(tmp_path / "public.safetensors")},
         sar_bands=("vv_ascending", "vh_ascending", "vv_descending"),
         optical_bands=(),
@@ -263,7 +240,7 @@ def test_the_published_network_trains_on_single_months(stack: xr.Dataset, tmp_pa
 
 def test_places_must_lie_apart_and_have_buildings(stack: xr.Dataset, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="overlap"):
-        train_buildings([stack], [TOP], [TOP], SETTINGS, tmp_path / "same", accelerator="cpu")
+        building_task([stack], [TOP], [TOP], SETTINGS)
     with pytest.raises(ValueError, match="found no building among 768 cells"):
         train(town(built=False), tmp_path / "empty")
 
@@ -364,7 +341,7 @@ def test_the_initial_output_is_the_distribution_of_the_training_heights() -> Non
 
 
 PUBLISHED = BuildingSettings.published(
-    optical_bands=(), size=32, stride=4, batch=2, epochs=1, precision="32-true"
+    "ours", optical_bands=(), size=32, stride=4, batch=2, epochs=1, precision="32-true"
 )
 ABOVE, BELOW = [Part((0, 44), (0, 32))], [Part((48, 80), (0, 32))]
 """Of a town of 80 x 32 cells: four patches to learn from, and one."""
@@ -383,9 +360,8 @@ def test_batch_normalisation_statistics_are_those_of_the_training_places(tmp_pat
 
     hook = torch.nn.modules.module.register_module_forward_hook(note)
     try:
-        trained = train_buildings(
-            [stack], [ABOVE], [BELOW], PUBLISHED, tmp_path, accelerator="cpu", progress=False
-        )
+        prepared = building_task([stack], [ABOVE], [BELOW], PUBLISHED)
+        trained = learning.train(*prepared, tmp_path, accelerator="cpu", progress=False).network
     finally:
         hook.remove()
     layers = [each for each in trained.modules() if isinstance(each, torch.nn.BatchNorm2d)]
@@ -394,11 +370,3 @@ def test_batch_normalisation_statistics_are_those_of_the_training_places(tmp_pat
         assert len(seen[layer]) == int(layer.num_batches_tracked) == 2
         mean = torch.stack(seen[layer]).mean(dim=0)
         torch.testing.assert_close(layer.running_var, mean, rtol=1e-4, atol=1e-7)
-
-
-def test_a_patch_alone_with_one_coarsest_cell_is_refused(tmp_path: Path) -> None:
-    stack = small_stack(80, 32, months=1, optical_bands=BANDS)
-    with pytest.raises(ValueError, match="4 patches of 32 cells in batches of 3, which leaves one"):
-        train_buildings(
-            [stack], [ABOVE], [BELOW], replace(PUBLISHED, batch=3), tmp_path, accelerator="cpu"
-        )

@@ -175,8 +175,8 @@ def test_only_options_that_the_command_has(heights: xr.DataArray, tmp_path: Path
     line = failing(1, "info", dem)
     assert "US survey foot" in line
     assert "--units" not in line
-    for name in ("predict", "masks", "train"):
-        assert ("--units" in options_of(get_command(app).commands[name])) == (name != "train")
+    for name in ("predict", "masks", "fetch"):
+        assert ("--units" in options_of(get_command(app).commands[name])) == (name != "fetch")
 
 
 @pytest.mark.parametrize("kind", [SarheightError, DemError, FetchError, GeoidGridMissingError])

@@ -370,8 +370,8 @@ def test_outputs_are_checked_before_the_work(
     def work(*_: object, **__: object) -> None:
         pytest.fail("work was begun")
 
-    for module in ("_files", "_reconstruct", "_simulate"):
-        monkeypatch.setattr(f"sarheight.cli.{module}.read_dem", work)
+    for module in ("cli._simulate", "workflow.elevations"):
+        monkeypatch.setattr(f"sarheight.{module}.read_dem", work)
     image = (files.image,) if command == "reconstruct" else ("--like", files.image)
     common = (command, *image, "--dem", files.dem, "-o")
     assert "its name ends in '.jpg'" in failing(2, *common, tmp_path / "x.jpg")
@@ -442,7 +442,7 @@ def test_no_command_shows_the_help_and_is_misuse() -> None:
 def test_an_unstated_vertical_datum_is_asked_for(files: Files, tmp_path: Path) -> None:
     output = tmp_path / "x.nc"
     line = failing(1, "masks", "--like", files.image, "--dem", files.dem, "-o", output)
-    assert "does not state the vertical reference of its heights: pass --vertical" in line
+    assert "does not state the vertical reference of its heights; pass --vertical with" in line
     done = run(
         "masks", "--like", files.image, "--dem", files.dem, "--vertical", "47.5", "-o", output
     )
@@ -492,7 +492,7 @@ def test_a_folder_that_is_no_product_is_an_error(files: Files, tmp_path: Path) -
     product.mkdir()
     rest = ("--dem", files.dem, *SEA, "-o", tmp_path / "x.nc")
     for command in (("reconstruct", product), ("masks", "--like", product)):
-        assert "has no manifest.safe; expected a Sentinel-1 product" in failing(1, *command, *rest)
+        assert "is no product of a known mission" in failing(1, *command, *rest)
 
 
 def test_debug_shows_where_an_error_comes_from(files: Files, tmp_path: Path) -> None:
@@ -553,12 +553,13 @@ def test_an_interruption_leaves_nothing(files: Files, tmp_path: Path, name: str,
     """The signal comes while the file is half written."""
     half = f"""
 import os, signal, time
-import sarheight.output.radar_images as files
+from dataclasses import replace
+from sarheight.output.files import FORMATS
 def write(dataset, path):
     path.write_bytes(b"half")
     os.kill(os.getpid(), signal.{name})
     time.sleep(10)
-files.write_netcdf = write
+FORMATS[".nc"] = replace(FORMATS[".nc"], write=write)
 """
     command = ("masks", "--like", files.image, "--dem", files.coarse, *SEA, "--geometry", "radar")
     done = shell(*command, "-o", tmp_path / "x.nc", before=half)

@@ -14,8 +14,6 @@ import rasterio
 import xarray as xr
 from typer.testing import CliRunner
 
-from benchmarks.synthetic.safe_product import write_product
-from benchmarks.synthetic.safe_tables import ThermalNoise
 from sarheight import dem
 from sarheight.cli import app
 from sarheight.illumination import simulate
@@ -28,6 +26,8 @@ from tests.products import grd_product, pack
 from tests.simulated_products import full_annotation
 from tests.synthetic import synthetic_grid
 from tests.view.test_view import address_of, choose, look, position, serving
+from tests.worlds.safe_product import write_product
+from tests.worlds.safe_tables import ThermalNoise
 
 if TYPE_CHECKING:
     from pathlib import Path

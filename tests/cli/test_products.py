@@ -18,11 +18,9 @@ from sarheight.illumination import simulate
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
 from sarheight.product import open_product
-from sarheight.sentinel1 import read_annotation
-from sarheight.sentinel1._radiometry import Radiometry
-from tests.annotations import annotation_xml, eof_xml
+from tests.annotations import eof_xml
 from tests.cli.test_commands import EAST, NORTH, SEA, failing, run, write_dem
-from tests.products import NAME, Tables, calibration_xml, grd_product, noise_xml, pack, slc_product
+from tests.products import NAME, grd_of_scene, pack, slc_product
 from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
@@ -49,18 +47,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     grid, orbit = synthetic_grid(lines=400, samples=500, looks=4.4)
     dem = write_dem(folder / "dem.tif", 20.0)
     scene = simulate(open_dem(dem, vertical="ellipsoidal"), grid, orbit, looks=None)
-    annotation = annotation_xml(grid, orbit).replace(">IW1<", ">IW<").encode()
-    radiometry = Radiometry.from_xml(
-        calibration_xml(Tables()).encode(),
-        noise_xml(Tables()).encode(),
-        read_annotation(annotation),
-    )
-    lines, samples = (np.arange(size, dtype=np.float64) for size in grid.shape)
-    noise = radiometry.noise_power(lines, samples)
-    amplitude = radiometry.calibration.amplitude["beta0"].block(lines, samples)
-    power = np.nan_to_num(scene.image.values) * amplitude**2 + noise
-    numbers = {"VV": np.maximum(np.rint(np.sqrt(power)), 1).astype(np.uint16)}
-    made = grd_product(folder, polarisations=("VV",), placed=(grid, orbit), numbers=numbers)
+    made = grd_of_scene(folder, scene)
     (folder / "orbits").mkdir()
     name = "S1A_OPER_AUX_POEORB_OPOD_20240121T000000_V20231231T225942_20240102T005942.EOF"
     (folder / "orbits" / name).write_text(eof_xml(orbit))

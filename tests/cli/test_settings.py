@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,85 +13,16 @@ from sarheight.cli import app
 from sarheight.layover import RTC, reconstruct
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
-from sarheight.settings import ReconstructSettings, read_table, to_toml
 from tests.mountains import mountain, raster, scene_of
 
 if TYPE_CHECKING:
-    from typer.testing import Result
+    from pathlib import Path
 
-SETTINGS = (
-    ReconstructSettings(image="a.nc", dem=("b.tif",)),
-    ReconstructSettings(
-        image="https://example.org/a.SAFE.zip",
-        dem=("auto",),
-        vertical=47.5,
-        nodata=-3.4028234663852886e38,
-        condition="fill",
-        orbit="auto",
-        bounds=(179.5, -17.0, -179.5, -16.0),
-        swaths=("IW1", "IW2"),
-        spacing=20.0,
-        noise_removal=False,
-        calibration="gamma0",
-        polarisations=("VV",),
-        coregister="correct",
-        method="one-step",
-        law="cosine:0.3,2",
-        memory="900 MiB",
-    ),
-    ReconstructSettings(
-        image="ä 'b\"\\c.nc", dem=("x.tif", "y.tif"), like=Path("l.xml"), multilook=(2, 3)
-    ),
-)
+    from typer.testing import Result
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-@pytest.mark.parametrize("settings", SETTINGS, ids=["default", "all", "names"])
-def test_settings_are_read_back_equal(settings: ReconstructSettings, tmp_path: Path) -> None:
-    path = tmp_path / "run.toml"
-    path.write_text(to_toml("reconstruct", settings.to_dict()), encoding="utf-8")
-    assert ReconstructSettings.from_dict(read_table(path, "reconstruct")) == settings
-    as_json = json.loads(json.dumps(settings.to_dict()))
-    assert ReconstructSettings.from_dict(as_json) == settings
-    assert ReconstructSettings.from_dict(settings.record()) == settings
-
-
-def test_the_record_contains_neither_folders_nor_secrets() -> None:
-    settings = ReconstructSettings(
-        image="https://me:secret@example.org/a.zip?signature=secret#part",
-        dem=("/home/me/dem.tif", "auto.tif"),
-        like=Path("/home/me/like.xml"),
-    )
-    record = settings.record()
-    assert record["image"] == "https://example.org/a.zip"
-    assert record["dem"] == ["dem.tif", "auto.tif"]
-    assert record["like"] == "like.xml"
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"image": "a"}, "--dem: "),
-        ({"image": "a", "dem": ["auto", "b"]}, "--dem: found auto beside files"),
-        ({"image": "a", "dem": "b", "method": "magic"}, "--method: "),
-        ({"image": "a", "dem": "b", "law": "gauss"}, "--law: found 'gauss'"),
-        (
-            {"image": "a", "dem": "b", "method": "rtc", "law": "lambert"},
-            "--law: found lambert beside --method rtc",
-        ),
-        ({"image": "a", "dem": "b", "memory": "3"}, "--memory: found '3'"),
-        ({"image": "a", "dem": "b", "spacing": 0.1}, "--spacing: "),
-        ({"image": "a", "dem": "b", "bounds": [1, 2, 3]}, "--bounds: "),
-        ({"image": "a", "dem": "b", "spacing": 20, "multilook": [2, 2]}, "not both"),
-        ({"image": "a", "dem": "b", "brightness": 3}, "found the option 'brightness'"),
-    ],
-)
-def test_impossible_settings_are_refused(values: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        ReconstructSettings.from_dict(values)
 
 
 @pytest.fixture(scope="module")

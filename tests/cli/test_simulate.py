@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.synthetic.safe_product import write_product
 from sarheight.cli import app
 from sarheight.output import open_result
 from sarheight.output.radar_images import read_scene
@@ -17,6 +16,7 @@ from sarheight.product import open_product
 from tests.dems import dem_around, hills
 from tests.simulated_products import full_annotation
 from tests.synthetic import synthetic_grid
+from tests.worlds.safe_product import write_product
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="the extra `learn` is not installed"
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
 from sarheight.cli import app
+from sarheight.dem import coarsen
 from sarheight.output import open_result
 from sarheight.terrain import (
     draw_known_elevations,
@@ -123,48 +124,79 @@ def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
     assert (result["height_sigma"] > 0.0).all()
 
 
-def test_heights_out_of_the_box(scene: Path, tmp_path: Path) -> None:
-    done = run("predict", scene, "--dem-error", 4, "-o", tmp_path / "heights.nc")
-    assert done.exit_code == 0, done.output
-    truth = open_scene(scene)
-    with xr.open_dataset(tmp_path / "heights.nc") as result:
-        error = (result["height"] - truth["height"]).values
-        assert float(np.sqrt(np.mean(error**2))) < 30.0
-        assert "height_sigma" in result
-
-
-def test_heights_of_an_image(folder: Path, model: Path, tmp_path: Path) -> None:
-    image = tmp_path / "image.nc"
+def test_heights_of_an_image_by_a_network_of_ones_own(
+    folder: Path, model: Path, image: Path, tmp_path: Path
+) -> None:
     done = run(
-        "simulate", "--like", folder / "annotation.xml", "--dem", folder / "dem.tif", *SEA,
-        "-o", image,
+        "predict", image, "--dem", folder / "dem.tif", *SEA, "--model", model,
+        "--coregister", "none", "-o", tmp_path / "heights.nc",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    asked = (
-        "predict", image, "--dem", folder / "dem.tif", *SEA, "--model", model,
-        "-o", tmp_path / "heights.nc",
+    with xr.open_dataset(tmp_path / "heights.nc") as result:
+        # The posting of the training.
+        assert abs(float(result["x"][1] - result["x"][0])) == pytest.approx(30.0, abs=0.1)
+        assert np.isfinite(result["height"][1:-1, 1:-1]).all()
+        assert (result["height_sigma"][1:-1, 1:-1] > 0.0).all()
+    refused = run(
+        "predict", image, "--dem", folder / "dem.tif", *SEA, "--model", model, "--posting", 45,
+        "--coregister", "none", "-o", tmp_path / "other.nc",
     )  # fmt: skip
-    refused = run(*asked, "--posting", 45)
     assert refused.exit_code == 1
     assert "trained at 30 to 30 m" in refused.stderr
-    assert not (tmp_path / "heights.nc").exists()
-    done = run(*asked, "--posting", 30)
+    assert not (tmp_path / "other.nc").exists()
+
+
+@pytest.fixture(scope="module")
+def image(folder: Path) -> Path:
+    path = folder / "image.nc"
+    done = run(
+        "simulate", "--like", folder / "annotation.xml", "--dem", folder / "dem.tif", *SEA,
+        "-o", path,
+    )  # fmt: skip
     assert done.exit_code == 0, done.output
-    # Neither known elevations nor the error of the elevation model: the baseline stays.
-    assert "the network is not used" in done.stderr
-    with xr.open_dataset(tmp_path / "heights.nc") as result:
-        assert abs(float(result["x"][1] - result["x"][0])) == 30.0
-        assert np.isfinite(result["height"][1:-1, 1:-1]).all()
-        np.testing.assert_allclose(result["height"], result["baseline"])
-        assert (result["out_of_range"] & 16 > 0).all()
+    return path
+
+
+@pytest.mark.parametrize("with_points", [False, True])
+def test_predict_and_refine_are_one_way_with_one_result(
+    image: Path, tmp_path: Path, *, with_points: bool
+) -> None:
+    dem = coarsen(raster(mountain(48, 72)), 90.0, units="crs")
+    dem.rio.to_raster(tmp_path / "coarse.tif")
+    given = [image, "--dem", tmp_path / "coarse.tif", *SEA, "--coregister", "none"]
+    if with_points:
+        known = draw_known_elevations(raster(mountain(48, 72)), 12).to_crs(4326)
+        rows = zip(known.x, known.y, known.height, strict=True)
+        table = "longitude,latitude,height\n" + "".join(f"{x},{y},{h}\n" for x, y, h in rows)
+        (tmp_path / "known.csv").write_text(table)
+        given += ["--known", tmp_path / "known.csv", "--known-vertical", "ellipsoidal"]
+    for command in (("predict",), ("refine", "--network")):
+        done = run(*command, *given, "-o", tmp_path / f"{command[0]}.nc")
+        assert done.exit_code == 0, done.output
+    with (
+        xr.open_dataset(tmp_path / "predict.nc") as one,
+        xr.open_dataset(tmp_path / "refine.nc") as other,
+    ):
+        assert "correction" in one
+        xr.testing.assert_equal(one, other)
+        for name in ("settings", "alignment", "kriging", "network"):
+            assert one.attrs[name] == other.attrs[name]
+    done = run("predict", *given, "--posting", 30, "-o", tmp_path / "no.nc")
+    assert done.exit_code == 2
+    assert "no --posting" in done.stderr
 
 
 def test_what_is_missing_is_asked_for(folder: Path, model: Path, tmp_path: Path) -> None:
     image = tmp_path / "image.nc"
     image.write_bytes(b"")
-    done = run("predict", image, "--model", model, "-o", tmp_path / "heights.tif")
+    for options in ((), ("--model", model)):
+        done = run("predict", image, *options, "-o", tmp_path / "heights.tif")
+        assert done.exit_code == 2
+        assert "--dem" in done.stderr
+    scene = folder / "scenes" / "dem_0.zarr"
+    done = run("predict", scene, "-o", tmp_path / "heights.tif")
     assert done.exit_code == 2
-    assert "--dem" in done.stderr
+    assert "--model" in done.stderr
     empty = tmp_path / "empty"
     empty.mkdir()
     done = run(

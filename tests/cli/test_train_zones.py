@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import typer
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
@@ -16,17 +15,20 @@ pytest.importorskip("h5py", reason="the extra `learn` is not installed")
 from typer.testing import CliRunner
 
 from sarheight.cli import app
-from sarheight.cli._train import (
-    describe_verdict,
-    fusion_forms_of,
-    open_samples,
-)
+from sarheight.errors import OptionError
 from sarheight.zones import (
     FusionResult,
     ZoneClassifier,
     fusion_strategies,
+    workflow,
 )
 from sarheight.zones.evaluation import scores_from_confusion
+from sarheight.zones.workflow import (
+    choose_method,
+    describe_verdict,
+    open_samples,
+    strategies_of,
+)
 from tests.zone_samples import CHANNELS, city, so2sat_arrays, write_so2sat
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ torch.set_num_threads(1)
 
 
 def sizes(path: Path, *, random_split: bool = False) -> dict[str, int]:
-    parts, posting = open_samples([path], None, 32, 1.0, random_split=random_split, seed=0)
+    parts, posting = open_samples([path], random_split=random_split)
     assert posting is None
     return {role: len(samples) for role, samples in parts.items()}
 
@@ -67,7 +69,7 @@ def test_parts_of_a_map_share_no_cell(tmp_path: Path) -> None:
     stack.rio.to_raster(tmp_path / "stack.tif")
     labels.rio.to_raster(tmp_path / "labels.tif")
     parts, posting = open_samples(
-        [tmp_path / "stack.tif"], tmp_path / "labels.tif", 6, 1000.0, random_split=False, seed=0
+        [tmp_path / "stack.tif"], tmp_path / "labels.tif", size=6, block=1000.0
     )
     assert posting == 100.0
     seen = {role: _values(part) for role, part in parts.items()}
@@ -77,18 +79,18 @@ def test_parts_of_a_map_share_no_cell(tmp_path: Path) -> None:
 
 
 def test_forms_are_those_that_are_asked_for() -> None:
-    forms = fusion_forms_of(CHANNELS, None, None, "0, 3,independent")
+    forms = strategies_of(CHANNELS, None, None, "0, 3,independent")
     assert [form.label for form in forms] == [
         "radar|optical 0", "radar|optical 3", "radar|optical 6 independent",
     ]  # fmt: skip
     everything = ("radar groups", "optical groups", "radar|optical", "seven groups")
-    assert len(fusion_forms_of(CHANNELS, everything, None, "0,1,2,3,4,5,6,independent")) == 32
-    own = fusion_forms_of(CHANNELS, None, ["v*", "B2,B3"], "6")
+    assert len(strategies_of(CHANNELS, everything, None, "0,1,2,3,4,5,6,independent")) == 32
+    own = strategies_of(CHANNELS, None, ["v*", "B2,B3"], "6")
     assert own[0].groups == (CHANNELS[:6], ("B2", "B3"))
-    with pytest.raises(typer.BadParameter, match="expected a list"):
-        fusion_forms_of(CHANNELS, None, None, "7")
+    with pytest.raises(OptionError, match="expected a list"):
+        strategies_of(CHANNELS, None, None, "7")
     with pytest.raises(ValueError, match="only channels of the data"):
-        fusion_forms_of(("a", "b"), None, None, "0")
+        strategies_of(("a", "b"), None, None, "0")
 
 
 def test_the_answer_says_how_sure_it_is(tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_few_labels_of_a_map_get_a_forest_and_it_maps(tmp_path: Path) -> None:
     stack, labels = city(60, 80)
     stack.rio.to_raster(tmp_path / "stack.tif")
     labels.rio.to_raster(tmp_path / "labels.tif")
-    (tmp_path / "settings.json").write_text(json.dumps({"trees": 10, "windows": [3]}))
+    (tmp_path / "settings.json").write_text(json.dumps({"trees": 10, "window": 3}))
     arguments = [
         "train", "zones", tmp_path / "stack.tif", "--labels", tmp_path / "labels.tif",
         "--block", 700, "--settings", tmp_path / "settings.json", "-o", tmp_path / "run",
@@ -173,19 +175,22 @@ def test_few_labels_of_a_map_get_a_forest_and_it_maps(tmp_path: Path) -> None:
     assert (tmp_path / "zones_probabilities.tif").exists()
 
 
-def test_the_method_follows_labels_and_options(tmp_path: Path) -> None:
-    from sarheight.cli._train import choose_method
-
+def test_the_method_follows_labels_and_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "labels.tif"
-    assert choose_method("auto", path, 500, fusion=False) == "forest"
-    assert choose_method("auto", path, 500, fusion=True) == "networks"
-    assert choose_method("auto", path, 50_000, fusion=False) == "networks"
-    assert choose_method("auto", None, 0, fusion=False) == "networks"
-    assert choose_method("forest", None, 0, fusion=False) == "forest"
-    with pytest.raises(typer.BadParameter, match="a forest has no --split"):
-        choose_method("forest", path, 500, fusion=True)
-    with pytest.raises(typer.BadParameter, match="expected one of auto, forest, networks"):
-        choose_method("svm", path, 500, fusion=False)
+    _, labels = city(48, 60)
+    labels.rio.to_raster(path)
+    assert choose_method("auto", path, fusion=False) == "forest"
+    assert choose_method("auto", path, fusion=True) == "networks"
+    monkeypatch.setattr(workflow, "FEW_LABELS", int((labels > 0).sum()))
+    assert choose_method("auto", path, fusion=False) == "networks"
+    assert choose_method("auto", None, fusion=False) == "networks"
+    assert choose_method("forest", None, fusion=False) == "forest"
+    with pytest.raises(OptionError, match="a forest has no split"):
+        choose_method("forest", path, fusion=True)
+    with pytest.raises(OptionError, match="expected one of auto, forest, networks"):
+        choose_method("svm", path, fusion=False)
 
 
 @pytest.mark.filterwarnings("always::UserWarning")
@@ -197,7 +202,7 @@ def test_labels_that_cannot_be_learnt_are_named(tmp_path: Path) -> None:
     labels.values[28:32, 40:44] = 2
     stack.rio.to_raster(tmp_path / "stack.tif")
     labels.rio.to_raster(tmp_path / "labels.tif")
-    (tmp_path / "settings.json").write_text(json.dumps({"trees": 3, "windows": [3]}))
+    (tmp_path / "settings.json").write_text(json.dumps({"trees": 3, "window": 3}))
     arguments = [
         "train", "zones", tmp_path / "stack.tif", "--labels", tmp_path / "labels.tif",
         "--block", 1500, "--settings", tmp_path / "settings.json", "-o", tmp_path / "run",

@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 
 from sarheight.dem import open_dem, to_ellipsoidal
-from sarheight.errors import ChecksumError, FetchError, GeoidGridMissingError, NotThereError
+from sarheight.dem.tiles import columns_of_tile
+from sarheight.errors import (
+    ChecksumError,
+    DamagedFileError,
+    FetchError,
+    GeoidGridMissingError,
+    NotThereError,
+)
 from sarheight.fetch import Limits, dem, geoid
 from sarheight.fetch.elevation import Tile, tiles_of
 from sarheight.fetch.settings import DemSource, GeoidSource
@@ -80,7 +87,7 @@ def slope(
 
 def tile_bytes(tile: Tile) -> bytes:
     """Write a tile as the Copernicus DEM has it: cell centres on the degree lines."""
-    columns = tile.columns(ROWS)
+    columns = columns_of_tile(tile.latitude, ROWS)
     dy, dx = 1.0 / ROWS, 1.0 / columns
     longitude = tile.longitude + dx * np.arange(columns)
     latitude = tile.latitude + 1 - dy * np.arange(ROWS)
@@ -195,7 +202,7 @@ def test_every_point_of_a_place_lies_in_one_of_its_tiles(
     ],
 )
 def test_tiles_get_fewer_columns_towards_the_poles(latitude: int, columns: int) -> None:
-    assert Tile(latitude, 0).columns(3600) == columns
+    assert columns_of_tile(latitude, 3600) == columns
 
 
 # --- tiles -----------------------------------------------------------------------------
@@ -294,7 +301,7 @@ def test_a_tile_that_is_really_a_vrt_reads_no_local_file(
     path = tmp_path / "cache" / "dem" / "glo30" / "DSM_N45_00_E007_00_DEM.tif"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(body)
-    with pytest.raises(FetchError, match="is not a GeoTIFF: remove it"):
+    with pytest.raises(DamagedFileError, match="is not a GeoTIFF: remove it"):
         dem((7.5, 45.2, 7.6, 45.3), settings=quick)
 
 

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from sarheight_kernels.models import GroundModel, ground_block, ground_position, locate_cell
 
-from sarheight.ellipsoid import SPEED_OF_LIGHT
+from sarheight.ellipsoid import SPEED_OF_LIGHT, to_earth_fixed
 from sarheight.geometry import rdr2geo
 from sarheight.geometry.placement import time_and_range
-from sarheight.geometry.tables import radar_model, to_earth_fixed
+from sarheight.geometry.tables import radar_model
 from sarheight.sentinel1 import geolocation_grid, read_annotation, read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.dems import TO_EARTH_FIXED

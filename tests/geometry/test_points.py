@@ -9,7 +9,9 @@ import numpy as np
 import pyproj
 import pytest
 import xarray as xr
+from sarheight_kernels import rdr2geo as rdr2geo_kernels
 
+from sarheight import ellipsoid
 from sarheight.doppler import DopplerLUT
 from sarheight.geometry import geo2rdr, incidence, look_vector, rdr2geo
 from tests.dems import TO_EARTH_FIXED, dem_around, hills
@@ -153,3 +155,15 @@ def test_positions_are_those_of_another_library() -> None:
     position, velocity = orbit.state(time)
     assert np.linalg.norm(point - position) == pytest.approx(slant_range, abs=1e-4)
     assert float(velocity @ (point - position)) / 7500.0 == pytest.approx(0.0, abs=1e-4)
+
+
+def test_kernels_and_library_know_one_earth() -> None:
+    """Both packages state the ellipsoid, and scalar and array functions place the same points."""
+    assert rdr2geo_kernels.SEMI_MAJOR == ellipsoid.EQUATORIAL_RADIUS
+    assert rdr2geo_kernels.SEMI_MINOR == ellipsoid.POLAR_RADIUS
+    for latitude, longitude in ((46.0, 10.0), (-77.5, 179.9), (0.0, -90.0), (90.0, 0.0)):
+        position, normal = ellipsoid.to_earth_fixed(np.array(longitude), np.array(latitude))
+        np.testing.assert_allclose(normal, ellipsoid.vertical(latitude, longitude), atol=1e-15)
+        placed = ellipsoid.cartesian(latitude, longitude, 1000.0)
+        np.testing.assert_allclose(position + 1000.0 * normal, placed, atol=1e-8)
+        assert ellipsoid.geodetic(placed, 1000.0)[0] == pytest.approx(latitude, abs=1e-6)

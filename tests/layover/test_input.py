@@ -20,7 +20,7 @@ from sarheight.layover import (
     masks,
     reconstruct,
 )
-from sarheight.layover._scenes import image_rcs, scenes_of
+from sarheight.layover._input import image_rcs, scenes_of
 from sarheight.layover.allocation import intensities
 from tests.mountains import look, mountain, raster
 
@@ -206,7 +206,6 @@ def test_a_scene_with_a_grid_beside_it(scene: Scene, dem: xr.DataArray) -> None:
         (None, "NoneType"),
         ([], "an empty sequence"),
         (np.ones((3, 3)), "ndarray"),
-        ("scene.tif", "str"),
         ([None, 3], "NoneType, int"),
         (xr.Dataset(), "Dataset"),
     ],
@@ -214,6 +213,11 @@ def test_a_scene_with_a_grid_beside_it(scene: Scene, dem: xr.DataArray) -> None:
 def test_something_that_is_no_image(dem: xr.DataArray, stranger: Any, found: str) -> None:  # noqa: ANN401
     with pytest.raises(TypeError, match=f"found {found}.*, expected a DataArray, a Scene"):
         reconstruct(stranger, dem)
+
+
+def test_a_path_is_not_an_image_yet(dem: xr.DataArray) -> None:
+    with pytest.raises(TypeError, match=r"found the path 'scene.tif', expected a Scene: .*open_im"):
+        reconstruct("scene.tif", dem)  # type: ignore[arg-type]
 
 
 def test_passes_of_different_polarisations(scene: Scene, dem: xr.DataArray) -> None:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from sarheight.illumination import ConstantGamma, CosinePower, simulate
-from sarheight.layover import PosteriorMean, Reallocation, interval, reconstruct
-from sarheight.layover._scenes import kinds_of_ground
+from sarheight.layover import PosteriorMean, Prior, Reallocation, interval, reconstruct
+from sarheight.layover._input import kinds_of_ground
 from tests.mountains import look, random_terrain, raster
 
 if TYPE_CHECKING:
@@ -82,6 +82,61 @@ def test_it_errs_less_than_a_single_step(
     }
     posterior, step = (rms(each) for each in errors.values())
     assert posterior < 0.9 * step
+
+
+def test_edges_take_noise_and_keep_what_there_is(
+    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene
+) -> None:
+    """Less error where cells are open, as much RCS, and the same relative variance."""
+    with_edges, without = (
+        reconstruct(scene, dem, method=PosteriorMean(prior=Prior(edges=edges)))
+        for edges in (1.2, 0.0)
+    )
+    open_cells = without.contribution_share.values > 0.9
+    errors = [error_in_decibels(each, kinds)[open_cells] for each in (with_edges, without)]
+    assert rms(errors[0]) < 0.97 * rms(errors[1])
+    for each in (with_edges, without):
+        held = (each.gamma0 * each.projected_area).sum().item()
+        assert held == pytest.approx(each.attrs["rcs_cells"][0], rel=1e-5)
+        total = each.attrs["rcs_cells"][0] + each.attrs["rcs_withheld"][0]
+        assert total == pytest.approx(each.attrs["rcs_explained"][0], rel=1e-9)
+    relative = [each.gamma0_variance / each.gamma0**2 for each in (with_edges, without)]
+    xr.testing.assert_allclose(relative[0], relative[1], rtol=1e-4)
+
+
+def test_ground_of_another_brightness_keeps_its_edge(
+    dem: xr.DataArray, kinds: xr.DataArray
+) -> None:
+    """As it is without averaging, where a plain mean of neighbours blurs it."""
+    grid, orbit = look(lines=420, samples=560)
+    bright = xr.where(kinds == 1, 8.0, 1.0).astype(np.float32)
+    scene = simulate(dem, grid, orbit, law=FLAT, reflectivity=bright)
+    kept, without, blurred = (
+        reconstruct(scene, dem, law=FLAT, method=PosteriorMean(prior=Prior(edges=edges)))
+        for edges in (1.2, 0.0, 20.0)
+    )
+    border = np.zeros(dem.shape, bool)
+    border[:, 1:-1] = kinds.values[:, 2:] != kinds.values[:, :-2]
+    border &= without.contribution_share.values > 0.6
+    errors = [
+        rms(10.0 * np.log10(each.gamma0.values / (0.1 * bright.values))[border])
+        for each in (kept, without, blurred)
+    ]
+    assert border.sum() > 500
+    assert errors[0] < 1.05 * errors[1]
+    assert errors[2] > 1.15 * errors[1]
+
+
+def test_cells_that_share_their_pixels_move_less(dem: xr.DataArray, scene: Scene) -> None:
+    with_edges, without = (
+        reconstruct(scene, dem, method=PosteriorMean(prior=Prior(edges=edges)))
+        for edges in (1.2, 0.0)
+    )
+    change = abs(np.log(with_edges.gamma0 / without.gamma0)).values
+    share = without.contribution_share.values
+    with np.errstate(invalid="ignore"):
+        moved = [np.nanmean(change[where]) for where in (share > 0.9, share < 0.3)]
+    assert moved[1] < 0.5 * moved[0]
 
 
 def test_a_guide_that_tells_the_kinds_helps(
@@ -173,7 +228,7 @@ def test_a_lazy_guide_is_read_block_by_block(
     guide = guide.rio.write_nodata(-9999.0)
     whole = kinds_of_ground(guide, dem)
     assert len(np.unique(whole)) > 3
-    monkeypatch.setattr("sarheight.layover._scenes.GUIDE_ROWS", 16)
+    monkeypatch.setattr("sarheight.layover._input.GUIDE_ROWS", 16)
     lazy = guide.chunk({"y": 16, "x": -1})
     lazy = lazy.copy(data=lazy.data.map_blocks(read, dtype=lazy.dtype, meta=np.empty((0, 0))))
     np.testing.assert_array_equal(kinds_of_ground(lazy, dem), whole)
@@ -240,7 +295,7 @@ def test_cells_without_a_value_have_no_interval() -> None:
 
 
 def test_an_interval_needs_a_variance_and_a_probability() -> None:
-    with pytest.raises(ValueError, match="without gamma0_variance"):
+    with pytest.raises(ValueError, match="without gamma0_std or gamma0_variance"):
         interval(result_of(0.1, 0.1).drop_vars("gamma0_variance"))
     with pytest.raises(ValueError, match="between 0 and 1"):
         interval(result_of(0.1, 0.1), 80.0)

@@ -19,7 +19,6 @@ from sarheight_kernels.pool import limit_threads
 from sarheight.geometry import geo2rdr
 from sarheight.illumination import ConstantGamma, CosinePower, simulate
 from sarheight.layover import PosteriorMean, Reallocation, mapping, reconstruct
-from sarheight.layover._statistics import LEAST_ERROR, PIXELS_PER_LOOK
 from sarheight.output import open_result, write
 from tests.mountains import LAW, look, mountain, raster, scene_of
 
@@ -253,7 +252,8 @@ def test_in_folds_cells_share_their_pixels(result: xr.Dataset) -> None:
 
 def test_every_variable_says_what_it_is(result: xr.Dataset, dem: xr.DataArray) -> None:
     names = {
-        "sigma0", "gamma0", "gamma0_variance", "sigma0_geocoded", "contribution_share",
+        "sigma0", "gamma0", "gamma0_std",
+        "gamma0_variance", "sigma0_geocoded", "contribution_share",
         "projected_area", "fold_count", "mask", "local_incidence", "projected_incidence",
         "ellipsoid_incidence", "own_share", "borrowed_share",
     }  # fmt: skip
@@ -318,8 +318,9 @@ def test_the_variance_of_a_single_step_is_that_of_speckle_where_nothing_folds() 
     spread = float((found.gamma0 / found.gamma0.mean()).var())
     told = float((found.gamma0_variance / found.gamma0**2).mean())
     # The speckle of this image is independent from pixel to pixel.
-    shared = PIXELS_PER_LOOK[0 if grid.is_ground_range else 1]
-    assert told == pytest.approx(LEAST_ERROR + shared * spread, rel=0.25)
+    errors = Reallocation.errors
+    shared = errors.ground_range_speckle if grid.is_ground_range else errors.slant_range_speckle
+    assert told == pytest.approx((errors.least / 4.342945) ** 2 + shared * spread, rel=0.25)
 
 
 def test_a_dataarray_with_grid_and_orbit_is_as_good_as_a_scene(

@@ -16,7 +16,6 @@ import pytest
 from rasterio.env import get_gdal_config, local
 from sarheight_kernels.pool import limit_threads, thread_count
 
-from sarheight import memory
 from sarheight._files import scratch_folder
 from sarheight.layover import _tasks as tasks
 from sarheight.layover._tasks import FILE_CACHE, Shelf, load, one_at_a_time, release_memory
@@ -204,19 +203,6 @@ def test_freed_memory_is_given_back_where_it_is_short() -> None:
     release_memory(1e9, before + 1e6)
     assert tasks._held_bytes() < before - BLOCK * BLOCKS // 2
     assert kept is not None
-
-
-def test_kept_memory_of_arrays_is_given_back_where_it_is_short() -> None:
-    array = memory.empty(1 << 25)
-    array[:] = 1.0
-    del array
-    if not (kept := memory.kept_bytes()):
-        pytest.skip("no memory is kept on this system")
-    held = tasks._held_bytes()
-    release_memory(1e6, held + 1e9)
-    assert memory.kept_bytes() == kept, "there was room enough"
-    release_memory(1e6, float(held))
-    assert memory.kept_bytes() == 0
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

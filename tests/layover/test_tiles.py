@@ -16,7 +16,7 @@ from sarheight_kernels.pool import limit_threads
 from sarheight.errors import GeometryError
 from sarheight.layover import PosteriorMean, Reallocation, _plan, _tasks, reconstruct, tiles
 from sarheight.layover import _scene_tiles as room
-from sarheight.layover._posterior import support_of
+from sarheight.layover._steps import support_of
 from sarheight.layover.tiles import TILE, HeightRange, TilePlanner
 from tests.dems import hills
 from tests.mountains import LAW, mountain, random_terrain, raster, scene_of
@@ -315,9 +315,9 @@ def test_variables_that_are_asked_for(dem: xr.DataArray, scene: Scene) -> None:
     assert set(found.data_vars) == set(some)
     expected = reconstruct(scene, dem, law=LAW, variables=some)
     assert_same(found.compute(), expected)
-    with pytest.raises(ValueError, match="found variables 'gamma', expected some of sigma0"):
+    with pytest.raises(ValueError, match="found variables 'gamma', expected 'all', 'main'"):
         reconstruct(scene, dem, variables=["gamma"])
-    with pytest.raises(ValueError, match="expected some of sigma0"):
+    with pytest.raises(ValueError, match="or some of gamma0"):
         reconstruct(scene, dem, variables="gamma0")
 
 
@@ -327,6 +327,16 @@ def test_the_limit_of_memory_chooses_the_parts(dem: xr.DataArray, scene: Scene) 
     for wrong in (0, -5.0, "much"):
         with pytest.raises(ValueError, match=r"memory_limit|much"):
             reconstruct(lazy(scene), dem, memory_limit=wrong)
+
+
+def test_a_limit_below_what_python_takes_is_refused(
+    dem: xr.DataArray, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In memory, too: a script does not fail once its images are lazy."""
+    monkeypatch.undo()
+    for image in (scene, lazy(scene)):
+        with pytest.raises(ValueError, match="found memory_limit='10 MiB', expected 875 MiB"):
+            reconstruct(image, dem, memory_limit="10 MiB")
 
 
 def test_what_is_wrong_is_said_at_once(dem: xr.DataArray, scene: Scene) -> None:

@@ -99,3 +99,22 @@ def test_what_is_read_for_a_block_is_checked_once_and_first() -> None:
     with pytest.raises(ValueError, match="the last cell"):
         mosaic.compute(10)
     assert told == ["read", "estimated"] * 5 + ["read"]
+
+
+def test_tiles_side_by_side_give_the_map_of_blocks() -> None:
+    random = np.random.default_rng(0)
+    raster = xr.DataArray(random.normal(size=(41, 53)).astype(np.float32), dims=("y", "x"))
+
+    def estimate(tiles: list[np.ndarray], corners: list[tuple[int, int]]) -> np.ndarray:
+        # Tiles disagree, and two layers have gaps of their own.
+        values = tiles[0] + np.array([row + 2 * column for row, column in corners])[:, None, None]
+        gaps = [np.where(tiles[0] > limit, np.nan, values) for limit in (9.0, 1.0, 1.0, -0.5)]
+        return np.stack(gaps, axis=1).astype(np.float32)
+
+    told: list[float] = []
+    mosaic = Mosaic((raster,), estimate, 4, Tiling(16, 6))
+    found = mosaic.side_by_side([0, 1, 1, 2], told.append)
+    np.testing.assert_allclose(found, mosaic.compute(17), rtol=1e-5)
+    assert np.isnan(found[1:]).any(axis=(1, 2)).all()
+    assert told == sorted(told)
+    assert told[-1] == 1.0

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="the extra `learn` is not installed"
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
 from torch import nn
+from torch.utils.data import DataLoader
 
 from sarheight.errors import CheckpointError
 from sarheight.learning import (
@@ -144,7 +145,7 @@ def test_a_finished_run_is_loaded_and_another_is_refused(tmp_path: Path) -> None
         run(tmp_path, replace(SETTINGS, seed=4))
 
 
-@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant", "plateau"])
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "trapezoid", "constant", "plateau"])
 @pytest.mark.parametrize("optimiser", ["adamw", "adam", "nadam"])
 def test_an_interrupted_run_resumes_to_the_same_curve_and_weights(
     tmp_path: Path, schedule: Schedule, optimiser: Optimiser, monkeypatch: pytest.MonkeyPatch
@@ -232,9 +233,27 @@ def test_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
         {"optimiser": "sgd"},
         {"schedule": "linear"},
         {"warm_up": 1.0},
+        {"cool_down": 0.95},
         {"threads": -1},
         {"least_rate": -1e-3},
         {"plateau": 0},
     ):
         with pytest.raises(ValueError, match="expected"):
             replace(SETTINGS, **changes)
+
+
+# Of Lightning itself.
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore:.*many workers")
+def test_lightning_predicts_with_a_task(tmp_path: Path) -> None:
+    import lightning
+
+    network = run(tmp_path).network
+    held_out = Points(9, 1)
+    trainer = lightning.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    found = trainer.predict(LineTask(network, SETTINGS), DataLoader(held_out, 4))  # type: ignore[arg-type]
+    assert found is not None
+    x = torch.tensor(np.stack([held_out[number]["x"] for number in range(9)]))
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.cat(found), network.eval()(x))

@@ -211,6 +211,29 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         open_product("https://example.org/NISAR.h5")
 
 
+def test_a_state_vector_beside_the_others_is_refused(tmp_path: Path) -> None:
+    path, *_ = written(tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["science/LSAR/RSLC/metadata/orbit/position"][3, 1] += 1000.0
+    with pytest.raises(ProductError, match=r"state vector 4 of .* m beside|state vector 4 of"):
+        open_product(path).scene()
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [({"burst": 1}, "burst=1"), ({"border_cleaning": True}, "border_cleaning")],
+)
+def test_options_of_other_missions_are_refused(
+    tmp_path: Path, options: dict[str, Any], found: str
+) -> None:
+    product = open_product(written(tmp_path)[0])
+    with pytest.raises(ValueError, match=f"found {found}, and .* is an RSLC, which has no bursts"):
+        product.scene(**options)
+    with pytest.raises(ValueError, match="has no bursts"):
+        product.burst_footprint(0)
+    assert product.noise() is None
+
+
 def test_damage_is_named(tmp_path: Path) -> None:
     path, *_ = written(tmp_path)
     root = "science/LSAR/RSLC/"
@@ -273,8 +296,8 @@ def test_a_centroid_that_does_not_cover_the_image_is_refused(tmp_path: Path) -> 
 
 def test_heights_of_isce3_are_met_at_native_doppler() -> None:
     """The positions of all pixels of an ENVISAT image, made by another program."""
+    from sarheight.ellipsoid import to_earth_fixed
     from sarheight.geometry.placement import time_and_range
-    from sarheight.geometry.tables import to_earth_fixed
 
     path = shared_data("radar_pixels", "envisat_mojave/envisat.h5")
     product = open_product(path)

@@ -162,12 +162,17 @@ def test_a_command_writes_what_the_specification_asks_for(tmp_path: Path) -> Non
     assert levels["VV"]["minimum"] - 3.0 < found < levels["VV"]["maximum"] + 3.0
 
 
-def test_addresses_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="source_url='there', expected a URL"):
-        output.ceos_nrb(result_of(), dem_of(), source_url="there")
-    scene = open_product(grd_product(tmp_path).path).scene()
-    with pytest.raises(ValueError, match="noise of 2 images, expected that of 1"):
-        output.ceos_nrb(result_of(), dem_of(), noise=[scene, scene])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"source_url": "there"}, "source_url='there', expected a URL"),
+        ({"noise": [result_of()["gamma0"]] * 2}, "noise of 2 images, expected that of 1"),
+        ({"noise": result_of()["gamma0"][..., 1:]}, "noise on another grid"),
+    ],
+)
+def test_what_does_not_belong_to_a_result_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        output.ceos_nrb(result_of(), dem_of(), **options)
 
 
 def test_the_command_line_knows_one_profile() -> None:

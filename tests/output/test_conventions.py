@@ -81,7 +81,7 @@ def test_variables_have_cf_attributes(tmp_path: Path, suffix: str) -> None:
         assert raw.attrs["Conventions"] == "CF-1.11"
         assert raw.attrs["title"] == "Reconstructed radar backscatter"
         assert re.match(r"\d{4}-\d\d-\d\dT.*Z sarheight \d", raw.attrs["history"])
-        assert raw["gamma0"].attrs["ancillary_variables"].split()[0] == "gamma0_variance"
+        assert raw["gamma0"].attrs["ancillary_variables"].split()[0] == "gamma0_std"
         assert set(raw["gamma0"].attrs["ancillary_variables"].split()) <= set(raw)
         assert raw["gamma0"].attrs["cell_methods"] == "area: mean"
         assert raw["projected_area"].attrs["cell_methods"] == "area: sum"

@@ -96,13 +96,18 @@ def test_rioxarray_reads_values_coordinates_names_and_units(tmp_path: Path) -> N
     path = output.write(result, tmp_path / "result.tif")
     image = rioxarray.open_rasterio(path, masked=True, mask_and_scale=True)
     assert image.rio.crs == result.rio.crs
-    assert image.attrs["long_name"][:4] == ("sigma0_vv", "sigma0_vh", "gamma0_vv", "gamma0_vh")
-    np.testing.assert_array_equal(image[2], result["gamma0"].sel(polarisation="VV"))
+    assert image.attrs["long_name"][:4] == (
+        "gamma0_vv",
+        "gamma0_vh",
+        "gamma0_std_vv",
+        "gamma0_std_vh",
+    )
+    np.testing.assert_array_equal(image[0], result["gamma0"].sel(polarisation="VV"))
     np.testing.assert_array_equal(image["x"], result["x"])
     image.close()
     bands = rioxarray.open_rasterio(path, masked=True, band_as_variable=True)
-    assert bands["band_3"].attrs["long_name"] == "gamma0_vv"
-    assert bands["band_3"].attrs["units"] == "1"
+    assert bands["band_1"].attrs["long_name"] == "gamma0_vv"
+    assert bands["band_1"].attrs["units"] == "1"
     bands.close()
 
 

@@ -26,6 +26,7 @@ from tests.results import dem_of, masks_of, result_of, scene
 LAYERS = {
     "sigma0_vv",
     "gamma0_vv",
+    "gamma0_std_vv",
     "gamma0_variance_vv",
     "own_share_vv",
     "borrowed_share_vv",

@@ -14,7 +14,7 @@ import pytest
 import rasterio
 
 from sarheight import output
-from sarheight.output._provenance import strip_credentials
+from sarheight._files import without_secrets
 from sarheight.output.radar_images import write_scene
 from tests.results import masks_of, result_of, scene
 
@@ -103,7 +103,7 @@ def test_urls_are_identified_without_a_download() -> None:
     ],
 )
 def test_urls_are_kept_without_credentials(address: str, shown: str) -> None:
-    assert strip_credentials(address) == shown
+    assert without_secrets(address) == shown
 
 
 def test_the_provenance_of_a_geotiff_is_in_its_tags(tmp_path: Path) -> None:

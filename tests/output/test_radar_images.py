@@ -169,8 +169,9 @@ def test_a_failed_write_leaves_no_file(
         path.mkdir() if path.suffix == ".zarr" else path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    for name in ("_write_raster", "write_netcdf", "write_zarr"):
-        monkeypatch.setattr(_radar_files, name, fail)
+    monkeypatch.setattr(_radar_files, "_write_raster", fail)
+    broken = {name: replace(each, write=fail) for name, each in _radar_files.FORMATS.items()}
+    monkeypatch.setattr(_radar_files, "FORMATS", broken)
     with pytest.raises(OutputError, match="no space left on device"):
         write_scene(scene_of(), tmp_path / f"image{suffix}")
     assert not list(tmp_path.iterdir())

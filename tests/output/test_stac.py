@@ -163,8 +163,8 @@ def test_items_describe_file_and_bands(tmp_path: Path) -> None:
     assert asset["href"] == "./result.tif"
     assert asset["type"] == "image/tiff; application=geotiff; profile=cloud-optimized"
     names = [band["name"] for band in asset["bands"]]
-    assert names[:3] == ["sigma0_vv", "sigma0_vh", "gamma0_vv"]
-    band = asset["bands"][2]
+    assert names[:3] == ["gamma0_vv", "gamma0_vh", "gamma0_std_vv"]
+    band = asset["bands"][0]
     assert band["data_type"] == "float32"
     assert band["nodata"] == "nan"
     assert band["unit"] == "1"

@@ -5,12 +5,17 @@ from __future__ import annotations
 import lzma
 from typing import TYPE_CHECKING
 
+import h5py
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 
-from sarheight.batch import read_jobs
+from sarheight import output
+from sarheight._files import open_geotiff
+from sarheight.archives import open_rtc
 from sarheight.dem import to_ellipsoidal
+from sarheight.doppler import DopplerLUT
 from sarheight.errors import (
     AnnotationError,
     DamagedFileError,
@@ -21,12 +26,16 @@ from sarheight.errors import (
 )
 from sarheight.output import open_result, read_provenance
 from sarheight.output.radar_images import read_scene, write_radar, write_scene
-from sarheight.rtc import open_rtc
+from sarheight.product import open_product
 from sarheight.scene import Scene
 from sarheight.sentinel1 import document, read_orbit_file
-from sarheight.settings import read_table
+from sarheight.view._layers import ResultView
+from sarheight.workflow.batch import read_jobs
+from sarheight.workflow.options import read_table
 from tests.annotations import eof_xml
-from tests.flattened_products import VV, raster
+from tests.flattened_products import OPERA, VV, opera_table, raster
+from tests.results import result_of
+from tests.rslc_files import write_rslc
 from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
@@ -75,6 +84,84 @@ def test_a_virtual_raster_under_another_name_reads_no_other_file(
     )
     with pytest.raises((DamagedFileError, ProductError), match=r"not|found"):
         reader(path)
+
+
+def test_files_beside_a_raster_are_not_read(tmp_path: Path) -> None:
+    """Overviews may be a virtual raster, which names any file or address."""
+    result = result_of(polarisations=1)
+    path = output.write(result, tmp_path / "result.tif")
+    with rasterio.open(path) as file:
+        profile = file.profile
+    small = {name: profile[name] for name in ("crs", "transform", "count", "dtype")}
+    halves = {"width": profile["width"] // 2, "height": profile["height"] // 2}
+    with rasterio.open(f"{path}.ovr", "w", driver="GTiff", **small, **halves) as other:
+        other.write(np.full((small["count"], halves["height"], halves["width"]), 7.0, np.float32))
+    with rasterio.open(path) as file:
+        assert (file.read(1, out_shape=(halves["height"], halves["width"])) == 7.0).all()
+    view = ResultView.open(path)
+    rows, columns = (slice(0, size) for size in view.shape)
+    assert not (view.reader.read("gamma0", {}, rows, columns, 2) == 7.0).any()
+    with open_geotiff(path) as file:
+        assert not (file.read(1, out_shape=(halves["height"], halves["width"])) == 7.0).any()
+
+
+def external_storage(file: h5py.Group, name: str, other: Path) -> None:
+    """Put the values of a data set into another file."""
+    shape, dtype = file[name].shape, file[name].dtype
+    del file[name]
+    file.create_dataset(name, shape, dtype, external=[(str(other), 0, h5py.h5f.UNLIMITED)])
+
+
+def virtual(file: h5py.Group, name: str, other: Path) -> None:
+    """Make a data set a view of one in another file."""
+    layout = h5py.VirtualLayout(file[name].shape, file[name].dtype)
+    layout[...] = h5py.VirtualSource(str(other), "x", file[name].shape)
+    del file[name]
+    file.create_virtual_dataset(name, layout)
+
+
+def external_link(file: h5py.Group, name: str, other: Path) -> None:
+    """Make a data set a link to one in another file."""
+    del file[name]
+    file[name] = h5py.ExternalLink(str(other), "/x")
+
+
+@pytest.mark.parametrize("door", [external_storage, virtual, external_link])
+@pytest.mark.parametrize("kind", ["image", "result", "opera", "rslc"])
+def test_values_in_other_files_are_refused(
+    tmp_path: Path, kind: str, door: Callable[[h5py.Group, str, Path], None]
+) -> None:
+    """The bytes of any file of this machine would become pixels."""
+    path: Path
+    readers: dict[str, Callable[[Path], object]] = {
+        "image": read_scene,
+        "result": open_result,
+        "opera": open_rtc,
+        "rslc": lambda source: open_product(source).scene(),
+    }
+    if kind == "image":
+        path, name = tmp_path / "image.nc", "sigma0"
+        write_scene(Scene(image(), GRID, ORBIT, "sigma0"), path)
+    elif kind == "result":
+        path, name = output.write(result_of(polarisations=1), tmp_path / "result.nc"), "mask"
+    elif kind == "opera":
+        path, name = opera_table(tmp_path / f"{OPERA}.h5"), "data/VV"
+    else:
+        path, name = tmp_path / "NISAR.h5", "science/LSAR/RSLC/swaths/frequencyA/HH"
+        grid, orbit = synthetic_grid(lines=40, samples=50, ground_range=False)
+        span = (
+            [grid.first_time - 1.0, grid.last_time + 1.0],
+            [grid.near_range, 1.1 * grid.near_range],
+        )
+        lut = DopplerLUT(*map(np.array, span), np.full((2, 2), 90.0))
+        values = {"A": {"HH": np.ones((40, 50), np.complex64)}}
+        write_rslc(path, values, {"A": grid}, orbit, doppler=lut)
+    readers[kind](path)
+    (tmp_path / "secret").write_bytes(bytes(10**6))
+    with h5py.File(path, "r+") as file:
+        door(file, name, tmp_path / "secret")
+    with pytest.raises((DamagedFileError, ProductError), match=f"takes '{name}' from another file"):
+        readers[kind](path)
 
 
 @pytest.mark.parametrize("factor", [1e-35, 1e35])

@@ -16,14 +16,14 @@ for library in ("geopandas", "pyarrow", "torch"):
     if find_spec(library) is None:  # other processes import this file: nothing slow here
         pytest.skip(f"needs {library}", allow_module_level=True)
 
-from benchmarks._robustness.contract import Reading, Subject, outcomes
-from benchmarks._robustness.mutations import bytes_of, json_of, text_of, xml_of, zip_of
-from benchmarks._robustness.subjects import SUBJECTS
+from tests.robustness.contract import Reading, Subject, outcomes
+from tests.robustness.mutations import bytes_of, json_of, text_of, xml_of, zip_of
+from tests.robustness.subjects import SUBJECTS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmarks._robustness.mutations import Mutation
+    from tests.robustness.mutations import Mutation
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

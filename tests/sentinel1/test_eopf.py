@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import numpy as np
 import pytest
 import zarr
 
-from benchmarks.synthetic.eopf_product import write_eopf
-from benchmarks.synthetic.safe_product import write_product
-from benchmarks.synthetic.safe_tables import ThermalNoise
 from sarheight.errors import ProductError
 from sarheight.output import open_result
 from sarheight.product import is_product, open_product
@@ -23,8 +19,12 @@ from tests.products import grd_product
 from tests.servers import running
 from tests.simulated_products import ground_image, slant_image
 from tests.synthetic import synthetic_grid
+from tests.worlds.eopf_product import write_eopf
+from tests.worlds.safe_product import write_product
+from tests.worlds.safe_tables import ThermalNoise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from sarheight.scene import Scene
@@ -69,13 +69,12 @@ def assert_same_scene(found: Scene, expected: Scene) -> None:
     assert np.isfinite(found.image.values).mean() > 0.5
 
 
-@pytest.mark.parametrize("layout", [2, 3])
 @pytest.mark.parametrize("kind", ["GRD", "SLC"])
 def test_the_scene_is_that_of_the_safe_product(
-    products: dict[str, Path], tmp_path: Path, kind: str, layout: Literal[2, 3]
+    products: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
     safe = open_product(products[kind])
-    path = write_eopf(products[kind], tmp_path / f"{products[kind].stem}.zarr", layout=layout)
+    path = write_eopf(products[kind], tmp_path / f"{products[kind].stem}.zarr")
     assert is_product(path)
     store = open_product(path)
     assert store.name == products[kind].stem
@@ -104,10 +103,10 @@ def test_a_burst_alone(products: dict[str, Path], tmp_path: Path) -> None:
 
 def test_a_zipped_store_and_one_on_a_server(products: dict[str, Path], tmp_path: Path) -> None:
     expected = open_product(products["GRD"]).scene()
-    zipped = write_eopf(products["GRD"], tmp_path / "product.zarr.zip", layout=3)
+    zipped = write_eopf(products["GRD"], tmp_path / "product.zarr.zip")
     assert is_product(zipped)
     assert_same_scene(open_product(zipped).scene(), expected)
-    folder = write_eopf(products["GRD"], tmp_path / "product.zarr", layout=2)
+    folder = write_eopf(products["GRD"], tmp_path / "product.zarr")
     with running() as site:
         for file in (each for each in folder.rglob("*") if each.is_file()):
             site.add(f"/{file.relative_to(tmp_path).as_posix()}", file.read_bytes())
@@ -125,7 +124,7 @@ def test_images_are_pickled_as_an_instruction_to_open_them(
 def test_blocks_of_noise_along_azimuth(tmp_path: Path) -> None:
     """Several blocks with factors of their own, as in a GRD of three swaths."""
     made = grd_product(tmp_path)
-    store = open_product(write_eopf(made.path, tmp_path / "product.zarr", layout=2))
+    store = open_product(write_eopf(made.path, tmp_path / "product.zarr"))
     np.testing.assert_array_equal(
         store.scene().image.values, open_product(made.path).scene().image.values
     )
@@ -145,28 +144,55 @@ def test_a_store_without_the_measurement_lists_what_it_has(
         open_product(path)
 
 
+def without_times(group: zarr.Group) -> None:
+    """Take the times of lines, in numbers without a meaning, as until version 2.5."""
+    says: dict[str, Any] = dict(group.attrs["other_metadata"])  # type: ignore[arg-type]
+    for each in says.values():
+        each["image_annotation"]["image_information"].pop("product_first_line_utc_time")
+    group.attrs["other_metadata"] = says
+    del group["measurements/azimuth_time"].attrs["units"]
+
+
+def without_metadata(group: zarr.Group) -> None:
+    del group.attrs["other_metadata"]
+
+
+def without_valid_samples(group: zarr.Group) -> None:
+    says: dict[str, Any] = dict(group.attrs["other_metadata"])  # type: ignore[arg-type]
+    for each in says.values():
+        each["burst_timing"].pop("first_valid_sample")
+    group.attrs["other_metadata"] = says
+
+
+def without_polarisations(group: zarr.Group) -> None:
+    """Store an image of one polarisation, as until version 2.8."""
+    del group["measurements/slc"]
+    made = group["measurements"].create_array(  # type: ignore[union-attr]
+        "slc", data=np.ones((9, 9), np.complex64), dimension_names=("azimuth_time", "x")
+    )
+    assert made.ndim == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoil", "message"),
+    [
+        ("GRD", without_times, "has no times of lines"),
+        ("GRD", without_metadata, "has no coordinate slant_range_time"),
+        ("SLC", without_valid_samples, "has no list of valid samples"),
+        ("SLC", without_polarisations, "has no dimension of polarisations"),
+    ],
+)
 def test_early_stores_are_refused_by_what_they_lack(
-    products: dict[str, Path], tmp_path: Path
+    products: dict[str, Path],
+    tmp_path: Path,
+    kind: str,
+    spoil: Callable[[zarr.Group], None],
+    message: str,
 ) -> None:
-    """Until version 2.5 neither times of lines nor valid samples of bursts were written."""
-    path = write_eopf(products["GRD"], tmp_path / "grd.zarr", layout=2)
-    for file in path.rglob(".zattrs"):
-        attributes = json.loads(file.read_text())
-        attributes.pop("other_metadata", None)
-        if file.parent.name == "azimuth_time" and file.parents[1].name == "measurements":
-            attributes.pop("units")  # numbers without a meaning
-        file.write_text(json.dumps(attributes))
-    (path / ".zmetadata").unlink()
-    with pytest.raises(ProductError, match="early version of ESA's converter"):
-        open_product(path).scene()
-    path = write_eopf(products["SLC"], tmp_path / "slc.zarr", layout=3)
+    path = write_eopf(products[kind], tmp_path / "product.zarr")
     for name in zarr.open_group(path, mode="r").group_keys():
-        group = zarr.open_group(path, path=name, mode="r+")
-        says = dict(group.attrs["other_metadata"])  # type: ignore[arg-type]
-        for each in says.values():
-            each["burst_timing"].pop("first_valid_sample")
-        group.attrs["other_metadata"] = says
-    with pytest.raises(ProductError, match="does not say which samples are valid"):
+        spoil(zarr.open_group(path, path=name, mode="r+", use_consolidated=False))
+    with pytest.raises(ProductError, match=rf"{message}: it is of an early version .* version 3"):
         open_product(path).scene()
 
 
@@ -184,7 +210,7 @@ def test_other_stores_are_no_products(tmp_path: Path) -> None:
 def test_the_command_line_reads_stores(tmp_path: Path) -> None:
     grid, orbit = synthetic_grid(lines=200, samples=250, looks=4.4)
     made = grd_product(tmp_path, polarisations=("VV",), placed=(grid, orbit))
-    path = write_eopf(made.path, tmp_path / "product.zarr", layout=2)
+    path = write_eopf(made.path, tmp_path / "product.zarr")
     said = run("info", path)
     assert said.exit_code == 0, said.output
     assert "IW 200 lines x 250 samples" in said.output

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sarheight_kernels.orbit import zero_doppler_time
 
-from benchmarks.synthetic.safe_product import write_product
 from sarheight import _windows
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.ellipsoid import SPEED_OF_LIGHT, points_at_ranges
@@ -46,6 +45,7 @@ from tests.annotations import (
 from tests.bursts import BEGINS, BURSTS, LINES, SAMPLES, SWATHS, IwProduct, MemoryRaster, iw_product
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
+from tests.worlds.safe_product import write_product
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

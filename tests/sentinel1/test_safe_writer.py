@@ -1,4 +1,4 @@
-"""Tests of `benchmarks.synthetic.safe_product`: the product on disk, and its readers."""
+"""Tests of `tests.worlds.safe_product`: the product on disk, and its readers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,8 @@ import rasterio
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.image import imread
 from numpy.testing import assert_allclose, assert_array_equal
 
-from benchmarks.synthetic import safe_product as _write
-from benchmarks.synthetic.safe_annotation import shifted
-from benchmarks.synthetic.safe_product import write_product
-from benchmarks.synthetic.safe_tables import ThermalNoise, with_noise
 from sarheight.acquisition import relative_orbit
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import OutputError
@@ -34,6 +29,10 @@ from sarheight.sentinel1 import read_annotation, read_grid, read_orbit
 from sarheight.sentinel1._product import open_product
 from tests.annotations import BURST_STEP, INVALID_LINES, LINES_PER_BURST
 from tests.simulated_products import cropped, ground_image, slant_image, the_file
+from tests.worlds import safe_product as _write
+from tests.worlds.safe_annotation import shifted
+from tests.worlds.safe_product import write_product
+from tests.worlds.safe_tables import ThermalNoise, with_noise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,8 +95,6 @@ class TestFolder:
             f"annotation/calibration/calibration-{image}.xml",
             f"annotation/calibration/noise-{image}.xml",
             f"measurement/{image}.tiff",
-            "preview/map-overlay.kml",
-            "preview/quick-look.png",
         }
 
     def test_an_existing_folder_takes_the_product_under_its_name(self, tmp_path: Path) -> None:
@@ -134,17 +131,13 @@ class TestFolder:
             if file.is_file():
                 assert b"not an observation" in file.read_bytes(), file
 
-    def test_the_preview_shows_the_image_on_the_map(self, ground: tuple[Scene, Path]) -> None:
-        scene, path = ground
-        picture = imread(path / "preview" / "quick-look.png")[..., 0]
-        assert picture.shape == scene.grid.shape
-        brightness = np.sqrt(scene.image.values)
-        assert np.corrcoef(picture.ravel(), brightness.ravel())[0, 1] > 0.9
-        overlay = (path / "preview" / "map-overlay.kml").read_text("utf-8")
-        corners = overlay.partition("<coordinates>")[2].partition("<")[0].split()
+    def test_the_footprint_goes_through_the_corners(self, ground: tuple[Scene, Path]) -> None:
+        _, path = ground
+        manifest = (path / "manifest.safe").read_text("utf-8")
+        corners = manifest.partition("<gml:coordinates>")[2].partition("<")[0].split()
         found = [tuple(map(float, corner.split(","))) for corner in corners]
         points = read_annotation(annotation_of(path)).geolocation
-        for (longitude, latitude), (last_line, last_pixel) in zip(
+        for (latitude, longitude), (last_line, last_pixel) in zip(
             found, ((True, False), (True, True), (False, True), (False, False)), strict=True
         ):
             line = points.line.max() if last_line else 0
@@ -626,7 +619,7 @@ def test_a_mission_that_moved_is_counted_anew() -> None:
 LIMITED = """
 import os, resource
 from sarheight.errors import OutputError
-from benchmarks.synthetic.safe_product import write_product
+from tests.worlds.safe_product import write_product
 from tests.simulated_products import ground_image, slant_image
 
 folder = {folder!r}

@@ -12,9 +12,6 @@ import rasterio
 import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 
-from benchmarks.synthetic.safe_layout import layout_of
-from benchmarks.synthetic.safe_product import write_product
-from benchmarks.synthetic.safe_tables import geolocation_points
 from sarheight import geometry
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry.placement import crop_grid_to_dem
@@ -24,6 +21,9 @@ from sarheight.sentinel1._product import open_product
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.dems import dem_around, hills
 from tests.simulated_products import the_file
+from tests.worlds.safe_layout import layout_of
+from tests.worlds.safe_product import write_product
+from tests.worlds.safe_tables import geolocation_points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -203,7 +203,7 @@ class TestXarraySentinel:
 
 def test_the_plain_geocoding_of_sarsen_is_ours(simulated: Simulated) -> None:
     pytest.importorskip("sarsen")
-    from benchmarks._real.sarsen import compare
+    from benchmarks._accuracy.sarsen import compare
 
     found = compare(simulated.path, simulated.group, simulated.dem)
     assert found.cells > 0.8 * simulated.dem.size

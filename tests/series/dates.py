@@ -40,16 +40,8 @@ def date_of(
     grid, orbit = look(**how)
     later = grid.epoch + np.timedelta64(DAYS * number, "D")
     orbit = replace(orbit.with_epoch(grid.epoch), epoch=later).rotate(baseline / METRES_PER_DEGREE)
-    grid = replace(
-        grid,
-        epoch=later,
-        mission=mission,
-        line_zero_time=float(grid.azimuth_time(offset[0])),
-        near_range=float(grid.slant_range(offset[0], offset[1])),
-        sample_zero_ground=grid.sample_zero_ground
-        + (offset[1] * grid.sample_spacing if grid.is_ground_range else 0.0),
-        polarisations=("VV",),
-    )
+    grid = grid.shift(-offset[0], -offset[1])
+    grid = replace(grid, epoch=later, mission=mission, polarisations=("VV",))
     patches = np.exp(0.5 * np.random.default_rng(0).standard_normal(dem.shape))
     scene = simulate(
         dem,

@@ -1,33 +1,35 @@
-"""Stacks: dates carried from a reference are as dates done alone, and what is there stays."""
+"""Stacks: dates with the masks of a reference are as dates done alone, and earlier dates stay."""
 
 from __future__ import annotations
 
 import json
 import pickle
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask
 import numpy as np
 import pytest
+import xarray as xr
 from sarheight_kernels.pool import limit_threads
 
 from sarheight import series
 from sarheight.errors import OutputError, SeriesError
 from sarheight.layover import RTC, PosteriorMean, masks, reconstruct
-from sarheight.layover.carried import TrackPlan, reference_scene
 from sarheight.layover.tiles import TilePlanner
+from sarheight.layover.track import TrackPlan, reference_scene
 from sarheight.output.radar_images import write_scene
 from sarheight.scene import Scene
 from sarheight.series import _build, _stack, _store
-from sarheight.series._dates import Date, open_date
+from sarheight.series._dates import Date, open_date, side_by_side
 from tests.mountains import mountain, raster
 from tests.series.dates import date_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import xarray as xr
+    from sarheight.dem.checked import CheckedDem
 
 BASELINES = (0.0, 110.0, -160.0, 70.0)
 OFFSETS = ((0.0, 0.0), (0.3, 0.6), (2.5, -3.2), (-0.4, 0.1))
@@ -106,7 +108,7 @@ def test_provenance_and_coordinates_of_each_date(stack: tuple[Path, series.Repor
     found = series.open_stack(stack[0])
     assert found.gamma0.chunks is not None
     assert list(found.platform.values) == ["S1A"] * len(BASELINES)
-    assert (found.carried.values == 1).all()
+    assert (found.from_reference.values == 1).all()
     for text in found.provenance.values:
         record = json.loads(str(text))
         assert record["parameters"]["stack"]["method"]["name"] == "rtc"
@@ -195,7 +197,7 @@ def test_a_date_far_from_the_orbit_is_done_by_itself(
     (reason,) = report.by_themselves.values()
     assert "baseline of" in reason
     found = series.open_stack(tmp_path / "s.zarr", chunks=None)
-    assert list(found.carried.values) == [1, 0]
+    assert list(found.from_reference.values) == [1, 0]
     alone = reconstruct(far, dem, method=RTC(), variables=["gamma0"])
     np.testing.assert_array_equal(found.gamma0[1, 0], alone.gamma0)
 
@@ -336,6 +338,58 @@ def test_shifts_are_not_estimated_twice(
     assert notes[0] == notes[1]
 
 
+def test_dates_are_registered_side_by_side_with_the_same_bits(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both dates after the first wait for each other, and results are those of one thread."""
+    with limit_threads(1):
+        series.build_stack(dates[:3], dem, tmp_path / "one.zarr", window=0)
+    together, estimate = threading.Barrier(2), _build.coregister
+
+    def wait(date: Date, dem: CheckedDem, gamma: xr.DataArray | None, *, correct: bool) -> Date:
+        if gamma is not None:
+            together.wait(timeout=60.0)
+        return estimate(date, dem, gamma, correct=correct)
+
+    monkeypatch.setattr(_build, "coregister", wait)
+    with limit_threads(3):
+        series.build_stack(dates[:3], dem, tmp_path / "three.zarr", window=0)
+    one, three = (
+        series.open_stack(tmp_path / name, chunks=None) for name in ("one.zarr", "three.zarr")
+    )
+    xr.testing.assert_equal(*(stack.drop_vars("provenance") for stack in (one, three)))
+    assert np.isfinite(one.line_shift).all()
+
+
+def test_an_interrupt_stops_dates_that_are_placed_side_by_side(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    def interrupt(text: str, _fraction: float) -> None:
+        if text.startswith("place"):
+            places.append(text)
+        if len(places) == 2:
+            raise KeyboardInterrupt
+
+    places: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        series.build_stack(dates, dem, tmp_path / "s.zarr", window=0, progress=interrupt)
+    running = [each for each in threading.enumerate() if each.name.startswith("sarheight-dates")]
+    assert running == []
+    assert not (tmp_path / "s.zarr").exists()
+    series.build_stack(dates, dem, tmp_path / "s.zarr", window=0)
+    assert series.open_stack(tmp_path / "s.zarr").sizes["time"] == len(dates)
+
+
+def test_a_date_that_stops_a_strict_run_is_named(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    beside = date_of(raster(mountain(), latitude=46.6), 1, latitude=46.6)
+    with pytest.raises(SeriesError, match=r"the scene of 2024-01-13.* cannot be used: No cell"):
+        series.build_stack(
+            [dates[0], beside], dem, tmp_path / "s.zarr", coregistration="none", strict=True
+        )
+
+
 def test_an_interrupted_append_is_finished_by_the_next_run(
     dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -417,14 +471,7 @@ def test_another_dem_is_refused(
 def test_shifts_are_found_against_the_dates_before(dem: xr.DataArray, tmp_path: Path) -> None:
     """A timing error of a date is found better with the ground's own pattern, and corrected."""
     scenes = [date_of(dem, number) for number in range(2)]
-    late = scenes[1].grid
-    moved = replace(
-        late,
-        line_zero_time=float(late.azimuth_time(-1.5)),
-        sample_zero_ground=late.sample_zero_ground - 2.0 * late.sample_spacing,
-        near_range=float(late.slant_range(-1.5, -2.0)),
-    )
-    shifted = replace(scenes[1], grid=moved)
+    shifted = replace(scenes[1], grid=scenes[1].grid.shift(1.5, 2.0))
     series.build_stack([scenes[0], shifted], dem, tmp_path / "s.zarr")
     found = series.open_stack(tmp_path / "s.zarr", chunks=None)
     assert float(found.line_shift[1]) == pytest.approx(-1.5, abs=0.15)
@@ -482,3 +529,44 @@ def test_a_cluster_makes_the_same_stack(
     assert len(list((tmp_path / "many.zarr" / "gamma0").iterdir())) > 18
     for name in ("gamma0", "gamma0_mean", "gamma0_spread", "date_count", "mask"):
         np.testing.assert_array_equal(one[name], many[name])
+
+
+def test_any_error_of_a_date_names_it(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors that are not of the date's content stop the run, and say which date it was."""
+
+    def lose(*_: object, **__: object) -> Date:
+        msg = "the disk is gone"
+        raise OSError(msg)
+
+    monkeypatch.setattr(_build, "coregister", lose)
+    first = open_date(dates[1], {})
+    monkeypatch.setattr(_build._Run, "_known_gamma", lambda _: dem)
+    with pytest.raises(OSError, match="the disk is gone") as caught:
+        series.build_stack([dates[1]], dem, tmp_path / "s.zarr")
+    assert caught.value.__notes__ == [f"The date is {first.name}."]
+
+
+@pytest.mark.parametrize(
+    ("limit", "workers"), [(np.inf, 4), (2 << 30, 4), (600 << 20, 2), (1.0, 1)]
+)
+def test_dates_at_a_time_are_bounded_by_threads_and_memory(limit: float, workers: int) -> None:
+    together, most = threading.Semaphore(0), []
+    lock, running = threading.Lock(), [0]
+
+    def work(date: Any) -> Any:  # noqa: ANN401 - stands for a date
+        with lock:
+            running[0] += 1
+            most.append(running[0])
+            if running[0] == workers:
+                together.release(6)
+        together.acquire(timeout=10.0)
+        with lock:
+            running[0] -= 1
+        return date
+
+    with limit_threads(4), side_by_side(work, list(range(6)), limit) as results:  # type: ignore[arg-type]
+        found = [(date, result.result()) for date, result in results]
+    assert found == [(number, number) for number in range(6)]
+    assert max(most) == workers

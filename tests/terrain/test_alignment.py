@@ -17,6 +17,7 @@ from sarheight.terrain import (
     draw_altimeter_tracks,
     draw_known_elevations,
     estimate_alignment,
+    height_interval,
     krige_residuals,
     require_inside,
 )
@@ -314,3 +315,20 @@ def test_impossible_spreads_are_refused(truth: xr.DataArray) -> None:
     for wrong in ({"sigma": 0.0}, {"length": -1.0}):
         with pytest.raises(ValueError, match="above 0"):
             krige_residuals(truth, known, **wrong)
+
+
+def test_intervals_hold_what_they_say(truth: xr.DataArray) -> None:
+    """Errors of Student's t distribution with the degrees of freedom that intervals assume."""
+    errors = 4.0 * np.random.default_rng(3).standard_t(10, truth.shape) * np.sqrt(0.8)
+    result = (truth.astype(np.float64) + errors).to_dataset(name="height")
+    result["height_sigma"] = xr.full_like(result["height"], 4.0)
+    for level in (0.5, 0.8, 0.95):
+        interval = height_interval(result, level)
+        held = float(((interval["low"] <= truth) & (truth <= interval["high"])).mean())
+        assert held == pytest.approx(level, abs=0.01)
+        middle = 0.5 * (interval["low"] + interval["high"])
+        np.testing.assert_allclose(middle, result["height"])
+    with pytest.raises(ValueError, match="probability"):
+        height_interval(result, 1.5)
+    with pytest.raises(ValueError, match="height_sigma"):
+        height_interval(result[["height"]])

@@ -8,7 +8,9 @@ import xarray as xr
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
+from sarheight.dem import coarsen
 from sarheight.errors import CheckpointError, KnownElevationsError
+from sarheight.illumination import simulate
 from sarheight.learning import (
     Channel,
     Tiling,
@@ -18,8 +20,10 @@ from sarheight.terrain import (
     KnownElevations,
     draw_known_elevations,
     predict_heights,
+    predict_image,
 )
 from tests.dems import dem_around, hills
+from tests.mountains import look, mountain, raster
 
 # Test processes share the cores; threads of each would wait for each other.
 torch.set_num_threads(1)
@@ -283,3 +287,25 @@ def test_progress_is_reported() -> None:
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert len(told) == 2 * 3
+
+
+def test_a_displaced_dem_is_aligned_before_an_image_is_reconstructed_with_it() -> None:
+    truth = raster(mountain(60, 84))
+    image = simulate(truth, *look(lines=400, samples=500), looks=20.0, seed=1)
+    coarse = coarsen(truth, 90.0, units="crs")
+    known = draw_known_elevations(truth, 40, seed=2)
+    # An untrained network returns the coarse DEM, back-projected to the posting of training.
+    model = HeightEstimator(
+        CHANNELS, network="unet", options=SMALL, reference="coarse", postings=(30.0, 30.0)
+    ).eval()
+    options = {"coregister": "none", "device": "cpu"}
+    errors = []
+    for dem, points in ((coarse, None), (coarse + 20.0, None), (coarse + 20.0, known)):
+        moved = dem.assign_attrs(coarse.attrs)
+        found = predict_image(model, image, moved, points, **options)["height"]
+        assert abs(float(found["x"][1] - found["x"][0])) == pytest.approx(30.0, abs=0.1)
+        there = truth.interp(y=found["y"], x=found["x"])
+        errors.append(float((found - there).median()))
+    assert errors[0] == pytest.approx(0.0, abs=2.0)
+    assert errors[1] == pytest.approx(20.0, abs=2.0)
+    assert errors[2] == pytest.approx(0.0, abs=3.0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sarheight.dem import coarsen
 from sarheight.errors import DemError, GeometryError
-from sarheight.illumination import CosinePower, simulate
+from sarheight.illumination import CosinePower, LocalLaw, simulate
 from sarheight.learning.tiles import Tiling
 from sarheight.scene import Scene
 from sarheight.terrain import (
@@ -28,7 +28,6 @@ from sarheight.terrain.inversion import (
     PassModel,
     conjugate_gradients,
     cosine_frequencies,
-    law_of,
     linearise,
     on_posts,
     patch_spectrum,
@@ -330,7 +329,7 @@ def problem(passes: list[Scene], coarse: xr.DataArray) -> LinearProblem:
     surface.attrs |= {"units": "m", "vertical_datum": "ellipsoid"}
     unknowns = unknowns_of(coarse.values, (30.0, 30.0), 3, QUICK)
     shape = surface.shape[0] - 1, surface.shape[1] - 1
-    law = law_of([np.full(shape, each, np.float32) for each in (-2.0, -0.1, 0.0)])
+    law = LocalLaw([np.full(shape, each, np.float32) for each in (-2.0, -0.1, 0.0)])
     models = [PassModel.of(scene, surface) for scene in passes]
     states = [linearise(model, model.start, law) for model in models]
     weights = [20.0 * state.counts.astype(np.float32) for state in states]
@@ -352,7 +351,7 @@ def test_the_derivative_of_the_images(problem: LinearProblem) -> None:
         after = linearise(
             state.model,
             state.model.start + heights,
-            law_of([c + each for c, each in zip(constants, laws, strict=True)]),
+            LocalLaw([c + each for c, each in zip(constants, laws, strict=True)]),
         )
         angle = state.angle
         found = state.change(heights, laws[0] + laws[1] * angle + laws[2] * angle**2)

@@ -22,6 +22,7 @@ from benchmarks._terrain.correction_methods import (
 )
 from benchmarks._terrain.correction_training import (
     Data,
+    Patches,
     channels_of,
     new_network,
     target_of,
@@ -38,20 +39,22 @@ from benchmarks.refinement_network import (
     mean_of,
     methods_left_out,
 )
-from benchmarks.synthetic.scattering_ground import COARSER
+from sarheight.learning import packaged_model
+from sarheight.terrain import RefinementNetwork
 from sarheight.terrain.refinement_network import estimate_correction
 from tests.mountains import rough_hills
+from tests.worlds.scattering_ground import COARSER
 
 Floats = NDArray[np.float32]
 SIDE = 48
 
 
-def made_sample(seed: int, *, scale: float = 1.0) -> Sample:
+def made_sample(seed: int, *, scale: float = 1.0, side: int = SIDE) -> Sample:
     """Draw heights and images without any physics."""
     random = np.random.default_rng(seed)
 
     def smooth(length: float, size: float) -> Floats:
-        field = gaussian_filter(random.standard_normal((SIDE, SIDE)), length)
+        field = gaussian_filter(random.standard_normal((side, side)), length)
         return (size * field / field.std()).astype(np.float32)
 
     baseline = scale * smooth(6.0, 60.0)
@@ -130,27 +133,43 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     data = data_of([made_sample(seed) for seed in range(3)], list(TRAINING_ROWS))
     monkeypatch.setattr(correction_training, "PATCH", 16)
     monkeypatch.setattr(correction_training, "CHECKED", 2)
-    whole = train(data, data, tmp_path / "whole.pt", 0, 4)
-    draw, drawn = correction_training._patch, 0
+    whole = train(data, data, tmp_path / "whole", 0, 4)
+    draw = Patches.__getitem__
 
-    def interrupted(*given: object) -> tuple[Floats, Floats]:
-        nonlocal drawn
-        drawn += 1
-        if drawn > 3 * correction_training.BATCH:
-            raise KeyboardInterrupt
-        return draw(*given)
+    class Stop(Exception):  # noqa: N818
+        pass
 
-    path = tmp_path / "interrupted.pt"
-    monkeypatch.setattr(correction_training, "_patch", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(data, data, path, 0, 4)
-    assert torch.load(path, weights_only=True)["step"] == 2
-    monkeypatch.setattr(correction_training, "_patch", draw)
-    resumed = train(data, data, path, 0, 4)
-    kept = torch.load(path, weights_only=True)
-    assert [step for step, *_ in kept["curve"]] == [2, 4]
+    def interrupted(self: Patches, index: int) -> dict[str, Floats]:
+        if self.epoch == 1 and index > 9:
+            raise Stop
+        return draw(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Patches, "__getitem__", interrupted)
+        with pytest.raises(Stop):
+            train(data, data, tmp_path / "interrupted", 0, 4)
+    assert (tmp_path / "interrupted" / "last.ckpt").exists()
+    resumed = train(data, data, tmp_path / "interrupted", 0, 4)
     for one, two in zip(whole.parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=0.0, atol=0.0)
+
+
+@pytest.mark.slow
+def test_the_recipe_of_the_included_network_gives_the_same_weights_twice(tmp_path: Path) -> None:
+    """Its patches, batches, schedule and loss, for few steps; and it learns."""
+    samples = [made_sample(seed, side=96) for seed in range(6)]
+    data = data_of(samples, 2 * list(TRAINING_ROWS))
+    one, two = (train(data, data, tmp_path / name, 7, 250) for name in ("one", "two"))
+    for mine, other in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0.0, atol=0.0)
+    included = RefinementNetwork.from_pretrained(packaged_model("refinement"))
+    member = included.members[0].state_dict()
+    assert {name: value.shape for name, value in one.members[0].state_dict().items()} == {
+        name: value.shape for name, value in member.items()
+    }
+    assert included.options == one.options
+    other_seed = train(data, data, tmp_path / "other", 8, 125)
+    assert not torch.equal(next(one.parameters()), next(other_seed.parameters()))
 
 
 def test_the_mean_of_networks_is_that_of_their_corrections() -> None:

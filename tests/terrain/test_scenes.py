@@ -268,11 +268,14 @@ def test_a_missing_channel_is_named(scene: xr.Dataset) -> None:
 def test_scenes_are_written_again_only_if_their_configuration_changed(tmp_path: Path) -> None:
     made: list[int] = []
 
-    def make() -> tuple[xr.DataArray, RadarGrid, Orbit]:
-        made.append(1)
-        return view_of_mountain()
+    def job_of(seed: int) -> SceneConfiguration:
+        def make() -> xr.Dataset:
+            made.append(seed)
+            return simulate_scene(*view_of_mountain(), seed=seed)
 
-    job = SceneConfiguration("mountain", make, seed=1, parameters={"incidence": 34.0})
+        return SceneConfiguration("mountain", make, parameters={"seed": seed, "incidence": 34.0})
+
+    job = job_of(1)
     (path,) = write_scenes([job], tmp_path)
     written = open_scene(path)
     expected = simulate_scene(*view_of_mountain(), seed=1)
@@ -281,15 +284,11 @@ def test_scenes_are_written_again_only_if_their_configuration_changed(tmp_path: 
     assert len(TerrainPatches([written], CHANNELS, size=24)) == 6
     write_scenes([job], tmp_path)
     assert len(made) == 1
-    write_scenes(
-        [SceneConfiguration("mountain", make, seed=2, parameters={"incidence": 34.0})], tmp_path
-    )
+    write_scenes([job_of(2)], tmp_path)
     assert len(made) == 2
     (path / "zarr.json").unlink(missing_ok=True)
     (path / ".zmetadata").unlink(missing_ok=True)
     (path / ".zattrs").write_text("{")
-    write_scenes(
-        [SceneConfiguration("mountain", make, seed=2, parameters={"incidence": 34.0})], tmp_path
-    )
+    write_scenes([job_of(2)], tmp_path)
     assert len(made) == 3
     assert [entry.name for entry in tmp_path.iterdir()] == ["mountain.zarr"]

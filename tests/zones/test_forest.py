@@ -17,20 +17,25 @@ from safetensors.torch import load_file, save_file
 from sarheight.errors import CheckpointError, DatasetError
 from sarheight.learning.weights import model_kind
 from sarheight.zones import (
-    FeaturePlan,
     ForestSettings,
     RasterPatches,
     ZoneForest,
     ZonePatches,
     calibration_error,
     evaluate_zones,
-    plan_features,
     predict_zones,
+    spatial_folds,
     train_forest,
     zone_probabilities,
 )
-from sarheight.zones.features import map_features, patch_features
-from sarheight.zones.forest import _block_temperature, tempered
+from sarheight.zones.forest import (
+    _block_temperature,
+    _channels,
+    map_features,
+    patch_features,
+    tempered,
+    tree_arrays,
+)
 from tests.zone_samples import city, patches
 
 if TYPE_CHECKING:
@@ -38,79 +43,42 @@ if TYPE_CHECKING:
 
 torch.set_num_threads(1)
 
-FEW = ForestSettings(trees=10, windows=(3, 5))
+FEW = ForestSettings(trees=10)
 RANDOM = np.random.default_rng(0)
 
 
-def two_dates() -> xr.DataArray:
-    """Return a stack of five bands on two dates, with a cloud on one of them."""
-    values = RANDOM.uniform(0.1, 1.0, (10, 20, 24)).astype(np.float32)
-    values[5:, 3:8, 4:9] = np.nan
-    values[:, 15, 20] = np.nan
-    return xr.DataArray(values, dims=("band", "y", "x"))
-
-
-CHANNELS = tuple(f"{date}_{band}" for date in ("a", "b") for band in ("B2", "B4", "B5", "B6", "B7"))
-MEAN, STD = np.full(10, 0.5, np.float32), np.full(10, 0.3, np.float32)
-LINEAR = np.zeros(10, dtype=bool)
-
-
-def test_names_of_channels_say_dates_sensor_and_indices() -> None:
-    plan = plan_features(CHANNELS, windows=(3,))
-    assert plan.dates == ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9))
-    # Landsat: red is B4, near infrared B5; NDVI is the first index.
-    assert plan.indices[0] == (2, 1)
-    sentinel = plan_features(("B2", "B3", "B4", "B8", "B8A", "B11", "B12"))
-    assert sentinel.dates == ((0, 1, 2, 3, 4, 5, 6),)
-    assert sentinel.indices[0] == (3, 2)
-    assert len(sentinel.indices) == 8
-    other = plan_features(("vh_intensity", "vv_intensity", "height"))
-    assert other.indices == ((1, 0),)
-    # Dates with other bands are no dates of one stack.
-    assert len(plan_features(("a_B2", "a_B4", "b_B2")).dates) == 1
-    assert plan_features(CHANNELS, indices=False).indices == ()
-    for wrong in (
-        {"dates": ((0, 1), (2,))},
-        {"dates": ()},
-        {"dates": ((0,),), "indices": ((0, 1),)},
-        {"dates": ((0,),), "windows": (4,)},
-    ):
-        with pytest.raises(ValueError, match="expected"):
-            FeaturePlan(**wrong)  # type: ignore[arg-type]
-
-
 def test_features_of_a_map_are_those_of_its_patches_and_of_numpy() -> None:
-    plan, stack = plan_features(CHANNELS, windows=(3, 5)), two_dates()
-    values = stack.values
-    rows, columns = np.mgrid[2:18, 2:22]
-    rows, columns = rows.ravel(), columns.ravel()
-    of_map = map_features(values, plan, MEAN, STD, LINEAR, rows, columns)
+    values = RANDOM.uniform(0.1, 1.0, (3, 20, 24)).astype(np.float32)
+    values[1, 3:12, 4:12] = np.nan
+    rows, columns = (each.ravel() for each in np.mgrid[2:18, 2:22])
+    of_map = map_features(values, 5, rows, columns)
     cut = np.stack(
         [values[:, r - 2 : r + 3, c - 2 : c + 3] for r, c in zip(rows, columns, strict=True)]
     )
-    of_patches = patch_features(cut, plan, MEAN, STD, LINEAR)
-    assert of_map.shape == (rows.size, plan.count)
+    of_patches = patch_features(cut, 5)
+    assert of_map.shape == (rows.size, 9)
     np.testing.assert_allclose(of_map, of_patches, atol=2e-5, equal_nan=True)
-    # Written out for one cell beside the cloud: the median of two dates is their mean.
-    number = int(np.flatnonzero((rows == 9) & (columns == 9))[0])
-    scaled = (values - 0.5) / 0.3
-    median = np.nanmean(scaled.reshape(2, 5, 20, 24)[:, :, 6:14, 6:14], axis=0)
-    assert of_patches[number, 0] == pytest.approx(median[0, 3, 3], abs=1e-5)
-    layers = 5 + len(plan.indices)
-    around = median[0, 2:5, 2:5]
-    assert of_patches[number, 2 * layers] == pytest.approx(np.nanmean(around), abs=1e-5)
-    assert of_patches[number, 3 * layers] == pytest.approx(np.nanstd(around), abs=1e-5)
-    nir, red = values[[2, 7], 9, 9], values[[1, 6], 9, 9]
-    assert of_patches[number, 5] == pytest.approx(np.median((nir - red) / (nir + red)), abs=1e-5)
+    number = int(np.flatnonzero((rows == 13) & (columns == 9))[0])
+    around = values[1, 11:16, 7:12]
+    expected = values[1, 13, 9], np.nanmean(around), np.nanstd(around)
+    np.testing.assert_allclose(of_patches[number, [1, 4, 7]], expected, rtol=1e-5)
+    inside = int(np.flatnonzero((rows == 7) & (columns == 8))[0])
+    assert np.isnan(of_map[inside, [1, 4, 7]]).all()
+    alone = patch_features(cut, 1)
+    np.testing.assert_array_equal(alone, of_patches[:, :3])
+    np.testing.assert_array_equal(map_features(values, 1, rows, columns), alone)
 
 
-def test_decibel_channels_are_logarithms_but_indices_are_of_power() -> None:
-    plan = plan_features(("vv_intensity", "vh_intensity"), windows=())
-    power = np.array([[[[0.1]], [[0.01]]]], dtype=np.float32)
-    found = patch_features(
-        power, plan, np.zeros(2, np.float32), np.ones(2, np.float32), ~LINEAR[:2]
-    )
-    np.testing.assert_allclose(found[0], [-10.0, -20.0, 0.09 / 0.11], rtol=1e-5)
+def test_power_enters_in_decibels() -> None:
+    random = np.random.default_rng(3)
+    power = random.gamma(1.0, 0.1, (60, 1, 3, 3)).astype(np.float32)
+    labels = (power[:, 0, 1, 1] > 0.07).astype(int)
+    samples = ZonePatches(power, labels, ("vv",), ("x", "y"))
+    settings = ForestSettings(trees=3, window=3, decibel=("vv",))
+    forest = train_forest(samples, settings, blocks=np.arange(60) // 6)
+    assert forest.channels[0].transform == "decibel"
+    thresholds = forest.threshold[forest.left >= 0].numpy()
+    assert thresholds.min() < -2.0
 
 
 def blocks_of(samples: RasterPatches) -> np.ndarray:
@@ -127,13 +95,12 @@ def noisy_city() -> tuple[xr.DataArray, RasterPatches]:
 def test_arrays_answer_as_scikit_learn_does() -> None:
     from sklearn.ensemble import RandomForestClassifier
 
-    from sarheight.zones.forest import _assemble, _features, _Fitted, _scales
-
     samples = patches(90, 5, noise=4.0)
-    plan, channels = plan_features(samples.channels, windows=(3,)), _scales(samples, ())
-    features = _features(samples, plan, channels)
+    channels = _channels(samples, ())
+    features = patch_features(samples.image, 3)
     model = RandomForestClassifier(15, random_state=0).fit(features, samples.labels)
-    forest = _assemble(_Fitted(model), samples, plan, channels, None, 1.0)
+    arrays = tree_arrays(model, 3) | {"usual": torch.zeros(features.shape[1])}
+    forest = ZoneForest(channels, samples.classes, arrays, window=3)
     np.testing.assert_allclose(
         zone_probabilities(forest, samples), model.predict_proba(features), atol=1e-6
     )
@@ -141,15 +108,17 @@ def test_arrays_answer_as_scikit_learn_does() -> None:
 
 def test_a_forest_learns_maps_and_comes_back_from_its_file(tmp_path: Path) -> None:
     stack, samples = noisy_city()
-    forest, card = train_forest(samples, FEW, blocks=blocks_of(samples), posting=100.0)
-    assert card["held_out"]["average"] > 0.8
-    assert evaluate_zones(forest, samples).overall > card["held_out"]["overall"]
+    place = spatial_folds(samples.labels, samples.x, samples.y, folds=2, width=700.0)
+    here, there = (samples.subset(np.flatnonzero(place == number)) for number in (0, 1))
+    blocks = blocks_of(samples)[place == 0]
+    forest = train_forest(here, FEW, blocks=blocks, posting=100.0)
+    assert evaluate_zones(forest, there).average > 0.8
     zones = predict_zones(forest, stack)
     given = zone_probabilities(forest, samples)
     found = zones["probability"].sel(x=xr.DataArray(samples.x), y=xr.DataArray(samples.y)).T
     np.testing.assert_allclose(found.values, given, atol=1e-5)
     np.testing.assert_allclose(given.sum(axis=1), 1.0, rtol=1e-5)
-    forest.save_pretrained(tmp_path / "model", card=card)
+    forest.save_pretrained(tmp_path / "model")
     assert model_kind(tmp_path / "model") == ZoneForest.kind
     again = ZoneForest.from_pretrained(tmp_path / "model")
     np.testing.assert_array_equal(zone_probabilities(again, samples), given)
@@ -160,7 +129,7 @@ def test_a_forest_learns_maps_and_comes_back_from_its_file(tmp_path: Path) -> No
 
 def test_the_same_seed_gives_the_same_forest() -> None:
     _, samples = noisy_city()
-    both = [train_forest(samples, FEW, blocks=blocks_of(samples))[0] for _ in range(2)]
+    both = [train_forest(samples, FEW, blocks=blocks_of(samples)) for _ in range(2)]
     other = both[1].state_dict()
     for name, values in both[0].state_dict().items():
         assert torch.equal(values, other[name])
@@ -172,17 +141,15 @@ def test_probabilities_are_calibrated_on_blocks_that_were_held_out() -> None:
     labels = random.integers(0, 2, 1200)
     image = (labels * 1.0 + random.normal(size=1200))[:, None, None, None].astype(np.float32)
     samples = ZonePatches(image, labels, ("a",), ("x", "y"))
-    settings = ForestSettings(trees=30, windows=())
-    forest, card = train_forest(samples, settings, blocks=np.arange(1200) // 40)
-    held = card["held_out"]
+    settings = ForestSettings(trees=30, window=1)
+    forest = train_forest(samples, settings, blocks=np.arange(1200) // 40)
     assert forest.temperature > 1.5
-    assert held["calibration_error"] < 0.05 < held["calibration_error_before"]
     other = random.integers(0, 2, 2000)
     shown = (other * 1.0 + random.normal(size=2000))[:, None, None, None].astype(np.float32)
     given = zone_probabilities(forest, ZonePatches(shown, other, ("a",), ("x", "y")))
-    assert calibration_error(given, other) < 0.06
-    # A temperature keeps the order of the classes.
     raw = tempered(given, 1.0 / forest.temperature)
+    assert calibration_error(given, other) < 0.06 < calibration_error(raw, other)
+    # A temperature keeps the order of the classes.
     np.testing.assert_array_equal(raw.argmax(axis=1), given.argmax(axis=1))
 
 
@@ -202,7 +169,7 @@ def test_a_temperature_that_few_blocks_decide_stays_at_one() -> None:
 def test_a_class_without_samples_is_never_assigned() -> None:
     samples = patches(60, 5)
     two = samples.subset(np.flatnonzero(samples.labels != 1))
-    forest, _ = train_forest(two, FEW, blocks=np.arange(len(two)) // 4)
+    forest = train_forest(two, FEW, blocks=np.arange(len(two)) // 4)
     assert len(forest.classes) == 3
     assert zone_probabilities(forest, samples)[:, 1].max() < 1e-3
 
@@ -211,17 +178,17 @@ def test_what_does_not_fit_is_refused() -> None:
     samples = patches(30, 4)
     with pytest.raises(DatasetError, match="patches of 5 cells"):
         train_forest(samples, FEW, blocks=np.arange(30))
-    with pytest.raises(DatasetError, match="no blocks and no validation"):
-        train_forest(patches(30, 5), FEW)
     with pytest.raises(DatasetError, match="one block"):
         train_forest(patches(30, 5), FEW, blocks=np.zeros(30))
     with pytest.raises(ValueError, match="decibel"):
         train_forest(
-            patches(30, 5), ForestSettings(decibel=("hh",), windows=(3,)), blocks=np.arange(30)
+            patches(30, 5), ForestSettings(decibel=("hh",), window=3), blocks=np.arange(30)
         )
-    with pytest.raises(ValueError, match="at least two folds"):
-        ForestSettings(folds=1)
-    forest, _ = train_forest(patches(30, 5), FEW, validation=patches(30, 5, seed=2))
+    for wrong in ({"folds": 1}, {"window": 4}, {"trees": 0}):
+        with pytest.raises(ValueError, match="at least two folds"):
+            ForestSettings(**wrong)  # type: ignore[arg-type]
+    forest = train_forest(patches(30, 5), FEW)
+    assert forest.temperature == 1.0
     with pytest.raises(ValueError, match="at least 5 cells"):
         forest.probabilities(torch.zeros(2, 4, 3, 3))
 
@@ -232,7 +199,7 @@ def test_what_does_not_fit_is_refused() -> None:
 )
 def test_trees_that_point_astray_are_refused(tmp_path: Path, name: str, value: int) -> None:
     samples = patches(30, 5, noise=4.0)
-    forest, _ = train_forest(samples, FEW, blocks=np.arange(30))
+    forest = train_forest(samples, FEW)
     folder = forest.save_pretrained(tmp_path / "model")
     arrays = load_file(folder / "model.safetensors")
     inner = int(np.flatnonzero(arrays["left"].numpy() >= 0)[-1])

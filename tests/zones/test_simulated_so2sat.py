@@ -10,7 +10,9 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
-from benchmarks.synthetic.zones import (
+from sarheight.errors import OutputError
+from sarheight.zones import So2SatPatches, so2sat_files
+from tests.worlds.zones import (
     MATERIAL_NAMES,
     SPECTRA,
     ZONES,
@@ -22,8 +24,6 @@ from benchmarks.synthetic.zones import (
     simulated_zone_patches,
     write_simulated_so2sat,
 )
-from sarheight.errors import OutputError
-from sarheight.zones import So2SatPatches, so2sat_files
 
 if TYPE_CHECKING:
     from pathlib import Path

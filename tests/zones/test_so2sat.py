@@ -127,19 +127,23 @@ def test_workers_read_what_one_process_reads(file: Path) -> None:
 
 def test_statistics_are_computed_once_and_cached(file: Path, tmp_path: Path) -> None:
     samples = So2SatPatches(file)
-    found = zone_statistics(samples, {"vh_intensity": "decibel"})
-    arrays = so2sat_arrays(37)
-    assert found["vv_real"] == pytest.approx(
-        (arrays["sen1"][..., 2].mean(), arrays["sen1"][..., 2].std()), rel=1e-5
-    )
+    found = {each.name: each for each in zone_statistics(samples, {"vh_intensity": "decibel"})}
+    real = so2sat_arrays(37)["sen1"][..., 2]
+    assert found["vh_intensity"].transform == "decibel"
+    assert found["vv_real"].mean == pytest.approx(real.mean(), rel=1e-5)
+    assert found["vv_real"].std == pytest.approx(real.std(), rel=1e-5)
     kept = list((tmp_path / "cache" / "statistics").glob("*.json"))
     assert len(kept) == 1
     stored = json.loads(kept[0].read_text())
-    kept[0].write_text(json.dumps({name: [7.0, 1.0] for name in stored}))
+    for each in stored["channels"]:
+        each["mean"] = 7.0
+    kept[0].write_text(json.dumps(stored))
     again = zone_statistics(So2SatPatches(file), {"vh_intensity": "decibel"})
-    assert again["vv_real"] == (7.0, 1.0)
+    assert again[2].mean == 7.0
     # Another part, or another transform, is measured for itself.
-    assert zone_statistics(samples.subset([1, 2]))["vv_real"] != (7.0, 1.0)
+    assert zone_statistics(samples.subset([1, 2]))[2].mean != 7.0
+    kept[0].write_text("damaged")
+    assert zone_statistics(So2SatPatches(file), {"vh_intensity": "decibel"})[2] == found["vv_real"]
     assert not list((tmp_path / "cache" / "statistics").glob("*.partial"))
 
 
@@ -149,7 +153,8 @@ def test_statistics_ignore_values_that_are_not_finite(tmp_path: Path) -> None:
     arrays["sen2"][4, 0, 0, 3] = np.inf
     samples = So2SatPatches(write_so2sat(tmp_path / "a.h5", arrays))
     finite = arrays["sen2"][..., 3][np.isfinite(arrays["sen2"][..., 3])]
-    assert zone_statistics(samples)["B5"] == pytest.approx((finite.mean(), finite.std()), rel=1e-5)
+    (band,) = zone_statistics(samples, channels=["B5"])
+    assert (band.mean, band.std) == pytest.approx((finite.mean(), finite.std()), rel=1e-5)
     assert np.isnan(samples[0]["image"][11]).all()
 
 
@@ -160,7 +165,7 @@ def test_constant_channels_are_refused_where_they_are_used(tmp_path: Path) -> No
     samples = So2SatPatches(write_so2sat(tmp_path / "a.h5", arrays))
     with pytest.raises(DatasetError, match="covariance_real, B12"):
         zone_statistics(samples)
-    assert set(zone_statistics(samples, channels=("B2", "B3"))) == {"B2", "B3"}
+    assert [each.name for each in zone_statistics(samples, channels=("B3", "B2"))] == ["B3", "B2"]
 
 
 def test_a_truncated_file_is_refused(file: Path) -> None:

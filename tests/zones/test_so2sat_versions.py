@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 h5py = pytest.importorskip("h5py", reason="the extra `learn` is not installed")
 pytest.importorskip("torch", reason="the extra `learn` is not installed")
@@ -14,9 +15,10 @@ pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
 from benchmarks import _figures, lcz
 from benchmarks._figures import RESULTS
-from benchmarks._zones.published import PublishedRun, claims, published_figures, stage_table
+from benchmarks.lcz import PublishedRun, claims, published_figures, stage_table
+from sarheight.cli import app
 from sarheight.errors import DatasetError
-from sarheight.zones import So2SatPatches, fusion_strategies, so2sat_files
+from sarheight.zones import So2SatPatches, ZoneClassifier, fusion_strategies, so2sat_files
 from tests.zone_samples import so2sat_arrays, write_so2sat
 
 
@@ -73,6 +75,27 @@ def test_version_3_has_a_folder_for_each_split(tmp_path: Path) -> None:
     assert set(so2sat_files(tmp_path / "block")) == {"training", "test"}
 
 
+def test_files_of_so2sat_train_a_network_by_one_command(tmp_path: Path) -> None:
+    data = tmp_path / "so2sat_v2"
+    data.mkdir()
+    for number, name in enumerate(("training", "validation", "testing")):
+        write_so2sat(data / f"{name}.h5", so2sat_arrays(340 if number == 0 else 17, seed=number))
+    options = {"widths": [2, 2, 2, 2, 2], "dense": 4}
+    settings = {"options": options, "epochs": 1, "batch": 34, "precision": "32-true"}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    arguments = [
+        "train", "zones", data, "--stages", "0,independent", "--seeds", 1, "--device", "cpu",
+        "--settings", tmp_path / "settings.json", "-o", tmp_path / "run",
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    table = json.loads((tmp_path / "run" / "table.json").read_text())
+    assert table["samples"] == {"training": 340, "validation": 17, "test": 17}
+    assert [form["independent"] for form in table["forms"]] == [False, True]
+    model = ZoneClassifier.from_pretrained(tmp_path / "run" / "model")
+    assert (len(model.channels), len(model.classes), model.size) == (18, 17, 32)
+
+
 @pytest.mark.slow
 def test_one_command_runs_the_published_protocol_on_such_files(tmp_path: Path) -> None:
     data = tmp_path / "so2sat_v4"
@@ -81,7 +104,7 @@ def test_one_command_runs_the_published_protocol_on_such_files(tmp_path: Path) -
         write_so2sat(data / f"{name}.h5", so2sat_arrays(170 if number == 0 else 34, seed=number))
         write_geolocation(data / f"{name}_geo.h5", 170 if number == 0 else 34)
     options = ["--so2sat", str(data), "--work", str(tmp_path / "work"), "--seeds", "1"]
-    lcz.main([*options, "--published-epochs", "1"])
+    lcz.main([*options, "--epochs", "1"])
     scores = sorted((tmp_path / "work" / "so2sat" / "scores").iterdir())
     assert len(scores) == len(fusion_strategies(independent=True)) == 32
     run = PublishedRun(**json.loads(scores[0].read_text()))

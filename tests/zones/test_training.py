@@ -12,11 +12,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
+from sarheight import learning
 from sarheight.errors import CheckpointError, DatasetError
 from sarheight.zones import (
     FusionResult,
     ZoneClassifier,
-    ZonePatches,
     ZoneSettings,
     calibration_error,
     compare_fusion,
@@ -25,17 +25,13 @@ from sarheight.zones import (
     fusion_strategies,
     rank_fusions,
     split_samples,
-    train_zones,
     zone_probabilities,
+    zone_task,
 )
 from sarheight.zones.evaluation import scores_from_confusion
-from sarheight.zones.predict import split_batches
-from sarheight.zones.training import (
-    ZoneLoader,
-    ZoneTask,
-    class_weights,
-    random_symmetries,
-)
+from sarheight.zones.fusion import train_strategy
+from sarheight.zones.fusion_cnn import FusionStrategy
+from sarheight.zones.training import ZoneTask
 from tests.zone_samples import patches
 
 if TYPE_CHECKING:
@@ -66,14 +62,8 @@ def parts() -> dict[str, ZoneSamples]:
 def train(
     parts: dict[str, ZoneSamples], folder: Path, settings: ZoneSettings = SETTINGS
 ) -> ZoneClassifier:
-    return train_zones(
-        parts["training"],
-        parts["validation"],
-        settings,
-        folder,
-        accelerator="cpu",
-        progress=False,
-    )
+    prepared = zone_task(parts["training"], parts["validation"], settings)
+    return learning.train(*prepared, folder, accelerator="cpu", progress=False).network
 
 
 def same(first: ZoneClassifier, second: ZoneClassifier) -> bool:
@@ -83,18 +73,14 @@ def same(first: ZoneClassifier, second: ZoneClassifier) -> bool:
 
 def test_settings_are_restored_from_a_file_and_invalid_ones_refused(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
-    for chosen in (SETTINGS, ZoneSettings(), ZoneSettings.generalising(SPLIT, seed=3)):
+    for chosen in (SETTINGS, ZoneSettings(), ZoneSettings.published(split=SPLIT, seed=3)):
         chosen.write(path)
         assert ZoneSettings.read(path) == chosen
     published = ZoneSettings()
     assert (published.rate, published.epochs, published.patience) == (1e-3, 100, 25)
-    assert published.balance == "weights"
+    assert (published.optimiser, published.schedule) == ("nadam", "constant")
     for options in (
-        {"network": "vit"},
-        {"balance": "some"},
         {"stage": 7},
-        {"independent": True},
-        {"smoothing": 1.0},
         {"batch": 1},
         {"schedule": "steps"},
     ):
@@ -115,7 +101,7 @@ def test_training_learns_and_leaves_a_model_and_its_curve(
     assert again.classes == parts["training"].classes
     assert again.codes == (1, 11, 17)
     card = json.loads((tmp_path / "run" / "model" / "config.json").read_text())["card"]
-    validation = card["validation"]
+    validation = card["training"]
     assert validation["overall"] > 0.9
     assert validation["calibration_error"] <= validation["calibration_error_before"] + 0.05
     assert (tmp_path / "run" / "curves" / "metrics.csv").exists()
@@ -128,9 +114,7 @@ def test_training_learns_and_leaves_a_model_and_its_curve(
 def test_a_resumed_run_equals_an_uninterrupted_one(
     parts: dict[str, ZoneSamples], tmp_path: Path
 ) -> None:
-    settings = ZoneSettings.generalising(
-        SPLIT, options={"width": 4, "stages": 2}, epochs=3, batch=16, precision="32-true"
-    )
+    settings = replace(SETTINGS, epochs=3)
     whole = train(parts, tmp_path / "whole", settings)
 
     class Stop(Exception):  # noqa: N818
@@ -155,8 +139,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 
 def test_independent_branches_are_averaged(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
-    settings = replace(SETTINGS, stage=6, independent=True)
-    model = train(parts, tmp_path / "run", settings)
+    strategy = FusionStrategy("ours", SPLIT, 6, independent=True)
+    model, again = (
+        train_strategy(
+            strategy,
+            parts["training"],
+            parts["validation"],
+            SETTINGS,
+            tmp_path / "run",
+            accelerator="cpu",
+            progress=False,
+        )
+        for _ in range(2)
+    )
+    assert same(model, again)
+    assert model.temperature == again.temperature
     branches = [
         ZoneClassifier.from_pretrained(tmp_path / "run" / f"branch_{number}" / "model")
         for number in (1, 2)
@@ -179,7 +176,10 @@ def test_a_class_that_training_lacks_is_named(
     training = parts["training"]
     without = training.subset(np.flatnonzero(training.labels != 2))
     with pytest.raises(DatasetError, match="for training of water"):
-        train_zones(without, parts["validation"], SETTINGS, tmp_path / "a")
+        zone_task(without, parts["validation"], SETTINGS)
+    alone = training.subset(np.flatnonzero(training.labels == 2))
+    with pytest.raises(DatasetError, match="found 1 class among"):
+        zone_task(alone, alone, SETTINGS)
     # Validation may lack one: the average is over those that are there.
     held_out = parts["validation"].subset(np.flatnonzero(parts["validation"].labels != 2))
     model = train(parts | {"validation": held_out}, tmp_path / "b", replace(SETTINGS, epochs=1))
@@ -192,7 +192,7 @@ def test_a_constant_channel_is_named(parts: dict[str, ZoneSamples], tmp_path: Pa
     training = parts["training"].load()
     training.image[:, 1] = 4.0
     with pytest.raises(DatasetError, match=r"the same value .* vv"):
-        train_zones(training, parts["validation"], SETTINGS, tmp_path / "a")
+        zone_task(training, parts["validation"], SETTINGS)
     train(parts | {"training": training}, tmp_path / "b",
           replace(SETTINGS, split=(("vh",), ("red", "nir")), epochs=1))  # fmt: skip
 
@@ -216,51 +216,6 @@ def test_missing_values_do_not_spoil_training(
     model = train(parts | {"training": holes}, tmp_path / "run", replace(SETTINGS, epochs=1))
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
     assert np.isfinite(zone_probabilities(model, holes)).all()
-
-
-def test_rare_classes_have_more_weight_or_are_drawn_more_often() -> None:
-    np.testing.assert_allclose(class_weights(np.array([80, 15, 5, 0])), [1.25, 100 / 15, 20, 0])
-    image = np.zeros((100, 1, 2, 2), dtype=np.float32)
-    labels = np.repeat([0, 1, 2], [80, 15, 5])
-    samples = ZonePatches(image, labels, ["a"], ["x", "y", "z"])
-    loader = ZoneLoader(samples, samples, ZoneSettings(balance="sampling", batch=32))
-    drawn = np.concatenate([batch["label"].numpy() for batch in loader.train_dataloader()])
-    assert drawn.size == 100
-    assert np.bincount(drawn).min() >= 33
-    plain = ZoneLoader(samples, samples, ZoneSettings(batch=33))
-    batches = [batch["label"].numpy() for batch in plain.train_dataloader()]
-    assert [batch.size for batch in batches] == [25, 25, 25, 25]
-    np.testing.assert_array_equal(np.bincount(np.concatenate(batches)), [80, 15, 5])
-    assert [each.size for each in split_batches(np.arange(65), 64)] == [33, 32]
-
-
-def test_symmetries_keep_the_values_of_a_patch() -> None:
-    torch.manual_seed(0)
-    image = torch.arange(64 * 9.0).reshape(64, 1, 3, 3)
-    moved = random_symmetries(image)
-    torch.testing.assert_close(moved.flatten(1).sort().values, image.flatten(1).sort().values)
-    torch.testing.assert_close(moved[:, :, 1, 1], image[:, :, 1, 1])
-    ways = {tuple((each - each.min()).flatten().tolist()) for each in moved}
-    assert len(ways) == 8
-
-
-def test_jitter_applies_a_gain_and_an_offset_per_channel() -> None:
-    from sarheight.learning import Channel
-    from sarheight.zones import ZoneMember
-
-    channels = [Channel("a", "1", "none", 2.0, 3.0), Channel("b", "1", "decibel", -10.0, 5.0)]
-    members = [ZoneMember((("a", "b"),), options=SETTINGS.options)]
-    model = ZoneClassifier(channels, ["x", "y"], members, size=8)
-    task = ZoneTask(model, replace(SETTINGS, jitter=0.5), np.array([1, 1]), 1)
-    torch.manual_seed(0)
-    image = torch.rand(200, 2, 8, 8) + 0.1
-    moved = task._jitter(image)
-    ratio = 10.0 * torch.log10(moved[:, 1] / image[:, 1])
-    torch.testing.assert_close(ratio, ratio[:, :1, :1].expand_as(ratio), rtol=1e-3, atol=1e-4)
-    assert float(ratio[:, 0, 0].std()) == pytest.approx(0.5 * 5.0, rel=0.2)
-    assert (moved[:, 1] > 0.0).all()
-    means = moved[:, 0].mean(dim=(1, 2))
-    assert float(means.std()) > 1.0
 
 
 def test_a_temperature_calibrates_the_confidence() -> None:

@@ -1,0 +1,1 @@
+"""Parts of `benchmarks.accuracy`: shifts of images, and the geocoding of sarsen."""

@@ -1,1 +1,0 @@
-"""Mutants of files: how they are made, what is read from them, and what may come of it."""

@@ -1,1 +1,0 @@
-"""Test worlds: what only makes data whose truth is known."""

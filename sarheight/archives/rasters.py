@@ -1,0 +1,138 @@
+"""Rasters of archives: found in folders and zips, opened, and converted to linear power."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import rasterio
+import rioxarray
+import xarray as xr
+from rasterio.errors import RasterioError
+
+from sarheight._files import LARGEST_RATIO, LARGEST_SMALL, NO_SIDECARS
+from sarheight.errors import ProductError
+from sarheight.layover import FLAGS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Scale = Literal["power", "amplitude", "decibel"]
+NO_DATA = 255
+"""Code of a mask where nothing is known."""
+PathLike = str | os.PathLike[str]
+Source = PathLike | Sequence[PathLike]
+"""A folder, a zip, a file, or several files."""
+
+
+def find_files(source: Source) -> dict[str, str]:
+    """Find the files of a product without unpacking any."""
+    if not isinstance(source, str | os.PathLike):
+        return {name: path for each in source for name, path in find_files(each).items()}
+    path = Path(source)
+    if not path.exists():
+        msg = f"there is no '{path}'"
+        raise FileNotFoundError(msg)
+    if path.is_dir():
+        return {file.name: str(file) for file in sorted(path.rglob("*")) if file.is_file()}
+    if path.suffix.lower() != ".zip":
+        return {path.name: str(path)}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = sorted(archive.namelist())
+    except (zipfile.BadZipFile, OSError) as error:
+        msg = f"'{path}' is no zip, or it was cut short ({error}); fetch it again"
+        raise ProductError(msg) from error
+    return {
+        PurePosixPath(name).name: f"/vsizip/{{{path}}}/{name}"
+        for name in names
+        if not name.endswith("/")
+    }
+
+
+def read_text(path: str) -> str:
+    """Read a text file found by `find_files`."""
+    if not path.startswith("/vsizip/{"):
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    archive, _, name = path.removeprefix("/vsizip/{").partition("}/")
+    with zipfile.ZipFile(archive) as opened:
+        return opened.read(name).decode("utf-8", errors="replace")
+
+
+def open_raster(path: str, chunks: Any) -> xr.DataArray:  # noqa: ANN401  # as xarray has it
+    """Open a raster of one band."""
+    shown = path.partition("?")[0]
+    try:
+        # Other drivers, such as that of VRT, read the files and addresses that a file names.
+        driver = "JP2OpenJPEG" if shown.lower().endswith(".jp2") else "GTiff"
+        with rasterio.Env(**NO_SIDECARS):
+            image = rioxarray.open_rasterio(path, chunks=chunks, driver=driver)
+        # Before anything is read: a damaged file may claim thousands of bands, or any size.
+        if not isinstance(image, xr.DataArray) or image.sizes["band"] != 1:
+            msg = f"found several bands in '{shown}', expected one"
+            raise ProductError(msg)
+        _require_plausible(shown, image)
+        if chunks is None:
+            image.load().close()
+    except (RasterioError, OSError) as error:
+        msg = f"'{shown}' is no raster that GDAL can read, or it is damaged ({error})"
+        raise ProductError(msg) from error
+    return image.isel(band=0, drop=True)
+
+
+def _require_plausible(path: str, image: xr.DataArray) -> None:
+    """Raise where a file claims far more pixels than its bytes can hold, as damaged ones may."""
+    file = Path(path.removeprefix("/vsizip/{").partition("}/")[0])
+    if not file.is_file():
+        return
+    size = file.stat().st_size
+    if image.nbytes > max(LARGEST_SMALL, LARGEST_RATIO * size):
+        rows, columns = image.sizes["y"], image.sizes["x"]
+        msg = (
+            f"found {rows} x {columns} pixels claimed by '{path}', a file of {size} bytes: it is "
+            "damaged; fetch it again"
+        )
+        raise ProductError(msg)
+
+
+# Values of rasters.
+
+
+def power(image: xr.DataArray, scale: Scale = "power") -> xr.DataArray:
+    """Convert stored values to linear power."""
+    nodata = image.rio.nodata
+    values = image.astype(np.float32)
+    known = np.isfinite(values)
+    if nodata is not None and np.isfinite(nodata):
+        known &= values != np.float32(nodata)
+    if scale == "decibel":
+        linear = np.float32(10.0) ** (values / np.float32(10.0))
+    else:
+        known &= values >= 0.0
+        linear = values**2 if scale == "amplitude" else values
+    found: xr.DataArray = linear.where(known)
+    return found
+
+
+def relabel(codes: xr.DataArray, table: NDArray[np.uint8]) -> xr.DataArray:
+    """Translate the codes of a mask to those of `sarheight.layover.masks`.
+
+    Shapes: `table` (256,).
+    """
+    found: xr.DataArray = xr.apply_ufunc(
+        table.__getitem__,
+        codes.fillna(NO_DATA).astype(np.uint8),
+        dask="parallelized",
+        output_dtypes=[np.uint8],
+    )
+    found.attrs = {
+        "long_name": "layover and shadow",
+        "flag_values": np.array(list(FLAGS.values()), dtype=np.uint8),
+        "flag_meanings": " ".join(FLAGS),
+        "_FillValue": np.uint8(NO_DATA),
+    }
+    return found

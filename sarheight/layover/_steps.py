@@ -1,0 +1,466 @@
+"""Steps of the method on one tile: allocation, values and their errors, posterior means.
+
+`sarheight.layover._solve` says in which order they follow each other, and which statistics of the
+whole scene (`sarheight.layover._statistics`) they rest on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import permutations
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from sarheight_kernels.edges import keep_edges
+from sarheight_kernels.estimation import average, conclude, error_variance, logarithms, regress
+
+from sarheight.layover._statistics import agreement_class, kind_factors
+from sarheight.layover.allocation import (
+    NO_IMAGE,
+    AllocatedRcs,
+    ComparedRatios,
+    Comparison,
+    Estimate,
+    EstimatedTile,
+)
+from sarheight.layover.methods import (
+    DECIBELS_PER_NEPER,
+    RTC,
+    PosteriorMean,
+    Reallocation,
+    log_variance,
+)
+from sarheight.layover.tiles import Support
+
+if TYPE_CHECKING:
+    from sarheight.layover._statistics import Agreement, ErrorModel, Samples, SceneLaw
+    from sarheight.layover.allocation import Cells, Layer, Layers, Observation, PassTile
+    from sarheight.layover.methods import Method, Prior
+    from sarheight.layover.tiles import GridScale, Taps
+
+LATER_BLUR = 1.25
+"""Once reflectivities are known, image and simulation are smoothed by so much more: what one place
+takes from another by smoothing is in the simulation as well."""
+NEIGHBOUR_DISTANCE = 0.7
+"""Standard deviation in postings by which neighbours that look alike are weighed: the four next to
+a cell count 0.36 of it, those at its corners 0.13."""
+
+
+# Surroundings on which a method depends.
+
+
+def support_of(method: Method, scale: GridScale, *, first: bool = False) -> Support:
+    """Add up the surroundings of a cell on which a method's result depends, or its first step."""
+    blurs = [_blur(method, scale, index, step=1) for index in range(len(scale.cell_sizes))]
+    reaches = [(0, 0) if blur is None else _reach(blur) for blur in blurs]
+    # One sample more, from which the change of simulated RCS is found.
+    lines, samples = (max(reach) + 1 for reach in zip(*reaches, strict=True))
+    if isinstance(method, Reallocation):
+        return Support(1, (lines, samples), (0, 0), (48, 16), (24, 16))
+    down, across = (0, 0) if first else _reach(neighbourhood(method, scale))
+    steps = 1 if first else method.steps
+    # One cell more, from which neighbours that look alike are averaged.
+    alike = 1 if method.prior.edges > 0.0 and not first else 0
+    pixels, cells = (steps * lines, steps * samples), (steps * down + alike, steps * across + alike)
+    return Support(steps, pixels, cells, (60, 56), (12, 14))
+
+
+def _reach(taps: Taps) -> tuple[int, int]:
+    """Distance at which weights end, along both axes."""
+    return taps[0].size // 2, taps[1].size // 2
+
+
+def _blur(method: Method, scale: GridScale, index: int, step: int = 0) -> Taps | None:
+    """Weights by which the image of a pass is smoothed in a step."""
+    if isinstance(method, RTC):
+        return scale.image_taps(method.blur, index)
+    if isinstance(method, PosteriorMean):
+        wider = LATER_BLUR if step else 1.0
+        return scale.image_taps(wider * method.blur / scale.facets, index)
+    return None
+
+
+def neighbourhood(method: PosteriorMean, scale: GridScale) -> Taps:
+    """Weights of the neighbours of a cell; that of the cell itself is 1."""
+    down, across = scale.ground_taps(method.pooling)
+    return down / down.max(), across / across.max()
+
+
+# Reallocation, and the error of values.
+
+
+@dataclass(frozen=True, eq=False)
+class AllocatedTile:
+    """A tile whose passes are allocated with equal reflectivity of all cells of a kind.
+
+    Lists are by pass.
+    """
+
+    observations: list[Observation]
+    images: list[PassTile]  # with operators under the backscatter laws
+    # Logarithm of the law of each cell's kind over the scene's law; None where all are 0.
+    kinds: list[Layer | None]
+    allocated: list[AllocatedRcs]
+    expected: list[Layer]  # RCS by the law; 0 where a cell is too small to have a value
+    compared: list[ComparedRatios]  # nothing where no error is stated
+    sampled: Cells  # cells on which statistics rest
+
+
+def allocate_tile(
+    observations: list[Observation],
+    laws: Sequence[SceneLaw],
+    method: Method,
+    scale: GridScale,
+    least_area: float,
+    *,
+    geocoded: bool,
+    compared: bool,
+) -> AllocatedTile:
+    """Allocate the RCS of all passes over a tile with equal reflectivity of each kind's cells.
+
+    Cells with less illuminated area than `least_area` square metres have no value. The images are
+    `geocoded` and `compared` with their simulations where that is wanted.
+    """
+    tile = AllocatedTile([*observations], [], [], [], [], [], observations[0].sampled_cells(scale))
+    for index, (observation, law) in enumerate(zip(observations, laws, strict=True)):
+        image = observation.image.under(law.law, observation.ellipsoid if geocoded else None)
+        kind = kind_factors(observation, law)
+        blur = _blur(method, scale, index)
+        # Ratios take the place of allocated RCS: that is not smoothed then.
+        ratios = isinstance(method, PosteriorMean)
+        allocated, comparison = image.allocate_and_compare(
+            None if kind is None else np.exp(kind),
+            None if ratios else blur,
+            comparison=Comparison(blur, ratios) if compared else None,
+        )
+        tile.images.append(image)
+        tile.kinds.append(kind)
+        tile.allocated.append(allocated)
+        tile.expected.append(allocated.without_small_cells(least_area))
+        if comparison is not None:
+            tile.compared.append(comparison)
+    return tile
+
+
+def value_errors(
+    tile: AllocatedTile,
+    index: int,
+    scale: GridScale,
+    method: Method,
+    contrast: float,
+    cells: Cells | None = None,
+) -> Layer:
+    """Error variance of the logarithms of the values of one pass; of some cells shape (1, n)."""
+    allocated, grid = tile.allocated[index], tile.images[index].geometry.grid
+    terms = method.errors.terms(grid, scale.samples_per_metre[index], contrast)
+    changes = cast("Layer", tile.compared[index].change)
+    layers = [allocated.contribution, allocated.speckle, changes, allocated.expected]
+    if cells is not None:
+        layers = [layer[cells][None] for layer in layers]
+    share, speckle, change, expected = layers
+    error = np.empty_like(share)
+    error_variance(share, speckle, change, expected, terms, error)
+    return error
+
+
+def sample_values(tile: AllocatedTile, method: Method, scale: GridScale) -> Samples:
+    """Sample the values of a tile's cells, for the error model.
+
+    Returns for each pass and sampled cell the error variance of values in a scene of usual
+    contrast, and by polarisation the logarithms of values, shape (1 + polarisations, n).
+    """
+    usual = log_variance(method.errors.usual_contrast)
+    samples = []
+    for index, allocated in enumerate(tile.allocated):
+        error = value_errors(tile, index, scale, method, usual, tile.sampled)[0]
+        use = np.isfinite(error) & (tile.expected[index][tile.sampled] > 0.0)
+        row, column = (places[use] for places in tile.sampled)
+        if isinstance(method, PosteriorMean):
+            polarisations = range(allocated.rcs.shape[0])
+            values = [first_values(tile, index, p, (row, column))[0] for p in polarisations]
+        else:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values = list(np.log(allocated.reflectivity[:, row, column]))
+        samples.append(np.vstack((error[use], *values)))
+    return samples
+
+
+def estimate_step(
+    tile: AllocatedTile,
+    models: Sequence[Sequence[ErrorModel]],
+    method: Method,
+    scale: GridScale,
+) -> EstimatedTile:
+    """Take allocated reflectivities as estimates, with their error variances if these are known."""
+    estimates = []
+    for index, allocated in enumerate(tile.allocated):
+        if models:
+            variance = _stack(
+                [
+                    value_errors(tile, index, scale, method, model.contrast)
+                    for model in models[index]
+                ]
+            )
+        else:
+            variance = np.full_like(allocated.rcs, np.nan)
+        estimates.append(Estimate(allocated.reflectivity, variance, allocated))
+    return EstimatedTile(tile.observations, estimates)
+
+
+# The posterior mean, step by step. All is in logarithms, relative to the law of a cell's kind.
+
+
+@dataclass(frozen=True, eq=False)
+class PosteriorState:
+    """Value, prediction and posterior of each cell in one polarisation of one pass."""
+
+    value: Layer
+    error: Layer  # error variance of the value
+    prediction: Layer  # by neighbours, or by them and other passes
+    spread: Layer  # its variance
+    borrowed: Layer | None = None  # weight of other passes in the prediction
+    alike: Layer | None = None  # power of means, averaged with neighbours that look alike
+
+    @cached_property
+    def posterior(self) -> tuple[Layer, Layer]:
+        """Mean and variance of value and prediction, averaged by their precision."""
+        mean, variance = np.empty_like(self.value), np.empty_like(self.value)
+        average(self.value, self.error, self.prediction, self.spread, mean, variance)
+        return mean, variance
+
+    def reflectivity(self, kind: Layer | None) -> Layer:
+        """Return what is estimated, as a factor on the scene's law."""
+        if self.alike is None:
+            return _exponential(self.posterior[0], kind)
+        return self.alike if kind is None else self.alike * np.exp(kind)
+
+    def conclude(self, contribution: Layer, prior: Prior) -> tuple[Layer, Layer]:
+        """Weight of the value in the posterior mean, and the variance that is stated."""
+        own, stated = np.empty_like(self.value), np.empty_like(self.value)
+        inflation = prior.open_inflation, prior.layover_inflation
+        conclude(self.value, self.error, self.posterior[1], contribution, inflation, own, stated)
+        return own, stated
+
+
+@dataclass(frozen=True, eq=False)
+class PosteriorTile:
+    """A tile after a step of the posterior mean; nested lists are by pass and polarisation."""
+
+    tile: AllocatedTile
+    models: Sequence[Sequence[ErrorModel]]
+    errors: list[list[Layer]]  # error variances of values
+    states: list[list[PosteriorState]]
+
+
+def first_values(
+    tile: AllocatedTile, index: int, polarisation: int, cells: Cells | None = None
+) -> Layer:
+    """Logarithms of the values of the first step in one polarisation; of some cells (1, n)."""
+    compared = tile.compared[index]
+    layers = [compared.ratios[polarisation], compared.weight, tile.expected[index]]
+    if cells is not None:
+        layers = [layer[cells][None] for layer in layers]
+    return _values(layers[0], layers[1], layers[2], NO_IMAGE)
+
+
+def _values(ratios: Layer, weight: Layer, expected: Layer, assumed: Layer) -> Layer:
+    """Logarithms of ratios times the assumed reflectivity; NaN where nothing is expected."""
+    value = np.empty_like(weight)
+    logarithms(ratios, weight, expected, assumed, value)
+    return value
+
+
+def first_posterior(
+    tile: AllocatedTile,
+    models: Sequence[Sequence[ErrorModel]],
+    method: PosteriorMean,
+    scale: GridScale,
+) -> PosteriorTile:
+    """Combine the values of reallocation with what neighbours predict."""
+    errors = [
+        [value_errors(tile, index, scale, method, model.contrast) for model in by_polarisation]
+        for index, by_polarisation in enumerate(models)
+    ]
+    values = [
+        [first_values(tile, index, p) for p in range(len(by_polarisation))]
+        for index, by_polarisation in enumerate(models)
+    ]
+    return _with_neighbours(PosteriorTile(tile, models, errors, []), values, method, scale)
+
+
+def next_posterior(
+    posterior: PosteriorTile, method: PosteriorMean, scale: GridScale
+) -> PosteriorTile:
+    """Compare again, by posterior means in place of equal reflectivity, and combine."""
+    tile = posterior.tile
+    values = []
+    for index, states in enumerate(posterior.states):
+        blur = _blur(method, scale, index, step=1)
+        by_polarisation = []
+        for p, state in enumerate(states):
+            # Means of values and predictions, which exist for every cell.
+            mean = state.posterior[0]
+            assumed = _exponential(mean, tile.kinds[index])
+            compared = tile.images[index].compare(assumed, blur, slice(p, p + 1))
+            value = _values(compared.ratios[0], compared.weight, tile.expected[index], mean)
+            by_polarisation.append(value)
+        values.append(by_polarisation)
+    return _with_neighbours(posterior, values, method, scale)
+
+
+def _with_neighbours(
+    posterior: PosteriorTile,
+    values: Sequence[Sequence[Layer]],
+    method: PosteriorMean,
+    scale: GridScale,
+) -> PosteriorTile:
+    """Combine values with what neighbours predict."""
+    taps, prior = neighbourhood(method, scale), method.prior
+    states: list[list[PosteriorState]] = []
+    for index, by_polarisation in enumerate(values):
+        angle = posterior.tile.observations[index].angles["local_incidence"]
+        states.append([])
+        for value, error, model in zip(
+            by_polarisation, posterior.errors[index], posterior.models[index], strict=True
+        ):
+            prediction = _predict(value, error, angle, taps, model.level, prior)
+            spread = np.full_like(value, prior.prediction * model.contrast)
+            states[-1].append(PosteriorState(value, error, prediction, spread))
+    return replace(posterior, states=states)
+
+
+def _predict(
+    value: Layer, error: Layer, angle: Layer, taps: Taps, level: float, prior: Prior
+) -> Layer:
+    """Predict the values of cells from their neighbours, about the level of the scene."""
+    prediction = np.empty_like(value)
+    regress(value, error, angle, prior.angle_scale, level, prior.variances, *taps, prediction)
+    return prediction
+
+
+def average_alike(posterior: PosteriorTile, prior: Prior, scale: GridScale) -> PosteriorTile:
+    """Average posterior means with those of neighbours that look alike, so that edges stay."""
+    down, across = (1.0 / each for each in scale.posting)
+    above, beside, diagonal = np.exp(
+        -0.5 * (np.array([down, across, np.hypot(down, across)]) / NEIGHBOUR_DISTANCE) ** 2
+    ).tolist()
+    difference = prior.edges / DECIBELS_PER_NEPER
+    states: list[list[PosteriorState]] = []
+    for allocated, of_pass in zip(posterior.tile.allocated, posterior.states, strict=True):
+        states.append([])
+        for state in of_pass:
+            alike = np.empty_like(state.value)
+            mean, share = state.posterior[0], allocated.contribution
+            weights = above, beside, diagonal
+            keep_edges(mean, np.exp(mean), share, difference, weights, alike)
+            states[-1].append(replace(state, alike=alike))
+    return replace(posterior, states=states)
+
+
+def estimate_posterior(posterior: PosteriorTile, method: PosteriorMean) -> EstimatedTile:
+    """Take posterior means as estimates."""
+    tile = posterior.tile
+    estimates = []
+    for kind, states, allocated in zip(tile.kinds, posterior.states, tile.allocated, strict=True):
+        concluded = [state.conclude(allocated.contribution, method.prior) for state in states]
+        own, variances = zip(*concluded, strict=True)
+        # Of the prediction's weight, what it owes to other passes.
+        borrowed = [
+            (np.float32(1.0) - share) * state.borrowed
+            for share, state in zip(own, states, strict=True)
+            if state.borrowed is not None
+        ]
+        estimates.append(
+            Estimate(
+                _stack([state.reflectivity(kind) for state in states]),
+                _stack(variances),
+                allocated,
+                _stack(own),
+                _stack(borrowed) if borrowed else None,
+            )
+        )
+    return EstimatedTile(tile.observations, estimates, averaged=True)
+
+
+def _exponential(logarithm: Layer, kind: Layer | None) -> Layer:
+    """Turn logarithms relative to the law of a kind into factors on the scene's law."""
+    result = np.empty_like(logarithm)
+    if kind is not None:
+        logarithm = np.add(logarithm, kind, out=result)
+    return np.exp(logarithm, out=result)
+
+
+def _stack(layers: Sequence[Layer]) -> Layers:
+    """Stack layers of polarisations; a single one is not copied."""
+    return layers[0][None] if len(layers) == 1 else np.stack(layers)
+
+
+# Several passes, which learn from each other.
+
+
+def _classes(tile: AllocatedTile, here: int, there: int) -> NDArray[np.intp]:
+    """Class of each cell for a pass that borrows from another, see `agreement_class`."""
+    angles = [tile.observations[index].angles["local_incidence"] for index in (here, there)]
+    return agreement_class(tile.observations[here].fold_count > 1, angles[0] - angles[1])
+
+
+def sample_pass_pairs(posterior: PosteriorTile) -> Samples:
+    """Compare each pass with each other one, in cells that are not folded in the other.
+
+    For each polarisation and ordered pair of passes: class, value less the neighbours' prediction,
+    the other pass's posterior mean less that prediction, and the variance of the first difference,
+    shape (4, n).
+    """
+    tile, states = posterior.tile, posterior.states
+    samples = []
+    for p in range(len(states[0])):
+        for here, there in permutations(range(len(states)), 2):
+            state, other = states[here][p], states[there][p]
+            predictor = _predictor(tile, there, other) - state.prediction
+            residual, variance = state.value - state.prediction, state.error + state.spread
+            layers = (_classes(tile, here, there), residual, predictor, variance)
+            sample = np.stack([layer[tile.sampled].astype(np.float32) for layer in layers])
+            samples.append(sample[:, np.isfinite(sample).all(axis=0)])
+    return samples
+
+
+def _predictor(tile: AllocatedTile, index: int, state: PosteriorState) -> Layer:
+    """Posterior mean of a pass where it sees the ground open; NaN elsewhere."""
+    seen = (tile.observations[index].fold_count <= 1) & np.isfinite(state.value)
+    predictor: Layer = np.where(seen, state.posterior[0], np.float32(np.nan))
+    return predictor
+
+
+def combine_passes(posterior: PosteriorTile, agreements: Sequence[Agreement]) -> PosteriorTile:
+    """Let passes learn from each other, in each polarisation."""
+    tile, states = posterior.tile, posterior.states
+    pairs = list(permutations(range(len(states)), 2))
+    combined = [list(by_polarisation) for by_polarisation in states]
+    for p in range(len(states[0])):
+        for number, (here, there) in enumerate(pairs):
+            agreement = agreements[p * len(pairs) + number]
+            predictor = _predictor(tile, there, states[there][p])
+            classes = _classes(tile, here, there)
+            combined[here][p] = _borrow(combined[here][p], predictor, classes, agreement)
+    return replace(posterior, states=combined)
+
+
+def _borrow(
+    state: PosteriorState, predictor: Layer, classes: NDArray[np.intp], agreement: Agreement
+) -> PosteriorState:
+    """Improve a prediction by another pass, with the weight that was measured."""
+    known = np.isfinite(predictor) & np.isfinite(state.prediction)
+    weight = np.where(known, agreement.weight[classes], 0.0).astype(np.float32)
+    offset = np.where(weight > 0.0, agreement.offset[classes], 0.0).astype(np.float32)
+    step = np.where(known, predictor - state.prediction, np.float32(0.0))
+    before = np.zeros_like(weight) if state.borrowed is None else state.borrowed
+    left = (np.float32(1.0) - before) * (np.float32(1.0) - weight)
+    return replace(
+        state,
+        prediction=state.prediction + offset + weight * step,
+        spread=state.spread * (1.0 - weight),
+        borrowed=(np.float32(1.0) - left).astype(np.float32),
+    )

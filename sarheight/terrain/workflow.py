@@ -1,0 +1,150 @@
+"""From files to refined heights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from sarheight.errors import OptionError
+from sarheight.workflow.config import RefineConfig
+from sarheight.workflow.elevations import read_dem
+from sarheight.workflow.images import ImageSource, Silent
+from sarheight.workflow.series import average_dates
+
+if TYPE_CHECKING:
+    import os
+
+    import xarray as xr
+
+    from sarheight.scene import Scene
+    from sarheight.terrain.elevations import KnownElevations
+    from sarheight.terrain.posterior import RefinementSettings
+    from sarheight.workflow.config import KnownConfig, PassImageConfig
+    from sarheight.workflow.images import Reporter
+
+__all__ = ["read_elevations", "read_pass", "refine_files"]
+
+SHIFT_MARGIN = 64
+"""Pixels around the part that the elevation model covers, read for a possible shift."""
+
+
+def refine_files(
+    images: RefineConfig | str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    dem: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    *,
+    reporter: Reporter | None = None,
+    **options: Any,  # noqa: ANN401  # fields of the configuration
+) -> xr.Dataset:
+    """Refine the heights of an elevation model by images, as the command ``sarheight refine`` does.
+
+    The same files and options give the same bits as on the command line.
+
+    Parameters
+    ----------
+    images : str, path, sequence of them or RefineConfig
+        One image for each pass, or a folder of dates, see `RefineConfig`; or a configuration that
+        names images and elevation model.
+    dem : str, path or sequence of them
+        Elevation model: files that GDAL reads.
+    reporter : Reporter, optional
+        Told of stages and decisions; by default they go to the log ``sarheight``.
+    **options
+        Fields of `RefineConfig`, which replace those of a configuration: ``vertical="EGM2008"``,
+        ``polarisation="VV"``, ``network=True``.
+
+    Returns
+    -------
+    Dataset
+        Heights and their standard deviation, see `sarheight.terrain.refine`; with attribute
+        ``provenance``.
+
+    Raises
+    ------
+    OptionError
+        If an option is unknown, impossible or missing, or does not apply to an image.
+    FileNotFoundError, ProductError, DamagedFileError, DemError, GeometryError, KnownElevationsError
+        As reading and refinement raise them.
+    """
+    from sarheight.output import provenance
+    from sarheight.terrain.refinement import refine
+
+    given = images.to_dict() if isinstance(images, RefineConfig) else {"images": images}
+    config = RefineConfig.from_dict(given | ({} if dem is None else {"dem": dem}) | options)
+    config.require_files()
+    told = reporter or Silent()
+    chosen = _settings(config)
+    network = _network() if config.network else None
+    heights = read_dem(config)
+    known = read_elevations(config)
+    if known is not None:
+        told.say(f"{config.known}: {len(known)} known elevations")
+    scenes = [read_pass(config, image, heights, told) for image in config.images]
+    told.stage("refine")
+    result = refine(
+        scenes,
+        heights,
+        known,
+        factor=config.factor,
+        settings=chosen,
+        coregister=config.coregister,
+        network=network,
+        seed=config.seed,
+        report=lambda fraction: told.advance("refine", (1.0 + fraction) / 3.0),
+    )
+    result.attrs["provenance"] = provenance(
+        config.files(), {"command": "refine", "settings": config.record()}
+    )
+    return result
+
+
+def _settings(config: RefineConfig) -> RefinementSettings:
+    """Take the settings of the method."""
+    from sarheight.terrain.posterior import RefinementSettings
+
+    names = {each.name for each in fields(RefinementSettings)}
+    values = {name: value for name, value in asdict(config).items() if name in names}
+    try:
+        return RefinementSettings(**values)
+    except ValueError as error:
+        raise OptionError(str(error)) from error
+
+
+def _network() -> Any:  # noqa: ANN401  # of the extra `learn`
+    """Load the included network."""
+    from sarheight.learning.weights import packaged_model
+    from sarheight.terrain.refinement_network import RefinementNetwork
+
+    return RefinementNetwork.from_pretrained(packaged_model("refinement"))
+
+
+def read_elevations(config: KnownConfig) -> KnownElevations | None:
+    """Read known elevations, if a configuration names any."""
+    if config.known is None:
+        return None
+    from sarheight.errors import GeoidGridMissingError, KnownElevationsError, VerticalDatumError
+    from sarheight.terrain.elevations import read_known_elevations
+
+    try:
+        return read_known_elevations(
+            config.known, vertical=config.known_vertical, crs=config.known_crs
+        )
+    except (KnownElevationsError, VerticalDatumError, GeoidGridMissingError) as error:
+        raise error.of_options(prefix="known-") from error
+
+
+def read_pass(
+    config: PassImageConfig, image: str, heights: xr.DataArray, reporter: Reporter
+) -> Scene:
+    """Read the part of an image that the elevation model covers; of a folder, the mean of dates."""
+    from sarheight.geometry.placement import crop_scene_to_dem
+    from sarheight.series import find_dates
+
+    dates = find_dates(image)
+    if dates:
+        return average_dates(image, dates, config.reading, heights, reporter)
+    scene = ImageSource.of(image, config.reading, reporter).scene()
+    if config.polarisation is not None and "polarisation" in scene.image.dims:
+        chosen = scene.image.sel(polarisation=config.polarisation, drop=True)
+        scene = replace(scene, image=chosen)
+    return crop_scene_to_dem(scene, heights, margin=SHIFT_MARGIN)

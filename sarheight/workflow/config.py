@@ -1,0 +1,631 @@
+"""Configurations of the workflows: each option once, with type, unit, default and help.
+
+A new option is one field here, with an entry in the docstring, and a place where it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from sarheight.errors import OptionError
+from sarheight.workflow.options import AUTO, Configuration, argument, option
+
+if TYPE_CHECKING:
+    from sarheight.illumination import BackscatterLaw
+
+__all__ = [
+    "DemConfig",
+    "FileOutput",
+    "GridConfig",
+    "ImageConfig",
+    "KnownConfig",
+    "MaskConfig",
+    "Messages",
+    "PassConfig",
+    "PassImageConfig",
+    "ReconstructConfig",
+    "ReconstructionOutput",
+    "RefineConfig",
+    "ResultOutput",
+    "Running",
+    "SeriesConfig",
+]
+
+
+# Words and checks of options.
+
+OUTPUT, RUNNING, DEM, RADAR, METHOD = "Output", "Running", "Elevation model", "Radar", "Method"
+GRID, ELEVATIONS, CITY = "Map grid", "Known elevations", "Cities"
+
+OF_DEM = "dem"
+"""In place of a reference system: keep the grid of the elevation model."""
+FIT = "fit"
+LAW_NAMES = ("gamma", "lambert", "cosine", "muhleman")
+LAWS = "gamma[:level], lambert[:level], cosine[:level,exponent], muhleman[:level,roughness]"
+SMALLEST_LIMIT = 1 << 16
+"""Bytes; a smaller memory limit is taken for a number without its unit."""
+ORBIT_FILES = (".eof", ".eof.xz", ".eof.zip")
+"""Ends of the names of orbit files, in lower case."""
+
+Calibration = Literal["beta0", "sigma0", "gamma0"]
+Coregister = Literal["report", "correct", "none"]
+Edges = tuple[float, float, float, float]
+Names = tuple[str, ...]
+
+
+def parse_law(text: str) -> BackscatterLaw:
+    """Make the backscatter law that an option names; raises ValueError."""
+    from sarheight import illumination
+
+    laws: dict[str, Callable[..., BackscatterLaw]] = {
+        "gamma": illumination.ConstantGamma,
+        "lambert": illumination.Lambertian,
+        "cosine": illumination.CosinePower,
+        "muhleman": illumination.Muhleman,
+    }
+    name, _, numbers = text.partition(":")
+    if name not in laws:
+        msg = f"found {text!r}, expected one of {LAWS}"
+        raise ValueError(msg)
+    try:
+        return laws[name](*(float(number) for number in numbers.split(",") if number))
+    except (TypeError, ValueError) as error:
+        msg = f"found {text!r} ({error}), expected one of {LAWS}"
+        raise ValueError(msg) from error
+
+
+def parse_memory(size: str) -> float:
+    """Convert a memory size such as "2 GiB" to bytes; raises ValueError."""
+    from dask.utils import parse_bytes
+
+    try:
+        count = float(parse_bytes(size))
+    except ValueError:
+        count = 0.0
+    if count < SMALLEST_LIMIT:
+        msg = f"found {size!r}, expected a size of memory with its unit, such as '2 GiB'"
+        raise ValueError(msg)
+    from sarheight.layover.tiles import least_memory
+
+    if count < least_memory():
+        msg = (
+            f"found {size!r}, expected {least_memory() / (1 << 20):.0f} MiB or more: the program "
+            "and its libraries alone take most of that"
+        )
+        raise ValueError(msg)
+    return count
+
+
+def _method_name(value: Any) -> str:  # noqa: ANN401
+    """Return the name of a method, which may be given as its class or as an object of it."""
+    if isinstance(value, str):
+        return value
+    from sarheight.layover.methods import METHODS
+
+    for name, kind in METHODS.items():
+        if value is kind or value == kind():
+            return name
+    msg = (
+        f"found a {type(value).__name__} of other parameters, expected one of "
+        f"{', '.join(map(repr, METHODS))}; sarheight.layover.reconstruct takes any method"
+    )
+    raise ValueError(msg)
+
+
+def _orbit_source(value: Any) -> str:  # noqa: ANN401
+    """Check that a name is that of an orbit file, a folder, or "auto"."""
+    text = str(value)
+    path = Path(text)
+    # Of a folder only the name is known where settings are repeated elsewhere.
+    if not path.suffix or path.is_dir() or text.lower().endswith(ORBIT_FILES):
+        return text
+    msg = f"found {text!r}, expected an orbit file (.EOF), a folder of such files, or {AUTO}"
+    raise ValueError(msg)
+
+
+def _reconstruction_law(text: str) -> str:
+    """Check the name of a law, or "fit"."""
+    return text if text == FIT else simulation_law(text)
+
+
+def simulation_law(text: str) -> str:
+    """Check the name of a law."""
+    parse_law(text)
+    return text
+
+
+def _memory_limit(size: Any) -> str:  # noqa: ANN401
+    """Check a memory size."""
+    parse_memory(str(size))
+    return str(size)
+
+
+def _upper_names(value: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """Split names at commas."""
+    names = value.split(",") if isinstance(value, str) else value
+    return tuple(name.strip().upper() for each in names for name in each.split(",") if name.strip())
+
+
+Multilook = Annotated[tuple[int, int] | None, option(RADAR, metavar="LINES SAMPLES", least=1)]
+Overwrite = Annotated[bool, option(OUTPUT, "--overwrite")]
+Debug = Annotated[bool, option(RUNNING, "--debug")]
+DemFiles = Annotated[Names, option(DEM, metavar="FILE", location=True)]
+DemFilesOrAuto = Annotated[Names, option(DEM, metavar="auto|FILE", location=True)]
+Memory = Annotated[str, option(RUNNING, metavar="SIZE", convert=_memory_limit)]
+
+
+# Configurations that workflows share. The help of an option is its description in the docstring.
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemConfig(Configuration):
+    """Elevation model.
+
+    Attributes
+    ----------
+    dem : tuple of str
+        Elevation model: any raster that GDAL reads. Repeat the option for each tile.
+    vertical : str or float, optional
+        Vertical reference of its heights: `ellipsoidal`, `EGM96` (SRTM, NASADEM), `EGM2008`
+        (Copernicus DEM), a geoid grid, or the geoid's height in metres. Needed unless the file
+        states it.
+    units : str, optional
+        Unit of its heights, `m`, `ft` or `us-ft`, unless the file states it.
+    nodata : float, optional
+        Value that marks its voids, unless the file states it.
+    condition : {"fill", "breach"}, optional
+        Remove its pits, which cause false layover: `fill` raises depressions to their outlet,
+        `breach` cuts an outlet through the rim (needs richdem).
+    """
+
+    dem: DemFiles
+    vertical: Annotated[
+        str | float | None,
+        option(DEM, metavar="DATUM", words=("ellipsoidal", "EGM96", "EGM2008")),
+    ] = None
+    units: Annotated[str | None, option(DEM, metavar="m|ft|us-ft", words=("m", "ft", "us-ft"))] = (
+        None
+    )
+    nodata: Annotated[float | None, option(DEM)] = None
+    condition: Annotated[Literal["fill", "breach"] | None, option(DEM)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassConfig(DemConfig):
+    """Elevation model, and the geometry of a pass over it.
+
+    Attributes
+    ----------
+    like : pathlib.Path
+        Source of the sampling and the orbit: a Sentinel-1 product (SAFE folder or zip), an
+        annotation (XML of a GRD or SLC, plain or .xz), or an image written by `simulate`.
+    orbit : pathlib.Path, optional
+        Orbit file (POEORB or RESORB, .EOF) that replaces the orbit of the annotation.
+    """
+
+    like: Annotated[Path, option(RADAR)]
+    orbit: Annotated[Path | None, option(RADAR)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridConfig(DemConfig):
+    """Elevation model, and the map grid of a result.
+
+    Attributes
+    ----------
+    crs : str, optional
+        Reference system of the result, such as `EPSG:32632`; `dem` keeps the grid of the elevation
+        model. Default: the grid of a projected elevation model, and the UTM zone of one in degrees.
+    resolution : float, optional
+        Size of the cells of the result, in units of its reference system. Default: that of the
+        elevation model; 30 m for each second of arc.
+    align : float, optional
+        Edges of cells lie at this plus whole multiples of the resolution. Default: 0.
+    mgrs : str, optional
+        Tile of Sentinel-2 that the result covers, such as `32TPT`, instead of `--crs`.
+    """
+
+    crs: Annotated[str | None, option(GRID, metavar="dem|CRS", words=(OF_DEM, "EPSG:"))] = None
+    resolution: Annotated[float | None, option(GRID, metavar="SIZE")] = None
+    align: Annotated[float | None, option(GRID, metavar="OFFSET")] = None
+    mgrs: Annotated[str | None, option(GRID, metavar="TILE")] = None
+
+    def __post_init__(self) -> None:
+        """Check options that exclude each other."""
+        if AUTO in self.dem and self.dem != (AUTO,):
+            msg = f"found {AUTO} beside files, expected one or the other"
+            raise OptionError(msg, option="dem")
+        if self.mgrs is not None and (self.crs is not None or self.align is not None):
+            msg = "a tile has its own reference system and edges: omit --crs and --align, or --mgrs"
+            raise OptionError(msg, option="mgrs")
+        if self.crs == OF_DEM and (self.resolution is not None or self.align is not None):
+            msg = "the grid of the elevation model is kept: omit --resolution and --align, or --crs"
+            raise OptionError(msg, option="crs")
+
+    @property
+    def grid(self) -> tuple[str | float | None, ...]:
+        """What is said of the map grid; None for each that is not."""
+        return (self.crs, self.resolution, self.align, self.mgrs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskConfig(PassConfig, GridConfig):
+    """All that masks depend on.
+
+    Attributes
+    ----------
+    geometry : {"ground", "radar"}
+        On a map grid, or on the part of the image that the elevation model covers.
+    """
+
+    geometry: Annotated[Literal["ground", "radar"], option()] = "ground"
+
+    def __post_init__(self) -> None:
+        """Check options that exclude each other."""
+        super().__post_init__()
+        if self.geometry == "radar" and self.grid != (None,) * 4:
+            msg = "masks in the pixels of the image have no map grid: leave the options of one out"
+            raise OptionError(msg, option="geometry")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig(Configuration):
+    """How an image is read.
+
+    Attributes
+    ----------
+    like : pathlib.Path, optional
+        Annotation of an image that has no sampling and orbit (XML of a GRD or SLC, plain or .xz).
+    orbit : str, optional
+        Orbit file (POEORB or RESORB, .EOF), a folder of such files, or `auto` to fetch the best.
+        Default: an orbit file beside the product, else the image's own orbit.
+    bounds : tuple of float, optional
+        Part to reconstruct, in degrees. Only that part of the image is read.
+    swaths : tuple of str
+        Swaths of an SLC, separated by commas (default: all), or the frequency of an RSLC, A or B.
+    burst : int, optional
+        Only this burst of one swath of a Sentinel-1 SLC, counted from 0; only its lines are read.
+    multilook : tuple of int, optional
+        Pixels to average into one, along azimuth and range.
+    spacing : float, optional
+        Instead of `--multilook`: average to about this pixel spacing on the ground. Default: 20 m
+        for an SLC, no averaging for other images.
+    noise_removal : bool
+        Subtract the thermal noise of a product.
+    verify : bool
+        Read all files of a product first, and compare them with their checksums.
+    calibration : {"beta0", "sigma0", "gamma0"}, optional
+        Calibration of a product (default beta0), or the normalisation of another image, unless
+        the file states it.
+    polarisations : tuple of str
+        Polarisations, separated by commas. Default: all. They also name the bands of a raster
+        that does not name them.
+    """
+
+    like: Annotated[Path | None, option(RADAR, metavar="FILE")] = None
+    orbit: Annotated[
+        str | None,
+        option(RADAR, metavar="auto|FILE|FOLDER", convert=_orbit_source, location=True),
+    ] = None
+    bounds: Annotated[Edges | None, option(RADAR, metavar="WEST SOUTH EAST NORTH")] = None
+    swaths: Annotated[Names, option(RADAR, metavar="IW1,IW2", convert=_upper_names)] = ()
+    burst: Annotated[int | None, option(RADAR, least=0)] = None
+    multilook: Multilook = None
+    spacing: Annotated[float | None, option(RADAR, metavar="METRES", least=1.0)] = None
+    noise_removal: Annotated[bool, option(RADAR, "--noise-removal/--no-noise-removal")] = True
+    verify: Annotated[bool, option(RADAR, "--verify")] = False
+    calibration: Annotated[Calibration | None, option(RADAR)] = None
+    polarisations: Annotated[Names, option(RADAR, metavar="VV,VH", convert=_upper_names)] = ()
+
+    def __post_init__(self) -> None:
+        """Check options that exclude each other."""
+        if self.multilook is not None and self.spacing is not None:
+            msg = "pass --multilook or --spacing, not both"
+            raise OptionError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructConfig(ImageConfig, GridConfig):
+    """All that a reconstruction depends on.
+
+    Attributes
+    ----------
+    image : str
+        Sentinel-1 GRD or SLC as the archive delivers it: SAFE folder, zip, or a URL of either
+        (https://, s3://); or a NISAR RSLC (.h5). Or an image in radar geometry, linear power:
+        written by `simulate`, or any raster without a map grid (then with `--like` and
+        `--calibration`).
+    dem : tuple of str
+        Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
+        Copernicus GLO-30.
+    like : pathlib.Path, optional
+        A raster on a map grid, such as an earlier result: the result gets its grid. Or the
+        annotation of an image that has no sampling and orbit (XML of a GRD or SLC, plain or .xz).
+    coregister : {"report", "correct", "none"}
+        Compare the image with its simulation, and `report` the shift between them, or `correct` the
+        timing by a significant one. Takes a few seconds for an image of any size.
+    method : {"posterior", "one-step", "rtc"}
+        `posterior`: reallocation regularised by neighbouring cells. `one-step`: each cell receives
+        its share of its pixels. `rtc`: radiometric terrain correction, which takes no law.
+    law : str
+        Backscatter law that sets the shares: `fit` to the image's cells outside layover, or
+        gamma[:level], lambert[:level], cosine[:level,exponent], muhleman[:level,roughness].
+    guide : pathlib.Path, optional
+        Raster that tells kinds of ground apart, each with a law of its own that is fitted to the
+        image: classes 1 to 255, such as land cover, or continuous values, such as an optical band.
+    memory : str
+        Memory limit: a larger scene is processed in parts.
+    profile : {"ceos-nrb"}, optional
+        Add layers and fields of CEOS Analysis Ready Data, Normalised Radar Backscatter: data mask,
+        ratio of σ⁰ to γ⁰, acquisition number, noise power, heights, and metadata of the source.
+    source_url : str, optional
+        For `--profile`: URL of the source product. Default: that of the image, if it is one.
+    facility : str, optional
+        For `--profile`: who makes the result.
+    location : str, optional
+        For `--profile`: URL from which the result can be retrieved.
+    heights : bool
+        Also keep the heights above the ellipsoid, as layer `dem`: `sarheight view` then needs no
+        elevation model to show which places share pixels.
+    """
+
+    image: Annotated[str, argument("IMAGE", location=True)]
+    dem: DemFilesOrAuto
+    coregister: Annotated[Coregister, option(RADAR)] = "report"
+    method: Annotated[
+        Literal["posterior", "one-step", "rtc"], option(METHOD, convert=_method_name)
+    ] = "posterior"
+    law: Annotated[
+        str, option(METHOD, metavar="LAW", convert=_reconstruction_law, words=(FIT, *LAW_NAMES))
+    ] = FIT
+    guide: Annotated[Path | None, option(METHOD, metavar="FILE")] = None
+    memory: Memory = "2 GiB"
+    profile: Annotated[Literal["ceos-nrb"] | None, option(OUTPUT)] = None
+    source_url: Annotated[str | None, option(OUTPUT, metavar="URL", location=True)] = None
+    facility: Annotated[str | None, option(OUTPUT, metavar="NAME")] = None
+    location: Annotated[str | None, option(OUTPUT, metavar="URL", location=True)] = None
+    heights: Annotated[bool, option(OUTPUT, "--heights")] = False
+
+    def __post_init__(self) -> None:
+        """Check options that exclude each other."""
+        GridConfig.__post_init__(self)
+        ImageConfig.__post_init__(self)
+        if self.method == "rtc" and self.law != FIT:
+            msg = f"found {self.law} beside --method rtc, which takes no law: leave one of them out"
+            raise OptionError(msg, option="law")
+        if self.guide is not None and (self.method == "rtc" or self.law != FIT):
+            found = "--method rtc" if self.method == "rtc" else f"--law {self.law}"
+            msg = f"found it beside {found}, but its laws are fitted: leave one of them out"
+            raise OptionError(msg, option="guide")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesConfig(ImageConfig, GridConfig):
+    """All that a series depends on.
+
+    Attributes
+    ----------
+    images : tuple of str
+        Products of one track as the archive delivers them, SAFE folders or zips, in any order; or
+        images in radar geometry written by `simulate`; or folders that hold them.
+    dem : tuple of str
+        Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
+        Copernicus GLO-30. Its grid, or the one chosen below, is that of the stack. Omit it for a
+        stack that exists, which holds its own.
+    like : pathlib.Path, optional
+        A raster on a map grid, such as an earlier result: the stack gets its grid.
+    orbit : str, optional
+        Folder of orbit files (POEORB or RESORB, .EOF), or `auto` to fetch the best of each date.
+        Default: orbit files beside the products, else the images' own orbits.
+    coregister : {"report", "correct", "none"}
+        Compare each date with its simulation by the dates before, and `report` the shift between
+        them, or `correct` the timing by a significant one.
+    method : {"rtc", "one-step", "posterior"}
+        `rtc`: radiometric terrain correction, with masks carried from the reference date. With the
+        others each date is reconstructed by itself, which takes several times as long.
+    window : int
+        Side in cells of the window of the multi-temporal speckle filter; 0 for none.
+    tolerance : float
+        Decibels by which what is carried from the reference date may change backscatter: dates that
+        flew farther off are reconstructed by themselves.
+    strict : bool
+        Stop at the first date that cannot be read, instead of skipping it.
+    memory : str
+        Memory limit: a larger grid is processed in parts.
+    """
+
+    images: Annotated[Names, argument("IMAGE...", location=True)]
+    dem: DemFilesOrAuto = ()
+    coregister: Annotated[Coregister, option(RADAR)] = "correct"
+    method: Annotated[
+        Literal["rtc", "one-step", "posterior"], option(METHOD, convert=_method_name)
+    ] = "rtc"
+    window: Annotated[int, option(METHOD, metavar="CELLS", least=0)] = 7
+    tolerance: Annotated[float, option(METHOD, metavar="DECIBELS", least=0.001)] = 0.05
+    strict: Annotated[bool, option(RUNNING, "--strict")] = False
+    memory: Memory = "2 GiB"
+
+    def __post_init__(self) -> None:
+        """Check options that exclude each other."""
+        GridConfig.__post_init__(self)
+        ImageConfig.__post_init__(self)
+        if self.window and self.window % 2 == 0:
+            msg = f"found {self.window} cells, expected an odd number, or 0 for no filter"
+            raise OptionError(msg, option="window")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownConfig(Configuration):
+    """Known elevations.
+
+    Attributes
+    ----------
+    known : pathlib.Path, optional
+        Known elevations: a table (.csv) or points in a vector file (.gpkg, .parquet).
+    known_vertical : str or float, optional
+        Their vertical reference: `ellipsoidal`, `EGM96`, `EGM2008`, a geoid grid, or the geoid's
+        height in metres.
+    known_crs : str, optional
+        Reference system of their positions, such as `EPSG:32632`, for a table with columns x and y;
+        not needed for longitude and latitude.
+    """
+
+    known: Annotated[Path | None, option(ELEVATIONS, metavar="FILE", dir_okay=False)] = None
+    known_vertical: Annotated[str | float | None, option(ELEVATIONS, metavar="DATUM")] = None
+    known_crs: Annotated[str | None, option(ELEVATIONS, metavar="CRS")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassImageConfig(Configuration):
+    """How images of one polarisation are read, each of one pass.
+
+    Attributes
+    ----------
+    like : pathlib.Path, optional
+        Annotation of images that have no sampling and orbit (XML of a GRD or SLC, plain or .xz).
+    calibration : {"beta0", "sigma0", "gamma0"}, optional
+        Calibration of products (default beta0), or the normalisation of other images, unless the
+        files state it.
+    polarisation : str, optional
+        Polarisation, of images that have several.
+    multilook : tuple of int, optional
+        Pixels to average into one, along azimuth and range, before anything else.
+    """
+
+    like: Annotated[Path | None, option(RADAR, metavar="FILE")] = None
+    calibration: Annotated[Calibration | None, option(RADAR)] = None
+    polarisation: Annotated[str | None, option(RADAR, metavar="NAME", convert=str.upper)] = None
+    multilook: Multilook = None
+
+    @property
+    def reading(self) -> ImageConfig:
+        """How the images are read, in full."""
+        return ImageConfig(
+            like=self.like,
+            calibration=self.calibration,
+            polarisations=() if self.polarisation is None else (self.polarisation,),
+            multilook=self.multilook,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineConfig(PassImageConfig, KnownConfig, DemConfig):
+    """All that a refinement depends on.
+
+    Attributes
+    ----------
+    images : tuple of str
+        One image for each pass, as for `reconstruct`: a product, or an image in radar geometry,
+        linear power. An ascending and a descending pass tell far more than one. Of a folder of
+        dates of one track, the mean of all is the image.
+    known : pathlib.Path, optional
+        Known elevations, to which the elevation model is aligned, and whose residuals are kriged: a
+        table (.csv) or points in a vector file (.gpkg, .parquet).
+    factor : int
+        Cells of the result in a cell of the elevation model, along each axis.
+    error : float
+        Standard deviation of the elevation model's error in metres.
+    error_length : float, optional
+        Correlation length of that error in metres. Default: one and a half of its cells.
+    coregister : {"report", "correct", "none"}
+        Compare each image with its simulation, and `report` the shift between them, or `correct`
+        the timing by a significant one.
+    network : bool
+        Correct the refined heights by the included network, where it was trained for images, grid
+        and settings. Needs the extra `learn`.
+    iterations : int
+        Linearisations. More lower the error a little further.
+    seed : int
+        Seed of the draws that give the standard deviation.
+    """
+
+    images: Annotated[Names, argument("IMAGE", location=True)]
+    factor: Annotated[int, option(METHOD, least=1, metavar="CELLS")] = 3
+    error: Annotated[float, option(METHOD, metavar="METRES")] = 4.5
+    error_length: Annotated[float | None, option(METHOD, metavar="METRES")] = None
+    coregister: Annotated[Coregister, option(METHOD)] = "report"
+    network: Annotated[bool, option(METHOD)] = False
+    iterations: Annotated[int, option(METHOD, least=1)] = 6
+    seed: Annotated[int, option(METHOD)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOutput(Configuration):
+    """Output of a command.
+
+    Attributes
+    ----------
+    output : pathlib.Path
+        Output; its suffix chooses the format.
+    overwrite : bool
+        Replace existing outputs.
+    """
+
+    output: Annotated[Path, option(OUTPUT, "--output", "-o")]
+    overwrite: Overwrite = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultOutput(FileOutput):
+    """Output that can have a STAC item.
+
+    Attributes
+    ----------
+    output : pathlib.Path
+        Output; its suffix chooses the format. A name without suffix makes a folder of layers, one
+        GeoTIFF for each variable and polarisation, with a STAC item.
+    stac : bool
+        Also write a STAC item beside the result, `scene.stac.json` for `scene.tif`.
+    """
+
+    output: Annotated[Path, option(OUTPUT, "--output", "-o")]
+    stac: Annotated[bool, option(OUTPUT, "--stac")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionOutput(ResultOutput):
+    """Output of a reconstruction.
+
+    Attributes
+    ----------
+    backscatter : {"linear", "db", "db-int16"}
+        How layers hold σ⁰ and γ⁰: linear power, decibels, or hundredths of decibels as whole
+        numbers, in half the space.
+    quicklook : pathlib.Path, optional
+        Also draw a picture: radar image, geocoded image, reconstruction, multiplicity.
+    """
+
+    backscatter: Annotated[Literal["linear", "db", "db-int16"], option(OUTPUT)] = "linear"
+    quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Messages(Configuration):
+    """Messages of a command.
+
+    Attributes
+    ----------
+    quiet : bool
+        No progress, no messages.
+    debug : bool
+        Show tracebacks of errors.
+    """
+
+    quiet: Annotated[bool, option(RUNNING, "--quiet", "-q")] = False
+    debug: Debug = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running(Messages):
+    """Messages and threads of a command.
+
+    Attributes
+    ----------
+    threads : int, optional
+        Number of threads; all by default. The result has the same bits.
+    """
+
+    threads: Annotated[int | None, option(RUNNING, least=1)] = None

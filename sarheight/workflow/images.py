@@ -1,0 +1,371 @@
+"""Images of any kind to scenes: the one place that knows how an image is read by default."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sarheight.errors import OptionError, python_names
+from sarheight.workflow.config import ImageConfig
+from sarheight.workflow.options import AUTO
+
+if TYPE_CHECKING:
+    from sarheight.geometry.placement import Bounds
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
+    from sarheight.product import Product
+    from sarheight.scene import Scene
+
+__all__ = [
+    "ImageSource",
+    "Reporter",
+    "Silent",
+    "fetch_orbit",
+    "is_map",
+    "open_geometry",
+    "open_image",
+]
+
+SLC_SPACING = 20.0
+"""Metres on the ground to which an SLC is averaged by default: its pixels are single looks."""
+LOG = logging.getLogger("sarheight")
+
+Progress = Callable[[str, int, int | None], None]
+
+
+class Reporter(Protocol):
+    """What a workflow tells while it runs."""
+
+    def stage(self, what: str) -> None:
+        """Begin a stage."""
+
+    def advance(self, what: str, fraction: float) -> None:
+        """Report the fraction of all work that is done."""
+
+    def say(self, what: str) -> None:
+        """Tell what was decided or found."""
+
+    def warn(self, what: str) -> None:
+        """Tell what the user should look at."""
+
+    def downloading(self) -> AbstractContextManager[Progress]:
+        """Report the progress of downloads."""
+
+
+class Silent:
+    """Reports of functions that are called in Python: they go to the log ``sarheight``."""
+
+    def stage(self, what: str) -> None:
+        """Log a stage."""
+        LOG.debug(what)
+
+    def advance(self, what: str, fraction: float) -> None:
+        """Log progress."""
+        LOG.debug("%s: %.0f %%", what, 100.0 * fraction)
+
+    def say(self, what: str) -> None:
+        """Log what was decided or found."""
+        LOG.info(python_names(what))
+
+    def warn(self, what: str) -> None:
+        """Log what the user should look at."""
+        LOG.warning(python_names(what))
+
+    @contextmanager
+    def downloading(self) -> Iterator[Progress]:
+        """Log nothing of downloads."""
+        yield lambda _name, _done, _total: None
+
+
+def open_image(
+    image: str | os.PathLike[str] | Product | Scene,
+    config: ImageConfig | None = None,
+    *,
+    reporter: Reporter | None = None,
+    **options: Any,  # noqa: ANN401  # fields of the configuration
+) -> Scene:
+    """Open an image of any kind, as all commands do.
+
+    Parameters
+    ----------
+    image : str, path, product or Scene
+        A product as the archive delivers it (SAFE folder, zip, URL, EOPF store, RSLC), an image
+        file in radar geometry, or one of them opened.
+    config : ImageConfig, optional
+        How it is read.
+    reporter : Reporter, optional
+        Told of decisions and downloads; by default they go to the log ``sarheight``.
+    **options
+        Fields of `ImageConfig`, which replace those of `config`: ``polarisations="VV"``.
+
+    Returns
+    -------
+    Scene
+        Calibrated linear power, dims (line, sample), with ``polarisation`` in front where there are
+        several; an SLC is averaged to 20 m on the ground unless the options say otherwise. The
+        image of a product is read when it is computed.
+
+    Raises
+    ------
+    OptionError
+        If an option is unknown or impossible, or does not apply to the image. A ValueError.
+    FileNotFoundError, ProductError, DamagedFileError, GeometryError, OrbitCoverageError
+        As the readers raise them.
+    """
+    if config is not None:
+        # That of a reconstruction says more than how its image is read.
+        known = {each.name for each in fields(ImageConfig)}
+        given = {name: value for name, value in config.to_dict().items() if name in known}
+        options = given | options
+    chosen = ImageConfig.from_dict(options)
+    source = ImageSource.of(image, chosen, reporter or Silent())
+    return source.scene(bounds=chosen.bounds)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSource:
+    """An image that is known, but not read yet.
+
+    Attributes
+    ----------
+    name : str
+        Name for messages.
+    config : ImageConfig
+        How it is read.
+    reporter : Reporter
+        Told of decisions.
+    product : Product, optional
+        The product, if the image is one.
+    opened : Scene, optional
+        The scene, if it was given as such.
+    """
+
+    name: str
+    config: ImageConfig
+    reporter: Reporter = field(default_factory=Silent)
+    product: Product | None = None
+    opened: Scene | None = None
+
+    @classmethod
+    def of(
+        cls,
+        image: str | os.PathLike[str] | Product | Scene,
+        config: ImageConfig,
+        reporter: Reporter,
+    ) -> ImageSource:
+        """Find out what an image is, and refuse options that do not apply to it."""
+        from sarheight.product import is_product, open_product
+        from sarheight.scene import Scene
+
+        if isinstance(image, Scene):
+            name = str(image.image.attrs.get("product_name", "the scene"))
+            source = cls(name, config, reporter, opened=image)
+        elif not isinstance(image, str | os.PathLike):
+            if not hasattr(image, "scene"):
+                msg = (
+                    f"found {type(image).__name__}, expected a path or URL of an image, a product "
+                    "that open_product opened, or a Scene"
+                )
+                raise TypeError(msg)
+            source = cls(image.name, config, reporter, product=image)
+        elif is_product(image):
+            _refuse_annotation(str(image), config)
+            source = cls(str(image), config, reporter, product=open_product(image))
+        else:
+            source = cls(str(image), config, reporter)
+        if source.product is None:
+            source._refuse_options_of_products()
+        elif config.verify:
+            source.product.verify()
+        return source
+
+    def _refuse_options_of_products(self) -> None:
+        config = self.config
+        if config.verify:
+            msg = f"'{self.name}' is no product, and only a product has checksums"
+            raise OptionError(msg, option="verify")
+        if config.swaths or config.burst is not None or not config.noise_removal:
+            msg = f"--swaths, --burst and --no-noise-removal are for products, and '{self.name}' is"
+            msg += " none"
+            raise OptionError(msg)
+        if config.orbit == AUTO:
+            msg = f"an orbit is fetched for products only, and '{self.name}' is none"
+            raise OptionError(msg, option="orbit")
+
+    def footprint(self) -> Any:  # noqa: ANN401  # array of float, or None
+        """Return points on the image that is read, degrees, shape (n, 2); None if not known."""
+        product, burst = self.product, self.config.burst
+        if product is None:
+            return None
+        if burst is not None:
+            return product.burst_footprint(burst, *self.config.swaths)
+        return product.footprint
+
+    def scene(self, bounds: Bounds | None = None) -> Scene:
+        """Open the image with its sampling and orbit, or the part of a product within bounds."""
+        if self.product is None:
+            return self._radar_image()
+        product, config = self.product, self.config
+        options = product_options(config, product)
+        if options["spacing"] != config.spacing:
+            self.reporter.say(
+                f"averaging the SLC to {SLC_SPACING:g} m; --spacing sets another value"
+            )
+        orbit = fetch_orbit(product, self.reporter) if config.orbit == AUTO else config.orbit
+        part: dict[str, Any] = {} if bounds is None else {"bounds": bounds}
+        scene = product.scene(**options, **part, noise_removal=config.noise_removal, orbit=orbit)
+        names = ", ".join(scene.grid.polarisations)
+        self.reporter.say(f"{product.name}: {names}, {scene.orbit.source}")
+        if not config.verify:
+            self.reporter.say(
+                "parts of measurements are read without their checksums; --verify compares all"
+            )
+        return scene
+
+    def noise(self, scene: Scene) -> Scene | None:
+        """Open the thermal noise, sampled like the scene; None where it is not stated."""
+        if self.product is None:
+            return None
+        return self.product.noise(**product_options(self.config, self.product), orbit=scene.orbit)
+
+    def _radar_image(self) -> Scene:
+        from sarheight.scene import looks_for_spacing, multilook
+
+        config = self.config
+        scene = self._file() if self.opened is None else self._chosen(self.opened)
+        if config.orbit is not None:
+            orbit = replace_orbit(scene.grid, scene.orbit, Path(config.orbit))
+            scene = replace(scene, orbit=orbit)
+        window = config.multilook
+        if config.spacing is not None:
+            window = looks_for_spacing(scene.grid, scene.orbit, config.spacing)
+        if window is None:
+            return scene
+        image, grid = multilook(scene.image, scene.grid, *window)
+        return replace(scene, image=image, grid=grid)
+
+    def _file(self) -> Scene:
+        """Read an image file in radar geometry."""
+        from sarheight.output.radar_images import read_grid_and_orbit, read_scene
+
+        config, like = self.config, self.config.like
+        geometry = None if like is None or is_map(like) else read_grid_and_orbit(like)
+        scene = read_scene(
+            self.name,
+            geometry=geometry,
+            calibration=config.calibration,
+            polarisations=config.polarisations,
+        )
+        if geometry is not None and scene.grid is not geometry[0]:
+            self.reporter.say(f"'{self.name}' has its own sampling and orbit: --like is ignored")
+        return scene
+
+    def _chosen(self, scene: Scene) -> Scene:
+        """Choose polarisations of an opened scene."""
+        calibration, names = self.config.calibration, self.config.polarisations
+        if calibration not in (None, scene.calibration):
+            msg = f"found {calibration!r}, and the scene is calibrated to {scene.calibration!r}"
+            raise OptionError(msg, option="calibration")
+        if not names or names == scene.grid.polarisations:
+            return scene
+        missing = set(names) - set(scene.grid.polarisations)
+        if missing:
+            known = ", ".join(scene.grid.polarisations) or "none that is named"
+            msg = f"found {', '.join(sorted(missing))}, expected some of {known}"
+            raise OptionError(msg, option="polarisations")
+        image = scene.image.sel(polarisation=list(names) if len(names) > 1 else names[0])
+        return replace(scene, image=image, grid=replace(scene.grid, polarisations=names))
+
+
+def product_options(config: ImageConfig, product: Product) -> dict[str, Any]:
+    """Return how the image of a product is sampled: options of `Product.scene` and `noise`."""
+    averaged = product.product_type == "SLC" and config.multilook is None
+    options: dict[str, Any] = {
+        "polarisations": config.polarisations,
+        "calibration": config.calibration or "beta0",
+        "multilook": config.multilook,
+        "spacing": SLC_SPACING if averaged and config.spacing is None else config.spacing,
+        "swaths": config.swaths,
+    }
+    return options if config.burst is None else options | {"burst": config.burst}
+
+
+def _refuse_annotation(image: str, config: ImageConfig) -> None:
+    if config.like is not None and not is_map(config.like):
+        msg = (
+            f"'{image}' is a whole product, which has its own sampling and orbit, and "
+            f"'{config.like}' is no raster on a map grid for the result"
+        )
+        raise OptionError(msg, option="like")
+
+
+# Orbits.
+
+
+def fetch_orbit(product: Product, reporter: Reporter) -> Path | None:
+    """Fetch the best orbit file of a product."""
+    from sarheight import fetch
+
+    reporter.stage("fetch the orbit")
+    with reporter.downloading() as report:
+        path: Path | None = fetch.orbit(
+            product.mission, product.start, product.stop, progress=report
+        )
+    if path is None:
+        reporter.say("no orbit file covers the image yet: its own orbit is used")
+    return path
+
+
+def open_geometry(like: Path, orbit: Path | None = None) -> tuple[RadarGrid, Orbit]:
+    """Read sampling and orbit of a product, annotation or image; a file replaces its orbit."""
+    from sarheight.output.radar_images import read_grid_and_orbit
+
+    grid, own = read_grid_and_orbit(like)
+    return grid, replace_orbit(grid, own, orbit)
+
+
+def replace_orbit(grid: RadarGrid, orbit: Orbit, path: Path | None) -> Orbit:
+    """Read the state vectors of an orbit file around the time of an image."""
+    from sarheight.sentinel1 import read_orbit_file
+
+    if path is None:
+        return orbit
+    zero = orbit.with_epoch(grid.epoch)
+    begin, end = (zero.utc(time) for time in (grid.first_time, grid.last_time))
+    return read_orbit_file(path, window=(begin, end)).with_epoch(grid.epoch)
+
+
+# Files on map grids, which `like` may name too.
+
+
+def is_map(path: Path) -> bool:
+    """Tell whether a path is a raster on a map grid, or a result on one."""
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    from sarheight._runtime import ignore_missing_georeference
+    from sarheight.output import open_result
+
+    if path.suffix.lower() in {".xml", ".xz", ".safe", ".zip"}:
+        return False
+    if is_store(path):
+        try:
+            dataset = open_result(path, chunks={})
+        except ValueError:
+            return False
+        return {"y", "x"} <= set(dataset.dims) and dataset.rio.crs is not None
+    try:
+        with ignore_missing_georeference(), rasterio.open(path) as file:
+            return file.crs is not None and not file.transform.is_identity
+    except RasterioError:
+        return False
+
+
+def is_store(path: Path) -> bool:
+    """Tell whether a path may be a result that GDAL does not open: a store, or layers."""
+    return path.suffix.lower() in {".nc", ".zarr"} or (path.is_dir() and not path.suffix)

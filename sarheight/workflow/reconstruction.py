@@ -1,0 +1,284 @@
+"""From files to a reconstruction: read, place on a grid, co-register, unfold, describe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sarheight.workflow.config import FIT, ReconstructConfig, parse_law, parse_memory
+from sarheight.workflow.elevations import open_elevations, place_on_grid
+from sarheight.workflow.images import ImageSource, Silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+
+    from sarheight.coregistration import Shift
+    from sarheight.dem.checked import CheckedDem
+    from sarheight.grid import RadarGrid
+    from sarheight.product import Product
+    from sarheight.scene import Scene
+    from sarheight.workflow.images import Reporter
+
+__all__ = ["Reconstruction", "reconstruct", "run_reconstruction"]
+
+FULL_COVERAGE = 0.95
+"""Fraction of an image from which an elevation model counts as covering it."""
+SHIFT_MARGIN = 64
+"""Pixels around the part that the elevation model covers, read for a possible shift."""
+
+# Bytes of a reconstruction in memory, all results included.
+PIXEL_BYTES = 16.0  # of the image
+CELL_BYTES = 60.0  # of a cell
+RESULT_BYTES = 40.0  # of a cell and polarisation
+
+
+def reconstruct(
+    image: ReconstructConfig | str | os.PathLike[str] | Product | Scene,
+    dem: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | xr.DataArray | None = None,
+    *,
+    reporter: Reporter | None = None,
+    **options: Any,  # noqa: ANN401  # fields of the configuration
+) -> xr.Dataset:
+    """Unfold a radar image onto a map grid, as the command ``sarheight reconstruct`` does.
+
+    The image is read, the elevation model is placed on the grid of the result, both are compared
+    with each other, and the image is reconstructed. The same files and options give the same bits
+    as on the command line.
+
+    Parameters
+    ----------
+    image : str, path, Product, Scene or ReconstructConfig
+        A product as the archive delivers it (SAFE folder, zip, URL, RSLC), an image file in radar
+        geometry, or one of them opened; or a configuration that names image and elevation model.
+    dem : str, path, sequence of them or DataArray
+        Elevation model: files that GDAL reads, or ``"auto"`` to fetch Copernicus GLO-30; or one
+        opened by `sarheight.dem.open_dem`.
+    reporter : Reporter, optional
+        Told of stages and decisions; by default they go to the log ``sarheight``.
+    **options
+        Fields of `ReconstructConfig`, which replace those of a configuration:
+        ``vertical="EGM2008"``, ``method="rtc"``, ``polarisations="VV"``, ``spacing=20``.
+
+    Returns
+    -------
+    Dataset
+        As of `sarheight.layover.reconstruct`, on the grid of a projected elevation model, in the
+        UTM zone of one in degrees, or on the one that the options choose; with attributes
+        ``provenance`` and ``coregistration``. Lazy where it needs more than the memory limit.
+
+    Raises
+    ------
+    OptionError
+        If an option is unknown, impossible or missing. A ValueError.
+    VerticalDatumError
+        If neither file nor options tell what the heights refer to.
+    FileNotFoundError, ProductError, DamagedFileError, DemError, GeometryError
+        As reading and reconstruction raise them.
+
+    Examples
+    --------
+    >>> import sarheight
+    >>> result = sarheight.reconstruct(  # doctest: +SKIP
+    ...     "product.SAFE.zip", dem="glo30.tif", vertical="EGM2008"
+    ... )
+    """
+    import xarray as xr
+
+    if isinstance(image, ReconstructConfig):
+        options, source = image.to_dict() | options, None
+    elif isinstance(image, str | os.PathLike):
+        options, source = {"image": image} | options, None
+    else:
+        options, source = {"image": ""} | options, image
+    heights = dem if isinstance(dem, xr.DataArray) else None
+    if heights is not None:
+        options["dem"] = ()
+    elif dem is not None:
+        options["dem"] = dem
+    config = ReconstructConfig.from_dict(options)
+    config.require_files()
+    return run_reconstruction(config, reporter or Silent(), image=source, heights=heights).result
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """A reconstruction, and what it was made of.
+
+    Attributes
+    ----------
+    result : Dataset
+        The layers, with provenance.
+    scene : Scene
+        The part of the image that was reconstructed.
+    heights : DataArray
+        The elevation model on the grid of the result, dims (y, x), metres above the ellipsoid.
+    shift : Shift, optional
+        The shift of the image against its simulation, if it was estimated.
+    in_parts : bool
+        Whether the result is lazy.
+    """
+
+    result: xr.Dataset
+    scene: Scene
+    heights: xr.DataArray
+    shift: Shift | None
+    in_parts: bool
+
+
+def run_reconstruction(
+    config: ReconstructConfig,
+    reporter: Reporter,
+    *,
+    image: Product | Scene | None = None,
+    heights: xr.DataArray | None = None,
+    in_memory: bool = False,
+) -> Reconstruction:
+    """Reconstruct as a configuration says; see `reconstruct`.
+
+    Parameters
+    ----------
+    config : ReconstructConfig
+        All that the result depends on.
+    reporter : Reporter
+        Told of stages and decisions.
+    image : Product or Scene, optional
+        The image, opened: instead of the one that the configuration names.
+    heights : DataArray, optional
+        The elevation model, opened: instead of the one that the configuration names.
+    in_memory : bool
+        Never lazy, whatever the memory limit: for pictures.
+    """
+    from sarheight import layover
+    from sarheight.coregistration import coregister
+    from sarheight.dem import open_map
+    from sarheight.dem.checked import CheckedDem
+    from sarheight.geometry.placement import crop_scene_to_dem
+    from sarheight.layover.tiles import array_bytes
+
+    # Read.
+    source = ImageSource.of(config.image if image is None else image, config, reporter)
+    fetched: dict[str, Path] = {}
+    if heights is None:
+        heights, fetched = open_elevations(config, source, reporter)
+    heights = place_on_grid(heights, config, config.like, reporter)
+    guide = None if config.guide is None else open_map(config.guide)
+    whole = source.scene()
+    # Crop: the image is read once, with a margin for a shift; the rest is never read.
+    reporter.stage("find the part that the elevation model covers")
+    dem = CheckedDem.of(heights)
+    near = crop_scene_to_dem(whole, dem, margin=SHIFT_MARGIN)
+    limit = parse_memory(config.memory)
+    in_parts = not in_memory and _memory_needed(near, heights) > array_bytes(limit)
+    if not in_parts:
+        near = replace(near, image=near.image.compute())
+    # Co-register.
+    law = None if config.law == FIT else parse_law(config.law)
+    near, shift = coregister(near, dem, config.coregister, law=law)
+    scene = crop_scene_to_dem(near, dem)
+    fraction = _pixels(scene.grid) / _pixels(whole.grid)
+    if fraction < FULL_COVERAGE:
+        reporter.say(
+            f"the elevation model covers {100 * fraction:.1f} % of the image: only that part is "
+            "reconstructed"
+        )
+    # Unfold.
+    reporter.stage("reconstruct")
+    result = layover.reconstruct(
+        scene, dem, law=law, guide=guide, method=config.method, memory_limit=limit
+    )
+    result = _with_layers(result, config, dem, source, whole, near)
+    # Describe.
+    if shift is not None:
+        _report_shift(shift, config, reporter)
+    _describe(result, config, fetched, scene, fraction, heights, shift)
+    return Reconstruction(result, scene, heights, shift, in_parts)
+
+
+def _with_layers(
+    result: xr.Dataset,
+    config: ReconstructConfig,
+    dem: CheckedDem,
+    source: ImageSource,
+    whole: Scene,
+    near: Scene,
+) -> xr.Dataset:
+    """Add the layers of a profile, or heights, if they are wanted."""
+    from sarheight import layover
+    from sarheight.geometry.placement import crop_scene_to_dem
+    from sarheight.output import ceos_nrb, with_heights
+
+    if config.profile is None:
+        return with_heights(result, dem) if config.heights else result
+    noise, equivalent = source.noise(whole), None
+    if noise is not None:
+        # The same pixels as of the image, with the timing that it was corrected to.
+        around = crop_scene_to_dem(noise, dem, margin=SHIFT_MARGIN)
+        noise = crop_scene_to_dem(replace(around, grid=near.grid), dem)
+        flattened = layover.reconstruct(noise, dem, method=layover.RTC(), variables=("gamma0",))
+        equivalent = flattened["gamma0"]
+    return ceos_nrb(
+        result,
+        dem,
+        noise=equivalent,
+        source_url=config.source_url or (config.image if "://" in config.image else ""),
+        facility=config.facility or "",
+        location=config.location or "",
+    )
+
+
+def _describe(
+    result: xr.Dataset,
+    config: ReconstructConfig,
+    fetched: dict[str, Path],
+    scene: Scene,
+    fraction: float,
+    heights: xr.DataArray,
+    shift: Shift | None,
+) -> None:
+    """Add the provenance of a result, by which it can be repeated."""
+    from sarheight.dem.grids import grid_record
+    from sarheight.output import provenance
+
+    result.attrs["provenance"] = provenance(
+        config.files() | fetched,
+        {
+            "command": "reconstruct",
+            "settings": config.record(),
+            "fraction_of_image": fraction,
+            "calibration": scene.calibration,
+            "polarisations": scene.grid.polarisations,
+            "orbit": scene.orbit.source,
+            "grid": grid_record(heights) or "that of the elevation model",
+        },
+    )
+    if shift is not None:
+        result.attrs["coregistration"] = shift.to_json()
+    if "simulated" in scene.image.attrs:
+        result.attrs["simulated"] = scene.image.attrs["simulated"]
+
+
+def _report_shift(shift: Shift, config: ReconstructConfig, reporter: Reporter) -> None:
+    """Report a shift, and how to remove one that is significant."""
+    from sarheight.coregistration import is_significant
+
+    reporter.say(f"co-registration: {shift}")
+    if config.coregister == "report" and is_significant(shift):
+        reporter.say(
+            "this shift makes the shares on steep slopes wrong: check the vertical reference of "
+            "the heights (--vertical) and the orbit (--orbit), or pass --coregister correct"
+        )
+
+
+def _memory_needed(scene: Scene, heights: xr.DataArray) -> float:
+    """Return about how many bytes a reconstruction in memory takes."""
+    polarisations = int(scene.image.size) / _pixels(scene.grid)
+    by_cell = CELL_BYTES + RESULT_BYTES * polarisations
+    return PIXEL_BYTES * int(scene.image.size) + by_cell * int(heights.size)
+
+
+def _pixels(grid: RadarGrid) -> int:
+    return grid.lines * grid.samples

@@ -1,0 +1,162 @@
+"""Methods as values: what they assume can be seen, changed, kept and refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from sarheight.layover import (
+    RTC,
+    PosteriorMean,
+    Prior,
+    Reallocation,
+    ValueErrors,
+    read_method,
+    reconstruct,
+)
+from sarheight.layover.methods import describe, log_variance
+from tests.mountains import LAW, mountain, raster, scene_of
+
+if TYPE_CHECKING:
+    from sarheight.layover import Method
+    from sarheight.scene import Scene
+
+OTHER = PosteriorMean(
+    steps=3, prior=Prior(level=3.0, slope_angles=(10.0, 50.0), errors=ValueErrors(height_error=2.0))
+)
+
+
+@pytest.fixture(scope="module")
+def dem() -> xr.DataArray:
+    return raster(mountain())
+
+
+@pytest.fixture(scope="module")
+def scene(dem: xr.DataArray) -> Scene:
+    return scene_of(dem)
+
+
+def test_ten_decibels_for_a_factor_of_ten() -> None:
+    assert log_variance(10.0) == pytest.approx(np.log(10.0) ** 2)
+
+
+def test_the_usual_prior_is_that_of_the_documentation() -> None:
+    """In decibels, as its documentation rounds them."""
+    prior, errors = Prior(), ValueErrors()
+    found = prior.level, prior.slope, prior.roughness, errors.usual_contrast, errors.least
+    assert np.round(found, 1).tolist() == [2.5, 1.5, 1.0, 2.6, 0.8]
+    np.testing.assert_allclose(prior.variances, (0.053, 0.33, 0.12), rtol=1e-12)
+    assert prior.angle_scale == (35.0, 10.0, -3.0, 2.5)
+
+
+@pytest.mark.parametrize("method", [OTHER, PosteriorMean(), Reallocation(), RTC(0.4)])
+def test_a_method_is_read_from_its_description(method: Method) -> None:
+    text = json.dumps(describe(method))
+    assert read_method(json.loads(text)) == method
+
+
+def test_a_result_says_how_to_repeat_it(dem: xr.DataArray, scene: Scene) -> None:
+    first = reconstruct(scene, dem, law=LAW, method=OTHER)
+    described = json.loads(first.attrs["parameters"])["method"]
+    assert described["PosteriorMean"]["prior"]["errors"]["height_error"] == 2.0
+    again = reconstruct(scene, dem, law=LAW, method=read_method(described))
+    xr.testing.assert_identical(first, again)
+
+
+def test_what_is_left_out_of_a_description_is_usual() -> None:
+    made = read_method({"PosteriorMean": {"prior": {"errors": {"others": 1.0}}}})
+    assert made == PosteriorMean(prior=Prior(errors=ValueErrors(others=1.0)))
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ({"Median": {}}, "found Median, expected one method of PosteriorMean, Realloc"),
+        ({}, "found nothing"),
+        ({"RTC": {"blurr": 1.0}}, "found blurr in RTC, expected settings of: blur"),
+        ({"PosteriorMean": {"prior": {"errors": {"other": 1}}}}, "found other in ValueErrors"),
+        ({"PosteriorMean": {"prior": {"level": -1.0}}}, "found level=-1.0 in Prior"),
+        ({"PosteriorMean": {"prior": {"level": "high"}}}, "found level='high' in Prior"),
+    ],
+)
+def test_what_is_no_description(described: Any, message: str) -> None:  # noqa: ANN401
+    with pytest.raises(ValueError, match=message):
+        read_method(described)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"level": 0.0},
+        {"slope": np.nan},
+        {"roughness": -1.0},
+        {"prediction": np.inf},
+        {"layover_inflation": -0.1},
+        {"edges": -0.1},
+        {"edges": np.nan},
+        {"edges": 20.5},
+        {"slope_angles": (50.0, 20.0)},
+        {"slope_angles": (-5.0, 20.0)},
+    ],
+)
+def test_what_a_prior_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"found \w+=.*expected"):
+        Prior(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"least": 0.0}, {"others": -1.0}, {"height_error": np.nan}])
+def test_what_errors_of_values_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"found \w+=.* in ValueErrors, expected a number"):
+        ValueErrors(**wrong)
+
+
+def test_parts_of_another_kind_are_refused() -> None:
+    with pytest.raises(TypeError, match="expected an object of Prior"):
+        PosteriorMean(prior=ValueErrors())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected an object of ValueErrors"):
+        Prior(errors=Prior())  # type: ignore[arg-type]
+
+
+def own_share(dem: xr.DataArray, scene: Scene, prior: Prior) -> float:
+    """Mean weight of own pixels under a prior."""
+    method = PosteriorMean(prior=prior)
+    found = reconstruct(scene, dem, law=LAW, method=method, variables=["own_share"])
+    return float(found.own_share.mean())
+
+
+def test_own_pixels_weigh_less_the_more_they_err(dem: xr.DataArray, scene: Scene) -> None:
+    shares = [
+        own_share(dem, scene, Prior(errors=ValueErrors(least=least))) for least in (0.3, 1.0, 3.0)
+    ]
+    assert shares[0] > shares[1] > shares[2]
+
+
+def test_own_pixels_weigh_more_the_less_neighbours_predict(dem: xr.DataArray, scene: Scene) -> None:
+    usual = Prior()
+    assert own_share(dem, scene, replace(usual, prediction=2.0)) > own_share(dem, scene, usual)
+
+
+def test_intervals_widen_with_their_inflation(dem: xr.DataArray, scene: Scene) -> None:
+    """Everywhere by one factor, and in layover by more."""
+    usual, wide, folded = (
+        reconstruct(scene, dem, law=LAW, method=PosteriorMean(prior=prior))
+        for prior in (
+            Prior(),
+            Prior(open_inflation=2 * 1.28, layover_inflation=2 * 1.9),
+            Prior(layover_inflation=5.0),
+        )
+    )
+    relative = [
+        (found.gamma0_variance / found.gamma0**2).values.ravel() for found in (usual, wide, folded)
+    ]
+    np.testing.assert_allclose(relative[1], 2.0 * relative[0], rtol=1e-4)
+    others = 1.0 - usual.contribution_share.values.ravel()
+    expected = (1.28 + 5.0 * others**2) / (1.28 + 1.9 * others**2)
+    known = np.isfinite(relative[0])
+    np.testing.assert_allclose((relative[2] / relative[0])[known], expected[known], rtol=1e-4)
+    assert expected[known].max() > 1.2

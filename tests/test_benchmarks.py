@@ -1,0 +1,38 @@
+"""Every benchmark takes the options that `python -m benchmarks` passes on to all of them."""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+from importlib import import_module
+
+import pytest
+
+import benchmarks
+from benchmarks import __main__ as command
+
+SCRIPTS = [
+    each.name
+    for each in pkgutil.iter_modules(benchmarks.__path__)
+    if not each.ispkg and not each.name.startswith("_") and each.name != "equality"
+]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_benchmark_describes_its_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        import_module(f"benchmarks.{name}").main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: python -m benchmarks.{name} ")
+    assert "--save" in shown
+    assert "--data" in shown, "`python -m benchmarks --data FOLDER` passes it to all"
+
+
+def test_an_unknown_benchmark_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "core"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "found core, expected some of accuracy" in capsys.readouterr().err
