@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-__all__ = ["claimed", "first_call", "import_seconds", "peak_memory"]
+__all__ = ["claimed", "compile_seconds", "first_call", "import_seconds", "peak_memory"]
 
 IMPORT = """
 import time
@@ -55,15 +57,32 @@ run(scene, dem)
 print(json.dumps([peak_bytes() - 1024 * held, dem.size, scene.image.size]))
 """
 )
+COMPILE = """
+import time
+from benchmarks._hills import dem_of, radar_over
+from sarheight.illumination import simulate
+from sarheight.layover import reconstruct
+
+dem = dem_of(200, "EPSG:32632")
+grid, orbit = radar_over(200)
+
+def processor_seconds():
+    begin = time.process_time()
+    reconstruct(simulate(dem, grid, orbit, looks=4.4, seed=0), dem)
+    return time.process_time() - begin
+
+print(processor_seconds() - processor_seconds())
+"""
 
 
-def _printed(code: str) -> str:
+def _printed(code: str, environment: dict[str, str] | None = None) -> str:
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", code],
         check=True,
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[1],
+        env=os.environ | (environment or {}),
     )
     return done.stdout.strip().splitlines()[-1]
 
@@ -77,6 +96,12 @@ def first_call() -> float:
     """Time by which the first reconstruction exceeds a later one, with cached kernels."""
     _printed(FIRST)
     return float(_printed(FIRST))
+
+
+def compile_seconds() -> float:
+    """Processor time for compiling what simulation and default reconstruction take, uncached."""
+    with tempfile.TemporaryDirectory() as folder:
+        return float(_printed(COMPILE, {"NUMBA_CACHE_DIR": folder}))
 
 
 def peak_memory(size: int) -> tuple[float, int, int]:

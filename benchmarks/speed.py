@@ -72,6 +72,7 @@ GOALS = {
     "memory_per_cell": "40 B",
     "import": "1 s",
     "first_call": "1 s",
+    "compile_seconds": "60 s",
     "threads_1_to_2": "1.8 x",
     "geo2rdr_vs_sarsen": "250 x",
     "geo2rdr_vs_fastest_peer": "80 x",
@@ -106,7 +107,7 @@ def _images(size: int) -> dict[str, Value]:
     grid, orbit = radar_over(size)
     operator = illuminate(pass_geometry(dem, grid, orbit), Muhleman())
     ground = np.exp(0.5 * np.random.default_rng(0).standard_normal(dem.shape)).astype(np.float32)
-    channels = np.ones((*grid.shape, 2), dtype=np.float32)
+    channels = np.ones((2, *grid.shape), dtype=np.float32)
 
     def iterate() -> None:
         operator.simulate(ground)
@@ -157,7 +158,7 @@ def _threads(size: int) -> dict[str, Value]:
     dem = dem_of(size, UTM)
     grid, orbit = radar_over(size)
     operator = illuminate(pass_geometry(dem, grid, orbit), Muhleman())
-    image = np.ones((*grid.shape, 1), dtype=np.float32)
+    image = np.ones((1, *grid.shape), dtype=np.float32)
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def run(threads: int) -> None:
@@ -179,6 +180,7 @@ def _whole(size: int) -> dict[str, Value]:
         "memory_per_cell": (peak - 12.0 * pixels) / cells,
         "import": (imports[len(imports) // 2], 0.5 * (imports[-1] - imports[0])),
         "first_call": _fresh.first_call(),
+        "compile_seconds": _fresh.compile_seconds(),
     }
 
 

@@ -61,10 +61,32 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 from numba.core.caching import FunctionCache
+from numpy.typing import NDArray
 
 ZERO, ONE, NAN = np.float32(0.0), np.float32(1.0), np.float32(np.nan)
 HALF, QUARTER, SIXTEENTH = np.float32(0.5), np.float32(0.25), np.float32(0.0625)
 TWO, THREE, FOUR = np.float32(2.0), np.float32(3.0), np.float32(4.0)
+
+
+def integer(value: int) -> int:
+    """Make a constant integer that is to kernels like any other.
+
+    Called with a plain constant such as ``0``, a kernel is compiled for this very number, once more
+    for each.
+    """
+    return cast("int", np.int64(value))
+
+
+START = integer(0)
+
+# Arrays, by kind and bytes of their numbers.
+F4 = NDArray[np.float32]
+F8 = NDArray[np.float64]
+B1 = NDArray[np.bool_]
+U1 = NDArray[np.uint8]
+U4 = NDArray[np.uint32]
+I4 = NDArray[np.int32]
+I8 = NDArray[np.int64]
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 

@@ -24,9 +24,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit
+from sarheight_kernels._numba import F4, F8, njit
 from sarheight_kernels.doppler import closing_speed, is_native
 from sarheight_kernels.models import (
     BOUND_MARGIN,
@@ -55,7 +54,7 @@ NEGLIGIBLE = 2e-6
 
 
 @njit
-def _transform(matrix: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+def _transform(matrix: F8, values: F8) -> None:
     """Multiply a matrix on each of the three axes of 4 x 4 x 4 values, in place."""
     product = np.empty(64)
     for _ in range(3):
@@ -71,7 +70,7 @@ def _transform(matrix: NDArray[np.float64], values: NDArray[np.float64]) -> None
 
 
 @njit
-def _drop_terms(chebyshev: NDArray[np.float64]) -> int:
+def _drop_terms(chebyshev: F8) -> int:
     """Set negligible terms to zero; return the joint degree in column and height."""
     beyond_two, beyond_three = 0.0, 0.0
     for term in range(64):
@@ -92,7 +91,7 @@ def _drop_terms(chebyshev: NDArray[np.float64]) -> int:
 
 
 @njit
-def _evaluate(coefficients: NDArray[np.float64], u: float, v: float, w: float) -> float:
+def _evaluate(coefficients: F8, u: float, v: float, w: float) -> float:
     """Evaluate a cubic at one point."""
     result = 0.0
     for i in range(3, -1, -1):
@@ -107,7 +106,7 @@ def _evaluate(coefficients: NDArray[np.float64], u: float, v: float, w: float) -
 
 
 @njit
-def fit_cubic(values: NDArray[np.float64], coefficients: NDArray[np.float64]) -> tuple[int, float]:
+def fit_cubic(values: F8, coefficients: F8) -> tuple[int, float]:
     """Fit a cubic to a function.
 
     `values`, shape (COUNT + probes,), are the function at the nodes, then at the `PROBES`;
@@ -130,7 +129,7 @@ def fit_cubic(values: NDArray[np.float64], coefficients: NDArray[np.float64]) ->
 
 
 @njit
-def deviation_bound(coefficients: NDArray[np.float64]) -> float:
+def deviation_bound(coefficients: F8) -> float:
     """Bound the deviation of a polynomial on -1 ... 1 from its first, constant coefficient."""
     total = 0.0
     for term in range(1, coefficients.size):
@@ -139,9 +138,7 @@ def deviation_bound(coefficients: NDArray[np.float64]) -> float:
 
 
 @njit
-def collapse_row(
-    coefficients: NDArray[np.float64], u: float, polynomial: NDArray[np.float64]
-) -> None:
+def collapse_row(coefficients: F8, u: float, polynomial: F8) -> None:
     """Fix the row u of a cubic, shape (64,).
 
     Its bicubic, shape (16,), has the coefficient of ``v**j * w**k`` at ``4 * j + k``.
@@ -154,14 +151,15 @@ def collapse_row(
 
 @njit
 def _bicubic_row(
-    p: NDArray[np.float64],
+    p: F8,
     first: float,
     step: float,
     height_middle: float,
     height_scale: float,
-    heights: NDArray[np.float32],
-    result: NDArray[np.float64],
+    heights: F4,
+    result: F8,
 ) -> None:
+    """Evaluate all terms of a bicubic along a row, see `evaluate_row`."""
     p00, p01, p02, p03, p10, p11, p12, p13 = p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
     p20, p21, p22, p23, p30, p31, p32, p33 = p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15]
     for column in range(heights.size):
@@ -176,14 +174,15 @@ def _bicubic_row(
 
 @njit
 def _cubic_row(
-    p: NDArray[np.float64],
+    p: F8,
     first: float,
     step: float,
     height_middle: float,
     height_scale: float,
-    heights: NDArray[np.float32],
-    result: NDArray[np.float64],
+    heights: F4,
+    result: F8,
 ) -> None:
+    """Evaluate the terms up to the third joint degree, see `evaluate_row`."""
     p00, p01, p02, p03, p10 = p[0], p[1], p[2], p[3], p[4]
     p11, p12, p20, p21, p30 = p[5], p[6], p[8], p[9], p[12]
     for column in range(heights.size):
@@ -196,14 +195,15 @@ def _cubic_row(
 
 @njit
 def _quadratic_row(
-    p: NDArray[np.float64],
+    p: F8,
     first: float,
     step: float,
     height_middle: float,
     height_scale: float,
-    heights: NDArray[np.float32],
-    result: NDArray[np.float64],
+    heights: F4,
+    result: F8,
 ) -> None:
+    """Evaluate the terms up to the second joint degree, see `evaluate_row`."""
     p00, p01, p02, p10, p11, p20 = p[0], p[1], p[2], p[4], p[5], p[8]
     for column in range(heights.size):
         v = first + step * column
@@ -213,14 +213,14 @@ def _quadratic_row(
 
 @njit
 def evaluate_row(
-    polynomial: NDArray[np.float64],
+    polynomial: F8,
     degree: int,
     first: float,
     step: float,
     height_middle: float,
     height_scale: float,
-    heights: NDArray[np.float32],
-    result: NDArray[np.float64],
+    heights: F4,
+    result: F8,
 ) -> None:
     """Evaluate a bicubic from `collapse_row` along a row of cells with heights, shape (n,).
 
@@ -253,11 +253,11 @@ NEWTON_STEPS = 3
 
 
 @njit
-def _fix_variable(
-    coefficients: NDArray[np.float64], value: float, result: NDArray[np.float64]
-) -> None:
+def _fix_variable(coefficients: F8, value: float, result: F8) -> None:
     """Evaluate n polynomials, shape (degree + 1, n), at one value by Horner's scheme."""
-    result[:] = coefficients[-1]
+    last = coefficients[coefficients.shape[0] - 1]
+    for term in range(last.size):
+        result[term] = last[term]
     for power in range(coefficients.shape[0] - 2, -1, -1):
         row = coefficients[power]
         for term in range(row.size):
@@ -265,9 +265,7 @@ def _fix_variable(
 
 
 @njit
-def _node_positions(
-    ground: GroundModel, fit: NDArray[np.float64], positions: NDArray[np.float64]
-) -> None:
+def _node_positions(ground: GroundModel, fit: F8, positions: F8) -> None:
     """Find the positions of the nodes of a box, shape (3, COUNT): X(r, c) + h n(r, c)."""
     down, across = ground_block(ground, fit[MIDDLE], fit[MIDDLE + 1])
     size = ground.coefficients.shape[2]
@@ -288,11 +286,7 @@ def _node_positions(
 
 @njit
 def _solve_nodes(
-    radar: RadarModel,
-    positions: NDArray[np.float64],
-    time: float,
-    annotated: NDArray[np.float64],
-    slant_range: NDArray[np.float64],
+    radar: RadarModel, positions: F8, time: float, annotated: F8, slant_range: F8
 ) -> None:
     """Solve for annotated time and slant range at the nodes of a box.
 
@@ -330,11 +324,7 @@ def _solve_nodes(
 
 @njit
 def _solve_native_nodes(
-    radar: RadarModel,
-    positions: NDArray[np.float64],
-    time: float,
-    annotated: NDArray[np.float64],
-    slant_range: NDArray[np.float64],
+    radar: RadarModel, positions: F8, time: float, annotated: F8, slant_range: F8
 ) -> None:
     """Do the same at the Doppler centroid: the zero of w . e - q |e|, with the closing speed q."""
     start, table = radar.orbit_start, radar.orbit_coefficients
@@ -364,11 +354,7 @@ def _solve_native_nodes(
 
 @njit
 def _solve_box(
-    ground: GroundModel,
-    radar: RadarModel,
-    fit: NDArray[np.float64],
-    annotated: NDArray[np.float64],
-    slant_range: NDArray[np.float64],
+    ground: GroundModel, radar: RadarModel, fit: F8, annotated: F8, slant_range: F8
 ) -> None:
     """Solve for annotated time and slant range at nodes and probes of a box, shape (EXACT,)."""
     _, _, time, _ = locate_cell(
@@ -399,13 +385,7 @@ def _segments_between(radar: RadarModel, line: float, reach: float) -> tuple[int
 
 
 @njit
-def _take_from(
-    radar: RadarModel,
-    segment: int,
-    line: NDArray[np.float64],
-    later: NDArray[np.float64],
-    sample: NDArray[np.float64],
-) -> None:
+def _take_from(radar: RadarModel, segment: int, line: F8, later: F8, sample: F8) -> None:
     """Take over the samples of a segment where the lines lie behind its beginning, shape (n,)."""
     begin = radar.segment_start[segment]
     for j in range(line.size):
@@ -414,7 +394,7 @@ def _take_from(
 
 
 @njit
-def _fit_line(radar: RadarModel, annotated: NDArray[np.float64], fit: NDArray[np.float64]) -> float:
+def _fit_line(radar: RadarModel, annotated: F8, fit: F8) -> float:
     """Fit the line; return the largest error."""
     values = np.empty(EXACT)
     for place in range(EXACT):
@@ -424,12 +404,7 @@ def _fit_line(radar: RadarModel, annotated: NDArray[np.float64], fit: NDArray[np
 
 
 @njit
-def _fit_samples(
-    radar: RadarModel,
-    annotated: NDArray[np.float64],
-    slant_range: NDArray[np.float64],
-    fit: NDArray[np.float64],
-) -> float:
+def _fit_samples(radar: RadarModel, annotated: F8, slant_range: F8, fit: F8) -> float:
     """Fit the sample by each segment that the box reaches; return the largest error."""
     line = fit[LINE : LINE + COUNT]
     earliest, latest = _segments_between(radar, line[0], deviation_bound(line))
@@ -450,12 +425,7 @@ def _fit_samples(
 
 @njit
 def fit_box(
-    ground: GroundModel,
-    radar: RadarModel,
-    box: Box,
-    lowest: float,
-    highest: float,
-    fit: NDArray[np.float64],
+    ground: GroundModel, radar: RadarModel, box: Box, lowest: float, highest: float, fit: F8
 ) -> bool:
     """Fit line and sample over a box of cells.
 
@@ -490,7 +460,7 @@ def fit_box(
 
 
 @njit
-def fit_bounds(fit: NDArray[np.float64], bound: NDArray[np.float64]) -> None:
+def fit_bounds(fit: F8, bound: F8) -> None:
     """Bound line and sample over a box, from `fit_box`; `bound` as in `models.box_bounds`."""
     reach = deviation_bound(fit[LINE : LINE + COUNT]) + BOUND_MARGIN
     bound[0], bound[1] = fit[LINE] - reach, fit[LINE] + reach
@@ -503,13 +473,7 @@ def fit_bounds(fit: NDArray[np.float64], bound: NDArray[np.float64]) -> None:
 
 @njit
 def evaluate_fit(
-    radar: RadarModel,
-    fit: NDArray[np.float64],
-    row: int,
-    heights: NDArray[np.float32],
-    line: NDArray[np.float64],
-    sample: NDArray[np.float64],
-    workspace: NDArray[np.float64],
+    radar: RadarModel, fit: F8, row: int, heights: F4, line: F8, sample: F8, workspace: F8
 ) -> None:
     """Find the radar coordinates of a row of a box.
 

@@ -33,9 +33,8 @@ import math
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit
+from sarheight_kernels._numba import F8, njit
 from sarheight_kernels.orbit import (
     LAST_STEP,
     MOST_STEPS,
@@ -50,23 +49,23 @@ if TYPE_CHECKING:
         """The fields of `sarheight_kernels.models.RadarModel` that are read here."""
 
         @property
-        def orbit_start(self) -> NDArray[np.float64]:
+        def orbit_start(self) -> F8:
             """Beginning of each interval of the orbit."""
 
         @property
-        def orbit_coefficients(self) -> NDArray[np.float64]:
+        def orbit_coefficients(self) -> F8:
             """Polynomials of the orbit in each interval."""
 
         @property
-        def doppler_time(self) -> NDArray[np.float64]:
+        def doppler_time(self) -> F8:
             """Knots in azimuth time."""
 
         @property
-        def doppler_range(self) -> NDArray[np.float64]:
+        def doppler_range(self) -> F8:
             """Knots in slant range."""
 
         @property
-        def doppler_coefficients(self) -> NDArray[np.float64]:
+        def doppler_coefficients(self) -> F8:
             """Polynomials of the closing speed between knots."""
 
 
@@ -84,9 +83,9 @@ class DopplerTable(NamedTuple):
         to 1 between two knots in time and in range. Of shape (0, 0, 4, 4) for zero Doppler.
     """
 
-    doppler_time: NDArray[np.float64]
-    doppler_range: NDArray[np.float64]
-    doppler_coefficients: NDArray[np.float64]
+    doppler_time: F8
+    doppler_range: F8
+    doppler_coefficients: F8
 
 
 @njit
@@ -134,9 +133,7 @@ def closing_speed(
 
 
 @njit
-def closing_speeds(
-    table: DopplerTable | RadarModel, time: NDArray[np.float64], slant_range: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def closing_speeds(table: DopplerTable | RadarModel, time: F8, slant_range: F8) -> F8:
     """Evaluate the closing speed in m/s at many times and slant ranges, shape (n,)."""
     speeds = np.empty(time.size)
     for index in range(time.size):
@@ -167,13 +164,7 @@ def _native_doppler_time(x: float, y: float, z: float, guess: float, radar: Rada
 
 
 @njit
-def doppler_time(
-    x: float,
-    y: float,
-    z: float,
-    guess: float,
-    radar: RadarModel,
-) -> float:
+def doppler_time(x: float, y: float, z: float, guess: float, radar: RadarModel) -> float:
     """Solve for the azimuth time of a point: that of zero Doppler, or of the Doppler centroid.
 
     Parameters and result are those of `sarheight_kernels.orbit.zero_doppler_time`.
@@ -214,7 +205,7 @@ def fit_stretch(
     speed: float,
     nearest: float,
     farthest: float,
-    polynomial: NDArray[np.float64],
+    polynomial: F8,
 ) -> None:
     """Fit slant range over distance to the line of flight, see `range_on_cone`, by a cubic.
 
@@ -230,7 +221,6 @@ def fit_stretch(
         Receives the coefficients of the ratio in powers of the distance, scaled to -1 ... 1.
     """
     values = np.empty(STRETCH_NODES)
-    differences = np.empty(STRETCH_NODES)
     middle, half = 0.5 * (nearest + farthest), 0.5 * (farthest - nearest)
     nodes = np.empty(STRETCH_NODES)
     for node in range(STRETCH_NODES):
@@ -238,7 +228,7 @@ def fit_stretch(
         distance = middle + half * nodes[node]
         values[node] = range_on_cone(table, time, speed, distance) / distance
     # Newton's divided differences, then powers.
-    differences[:] = values
+    differences = values.copy()
     for order in range(1, STRETCH_NODES):
         for node in range(STRETCH_NODES - 1, order - 1, -1):
             differences[node] = (differences[node] - differences[node - 1]) / (

@@ -4,9 +4,9 @@ Pooling is a weighted mean over a neighbourhood of finite reach,
 
 .. math:: \bar v_i = \frac{\sum_k g_k \, w_{i+k} \, v_{i+k}}{\sum_k g_k \, w_{i+k}},
 
-with a separable kernel :math:`g` over rows and columns. Beyond the border there is nothing, which
-the denominator accounts for. A strip of rows is pooled at a time, so that only the result is held
-in full.
+with a separable, symmetric kernel :math:`g` over rows and columns. Beyond the border there is
+nothing, which the denominator accounts for. A strip of rows is pooled at a time, so that only the
+result is held in full.
 
 Estimation is in logarithms of reflectivity relative to the backscatter law, y. A value has the
 error variance
@@ -27,8 +27,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import HALF, NAN, ONE, ZERO, njit
+from sarheight_kernels._numba import F4, F8, HALF, NAN, ONE, ZERO, njit
 from sarheight_kernels.pool import spread_over
+from sarheight_kernels.smoothing import smooth_across, smooth_down
 
 STRIP = 64
 SUMS = 5
@@ -41,31 +42,21 @@ LEAST_RATIO, LEAST_RATIO_LOGARITHM = np.float32(1e-30), np.float32(-69.0)
 
 
 @njit
-def _pool_row(
-    values: NDArray[np.float32],
+def _weigh_row(
+    values: F4,
     weight: NDArray[np.floating],
     weighted: bool,  # noqa: FBT001 - kernels take no keywords
-    kernel: NDArray[np.float32],
-    padded: NDArray[np.float32],
-    numerator: NDArray[np.float32],
-    denominator: NDArray[np.float32],
+    reach: int,
+    padded: F4,
 ) -> None:
-    """Sum weighted values (numerator) and weights (denominator) along a row."""
-    columns = values.size
-    reach = kernel.size // 2
-    for j in range(columns):
-        weight_sum = np.float32(weight[j])
-        valid = weight_sum > 0.0 and not math.isnan(values[j])
-        part = values[j] if weighted else weight_sum * values[j]
-        padded[0, reach + j] = part if valid else ZERO
-        padded[1, reach + j] = weight_sum if valid else ZERO
-    numerator[:] = 0.0
-    denominator[:] = 0.0
-    for k in range(kernel.size):
-        kernel_weight = kernel[k]
-        for j in range(columns):
-            numerator[j] += kernel_weight * padded[0, j + k]
-            denominator[j] += kernel_weight * padded[1, j + k]
+    """Write weighted values of a row and their weights, shape (2, columns + 2 reach)."""
+    products, weights = padded[0, reach:], padded[1, reach:]
+    for j in range(values.size):
+        here = np.float32(weight[j])
+        valid = here > ZERO and not math.isnan(values[j])
+        part = values[j] if weighted else here * values[j]
+        products[j] = part if valid else ZERO
+        weights[j] = here if valid else ZERO
 
 
 @spread_over("values", block=STRIP)
@@ -73,12 +64,12 @@ def _pool_row(
 def pool(
     begin: int,
     end: int,
-    values: NDArray[np.float32],
+    values: F4,
     weight: NDArray[np.floating],
     weighted: bool,  # noqa: FBT001 - kernels take no keywords
-    down: NDArray[np.float32],
-    across: NDArray[np.float32],
-    result: NDArray[np.float32],
+    down: F4,
+    across: F4,
+    result: F4,
 ) -> None:
     """Pool values over their neighbourhood.
 
@@ -91,39 +82,27 @@ def pool(
     weighted : bool
         Whether `values` are multiplied by their weights already.
     down, across : array, shape (2 n + 1,), (2 m + 1,)
-        Kernel in rows and columns, the middle weight for the cell itself.
+        Symmetric kernel in rows and columns, the middle weight for the cell itself.
     result : array, shape (rows, columns)
         Receives the weighted means; NaN where nothing counts within reach.
     """
     rows, columns = values.shape
-    reach = down.size // 2
+    high, reach = down.size // 2, across.size // 2
     for first in range(begin, end, STRIP):
         last = min(first + STRIP, end)
-        low, high = max(first - reach, 0), min(last + reach, rows)
-        numerator = np.empty((high - low, columns), np.float32)
-        denominator = np.empty((high - low, columns), np.float32)
-        padded = np.zeros((2, columns + across.size - 1), np.float32)
-        for i in range(low, high):
-            _pool_row(
-                values[i],
-                weight[i],
-                weighted,
-                across,
-                padded,
-                numerator[i - low],
-                denominator[i - low],
-            )
-        total, weight_sum = np.empty(columns, np.float32), np.empty(columns, np.float32)
+        # Weighted values and weights, smoothed along rows; nothing beyond the border.
+        along = np.zeros((2, last - first + 2 * high, columns), np.float32)
+        padded = np.zeros((2, columns + 2 * reach), np.float32)
+        for i in range(max(first - high, 0), min(last + high, rows)):
+            _weigh_row(values[i], weight[i], weighted, reach, padded)
+            for part in range(2):
+                smooth_across(padded[part], across, along[part, i - first + high])
+        total, weights = np.empty(columns, np.float32), np.empty(columns, np.float32)
         for i in range(first, last):
-            total[:] = 0.0
-            weight_sum[:] = 0.0
-            for k in range(max(i - reach, low), min(i + reach + 1, high)):
-                kernel_weight = down[k - i + reach]
-                for j in range(columns):
-                    total[j] += kernel_weight * numerator[k - low, j]
-                    weight_sum[j] += kernel_weight * denominator[k - low, j]
+            smooth_down(along[0], i - first, down, total)
+            smooth_down(along[1], i - first, down, weights)
             for j in range(columns):
-                result[i, j] = total[j] / weight_sum[j] if weight_sum[j] > 0.0 else NAN
+                result[i, j] = total[j] / weights[j] if weights[j] > ZERO else NAN
 
 
 MANTISSA, EXPONENT_BITS = np.int32(0x007FFFFF), np.int32(23)
@@ -137,8 +116,8 @@ LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 
 
 @njit
-def _natural_logarithms(values: NDArray[np.float32]) -> None:
-    """Natural logarithms of positive, normal numbers, in place, to two units in the last place.
+def _natural_logarithms(values: F4) -> None:
+    """Take logarithms of positive, normal numbers, in place, to two units in the last place.
 
     A loop that calls a library for each number would not be vectorised.
     """
@@ -158,15 +137,9 @@ def _natural_logarithms(values: NDArray[np.float32]) -> None:
 @spread_over("value")
 @njit
 def logarithms(
-    begin: int,
-    end: int,
-    numerator: NDArray[np.float32],
-    denominator: NDArray[np.float32],
-    expected: NDArray[np.float32],
-    known: NDArray[np.float32],
-    value: NDArray[np.float32],
+    begin: int, end: int, numerator: F4, denominator: F4, expected: F4, known: F4, value: F4
 ) -> None:
-    """Logarithms of the ratios of two sums, times what is known; NaN where there is no data.
+    """Take logarithms of the ratios of two sums, plus those known; NaN where there is no data.
 
     Parameters
     ----------
@@ -198,8 +171,8 @@ def logarithms(
 
 @njit
 def _scale_angles(
-    angle: NDArray[np.float32], scale: tuple[float, float, float, float],
-    scaled: NDArray[np.float32],
+    angle: F4, scale: tuple[float, float, float, float],
+    scaled: F4
 ) -> None:  # fmt: skip
     """Scale angles about a middle, and limit them; 0 where there is none."""
     middle, inverse = np.float32(scale[0]), np.float32(1.0 / scale[1])
@@ -211,20 +184,18 @@ def _scale_angles(
 
 
 @njit
-def _regression_row(
-    value: NDArray[np.float32],
-    error: NDArray[np.float32],
-    angle: NDArray[np.float32],
-    scaled: NDArray[np.float32],
+def _regression_terms(
+    value: F4,
+    error: F4,
+    angle: F4,
+    scaled: F4,
     level: np.float32,
     roughness: np.float32,
-    kernel: NDArray[np.float32],
-    padded: NDArray[np.float32],
-    sums: NDArray[np.float32],
+    reach: int,
+    padded: F4,
 ) -> None:
-    """Sum the terms of the local regression along a row: shape (SUMS, columns)."""
-    columns, reach = value.size, kernel.size // 2
-    for j in range(columns):
+    """Write the terms of the local regression in a row, shape (SUMS, columns + 2 reach)."""
+    for j in range(value.size):
         valid = (value[j] == value[j]) & (error[j] == error[j]) & (angle[j] == angle[j])
         weight = ONE / (error[j] + roughness) if valid else ZERO
         slope, here = (scaled[j], value[j] - level) if valid else (ZERO, ZERO)
@@ -233,12 +204,34 @@ def _regression_row(
         padded[2, reach + j] = weight * slope * slope
         padded[3, reach + j] = weight * here
         padded[4, reach + j] = weight * slope * here
-    sums[:] = ZERO
-    for term in range(SUMS):
-        for k in range(kernel.size):
-            kernel_weight = kernel[k]
-            for j in range(columns):
-                sums[term, j] += kernel_weight * padded[term, j + k]
+
+
+@njit
+def _predict_row(
+    total: F4,
+    value: F4,
+    error: F4,
+    scaled: F4,
+    level: np.float32,
+    variances: tuple[float, float, float],
+    prediction: F4,
+) -> None:
+    """Solve the regression of each cell of a row, whose own terms are taken out of the sums."""
+    roughness = np.float32(variances[0])
+    level_precision, slope_precision = 1.0 / variances[1], 1.0 / variances[2]
+    for j in range(value.size):
+        a = scaled[j]
+        valid = (value[j] == value[j]) & (error[j] == error[j])
+        own = ONE / (error[j] + roughness) if valid else ZERO
+        y = value[j] - level if valid else ZERO
+        # Sums in double precision, as a difference of products follows.
+        s0 = max(np.float64(total[0, j] - own), 0.0) + level_precision
+        s1 = np.float64(total[1, j] - own * a)
+        s2 = max(np.float64(total[2, j] - own * a * a), 0.0) + slope_precision
+        r0, r1 = np.float64(total[3, j] - own * y), np.float64(total[4, j] - own * a * y)
+        determinant = s0 * s2 - s1 * s1
+        level_here, slope = s2 * r0 - s1 * r1, s0 * r1 - s1 * r0
+        prediction[j] = np.float32((level_here + a * slope) / determinant) + level
 
 
 @spread_over("value", block=STRIP)
@@ -246,15 +239,15 @@ def _regression_row(
 def regress(
     begin: int,
     end: int,
-    value: NDArray[np.float32],
-    error: NDArray[np.float32],
-    angle: NDArray[np.float32],
+    value: F4,
+    error: F4,
+    angle: F4,
     scale: tuple[float, float, float, float],
     level: float,
     variances: tuple[float, float, float],
-    down: NDArray[np.float32],
-    across: NDArray[np.float32],
-    prediction: NDArray[np.float32],
+    down: F4,
+    across: F4,
+    prediction: F4,
 ) -> None:
     r"""Predict the value of each cell from its neighbours, by a regression on the incidence angle.
 
@@ -283,7 +276,7 @@ def regress(
     variances : tuple
         Those of the ground about its regression, of u, and of t.
     down, across : array, shape (2 n + 1,), (2 m + 1,)
-        Kernel in rows and columns; its middle weight is 1.
+        Symmetric kernel in rows and columns; its middle weight is 1.
     prediction : array, shape (rows, columns)
         Receives level + u + t a.
 
@@ -293,42 +286,27 @@ def regress(
     Statistical Science 6(1), 15-32.
     """
     rows, columns = value.shape
-    reach = down.size // 2
+    high, reach = down.size // 2, across.size // 2
     rough, about = np.float32(variances[0]), np.float32(level)
-    level_precision, slope_precision = 1.0 / variances[1], 1.0 / variances[2]
     for first in range(begin, end, STRIP):
         last = min(first + STRIP, end)
-        low, high = max(first - reach, 0), min(last + reach, rows)
-        by_row = np.empty((high - low, SUMS, columns), np.float32)
-        padded = np.zeros((SUMS, columns + across.size - 1), np.float32)
-        scaled = np.empty(columns, np.float32)
-        for i in range(low, high):
+        # Terms smoothed along rows; nothing beyond the border.
+        along = np.zeros((SUMS, last - first + 2 * high, columns), np.float32)
+        padded, scaled = (
+            np.zeros((SUMS, columns + 2 * reach), np.float32),
+            np.empty(columns, np.float32),
+        )
+        for i in range(max(first - high, 0), min(last + high, rows)):
             _scale_angles(angle[i], scale, scaled)
-            _regression_row(
-                value[i], error[i], angle[i], scaled, about, rough, across, padded, by_row[i - low]
-            )
+            _regression_terms(value[i], error[i], angle[i], scaled, about, rough, reach, padded)
+            for term in range(SUMS):
+                smooth_across(padded[term], across, along[term, i - first + high])
         total = np.empty((SUMS, columns), np.float32)
         for i in range(first, last):
             _scale_angles(angle[i], scale, scaled)
-            total[:] = ZERO
-            for k in range(max(i - reach, low), min(i + reach + 1, high)):
-                kernel_weight = down[k - i + reach]
-                for term in range(SUMS):
-                    for j in range(columns):
-                        total[term, j] += kernel_weight * by_row[k - low, term, j]
-            for j in range(columns):
-                a = scaled[j]
-                valid = (value[i, j] == value[i, j]) & (error[i, j] == error[i, j])
-                own = ONE / (error[i, j] + rough) if valid else ZERO
-                y = value[i, j] - about if valid else ZERO
-                # Sums in double precision, as a difference of products follows.
-                s0 = max(float(total[0, j] - own), 0.0) + level_precision
-                s1 = float(total[1, j] - own * a)
-                s2 = max(float(total[2, j] - own * a * a), 0.0) + slope_precision
-                r0, r1 = float(total[3, j] - own * y), float(total[4, j] - own * a * y)
-                determinant = s0 * s2 - s1 * s1
-                level_here, slope = s2 * r0 - s1 * r1, s0 * r1 - s1 * r0
-                prediction[i, j] = np.float32((level_here + a * slope) / determinant) + about
+            for term in range(SUMS):
+                smooth_down(along[term], i - first, down, total[term])
+            _predict_row(total, value[i], error[i], scaled, about, variances, prediction[i])
 
 
 @spread_over("error")
@@ -336,12 +314,12 @@ def regress(
 def error_variance(
     begin: int,
     end: int,
-    contribution: NDArray[np.float32],
-    speckle: NDArray[np.float32],
-    change: NDArray[np.float32],
-    expected: NDArray[np.float32],
+    contribution: F4,
+    speckle: F4,
+    change: F4,
+    expected: F4,
     terms: tuple[float, float, float, float],
-    error: NDArray[np.float32],
+    error: F4,
 ) -> None:
     """Evaluate the error model of the values of cells, see the head of this module.
 
@@ -376,12 +354,12 @@ def error_variance(
 def average(
     begin: int,
     end: int,
-    value: NDArray[np.float32],
-    error: NDArray[np.float32],
-    prediction: NDArray[np.float32],
-    prediction_variance: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    variance: NDArray[np.float32],
+    value: F4,
+    error: F4,
+    prediction: F4,
+    prediction_variance: F4,
+    mean: F4,
+    variance: F4,
 ) -> None:
     """Average values and predictions by their precision.
 
@@ -409,13 +387,13 @@ def average(
 def conclude(
     begin: int,
     end: int,
-    value: NDArray[np.float32],
-    error: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    contribution: NDArray[np.float32],
+    value: F4,
+    error: F4,
+    variance: F4,
+    contribution: F4,
     inflation: tuple[float, float],
-    own: NDArray[np.float32],
-    stated: NDArray[np.float32],
+    own: F4,
+    stated: F4,
 ) -> None:
     """Find what values weigh in their posterior means, and the variances that are stated.
 
@@ -461,13 +439,13 @@ def _has_value(
 def rcs_balance(
     begin: int,
     end: int,
-    mean: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    allocated: NDArray[np.float32],
-    expected: NDArray[np.float32],
-    area: NDArray[np.float32],
+    mean: F4,
+    variance: F4,
+    allocated: F4,
+    expected: F4,
+    area: F4,
     smallest_area: float,
-    sums: NDArray[np.float64],
+    sums: F8,
 ) -> None:
     """Sum the radar cross-section of the cells, for the balance with the image.
 
@@ -502,8 +480,8 @@ def rcs_balance(
 
 
 @njit
-def _cosines(angle: NDArray[np.float32], cosine: NDArray[np.float32]) -> None:
-    """Cosines of angles in degrees, 0 to 180: sine series of the complement, to its 13th power."""
+def _cosines(angle: F4, cosine: F4) -> None:
+    """Take cosines of angles in degrees, 0 to 180, by the sine series of the complement."""
     for j in range(angle.size):
         complement = RADIANS * (QUARTER_TURN - angle[j])
         square = complement * complement
@@ -518,13 +496,13 @@ def _backscatter_row(
     factor: np.float32,
     by_variance: np.float32,
     smallest_area: np.float32,
-    expected: NDArray[np.float32],
-    tilt: NDArray[np.float32],
-    area: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    sigma: NDArray[np.float32],
-    missing: NDArray[np.float32],
+    expected: F4,
+    tilt: F4,
+    area: F4,
+    mean: F4,
+    variance: F4,
+    sigma: F4,
+    missing: F4,
 ) -> None:
     """Do the work of `to_backscatter` for a row; `missing` becomes 0 where there is a value."""
     for j in range(mean.size):
@@ -538,12 +516,8 @@ def _backscatter_row(
 
 
 @njit
-def _mask_row(
-    heights: NDArray[np.float32],
-    missing: NDArray[np.float32],
-    area: NDArray[np.float32],
-    contribution: NDArray[np.float32],
-) -> None:
+def _mask_row(heights: F4, missing: F4, area: F4, contribution: F4) -> None:
+    """Remove the area of voids, and the contribution shares of cells without a value."""
     for j in range(heights.size):
         # Adding NaN makes NaN, adding 0 changes nothing.
         contribution[j] += missing[j]
@@ -555,17 +529,17 @@ def _mask_row(
 def to_backscatter(
     begin: int,
     end: int,
-    factor: NDArray[np.float64],
-    by_variance: NDArray[np.float64],
+    factor: F8,
+    by_variance: F8,
     smallest_area: float,
-    heights: NDArray[np.float32],
-    expected: NDArray[np.float32],
-    local_incidence: NDArray[np.float32],
-    area: NDArray[np.float32],
-    contribution: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    sigma: NDArray[np.float32],
+    heights: F4,
+    expected: F4,
+    local_incidence: F4,
+    area: F4,
+    contribution: F4,
+    mean: F4,
+    variance: F4,
+    sigma: F4,
 ) -> None:
     """Turn reflectivities into backscatter coefficients, in place.
 

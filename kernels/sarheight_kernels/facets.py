@@ -26,53 +26,67 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sarheight_kernels._numba import HALF, ONE, QUARTER, TWO, ZERO, njit
-from sarheight_kernels.doppler import doppler_time, is_native
+from sarheight_kernels._numba import F4, F8, HALF, ONE, QUARTER, TWO, ZERO, njit
+from sarheight_kernels.doppler import doppler_time
 from sarheight_kernels.models import GroundModel, RadarModel, ground_block, ground_position
 from sarheight_kernels.orbit import evaluate_orbit
 
 PRODUCTS = 10
 
 
-@njit
-def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    result = np.empty(3)
-    result[0] = a[1] * b[2] - a[2] * b[1]
-    result[1] = a[2] * b[0] - a[0] * b[2]
-    result[2] = a[0] * b[1] - a[1] * b[0]
-    return result
+Vector = tuple[float, float, float]
+# Position on the ellipsoid and unit normal there; a place, and others below, above, right and left.
+Place = tuple[float, float, float, float, float, float]
+Around = tuple[Place, Place, Place, Place, Place]
 
 
 @njit
-def _dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    return float(a[0] * b[0] + a[1] * b[1] + a[2] * b[2])
+def _cross(a: Vector, b: Vector) -> Vector:
+    """Take the cross product of two vectors."""
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
 @njit
-def _neighbourhood(ground: GroundModel, row: float, column: float) -> NDArray[np.float64]:
-    """Position and normal of a place, and half a cell below, above, right and left: (5, 2, 3)."""
+def _dot(a: Vector, b: Vector) -> float:
+    """Take the scalar product of two vectors."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@njit
+def _scale(a: Vector, factor: float) -> Vector:
+    """Multiply a vector by a factor."""
+    return factor * a[0], factor * a[1], factor * a[2]
+
+
+@njit
+def _combine(a: Vector, b: Vector, factor: float) -> Vector:
+    """Add a factor times one vector to another."""
+    return a[0] + factor * b[0], a[1] + factor * b[1], a[2] + factor * b[2]
+
+
+@njit
+def _around(ground: GroundModel, row: float, column: float) -> Around:
+    """Find a place, and those half a cell below, above, right and left, by one block."""
     down, across = ground_block(ground, row, column)
-    places = np.empty((5, 2, 3))
-    for k in range(5):
-        step_row = 0.5 * ((k == 1) - (k == 2))
-        step_column = 0.5 * ((k == 3) - (k == 4))
-        x, y, z, nx, ny, nz = ground_position(
-            ground, down, across, row + step_row, column + step_column
-        )
-        places[k, 0, 0], places[k, 0, 1], places[k, 0, 2] = x, y, z
-        places[k, 1, 0], places[k, 1, 1], places[k, 1, 2] = nx, ny, nz
-    return places
+    return (
+        ground_position(ground, down, across, row, column),
+        ground_position(ground, down, across, row + 0.5, column),
+        ground_position(ground, down, across, row - 0.5, column),
+        ground_position(ground, down, across, row, column + 0.5),
+        ground_position(ground, down, across, row, column - 0.5),
+    )
+
+
+@njit
+def _at(place: Place, height: float) -> Vector:
+    """Find the position at a height above a place on the ellipsoid."""
+    return _combine((place[0], place[1], place[2]), (place[3], place[4], place[5]), height)
 
 
 @njit
 def facet_products(
-    radar: RadarModel,
-    around: NDArray[np.float64],
-    height: float,
-    guess: float,
-    products: NDArray[np.float64],
+    radar: RadarModel, around: Around, height: float, guess: float, products: F8
 ) -> float:
     """Compute the products that areas and incidence angles near a place are made of.
 
@@ -80,8 +94,8 @@ def facet_products(
     ----------
     radar : RadarModel
         The model.
-    around : array, shape (5, 2, 3)
-        Position and normal of the place, and half a cell below, above, right and left of it.
+    around : tuple
+        The place and those around it, from `_around`.
     height, guess : float
         Height above the ellipsoid in metres; azimuth time to begin with, in seconds.
     products : array, shape (10,)
@@ -95,36 +109,30 @@ def facet_products(
     float
         Azimuth time in seconds.
     """
-    points = around[:, 0] + height * around[:, 1]
-    here, normal = points[0], around[0, 1]
-    along_row, along_column = points[1] - points[2], points[3] - points[4]
+    place, below, above, right, left = around
+    here, normal = _at(place, height), (place[3], place[4], place[5])
+    along_row = _combine(_at(below, height), _at(above, height), -1.0)
+    along_column = _combine(_at(right, height), _at(left, height), -1.0)
     flat = _cross(along_column, along_row)
     sign = 1.0 if _dot(flat, normal) > 0.0 else -1.0
-    flat = sign * flat
-    first = (0.5 * sign) * _cross(normal, along_row - along_column)
-    second = (0.5 * sign) * _cross(along_row + along_column, normal)
+    flat = _scale(flat, sign)
+    first = _scale(_cross(normal, _combine(along_row, along_column, -1.0)), 0.5 * sign)
+    second = _scale(_cross(_combine(along_row, along_column, 1.0), normal), 0.5 * sign)
 
     time = doppler_time(here[0], here[1], here[2], guess, radar)
     px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
         time, radar.orbit_start, radar.orbit_coefficients
     )
-    sight = np.array((px, py, pz)) - here
-    sight /= math.sqrt(_dot(sight, sight))
-    velocity = np.array((vx, vy, vz)) / math.sqrt(vx * vx + vy * vy + vz * vz)
-    tangent = radar.side * _cross(velocity, sight)
-    if is_native(radar):
-        # The line of sight is at a right angle to the velocity at zero Doppler only.
-        tangent /= math.sqrt(_dot(tangent, tangent))
-    products[0] = _dot(flat, sight)
-    products[1] = _dot(first, sight)
-    products[2] = _dot(second, sight)
-    products[3] = _dot(flat, flat)
-    products[4] = _dot(first, first)
-    products[5] = _dot(first, second)
-    products[6] = _dot(second, second)
-    products[7] = _dot(flat, tangent)
-    products[8] = _dot(first, tangent)
-    products[9] = _dot(second, tangent)
+    sight = (px - here[0], py - here[1], pz - here[2])
+    sight = _scale(sight, 1.0 / math.sqrt(_dot(sight, sight)))
+    tangent = _cross((vx, vy, vz), sight)
+    # At zero Doppler the line of sight is at a right angle to the velocity, elsewhere nearly so.
+    tangent = _scale(tangent, radar.side / math.sqrt(_dot(tangent, tangent)))
+    products[0], products[1] = _dot(flat, sight), _dot(first, sight)
+    products[2], products[3] = _dot(second, sight), _dot(flat, flat)
+    products[4], products[5] = _dot(first, first), _dot(first, second)
+    products[6], products[7] = _dot(second, second), _dot(flat, tangent)
+    products[8], products[9] = _dot(first, tangent), _dot(second, tangent)
     return time
 
 
@@ -138,7 +146,7 @@ def tile_products(
     columns: int,
     lowest: float,
     highest: float,
-) -> NDArray[np.float64]:
+) -> F8:
     """Tabulate products at the corners of a tile, shape (2, 2, 2, 10): by row, column and height.
 
     `row` and `column` are those of the tile's first post, `rows` and `columns` its size in facets;
@@ -147,14 +155,14 @@ def tile_products(
     corners = np.empty((2, 2, 2, PRODUCTS))
     for i in range(2):
         for j in range(2):
-            around = _neighbourhood(ground, row + i * rows, column + j * columns)
+            around = _around(ground, float(row + i * rows), float(column + j * columns))
             time = facet_products(radar, around, lowest, radar.line_zero_time, corners[i, j, 0])
             facet_products(radar, around, highest, time, corners[i, j, 1])
     return corners
 
 
 @njit
-def row_products(corners: NDArray[np.float64], u: float, table: NDArray[np.float64]) -> None:
+def row_products(corners: F8, u: float, table: F8) -> None:
     """Interpolate the products of a tile, from `tile_products`, to a row.
 
     `u` is the row between the tile's edges, from 0 to 1. `table`, shape (10, 4), receives a, b, c
@@ -175,13 +183,13 @@ def row_products(corners: NDArray[np.float64], u: float, table: NDArray[np.float
 def facet_areas(
     ground: GroundModel,
     radar: RadarModel,
-    heights: NDArray[np.float32],
+    heights: F4,
     row: int,
     column: int,
     lowest: float,
     highest: float,
-    area: NDArray[np.float32],
-    projected: NDArray[np.float32],
+    area: F4,
+    projected: F4,
 ) -> None:
     """Compute the areas of the facets of a tile in square metres.
 
@@ -208,30 +216,22 @@ def facet_areas(
 
 
 @njit
-def _single(
-    row: NDArray[np.float64],
-) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+def _single(row: F8) -> tuple[np.float32, np.float32, np.float32, np.float32]:
     """Convert coefficients to single precision."""
     return np.float32(row[0]), np.float32(row[1]), np.float32(row[2]), np.float32(row[3])
 
 
 @njit
-def _middle(row: NDArray[np.float64]) -> tuple[np.float32, np.float32]:
+def _middle(row: F8) -> tuple[np.float32, np.float32]:
     """Evaluate coefficients at the mean height, in single precision."""
     return np.float32(row[0] + 0.5 * row[2]), np.float32(row[1] + 0.5 * row[3])
 
 
 @njit
 def _areas_of_row(
-    upper: NDArray[np.float32],
-    lower: NDArray[np.float32],
-    lowest: float,
-    per_metre: float,
-    table: NDArray[np.float64],
-    area: NDArray[np.float32],
-    projected: NDArray[np.float32],
+    upper: F4, lower: F4, lowest: float, per_metre: float, table: F8, area: F4, projected: F4
 ) -> None:
-    """Areas |A| and projected areas A . L of a row of facets, shape (columns,).
+    """Compute areas |A| and projected areas A . L of a row of facets, shape (columns,).
 
     With A = A0 + p A1 + q A2: A . L is linear in p and q, |A|^2 quadratic.
     """
@@ -264,9 +264,7 @@ def _areas_of_row(
 
 
 @njit
-def facet_rcs(
-    law: NDArray[np.float64], area: NDArray[np.float32], projected: NDArray[np.float32]
-) -> None:
+def facet_rcs(law: F8, area: F4, projected: F4) -> None:
     """Turn areas into radar cross-sections, in place.
 
     Parameters
@@ -285,9 +283,7 @@ def facet_rcs(
 
 
 @njit
-def _rcs_of_row(
-    law: NDArray[np.float64], area: NDArray[np.float32], projected: NDArray[np.float32]
-) -> None:
+def _rcs_of_row(law: F8, area: F4, projected: F4) -> None:
     """Do the work of `facet_rcs` for a row of facets."""
     last, before_last = np.float32(law.size - 1), np.int32(law.size - 2)
     # Without branches: a facet that faces away takes part, and its product is dropped.

@@ -35,15 +35,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sarheight_kernels._numba import FOUR, HALF, ONE, QUARTER, SIXTEENTH, THREE, TWO, ZERO, njit
+from sarheight_kernels._numba import (
+    F4,
+    F8,
+    FOUR,
+    HALF,
+    I4,
+    ONE,
+    QUARTER,
+    SIXTEENTH,
+    START,
+    THREE,
+    TWO,
+    ZERO,
+    integer,
+    njit,
+)
 from sarheight_kernels.tiles import TILE
 
 if TYPE_CHECKING:
     from sarheight_kernels.tiles import TileSurface
 
-Table = NDArray[np.float32]
+Table = F4
 Singles = tuple[np.float32, np.float32, np.float32, np.float32]
 
 PITCH = 80
@@ -56,6 +70,9 @@ CENTRES, CUT = 4 * PITCH, 12 * PITCH
 """Further fields: line and sample of the centre of each quarter from its post, quarters numbered
 from upper left over upper right and lower left to lower right; and the edge along which quarters
 are cut, in lines and samples."""
+UPPER_LEFT, UPPER_RIGHT = integer(0), integer(2 * PITCH)
+LOWER_LEFT, LOWER_RIGHT = integer(4 * PITCH), integer(6 * PITCH)
+"""Offsets of the fields of the quarters among the centres."""
 CELL_FIELDS = 5
 """Fields of a cell: lines and samples from the outer edge of its window to its post; three more are
 intermediate values."""
@@ -70,7 +87,7 @@ FARTHEST = 1e9
 
 
 @njit
-def count_pieces(line: NDArray[np.float64]) -> int:
+def count_pieces(line: F8) -> int:
     """Choose into how many pieces the quarters of a tile are cut.
 
     The shorter edge of a piece spans half a line at most on average over the tile. `line`, shape
@@ -89,11 +106,11 @@ def count_pieces(line: NDArray[np.float64]) -> int:
 
 @njit
 def facet_row(
-    upper_line: NDArray[np.float64],
-    lower_line: NDArray[np.float64],
-    upper_sample: NDArray[np.float64],
-    lower_sample: NDArray[np.float64],
-    rcs: NDArray[np.float32],
+    upper_line: F8,
+    lower_line: F8,
+    upper_sample: F8,
+    lower_sample: F8,
+    rcs: F4,
     pieces: int,
     table: Table,
 ) -> None:
@@ -155,9 +172,9 @@ def facet_row(
 
 @njit
 def _extent(table: Table, facet: int, quarter: int, piece_spread: np.float32) -> Singles:
-    """Least and greatest line, least and greatest sample of a quarter, from its post."""
-    line = table[CENTRES + 2 * quarter * PITCH + facet]
-    sample = table[CENTRES + (2 * quarter + 1) * PITCH + facet]
+    """Find the least and greatest line and sample of a quarter, from its post."""
+    line = table[CENTRES + quarter + facet]
+    sample = table[CENTRES + PITCH + quarter + facet]
     width = table[WIDTH + facet]
     reach_l = HALF * (width + piece_spread * abs(table[CUT + facet])) + THINNEST
     reach_s = abs(table[SHEAR + facet]) * width + table[SAMPLE_WIDTH + facet]
@@ -170,10 +187,10 @@ def _extents(above: Table, below: Table, count: int, pieces: int, cells: Table) 
     """Find how far each cell of a row extends from its post, and whether it is illuminated."""
     piece_spread = ONE - ONE / np.float32(pieces)
     for j in range(count):
-        low_l0, high_l0, low_s0, high_s0 = _extent(above, j, 3, piece_spread)
-        low_l1, high_l1, low_s1, high_s1 = _extent(above, j + 1, 2, piece_spread)
-        low_l2, high_l2, low_s2, high_s2 = _extent(below, j, 1, piece_spread)
-        low_l3, high_l3, low_s3, high_s3 = _extent(below, j + 1, 0, piece_spread)
+        low_l0, high_l0, low_s0, high_s0 = _extent(above, j, LOWER_RIGHT, piece_spread)
+        low_l1, high_l1, low_s1, high_s1 = _extent(above, j + 1, LOWER_LEFT, piece_spread)
+        low_l2, high_l2, low_s2, high_s2 = _extent(below, j, UPPER_RIGHT, piece_spread)
+        low_l3, high_l3, low_s3, high_s3 = _extent(below, j + 1, UPPER_LEFT, piece_spread)
         cells[j] = min(low_l0, low_l1, low_l2, low_l3)
         cells[PITCH + j] = min(low_s0, low_s1, low_s2, low_s3)
         cells[2 * PITCH + j] = max(high_l0, high_l1, high_l2, high_l3)
@@ -188,13 +205,7 @@ def _extents(above: Table, below: Table, count: int, pieces: int, cells: Table) 
 
 @njit
 def cell_windows(
-    line: NDArray[np.float64],
-    sample: NDArray[np.float64],
-    above: Table,
-    below: Table,
-    pieces: int,
-    cells: Table,
-    windows: NDArray[np.int32],
+    line: F8, sample: F8, above: Table, below: Table, pieces: int, cells: Table, windows: I4
 ) -> None:
     """Find the window of pixels that each cell of a row may contribute to.
 
@@ -250,17 +261,17 @@ SIZE = EDGE + PITCH
 
 @njit
 def _overlap(end: np.float32, width: np.float32) -> np.float32:
-    """Length of an interval from 0 to `width` that lies before `end`."""
+    """Measure how much of an interval from 0 to `width` lies before `end`."""
     return min(max(end, ZERO), width)
 
 
 @njit
 def _piece_origin(table: Table, facet: int, quarter: int, offset: np.float32, cell: int) -> Origin:
-    """First line of a piece of a quarter, and the sample of the rectangle's axis there."""
+    """Find the first line of a piece of a quarter, and the sample of its axis there."""
     width = table[WIDTH + facet]
     drift = table[SHEAR + facet] * width
-    line = table[cell] + table[CENTRES + 2 * quarter * PITCH + facet]
-    sample = table[cell + PITCH] + table[CENTRES + (2 * quarter + 1) * PITCH + facet]
+    line = table[cell] + table[CENTRES + quarter + facet]
+    sample = table[cell + PITCH] + table[CENTRES + PITCH + quarter + facet]
     line += offset * table[CUT + facet]
     sample += offset * table[CUT + PITCH + facet]
     return line - HALF * width, sample - HALF * drift
@@ -270,10 +281,10 @@ def _piece_origin(table: Table, facet: int, quarter: int, offset: np.float32, ce
 def _piece_origins(table: Table, offset: np.float32) -> None:
     """Find the origins of a piece of each quarter of each cell, by its offset from the middle."""
     for j in range(TILE):
-        first = _piece_origin(table, ABOVE + j, 3, offset, CELLS + j)
-        second = _piece_origin(table, ABOVE + 1 + j, 2, offset, CELLS + j)
-        third = _piece_origin(table, BELOW + j, 1, offset, CELLS + j)
-        fourth = _piece_origin(table, BELOW + 1 + j, 0, offset, CELLS + j)
+        first = _piece_origin(table, ABOVE + j, LOWER_RIGHT, offset, CELLS + j)
+        second = _piece_origin(table, ABOVE + 1 + j, LOWER_LEFT, offset, CELLS + j)
+        third = _piece_origin(table, BELOW + j, UPPER_RIGHT, offset, CELLS + j)
+        fourth = _piece_origin(table, BELOW + 1 + j, UPPER_LEFT, offset, CELLS + j)
         table[ORIGINS + j], table[ORIGINS + PITCH + j] = first
         table[ORIGINS + 2 * PITCH + j], table[ORIGINS + 3 * PITCH + j] = second
         table[ORIGINS + 4 * PITCH + j], table[ORIGINS + 5 * PITCH + j] = third
@@ -351,12 +362,7 @@ def _fill_windows(table: Table, pieces: int, lines: int, samples: int, window: T
 
 @njit
 def row_footprints(
-    surface: TileSurface,
-    row: int,
-    count: int,
-    tables: WindowTables,
-    windows: NDArray[np.int32],
-    window: Table,
+    surface: TileSurface, row: int, count: int, tables: WindowTables, windows: I4, window: Table
 ) -> tuple[Table, int, int]:
     """Distribute the RCS of a row of cells over the pixels around them.
 
@@ -404,7 +410,7 @@ def row_footprints(
         table[CELLS:ORIGINS],
         windows,
     )
-    lines, samples = 0, 0
+    lines = samples = START
     for j in range(count):
         if windows[2 * PITCH + j] > 0:
             lines = max(lines, windows[2 * PITCH + j])

@@ -34,9 +34,8 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sarheight_kernels._numba import NAN, njit
+from sarheight_kernels._numba import F4, F8, NAN, njit
 from sarheight_kernels.facets import row_products, tile_products
 from sarheight_kernels.pool import spread_over
 from sarheight_kernels.tiles import height_span, tile_box, tile_posts
@@ -44,8 +43,8 @@ from sarheight_kernels.tiles import height_span, tile_box, tile_posts
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
-Row = NDArray[np.float32]
-Sums = NDArray[np.float64]
+Row = F4
+Sums = F8
 
 C0, C1 = np.float32(1.41421355), np.float32(0.117853167)
 C2, C3 = np.float32(0.0264744825), np.float32(0.00821673096)
@@ -57,7 +56,7 @@ DEGREES, HALF_TURN = np.float32(180.0 / math.pi), np.float32(180.0)
 
 @njit
 def angle_of(length: float, along: float) -> np.float32:
-    """Angle in degrees, 0 to 180, between a vector of a length and a direction; NaN without length.
+    """Find the angle in degrees between a vector and a direction; NaN for a vector without length.
 
     `along` is the vector's projection on the direction. The versed sine of the acute angle is the
     length less the absolute projection, over the length.
@@ -71,15 +70,8 @@ def angle_of(length: float, along: float) -> np.float32:
 
 
 @njit
-def _facets(
-    upper: Row,
-    lower: Row,
-    lowest: float,
-    per_metre: float,
-    table: NDArray[np.float64],
-    sums: Sums,
-) -> None:
-    """Area |A| and projections A.L and A.T of facets of a row, in `sums`; 0 where one is void."""
+def _facets(upper: Row, lower: Row, lowest: float, per_metre: float, table: F8, sums: Sums) -> None:
+    """Compute area |A|, A.L and A.T of facets of a row, in `sums`; 0 where one is void."""
     a0, a1, a2, a3 = table[0, 0], table[0, 1], table[0, 2], table[0, 3]
     b0, b1, b2, b3 = table[1, 0], table[1, 1], table[1, 2], table[1, 3]
     c0, c1, c2, c3 = table[2, 0], table[2, 1], table[2, 2], table[2, 3]
@@ -115,12 +107,13 @@ def _facets(
 
 
 @njit
-def _flat_cosines(table: NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Cosine of incidence on the ellipsoid, A0.L / |A0|, along a row, as in `row_products`."""
+def _flat_cosines(table: F8) -> tuple[float, float, float, float]:
+    """Compute the cosine of incidence on the ellipsoid, A0.L / |A0|, as in `row_products`."""
     low_left = table[0, 0] / math.sqrt(table[3, 0])
     low_right = (table[0, 0] + table[0, 1]) / math.sqrt(table[3, 0] + table[3, 1])
     high_left = (table[0, 0] + table[0, 2]) / math.sqrt(table[3, 0] + table[3, 2])
-    high_right = table[0].sum() / math.sqrt(table[3].sum())
+    high_right = table[0, 0] + table[0, 1] + table[0, 2] + table[0, 3]
+    high_right /= math.sqrt(table[3, 0] + table[3, 1] + table[3, 2] + table[3, 3])
     return (
         low_left,
         low_right - low_left,
@@ -141,7 +134,7 @@ def _angles_of_row(
     projected: Row,
     ellipsoid: Row,
 ) -> None:
-    """Angles of a row of cells between two rows of facets."""
+    """Compute the angles of a row of cells between two rows of facets."""
     a0, a1, a2, a3 = cosines
     per_column = 1.0 / above.shape[1]
     for j in range(heights.size):
@@ -165,11 +158,11 @@ def cell_angles(
     end: int,
     ground: GroundModel,
     radar: RadarModel,
-    heights: NDArray[np.float32],
-    bounds: NDArray[np.float64],
-    local: NDArray[np.float32],
-    projected: NDArray[np.float32],
-    ellipsoid: NDArray[np.float32],
+    heights: F4,
+    bounds: F8,
+    local: F4,
+    projected: F4,
+    ellipsoid: F4,
 ) -> None:
     """Compute the incidence angles of all cells.
 

@@ -35,9 +35,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sarheight_kernels._numba import NAN, ONE, ZERO, njit
+from sarheight_kernels._numba import F4, I4, NAN, ONE, ZERO, njit
 from sarheight_kernels.pool import spread_over
 
 __all__ = ["refined_lee"]
@@ -52,8 +51,8 @@ WIDTH = 256
 LEFT, RIGHT, UP, DOWN, UPPER_RIGHT, LOWER_LEFT, UPPER_LEFT, LOWER_RIGHT = range(8)
 VALUE, SQUARE, COUNT = range(3)
 
-Floats = NDArray[np.float32]
-Codes = NDArray[np.int32]
+Floats = F4
+Codes = I4
 
 
 @njit

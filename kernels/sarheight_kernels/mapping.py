@@ -6,26 +6,23 @@ cell after cell; once all cells of the band are counted, the buffers are copied 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import ZERO, njit
+from sarheight_kernels._numba import B1, F4, I4, I8, ZERO, njit
 from sarheight_kernels.footprint_pixels import INITIAL_SIZE
 from sarheight_kernels.footprints import PITCH, Table, footprint_tables, row_footprints
 from sarheight_kernels.pool import spread_over
-from sarheight_kernels.tiles import TILE, TileSurface, meets_image, tile_box, tile_surface
-
-if TYPE_CHECKING:
-    from sarheight_kernels.models import GroundModel, RadarModel
+from sarheight_kernels.tiles import TILE, Surface, TileSurface, meets_image, tile_box, tile_surface
 
 __all__ = ["band_weights", "copy_band"]
 
 
 @njit
-def _pixel_offsets(lines: int, samples: int, wide: int) -> NDArray[np.int32]:
-    """Offsets of the pixels of a window from its first one, in an image of `wide` samples."""
+def _pixel_offsets(lines: int, samples: int, wide: int) -> I4:
+    """Find the offsets of a window's pixels from its first, in an image of `wide` samples."""
     offsets = np.empty(lines * samples, np.int32)
     for slot in range(offsets.size):
         offsets[slot] = slot // samples * wide + slot % samples
@@ -38,8 +35,8 @@ def _write_at_border(
     window: tuple[int, int, int, int],
     image: tuple[int, int],
     position: int,
-    pixel: NDArray[np.int32],
-    weight: NDArray[np.float32],
+    pixel: I4,
+    weight: F4,
 ) -> int:
     """Write the weights of a cell whose window reaches beyond the image."""
     line, sample, lines, samples = window
@@ -54,15 +51,15 @@ def _write_at_border(
 @njit
 def _write_row(
     window: Table,
-    windows: NDArray[np.int32],
+    windows: I4,
     shape: tuple[int, int],
-    offsets: NDArray[np.int32],
-    illuminated: NDArray[np.bool_],
+    offsets: I4,
+    illuminated: B1,
     image: tuple[int, int],
     position: int,
-    pixel: NDArray[np.int32],
-    weight: NDArray[np.float32],
-    ends: NDArray[np.int32],
+    pixel: I4,
+    weight: F4,
+    ends: I4,
 ) -> int:
     """Write the weights of a row of cells from a position on; return where they end."""
     lines, samples = shape
@@ -87,12 +84,7 @@ def _write_row(
 
 @njit
 def _write_tile(
-    surface: TileSurface,
-    illuminated: NDArray[np.bool_],
-    image: tuple[int, int],
-    ends: NDArray[np.int32],
-    pixel: NDArray[np.int32],
-    weight: NDArray[np.float32],
+    surface: TileSurface, illuminated: B1, image: tuple[int, int], ends: I4, pixel: I4, weight: F4
 ) -> bool:
     """Write the weights of a tile's cells into its buffer; return whether it is large enough."""
     rows, columns = illuminated.shape
@@ -127,26 +119,21 @@ def _write_tile(
 def band_weights(
     begin: int,
     end: int,
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: NDArray[np.float32],
-    law: NDArray[np.float64],
-    bounds: NDArray[np.float64],
-    illuminated: NDArray[np.bool_],
+    surface: Surface,
     lines: int,
     samples: int,
     first_tile: int,
-    ends: NDArray[np.int32],
-    complete: NDArray[np.bool_],
-    pixel: NDArray[np.int32],
-    weight: NDArray[np.float32],
+    ends: I4,
+    complete: B1,
+    pixel: I4,
+    weight: F4,
 ) -> None:
     """Write pixels and weights of the cells of a band, tile by tile.
 
     Parameters
     ----------
-    ground, radar, heights, law, bounds, illuminated
-        As in `sarheight_kernels.projection.gather`.
+    surface : Surface
+        The DEM under the radar, with the cells that are illuminated.
     lines, samples : int
         Size of the image.
     first_tile : int
@@ -163,13 +150,13 @@ def band_weights(
     """
     for index in range(begin, end):
         tile = first_tile + index
-        row, end_row, column, end_column = tile_box(heights, tile)
+        row, end_row, column, end_column = tile_box(surface.heights, tile)
         complete[index] = True
         ends[:, column:end_column] = 0
-        if meets_image(bounds[tile], lines, samples):
+        if meets_image(surface.bounds[tile], lines, samples):
             complete[index] = _write_tile(
-                tile_surface(ground, radar, heights, law, tile),
-                illuminated[row:end_row, column:end_column],
+                tile_surface(surface, tile),
+                surface.illuminated[row:end_row, column:end_column],
                 (lines, samples),
                 ends[:, column:end_column],
                 pixel[index],
@@ -179,12 +166,14 @@ def band_weights(
 
 @njit
 def _copy(source: NDArray[Any], target: NDArray[Any]) -> None:
+    """Copy an array into another one."""
     for index in range(source.size):
         target[index] = source[index]
 
 
 @njit
-def _add(ends: NDArray[np.int32], first: int, start: NDArray[Any]) -> None:
+def _add(ends: I4, first: int, start: NDArray[Any]) -> None:
+    """Add a number to the ends of the weights of cells."""
     for index in range(start.size):
         start[index] = first + ends[index]
 
@@ -194,13 +183,13 @@ def _add(ends: NDArray[np.int32], first: int, start: NDArray[Any]) -> None:
 def copy_band(
     begin: int,
     end: int,
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int32],
-    tile_pixel: NDArray[np.int32],
-    tile_weight: NDArray[np.float32],
+    starts: I8,
+    ends: I4,
+    tile_pixel: I4,
+    tile_weight: F4,
     start: NDArray[Any],
-    pixel: NDArray[np.int32],
-    weight: NDArray[np.float32],
+    pixel: I4,
+    weight: F4,
 ) -> None:
     """Copy the buffers of a band into the order of its cells.
 

@@ -6,9 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit
+from sarheight_kernels._numba import F4, F8, I4, U1, njit
 from sarheight_kernels.models import locate_cell
 from sarheight_kernels.pool import spread_over
 from sarheight_kernels.profiles import (
@@ -47,14 +46,14 @@ def classify_profiles(
     end: int,
     ground: GroundModel,
     radar: RadarModel,
-    heights: NDArray[np.float32],
+    heights: F4,
     first_time: float,
     interval: float,
     reference_height: float,
     foreshortening: float,
     samples: int,
-    category: NDArray[np.uint8],
-    multiplicity: NDArray[np.uint8],
+    category: U1,
+    multiplicity: U1,
 ) -> None:
     """Classify the terrain along profiles through a DEM.
 
@@ -96,11 +95,11 @@ def illuminate_profiles(
     end: int,
     ground: GroundModel,
     radar: RadarModel,
-    heights: NDArray[np.float32],
+    heights: F4,
     first_time: float,
     interval: float,
     reference_height: float,
-    illuminated: NDArray[np.uint8],
+    illuminated: U1,
 ) -> None:
     """Find what the radar illuminates along profiles through a DEM.
 
@@ -121,14 +120,15 @@ def illuminate_profiles(
 
 
 @njit
-def _bilinear(corners: NDArray[np.float64], u: float, v: float) -> float:
+def _bilinear(corners: F8, u: float, v: float) -> float:
+    """Interpolate between four corners."""
     top = corners[0, 0] + v * (corners[0, 1] - corners[0, 0])
     bottom = corners[1, 0] + v * (corners[1, 1] - corners[1, 0])
     return float(top + u * (bottom - top))
 
 
 @njit
-def _find_nearest(first: float, step: float, profiles: int, nearest: NDArray[np.int32]) -> None:
+def _find_nearest(first: float, step: float, profiles: int, nearest: I4) -> None:
     """Find the profiles that pass nearest to a row of cells; NaN becomes the first."""
     last = profiles - 1.0
     for j in range(nearest.size):
@@ -138,14 +138,7 @@ def _find_nearest(first: float, step: float, profiles: int, nearest: NDArray[np.
 
 
 @njit
-def _copy_values(
-    along: NDArray[np.uint8],
-    begin: int,
-    wide: int,
-    nearest: NDArray[np.int32],
-    heights: NDArray[np.float32],
-    values: NDArray[np.uint8],
-) -> None:
+def _copy_values(along: U1, begin: int, wide: int, nearest: I4, heights: F4, values: U1) -> None:
     """Copy the values of the nearest profiles to a row of cells; `begin` is the first value."""
     for j in range(values.size):
         # Unsigned indices are not checked for counting from the end.
@@ -161,12 +154,12 @@ def profiles_to_cells(
     end: int,
     ground: GroundModel,
     radar: RadarModel,
-    heights: NDArray[np.float32],
+    heights: F4,
     first_time: float,
     interval: float,
     reference_height: float,
-    profile_values: NDArray[np.uint8],
-    cell_values: NDArray[np.uint8],
+    profile_values: U1,
+    cell_values: U1,
 ) -> None:
     """Give each cell of a DEM the values of the profile that passes nearest.
 
@@ -192,8 +185,8 @@ def profiles_to_cells(
                 _, _, time, _ = locate_cell(
                     ground,
                     radar,
-                    end_row if i else row,
-                    end_column if j else column,
+                    float(end_row if i else row),
+                    float(end_column if j else column),
                     reference_height,
                     radar.line_zero_time,
                 )
@@ -222,12 +215,12 @@ def classify_image(
     end: int,
     ground: GroundModel,
     radar: RadarModel,
-    heights: NDArray[np.float32],
+    heights: F4,
     reference_height: float,
-    times: NDArray[np.float64],
+    times: F8,
     foreshortening: float,
-    category: NDArray[np.uint8],
-    multiplicity: NDArray[np.uint8],
+    category: U1,
+    multiplicity: U1,
 ) -> None:
     """Classify the pixels of an image.
 

@@ -31,10 +31,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sarheight_kernels._numba import njit
+from sarheight_kernels._numba import F8, njit
 from sarheight_kernels.doppler import doppler_time
 from sarheight_kernels.orbit import evaluate_orbit
 
@@ -59,7 +56,7 @@ class GroundModel(NamedTuple):
     block_columns: int
     half_rows: float
     half_columns: float
-    coefficients: NDArray[np.float64]
+    coefficients: F8
 
 
 class RadarModel(NamedTuple):
@@ -94,22 +91,22 @@ class RadarModel(NamedTuple):
         `sarheight_kernels.doppler.DopplerTable`.
     """
 
-    orbit_start: NDArray[np.float64]
-    orbit_coefficients: NDArray[np.float64]
+    orbit_start: F8
+    orbit_coefficients: F8
     line_zero_time: float
     line_interval: float
-    segment_start: NDArray[np.float64]
-    segment_origin: NDArray[np.float64]
-    coefficients: NDArray[np.float64]
-    rate: NDArray[np.float64]
+    segment_start: F8
+    segment_origin: F8
+    coefficients: F8
+    rate: F8
     range_middle: float
     range_half: float
     bistatic_range: float
     bistatic_rate: float
     side: float
-    doppler_time: NDArray[np.float64]
-    doppler_range: NDArray[np.float64]
-    doppler_coefficients: NDArray[np.float64]
+    doppler_time: F8
+    doppler_range: F8
+    doppler_coefficients: F8
 
 
 @njit
@@ -209,12 +206,7 @@ BOUND_MARGIN = 2.0
 
 @njit
 def locate_cell(
-    ground: GroundModel,
-    radar: RadarModel,
-    row: float,
-    column: float,
-    height: float,
-    guess: float,
+    ground: GroundModel, radar: RadarModel, row: float, column: float, height: float, guess: float
 ) -> tuple[float, float, float, float]:
     """Solve for the radar coordinates of one cell exactly, by Newton's method.
 
@@ -273,13 +265,10 @@ def cell_on_look_side(ground: GroundModel, radar: RadarModel, row: float, column
 def box_bounds(
     ground: GroundModel,
     radar: RadarModel,
-    row: float,
-    end_row: float,
-    column: float,
-    end_column: float,
+    edges: tuple[float, float, float, float],
     lowest: float,
     highest: float,
-    bound: NDArray[np.float64],
+    bound: F8,
 ) -> None:
     """Find which part of the image a box of cells can contribute to.
 
@@ -287,8 +276,8 @@ def box_bounds(
     ----------
     ground, radar : GroundModel, RadarModel
         The models.
-    row, end_row, column, end_column : float
-        The cells at the corners.
+    edges : tuple of float
+        First and last row, first and last column of the cells at the corners.
     lowest, highest : float
         Height range in metres; NaN where all are void.
     bound : array, shape (4,)
@@ -296,6 +285,7 @@ def box_bounds(
         (inf, -inf) where the box is void, and (-inf, inf, inf, -inf) where it lies on the side to
         which the radar does not look.
     """
+    row, end_row, column, end_column = edges
     bound[0] = bound[2] = math.inf
     bound[1] = bound[3] = -math.inf
     if math.isnan(lowest):

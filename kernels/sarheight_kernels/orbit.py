@@ -44,15 +44,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit
+from sarheight_kernels._numba import F8, njit
 
 OrbitState = tuple[float, float, float, float, float, float, float, float, float]
 
 
 @njit
-def orbit_interval(time: float, start: NDArray[np.float64]) -> int:
+def orbit_interval(time: float, start: F8) -> int:
     """Find the last interval of an orbit table that begins at or before a time, or the first.
 
     `start`, shape (m,), are the beginnings of the intervals in seconds, ascending.
@@ -72,9 +71,7 @@ def orbit_interval(time: float, start: NDArray[np.float64]) -> int:
 
 
 @njit
-def evaluate_orbit(
-    time: float, start: NDArray[np.float64], coefficients: NDArray[np.float64]
-) -> OrbitState:
+def evaluate_orbit(time: float, start: F8, coefficients: F8) -> OrbitState:
     """Evaluate the satellite's position, velocity and acceleration.
 
     Parameters
@@ -123,9 +120,7 @@ def evaluate_orbit(
 
 
 @njit
-def orbit_states(
-    time: NDArray[np.float64], start: NDArray[np.float64], coefficients: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def orbit_states(time: F8, start: F8, coefficients: F8) -> F8:
     """Evaluate position, velocity and acceleration at many times, shape (n,), as `evaluate_orbit`.
 
     Returns shape (n, 9).
@@ -140,11 +135,7 @@ def orbit_states(
 
 @njit
 def _four_vector_polynomial(
-    time: NDArray[np.float64],
-    position: NDArray[np.float64],
-    velocity: NDArray[np.float64],
-    origin: float,
-    polynomial: NDArray[np.float64],
+    time: F8, position: F8, velocity: F8, origin: float, polynomial: F8
 ) -> None:
     """Write the coefficients, in powers of time - `origin`, of the polynomial through 4 vectors."""
     node = np.empty(8)
@@ -179,9 +170,7 @@ def _four_vector_polynomial(
 
 
 @njit
-def hermite_coefficients(
-    time: NDArray[np.float64], position: NDArray[np.float64], velocity: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def hermite_coefficients(time: F8, position: F8, velocity: F8) -> tuple[F8, F8]:
     """Make the polynomials that pass through a list of state vectors.
 
     Parameters
@@ -222,12 +211,7 @@ MOST_STEPS = 30
 
 @njit
 def zero_doppler_time(
-    x: float,
-    y: float,
-    z: float,
-    guess: float,
-    start: NDArray[np.float64],
-    coefficients: NDArray[np.float64],
+    x: float, y: float, z: float, guess: float, start: F8, coefficients: F8
 ) -> float:
     """Solve for the time at which a point is seen at zero Doppler, by Newton's method.
 

@@ -11,10 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sarheight_kernels._numba import njit
+from sarheight_kernels._numba import F4, F8, njit
 from sarheight_kernels.doppler import doppler_time
 from sarheight_kernels.models import (
     annotated_time,
@@ -55,13 +52,7 @@ def _sight(radar: RadarModel, x: float, y: float, z: float, guess: float) -> Sig
 @spread_over("line")
 @njit
 def locate_points(
-    begin: int,
-    end: int,
-    radar: RadarModel,
-    position: NDArray[np.float64],
-    line: NDArray[np.float64],
-    sample: NDArray[np.float64],
-    time: NDArray[np.float64],
+    begin: int, end: int, radar: RadarModel, position: F8, line: F8, sample: F8, time: F8
 ) -> None:
     """Find line and sample of points.
 
@@ -90,7 +81,7 @@ def locate_points(
 def _towards(
     sx: float, sy: float, sz: float, nx: float, ny: float, nz: float
 ) -> tuple[float, float, float]:
-    """East, north and up part of the direction of a vector, at a point with a normal."""
+    """Find the direction of a vector, east, north and up at a point with a normal."""
     length = math.sqrt(sx * sx + sy * sy + sz * sz)
     level = math.sqrt(nx * nx + ny * ny)
     # At a pole every direction is one along a meridian: that of Greenwich is taken.
@@ -103,13 +94,7 @@ def _towards(
 @spread_over("time")
 @njit
 def point_look_vectors(
-    begin: int,
-    end: int,
-    radar: RadarModel,
-    position: NDArray[np.float64],
-    normal: NDArray[np.float64],
-    vector: NDArray[np.float64],
-    time: NDArray[np.float64],
+    begin: int, end: int, radar: RadarModel, position: F8, normal: F8, vector: F8, time: F8
 ) -> None:
     """Find the look vectors of points.
 
@@ -140,10 +125,10 @@ def cell_look_vectors(
     end: int,
     ground: GroundModel,
     radar: RadarModel,
-    heights: NDArray[np.float32],
-    east: NDArray[np.float32],
-    north: NDArray[np.float32],
-    up: NDArray[np.float32],
+    heights: F4,
+    east: F4,
+    north: F4,
+    up: F4,
 ) -> None:
     """Find the look vectors of the cells of a DEM.
 
@@ -161,8 +146,9 @@ def cell_look_vectors(
         guess = radar.line_zero_time
         for column in range(heights.shape[1]):
             height = float(heights[row, column])
-            down, across = ground_block(ground, row, column)
-            x, y, z, nx, ny, nz = ground_position(ground, down, across, row, column)
+            place = float(row), float(column)
+            down, across = ground_block(ground, place[0], place[1])
+            x, y, z, nx, ny, nz = ground_position(ground, down, across, place[0], place[1])
             sx, sy, sz, time = _sight(
                 radar, x + height * nx, y + height * ny, z + height * nz, guess
             )

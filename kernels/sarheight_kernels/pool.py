@@ -154,7 +154,8 @@ def spread_over(
     Parameters
     ----------
     name : str
-        Argument of the kernel, an array that has an iteration for each of its elements.
+        Argument of the kernel, an array that has an iteration for each of its elements; or one of
+        the arrays in a named tuple, as in "surface.bounds".
     axis : int
         Axis along which they are counted.
     block : int
@@ -170,14 +171,16 @@ def spread_over(
     def decorate(kernel: Callable[Concatenate[int, int, P], None]) -> Callable[P, None]:
         signature = inspect.signature(kernel)
         parameters = list(signature.parameters.values())[2:]
-        place = [parameter.name for parameter in parameters].index(name)
+        argument, *attributes = name.split(".")
+        place = [parameter.name for parameter in parameters].index(argument)
 
         @functools.wraps(kernel)
         def function(*arguments: P.args, **keywords: P.kwargs) -> None:
             over: Any = arguments[place]
+            for attribute in attributes:
+                over = getattr(over, attribute)
             count = over.shape[axis]
-            numbers = sum(each.size for each in arguments if isinstance(each, np.ndarray))
-            if numbers <= SMALL:
+            if _numbers(arguments) <= SMALL:
                 kernel(0, count, *arguments, **keywords)
             else:
                 spread(lambda begin, end: kernel(begin, end, *arguments, **keywords), count, block)
@@ -235,6 +238,15 @@ def _checked(text: str, what: str) -> int:
         msg = f"{what} is '{text}'; expected a whole number from 1 to {MOST_THREADS}"
         raise ValueError(msg)
     return int(text)
+
+
+def _numbers(arguments: tuple[Any, ...]) -> int:
+    """Return how many numbers the arrays among some arguments hold, in tuples, too."""
+    return sum(
+        each.size if isinstance(each, np.ndarray) else _numbers(each)
+        for each in arguments
+        if isinstance(each, np.ndarray | tuple)
+    )
 
 
 def _cores() -> int:

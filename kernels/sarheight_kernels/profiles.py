@@ -33,9 +33,8 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit
+from sarheight_kernels._numba import F4, F8, I4, I8, U1, njit
 from sarheight_kernels.doppler import closing_speed, fit_stretch, is_native
 from sarheight_kernels.models import RadarModel, annotated_time, range_sample, range_segment
 from sarheight_kernels.orbit import evaluate_orbit
@@ -57,8 +56,8 @@ TIE = 1e-12
 
 
 @njit
-def _direction(outward: NDArray[np.float64]) -> int:
-    """Step from near to far, 1 or -1, by the ends of a profile without voids."""
+def _direction(outward: F8) -> int:
+    """Find the step from near to far, 1 or -1, by the ends of a profile without voids."""
     first, last = 0, outward.size - 1
     while first < last and math.isnan(outward[first]):
         first += 1
@@ -68,8 +67,8 @@ def _direction(outward: NDArray[np.float64]) -> int:
 
 
 @njit
-def _growth(values: NDArray[np.float64], step: int, growth: NDArray[np.float64]) -> None:
-    """Growth of values outwards from one neighbour of a point to the other.
+def _growth(values: F8, step: int, growth: F8) -> None:
+    """Find how much values grow outwards from one neighbour of a point to the other.
 
     A missing neighbour is replaced by the point itself.
     """
@@ -88,7 +87,7 @@ def _growth(values: NDArray[np.float64], step: int, growth: NDArray[np.float64])
 
 
 @njit
-def _largest_before(values: NDArray[np.float64], step: int, largest: NDArray[np.float64]) -> None:
+def _largest_before(values: F8, step: int, largest: F8) -> None:
     """Find for each value the largest one before it; minus infinity where there is none."""
     so_far = -math.inf
     first = 0 if step > 0 else values.size - 1
@@ -99,7 +98,7 @@ def _largest_before(values: NDArray[np.float64], step: int, largest: NDArray[np.
 
 
 @njit
-def _smallest_after(values: NDArray[np.float64], step: int, smallest: NDArray[np.float64]) -> None:
+def _smallest_after(values: F8, step: int, smallest: F8) -> None:
     """Find for each value the smallest one after it; infinity where there is none."""
     so_far = math.inf
     first = values.size - 1 if step > 0 else 0
@@ -110,7 +109,7 @@ def _smallest_after(values: NDArray[np.float64], step: int, smallest: NDArray[np
 
 
 @njit
-def _find_shadow(tangent: NDArray[np.float64], step: int, shadow: NDArray[np.uint8]) -> None:
+def _find_shadow(tangent: F8, step: int, shadow: U1) -> None:
     """Mark the points in shadow, active or passive, by the tangents of their look angles."""
     growth, highest = np.empty(tangent.size), np.empty(tangent.size)
     _growth(tangent, step, growth)
@@ -121,12 +120,7 @@ def _find_shadow(tangent: NDArray[np.float64], step: int, shadow: NDArray[np.uin
 
 
 @njit
-def _find_layover(
-    slant: NDArray[np.float64],
-    growth: NDArray[np.float64],
-    step: int,
-    layover: NDArray[np.uint8],
-) -> None:
+def _find_layover(slant: F8, growth: F8, step: int, layover: U1) -> None:
     """Mark the points in layover, active or passive, by their slant ranges and their growth."""
     farthest, nearest = np.empty(slant.size), np.empty(slant.size)
     _largest_before(slant, step, farthest)
@@ -138,12 +132,7 @@ def _find_layover(
 
 
 @njit
-def classify(
-    outward: NDArray[np.float64],
-    downward: NDArray[np.float64],
-    foreshortening: float,
-    category: NDArray[np.uint8],
-) -> None:
+def classify(outward: F8, downward: F8, foreshortening: float, category: U1) -> None:
     """Classify the points of a profile.
 
     Parameters
@@ -180,9 +169,7 @@ def classify(
 
 
 @njit
-def illuminate_profile(
-    outward: NDArray[np.float64], downward: NDArray[np.float64], illuminated: NDArray[np.uint8]
-) -> None:
+def illuminate_profile(outward: F8, downward: F8, illuminated: U1) -> None:
     """Find the illuminated points of a profile: those on which `classify` finds no shadow.
 
     Parameters
@@ -200,7 +187,7 @@ def illuminate_profile(
         illuminated[i] = (illuminated[i] == CLEAR) & ~math.isnan(tangent[i])
 
 
-KnotColumns = tuple[int, float, int, NDArray[np.float64]]
+KnotColumns = tuple[int, float, int, F8]
 Crossing = tuple[float, float, float, float, float, float, float]
 
 KNOT_SPACING = 32
@@ -242,7 +229,7 @@ def _cross_column(
     knot: int,
     height: float,
     guess: float,
-    state: NDArray[np.float64],
+    state: F8,
     radar: RadarModel,
     time: float,
 ) -> Crossing:
@@ -295,7 +282,7 @@ def _cross_column(
 
 
 @njit
-def _interpolate_rows(table: NDArray[np.float64], row: NDArray[np.float64]) -> None:
+def _interpolate_rows(table: F8, row: F8) -> None:
     """Find the row at which a profile crosses each column."""
     for knot in range(table.shape[0] - 1):
         left, change = table[knot, 0], table[knot + 1, 0] - table[knot, 0]
@@ -305,12 +292,7 @@ def _interpolate_rows(table: NDArray[np.float64], row: NDArray[np.float64]) -> N
 
 
 @njit
-def _heights_beside(
-    heights: NDArray[np.float32],
-    upper: NDArray[np.int32],
-    here: NDArray[np.float32],
-    there: NDArray[np.float32],
-) -> None:
+def _heights_beside(heights: F4, upper: I4, here: F4, there: F4) -> None:
     """Look up the heights in the rows above and below a profile, shape (columns,)."""
     # Unsigned indices are not checked for counting from the end.
     flat, wide = heights.reshape(heights.size), np.uint64(heights.shape[1])
@@ -322,9 +304,7 @@ def _heights_beside(
 
 
 @njit
-def _find_heights(
-    heights: NDArray[np.float32], row: NDArray[np.float64], height: NDArray[np.float64]
-) -> None:
+def _find_heights(heights: F4, row: F8, height: F8) -> None:
     """Interpolate heights at the rows of a profile; NaN in a void and beyond the DEM.
 
     A profile passes the cells that it serves within half a row, on either side. Beside a void or
@@ -351,12 +331,7 @@ def _find_heights(
 
 
 @njit
-def _coordinates(
-    left: NDArray[np.float64],
-    right: NDArray[np.float64],
-    outward: NDArray[np.float64],
-    downward: NDArray[np.float64],
-) -> None:
+def _coordinates(left: F8, right: F8, outward: F8, downward: F8) -> None:
     """Turn the heights between two knots, passed in `outward`, into coordinates."""
     out, out_change = left[1], right[1] - left[1]
     out_per_metre, out_per_metre_change = left[2], right[2] - left[2]
@@ -374,11 +349,11 @@ def _coordinates(
 def trace_profile(
     knots: KnotColumns,
     radar: RadarModel,
-    heights: NDArray[np.float32],
+    heights: F4,
     time: float,
     reference_height: float,
-    outward: NDArray[np.float64],
-    downward: NDArray[np.float64],
+    outward: F8,
+    downward: F8,
 ) -> None:
     """Cut a profile through the terrain in the plane of zero Doppler, or cone, at one time.
 
@@ -455,13 +430,7 @@ def crossings_of(counts: int, kind: int) -> int:
 
 
 @njit
-def profile_samples(
-    radar: RadarModel,
-    time: float,
-    outward: NDArray[np.float64],
-    downward: NDArray[np.float64],
-    sample: NDArray[np.float64],
-) -> None:
+def profile_samples(radar: RadarModel, time: float, outward: F8, downward: F8, sample: F8) -> None:
     """Find the samples of the points of a profile, shape (n,), at one azimuth time."""
     segment = range_segment(radar, time)
     if is_native(radar):
@@ -475,12 +444,7 @@ def profile_samples(
 
 @njit
 def _native_samples(
-    radar: RadarModel,
-    time: float,
-    segment: int,
-    outward: NDArray[np.float64],
-    downward: NDArray[np.float64],
-    sample: NDArray[np.float64],
+    radar: RadarModel, time: float, segment: int, outward: F8, downward: F8, sample: F8
 ) -> None:
     """Do the same at the Doppler centroid, with slant ranges by a cubic of E^2 + D^2's root."""
     _, _, _, vx, vy, vz, _, _, _ = evaluate_orbit(time, radar.orbit_start, radar.orbit_coefficients)
@@ -504,14 +468,12 @@ def _native_samples(
 
 @njit
 def _next_centre(sample: float, samples: int) -> int:
-    """First sample of an image whose centre lies beyond a fractional sample."""
+    """Find the first sample of an image whose centre lies beyond a fractional sample."""
     return int(min(max(math.floor(sample) + 1.0, 0.0), float(samples)))
 
 
 @njit
-def count_crossings(
-    sample: NDArray[np.float64], category: NDArray[np.uint8], crossings: NDArray[np.int64]
-) -> None:
+def count_crossings(sample: F8, category: U1, crossings: I8) -> None:
     """Count for each sample of an image how often a profile crosses its slant range.
 
     Parameters
@@ -553,12 +515,7 @@ def count_crossings(
 
 
 @njit
-def count_multiplicity(
-    sample: NDArray[np.float64],
-    category: NDArray[np.uint8],
-    crossings: NDArray[np.int64],
-    multiplicity: NDArray[np.uint8],
-) -> None:
+def count_multiplicity(sample: F8, category: U1, crossings: I8, multiplicity: U1) -> None:
     """Find the layover multiplicity of a profile's points: illuminated crossings at their range.
 
     Parameters

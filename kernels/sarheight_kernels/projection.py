@@ -8,35 +8,27 @@ only images are held in memory.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-from numpy.typing import NDArray
 
-from sarheight_kernels._numba import ONE, ZERO, njit
+from sarheight_kernels._numba import B1, F4, F8, I4, I8, ONE, START, ZERO, njit
 from sarheight_kernels.footprint_pixels import (
-    GROUP,
     INITIAL_SIZE,
     all_within,
-    fetch_channel,
-    fetch_pair,
+    fetch,
     illuminated_row_footprints,
-    sum_pair,
-    touch,
+    sum_pixels,
     window_starts,
 )
 from sarheight_kernels.footprints import PITCH, Table, footprint_tables, row_footprints
 from sarheight_kernels.pool import spread_over
 from sarheight_kernels.tiles import (
+    Surface,
     TileSurface,
     illuminated_area,
     meets_image,
     tile_box,
     tile_surface,
 )
-
-if TYPE_CHECKING:
-    from sarheight_kernels.models import GroundModel, RadarModel
 
 WIDTH = 4
 """Pixels of a window that are added together."""
@@ -46,7 +38,7 @@ BLOCKS = 16
 
 @njit
 def _add(
-    window: NDArray[np.float32],
+    window: F4,
     cell: int,
     samples: int,
     lines: int,
@@ -54,7 +46,7 @@ def _add(
     brightness: float,
     line: int,
     sample: int,
-    image: NDArray[np.float32],
+    image: F4,
 ) -> None:
     """Add the window of one cell, times its brightness, to the part of the image that it meets."""
     top, bottom = max(-line, 0), min(image.shape[0] - line, lines)
@@ -66,13 +58,7 @@ def _add(
 
 @njit
 def _add_row(
-    window: Table,
-    windows: NDArray[np.int32],
-    brightness: NDArray[np.float32],
-    lines: int,
-    samples: int,
-    first_line: int,
-    image: NDArray[np.float32],
+    window: Table, windows: I4, brightness: F4, lines: int, samples: int, first_line: int, image: F4
 ) -> None:
     """Add the windows of a row of cells to an image that holds them all.
 
@@ -80,7 +66,7 @@ def _add_row(
     which it shares pixels, a cell would wait until their sums are stored.
     """
     wide = image.shape[1]
-    start = window_starts(windows, brightness.size, first_line, wide, 1)
+    start = window_starts(windows, brightness.size, first_line, wide)
     # Unsigned indices are not checked for counting from the end.
     flat, cells = image.reshape(image.size), np.uint64(brightness.size)
     for first in range(WIDTH):
@@ -106,11 +92,11 @@ def _add_row(
 @njit
 def _scatter_tile(
     surface: TileSurface,
-    illuminated: NDArray[np.bool_],
-    reflectivity: NDArray[np.float32],
+    illuminated: B1,
+    reflectivity: F4,
     first_line: int,
-    image: NDArray[np.float32],
-    overflow: NDArray[np.float32],
+    image: F4,
+    overflow: F4,
 ) -> None:
     """Add the RCS of a tile's cells to a block of the image, and to the lines behind it."""
     rows, columns = illuminated.shape
@@ -122,7 +108,8 @@ def _scatter_tile(
         window, high, across = row_footprints(surface, i, columns, tables, windows, window)
         brightness[:] = ONE
         if reflectivity.size > 0:
-            brightness[:] = reflectivity[i]
+            for j in range(columns):
+                brightness[j] = reflectivity[i, j]
         for j in range(columns):
             brightness[j] = (
                 brightness[j] if illuminated[i, j] and windows[2 * PITCH + j] > 0 else ZERO
@@ -144,9 +131,7 @@ def _scatter_tile(
 
 
 @njit
-def blocks_of_lines(
-    bounds: NDArray[np.float64], lines: int, samples: int, block_of: NDArray[np.int64]
-) -> tuple[int, int]:
+def blocks_of_lines(bounds: F8, lines: int, samples: int, block_of: I8) -> tuple[int, int]:
     """Divide an image into blocks of lines, and assign each tile to the one in which it begins.
 
     Parameters
@@ -182,17 +167,7 @@ def blocks_of_lines(
 
 
 def scatter(
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: NDArray[np.float32],
-    law: NDArray[np.float64],
-    bounds: NDArray[np.float64],
-    illuminated: NDArray[np.bool_],
-    reflectivity: NDArray[np.float32],
-    block: int,
-    block_of: NDArray[np.int64],
-    overflow: NDArray[np.float32],
-    image: NDArray[np.float32],
+    surface: Surface, reflectivity: F4, block: int, block_of: I8, overflow: F4, image: F4
 ) -> None:
     r"""Simulate the image of a surface: :math:`S_p = \sum_g W_{pg} x_g`.
 
@@ -203,18 +178,10 @@ def scatter(
 
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres; NaN where void.
-    law : array, shape (n,)
-        Backscatter coefficient at evenly spaced cosines of incidence.
-    bounds : array, shape (tiles, 4)
-        Part of the image that each tile can contribute to, from `tile_bounds`.
-    illuminated : array, shape (rows, columns)
-        False where a cell is in shadow.
+    surface : Surface
+        The DEM under the radar, with the cells that are illuminated.
     reflectivity : array, shape (rows, columns) or (0, 0)
-        Brightness of each cell relative to `law`; 1 everywhere where there is none.
+        Brightness of each cell relative to the law; 1 everywhere where there is none.
     block, block_of : int, array of shape (tiles,)
         Lines of a block and the block of each tile, from `blocks_of_lines`.
     overflow : array, shape (blocks, lines beyond a block, samples)
@@ -222,10 +189,7 @@ def scatter(
     image : array, shape (lines, samples)
         Receives the radar cross-section of each pixel in square metres.
     """
-    _scatter_blocks(
-        ground, radar, heights, law, bounds, illuminated, reflectivity, block, block_of, overflow,
-        image,
-    )  # fmt: skip
+    _scatter_blocks(surface, reflectivity, block, block_of, overflow, image)
     _add_overflow(block, overflow, image)
 
 
@@ -234,17 +198,12 @@ def scatter(
 def _scatter_blocks(
     begin: int,
     end: int,
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: NDArray[np.float32],
-    law: NDArray[np.float64],
-    bounds: NDArray[np.float64],
-    illuminated: NDArray[np.bool_],
-    reflectivity: NDArray[np.float32],
+    surface: Surface,
+    reflectivity: F4,
     block: int,
-    block_of: NDArray[np.int64],
-    overflow: NDArray[np.float32],
-    image: NDArray[np.float32],
+    block_of: I8,
+    overflow: F4,
+    image: F4,
 ) -> None:
     """Add the RCS of tiles to the blocks in which they begin, and to their overflow."""
     for index in range(begin, end):
@@ -252,12 +211,12 @@ def _scatter_blocks(
         end_line = min(first_line + block, image.shape[0])
         image[first_line:end_line] = 0.0
         overflow[index] = 0.0
-        for tile in range(bounds.shape[0]):
+        for tile in range(block_of.size):
             if block_of[tile] == index:
-                row, end_row, column, end_column = tile_box(heights, tile)
+                row, end_row, column, end_column = tile_box(surface.heights, tile)
                 _scatter_tile(
-                    tile_surface(ground, radar, heights, law, tile),
-                    illuminated[row:end_row, column:end_column],
+                    tile_surface(surface, tile),
+                    surface.illuminated[row:end_row, column:end_column],
                     reflectivity[row:end_row, column:end_column],
                     first_line,
                     image[first_line:end_line],
@@ -267,9 +226,7 @@ def _scatter_blocks(
 
 @spread_over("overflow")
 @njit
-def _add_overflow(
-    begin: int, end: int, block: int, overflow: NDArray[np.float32], image: NDArray[np.float32]
-) -> None:
+def _add_overflow(begin: int, end: int, block: int, overflow: F4, image: F4) -> None:
     """Add to each block of lines what those before it contribute."""
     lines, samples = image.shape
     for index in range(max(begin, 1), end):
@@ -280,26 +237,10 @@ def _add_overflow(
 
 
 @njit
-def _weigh(window: Table, pixels: Table, slots: int, power: int, sums: NDArray[np.float32]) -> None:
-    """Sum powers (1 or 2) of weights times pixels, for all cells of a row."""
-    sums[:] = ZERO
-    for slot in range(0, slots, GROUP):
-        weights, values = window[slot * PITCH :], pixels[slot * PITCH :]
-        for j in range(sums.size):
-            part = ZERO
-            for row in range(GROUP):
-                weight = weights[row * PITCH + j]
-                factor = weight * weight if power == 2 else weight
-                # A weight of zero has no part in what is not a number.
-                part += factor * values[row * PITCH + j] if weight > ZERO else ZERO
-            sums[j] += part
-
-
-@njit
 def _fraction_within(
-    window: Table, windows: NDArray[np.int32], j: int, samples: int, high: int, wide: int
+    window: Table, windows: I4, j: int, samples: int, high: int, wide: int
 ) -> float:
-    """Fraction of the RCS of cell j that falls into an image of a size."""
+    """Find the fraction of the RCS of cell j that falls into an image."""
     line, sample = windows[j], windows[PITCH + j]
     inside, whole = 0.0, 0.0
     for k in range(windows[2 * PITCH + j]):
@@ -312,121 +253,64 @@ def _fraction_within(
 
 
 @njit
-def _gather_channels(
-    image: NDArray[np.float32],
-    power: int,
-    window: Table,
-    windows: NDArray[np.int32],
-    shape: tuple[int, int],
-    first_cell: tuple[int, int],
-    count: int,
-    pixels: Table,
-    result: NDArray[np.float32],
-) -> Table:
-    """Sum powers of the weights times all channels of an image, for a row of cells."""
-    sums, slots = np.empty(2 * PITCH, np.float32), shape[0] * shape[1]
-    pair = image.shape[2] == 2 and power == 1
-    if pair:
-        pixels = fetch_pair(image, windows, count, shape[0], shape[1], pixels)
-        sum_pair(window, pixels, slots, count, sums)
-    for channel in range(image.shape[2]):
-        here = sums[channel * PITCH : channel * PITCH + count] if pair else sums[:count]
-        if not pair:
-            pixels = fetch_channel(image, channel, windows, count, shape[0], shape[1], pixels)
-            _weigh(window, pixels, slots, power, here)
-        row = result[channel, first_cell[0], first_cell[1] : first_cell[1] + count]
-        for j in range(count):
-            row[j] = here[j] if windows[2 * PITCH + j] > 0 else ZERO
-    return pixels
-
-
-@njit
 def _gather_tile(
-    surface: TileSurface,
-    illuminated: NDArray[np.bool_],
-    corner: tuple[int, int],
-    bound: NDArray[np.float64],
-    linear: NDArray[np.float32],
-    square: NDArray[np.float32],
-    linear_sum: NDArray[np.float32],
-    square_sum: NDArray[np.float32],
-    projected_area: NDArray[np.float32],
+    surface: TileSurface, illuminated: B1, corner: tuple[int, int], image: F4, sums: F4, area: F4
 ) -> None:
     """Do the work of `gather` for a tile; `corner` is row and column of its first cell."""
     rows, count = illuminated.shape
-    high, wide = linear.shape[0], linear.shape[1]
+    channels, high, wide = image.shape
     tables, windows = footprint_tables(surface), np.empty(4 * PITCH, np.int32)
     window, pixels = np.empty(INITIAL_SIZE, np.float32), np.empty(INITIAL_SIZE, np.float32)
-    if linear.shape[2] > 0:
-        pixels[0] = touch(linear, bound)
+    row_sums = np.empty(PITCH, np.float32)
     for i in range(rows):
-        first_cell = corner[0] + i, corner[1]
+        row, column = corner[0] + i, corner[1]
         window, lines, samples = illuminated_row_footprints(
             surface, i, illuminated[i], tables, windows, window
         )
-        shape = lines, samples
-        pixels = _gather_channels(
-            linear, 1, window, windows, shape, first_cell, count, pixels, linear_sum
-        )
-        pixels = _gather_channels(
-            square, 2, window, windows, shape, first_cell, count, pixels, square_sum
-        )
-        within = all_within(windows, count, lines, samples, 0, high, wide)
+        for channel in range(channels):
+            pixels = fetch(image[channel], windows, count, lines, samples, pixels)
+            sum_pixels(window, pixels, lines * samples, count, row_sums)
+            for j in range(count):
+                lit = windows[2 * PITCH + j] > 0
+                sums[channel, row, column + j] = row_sums[j] if lit else ZERO
+        within = all_within(windows, count, lines, samples, START, high, wide)
         for j in range(count):
-            area = ZERO
+            seen = ZERO
             if windows[2 * PITCH + j] > 0:
-                area = illuminated_area(surface, i, j)
+                seen = illuminated_area(surface, i, j)
                 if not within:
-                    area *= _fraction_within(window, windows, j, samples, high, wide)
-            projected_area[first_cell[0], first_cell[1] + j] = area
+                    seen *= _fraction_within(window, windows, j, samples, high, wide)
+            area[row, column + j] = seen
 
 
-@spread_over("bounds")
+@spread_over("surface.bounds")
 @njit
-def gather(
-    begin: int,
-    end: int,
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: NDArray[np.float32],
-    law: NDArray[np.float64],
-    bounds: NDArray[np.float64],
-    illuminated: NDArray[np.bool_],
-    linear: NDArray[np.float32],
-    square: NDArray[np.float32],
-    linear_sum: NDArray[np.float32],
-    square_sum: NDArray[np.float32],
-    projected_area: NDArray[np.float32],
-) -> None:
-    r"""Sum over the pixels of each cell: :math:`\sum_p W_{pg} a_p` and :math:`\sum_p W_{pg}^2 b_p`.
+def gather(begin: int, end: int, surface: Surface, image: F4, sums: F4, area: F4) -> None:
+    r"""Sum an image over the pixels of each cell: :math:`\sum_p W_{pg} a_p`.
 
     Parameters
     ----------
-    ground, radar, heights, law, bounds, illuminated
-        As in `scatter`.
-    linear, square : array, shape (lines, samples, channels)
-        Channels a and b of the image; a NaN reaches all cells that contribute to its pixel.
-    linear_sum, square_sum : array, shape (channels, rows, columns)
-        Receive the sums; 0 where the cell contributes to no pixel.
-    projected_area : array, shape (rows, columns)
+    surface : Surface
+        The DEM under the radar, with the cells that are illuminated.
+    image : array, shape (channels, lines, samples)
+        Channels a of the image; a NaN reaches all cells that contribute to its pixel.
+    sums : array, shape (channels, rows, columns)
+        Receives the sums; 0 where the cell contributes to no pixel.
+    area : array, shape (rows, columns)
         Receives the cell's illuminated area, projected along the line of sight, that falls into
         the image, in square metres.
     """
     for tile in range(begin, end):
-        row, end_row, column, end_column = tile_box(heights, tile)
-        if meets_image(bounds[tile], linear.shape[0], linear.shape[1]):
+        row, end_row, column, end_column = tile_box(surface.heights, tile)
+        if meets_image(surface.bounds[tile], image.shape[1], image.shape[2]):
             _gather_tile(
-                tile_surface(ground, radar, heights, law, tile),
-                illuminated[row:end_row, column:end_column],
+                tile_surface(surface, tile),
+                surface.illuminated[row:end_row, column:end_column],
                 (row, column),
-                bounds[tile],
-                linear,
-                square,
-                linear_sum,
-                square_sum,
-                projected_area,
+                image,
+                sums,
+                area,
             )
         else:
-            linear_sum[:, row:end_row, column:end_column] = 0.0
-            square_sum[:, row:end_row, column:end_column] = 0.0
-            projected_area[row:end_row, column:end_column] = 0.0
+            sums[:, row:end_row, column:end_column] = 0.0
+            area[row:end_row, column:end_column] = 0.0

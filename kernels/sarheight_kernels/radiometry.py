@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import NAN, ONE, ZERO, njit
+from sarheight_kernels._numba import F4, F8, I8, NAN, ONE, ZERO, njit
 from sarheight_kernels.pool import spread_over
 
 LANES = 64
@@ -34,7 +34,7 @@ def _sum_of_lanes(lanes: NDArray[np.floating]) -> float:
 
 
 @njit
-def locate_line(area_lines: NDArray[np.float64], line: float) -> tuple[int, float]:
+def locate_line(area_lines: F8, line: float) -> tuple[int, float]:
     """Find the tabulated line before a line, and its fraction of the way to the next."""
     last = area_lines.size - 2
     knot = 0
@@ -50,17 +50,13 @@ def _interpolate(
     fraction: float | np.float32,
     area: NDArray[np.floating],
 ) -> None:
+    """Interpolate linearly between two rows of areas."""
     for sample in range(area.size):
         area[sample] = before[sample] + fraction * (after[sample] - before[sample])
 
 
 @njit
-def areas_of_line(
-    area_lines: NDArray[np.float64],
-    areas: NDArray[np.float64],
-    line: float,
-    area: NDArray[np.float64],
-) -> None:
+def areas_of_line(area_lines: F8, areas: F8, line: float, area: F8) -> None:
     """Interpolate the areas of the pixels of a line.
 
     `areas`, shape (k, samples), are tabulated at `area_lines`, shape (k,).
@@ -70,7 +66,7 @@ def areas_of_line(
 
 
 @njit
-def _mask_area(row: NDArray[np.floating], area: NDArray[np.float32]) -> None:
+def _mask_area(row: NDArray[np.floating], area: F4) -> None:
     """Set the area of pixels whose value is not finite to NaN."""
     for sample in range(area.size):
         # inf - inf and NaN - NaN are NaN, which equals nothing.
@@ -78,7 +74,7 @@ def _mask_area(row: NDArray[np.floating], area: NDArray[np.float32]) -> None:
 
 
 @njit
-def _divide_area(area: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+def _divide_area(area: F4, expected: F4) -> None:
     """Divide areas by expected RCS, in place; 0 where there is none of either."""
     for sample in range(area.size):
         valid = (expected[sample] > ZERO) & (area[sample] > ZERO)
@@ -89,8 +85,8 @@ def _divide_area(area: NDArray[np.float32], expected: NDArray[np.float32]) -> No
 @njit
 def _add_chunk(
     values: NDArray[np.floating],
-    area: NDArray[np.float32],
-    lanes: NDArray[np.float64],
+    area: F4,
+    lanes: F8,
     least: NDArray[np.floating],
     greatest: NDArray[np.floating],
 ) -> None:
@@ -117,12 +113,7 @@ def _add_chunk(
 @spread_over("image", axis=1)
 @njit
 def image_sums(
-    begin: int,
-    end: int,
-    image: NDArray[np.floating],
-    area_lines: NDArray[np.float64],
-    areas: NDArray[np.float64],
-    sums: NDArray[np.float64],
+    begin: int, end: int, image: NDArray[np.floating], area_lines: F8, areas: F8, sums: F8
 ) -> None:
     """Sum the radar cross-section of the lines of an image.
 
@@ -157,7 +148,8 @@ def image_sums(
             for p in range(polarisations):
                 values = image[p, line, part]
                 if count < CHUNK:
-                    rest[:count] = values
+                    for sample in range(count):
+                        rest[sample] = values[sample]
                     values = rest
                 _add_chunk(values, area, lanes[p], least[p], greatest[p])
         for p in range(polarisations):
@@ -165,14 +157,15 @@ def image_sums(
             sums[p, line, 0] = _sum_of_lanes(lanes[p, 0])
             sums[p, line, 1] = 0.5 * (signed - absolute)
             sums[p, line, 2] = 0.5 * (signed + absolute)
-            sums[p, line, 3], sums[p, line, 4] = least[p].min(), greatest[p].max()
+            low, high = least[p, 0], greatest[p, 0]
+            for lane in range(LANES):
+                low, high = min(low, least[p, lane]), max(high, greatest[p, lane])
+            sums[p, line, 3], sums[p, line, 4] = low, high
 
 
 @spread_over("simulated")
 @njit
-def mask_missing(
-    begin: int, end: int, image: NDArray[np.float32], simulated: NDArray[np.float32]
-) -> None:
+def mask_missing(begin: int, end: int, image: F4, simulated: F4) -> None:
     """Set the expected RCS of pixels to 0 that are not finite in all polarisations, in place.
 
     Parameters
@@ -194,12 +187,7 @@ def mask_missing(
 @spread_over("simulated")
 @njit
 def inverse_intensity(
-    begin: int,
-    end: int,
-    image: NDArray[np.float32],
-    area_lines: NDArray[np.float64],
-    areas: NDArray[np.float64],
-    simulated: NDArray[np.float32],
+    begin: int, end: int, image: F4, area_lines: F8, areas: F8, simulated: F4
 ) -> None:
     """Turn the RCS that is expected of pixels into inverse intensities, in place.
 
@@ -230,13 +218,7 @@ def inverse_intensity(
 @spread_over("image")
 @njit
 def divide_by_area(
-    begin: int,
-    end: int,
-    image: NDArray[np.float32],
-    knot: NDArray[np.int64],
-    fraction: NDArray[np.float64],
-    areas: NDArray[np.float64],
-    offset: float,
+    begin: int, end: int, image: F4, knot: I8, fraction: F8, areas: F8, offset: float
 ) -> None:
     """Divide RCS by areas that change slowly from line to line, in place.
 
@@ -266,11 +248,11 @@ def divide_by_area(
 
 # Values at the samples of some lines, shape (k, samples), and for each line of a window the row
 # before it, the row after it, and the weight of this, shape (lines,).
-Rows = tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
+Rows = tuple[F4, NDArray[np.intp], NDArray[np.intp], F4]
 
 
 @njit
-def square_numbers(numbers: NDArray[np.generic], power: NDArray[np.float32]) -> None:
+def square_numbers(numbers: NDArray[np.generic], power: F4) -> None:
     """Square digital numbers, shape (lines, samples), in single precision; NaN for 0."""
     for line in range(numbers.shape[0]):
         row, squares = numbers[line], power[line]
@@ -280,13 +262,7 @@ def square_numbers(numbers: NDArray[np.generic], power: NDArray[np.float32]) -> 
 
 
 @njit
-def calibrate_lines(
-    power: NDArray[np.float32],
-    amplitude: Rows,
-    noise: Rows,
-    columns: NDArray[np.int64],
-    factors: NDArray[np.float32],
-) -> None:
+def calibrate_lines(power: F4, amplitude: Rows, noise: Rows, columns: I8, factors: F4) -> None:
     """Subtract noise from squared digital numbers and divide by squared factors, in place.
 
     One thread does it, line by line in its cache: it reads while others compute.
@@ -322,7 +298,7 @@ def calibrate_lines(
 
 
 @njit
-def _between_rows(rows: Rows, line: int, values: NDArray[np.float32]) -> None:
+def _between_rows(rows: Rows, line: int, values: F4) -> None:
     """Interpolate between the rows before and after a line."""
     before, after, weight = rows[0][rows[1][line]], rows[0][rows[2][line]], rows[3][line]
     for sample in range(values.size):

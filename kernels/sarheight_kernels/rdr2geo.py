@@ -12,12 +12,11 @@ Doppler centroid the circle lies ahead of the satellite (`sarheight_kernels.dopp
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit
+from sarheight_kernels._numba import F4, F8, njit
 from sarheight_kernels.doppler import closing_speed, is_native, range_on_cone
 from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.pool import spread_over
@@ -77,24 +76,24 @@ def geodetic(x: float, y: float, z: float) -> tuple[float, float, float]:
     return math.atan2(y, x), latitude, height
 
 
-class _Satellite(NamedTuple):
-    """What `_point` reads of a radar model."""
-
-    orbit_start: NDArray[np.float64]
-    orbit_coefficients: NDArray[np.float64]
-    side: float
-
-
 @njit
 def _point(
-    radar: RadarModel | _Satellite, time: float, slant_range: float, height: float
+    radar: RadarModel, time: float, slant_range: float, height: float
 ) -> tuple[float, float, float]:
-    """Longitude, latitude (radians), height of a point; NaN where the circle misses the height."""
+    """Find longitude, latitude and height of a point; NaN where the circle misses the height."""
     px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
         time, radar.orbit_start, radar.orbit_coefficients
     )
     speed = math.sqrt(vx * vx + vy * vy + vz * vz)
     vx, vy, vz = vx / speed, vy / speed, vz / speed
+    if is_native(radar):
+        # At the Doppler centroid: the circle at zero Doppler of a satellite that is q R / |v| ahead
+        # and flies in parallel.
+        closing, _, _ = closing_speed(radar, time, slant_range)
+        sine = closing / speed
+        ahead = slant_range * sine
+        px, py, pz = px + ahead * vx, py + ahead * vy, pz + ahead * vz
+        slant_range *= math.sqrt(1.0 - sine * sine)
     along = px * vx + py * vy + pz * vz
     dx, dy, dz = along * vx - px, along * vy - py, along * vz - pz
     distance = math.sqrt(dx * dx + dy * dy + dz * dz)
@@ -130,37 +129,17 @@ def _point(
     return math.nan, math.nan, math.nan
 
 
-@njit
-def _native_point(
-    radar: RadarModel, time: float, slant_range: float, height: float
-) -> tuple[float, float, float]:
-    """Find the same at the Doppler centroid: a circle q R / |v| ahead of the satellite."""
-    px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
-        time, radar.orbit_start, radar.orbit_coefficients
-    )
-    velocity = np.array((vx, vy, vz))
-    closing, _, _ = closing_speed(radar, time, slant_range)
-    speed = math.sqrt((velocity * velocity).sum())
-    sine = closing / speed
-    # The circle at zero Doppler of a satellite that is as far ahead and flies in parallel.
-    start, coefficients = np.array((time,)), np.zeros((1, 8, 3))
-    coefficients[0, 0] = np.array((px, py, pz)) + (slant_range * sine / speed) * velocity
-    coefficients[0, 1] = velocity
-    across = slant_range * math.sqrt(1.0 - sine * sine)
-    return _point(_Satellite(start, coefficients, radar.side), time, across, height)
-
-
 @spread_over("time")
 @njit
 def points_at_height(
     begin: int,
     end: int,
     radar: RadarModel,
-    time: NDArray[np.float64],
-    slant_range: NDArray[np.float64],
-    height: NDArray[np.float64],
-    longitude: NDArray[np.float64],
-    latitude: NDArray[np.float64],
+    time: F8,
+    slant_range: F8,
+    height: F8,
+    longitude: F8,
+    latitude: F8,
 ) -> None:
     """Find the points at given times, slant ranges and heights.
 
@@ -175,20 +154,13 @@ def points_at_height(
         that slant range.
     """
     for index in range(begin, end):
-        if is_native(radar):
-            longitude[index], latitude[index], _ = _native_point(
-                radar, time[index], slant_range[index], height[index]
-            )
-        else:
-            longitude[index], latitude[index], _ = _point(
-                radar, time[index], slant_range[index], height[index]
-            )
+        longitude[index], latitude[index], _ = _point(
+            radar, time[index], slant_range[index], height[index]
+        )
 
 
 @njit
-def _move_ahead(
-    radar: RadarModel, time: float, outward: float, downward: float, point: NDArray[np.float64]
-) -> None:
+def _move_ahead(radar: RadarModel, time: float, outward: float, downward: float, point: F8) -> None:
     """Move a point beside the satellite to the cone of the Doppler centroid, by q R / |v|."""
     _, _, _, vx, vy, vz, _, _, _ = evaluate_orbit(time, radar.orbit_start, radar.orbit_coefficients)
     velocity = np.array((vx, vy, vz))
@@ -206,10 +178,10 @@ def pixel_heights(
     end: int,
     ground: GroundModel,
     radar: RadarModel,
-    heights: NDArray[np.float32],
+    heights: F4,
     reference_height: float,
-    times: NDArray[np.float64],
-    image_heights: NDArray[np.float64],
+    times: F8,
+    image_heights: F8,
 ) -> None:
     """Find the height of the terrain that the pixels of an image see.
 

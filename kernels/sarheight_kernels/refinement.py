@@ -25,9 +25,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import HALF, ONE, ZERO, njit
+from sarheight_kernels._numba import B1, F4, HALF, ONE, ZERO, njit
 
-Floats = NDArray[np.float32]
+Floats = F4
 Windows = NDArray[np.uint16]
 Corners = tuple[np.float32, np.float32, np.float32, np.float32]
 
@@ -36,7 +36,7 @@ QUARTER = np.float32(0.25)
 
 @njit
 def _corners(values: Floats, row: int, column: int) -> Corners:
-    """Values of the four posts of a facet: upper left, upper right, lower left, lower right."""
+    """Read the four posts of a facet: upper left, upper right, lower left, lower right."""
     return (
         values[row, column],
         values[row, column + 1],
@@ -108,12 +108,7 @@ def scatter_facets(
 
 @njit
 def average_pixels(
-    line: Floats,
-    sample: Floats,
-    image: Floats,
-    counts: NDArray[np.bool_],
-    parts: int,
-    result: Floats,
+    line: Floats, sample: Floats, image: Floats, counts: B1, parts: int, result: Floats
 ) -> None:
     """Average an image over the pixels of each facet, by the facet's share in them.
 

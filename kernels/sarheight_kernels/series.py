@@ -13,45 +13,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import NAN, ONE, ZERO, njit
+from sarheight_kernels._numba import F4, F8, NAN, ONE, ZERO, njit
 from sarheight_kernels.pool import spread_over
 from sarheight_kernels.radiometry import areas_of_line
+from sarheight_kernels.smoothing import smooth_across, smooth_down
 
 STRIP = 64
 """Lines that are smoothed at a time."""
 
 
 @njit
-def _smooth_row(
-    values: NDArray[np.float32],
-    simulated: NDArray[np.float32],
-    kernel: NDArray[np.float32],
-    padded: NDArray[np.float32],
-    smooth: NDArray[np.float32],
-) -> None:
-    """Sum values along a line with the weights of a kernel, where anything is simulated."""
-    reach = kernel.size // 2
+def _mask_row(values: F4, simulated: F4, masked: F4) -> None:
+    """Copy values of a line where anything is simulated; 0 elsewhere."""
     for j in range(values.size):
-        padded[reach + j] = values[j] if simulated[j] > ZERO else ZERO
-    smooth[:] = ZERO
-    for k in range(kernel.size):
-        weight = kernel[k]
-        for j in range(values.size):
-            smooth[j] += weight * padded[j + k]
-
-
-@njit
-def _smooth_lines(
-    lines: NDArray[np.float32], down: NDArray[np.float32], line: int, low: int, high: int,
-    smooth: NDArray[np.float32],
-) -> None:  # fmt: skip
-    """Sum lines, the first of which has number `low`, around a line with a kernel's weights."""
-    reach = down.size // 2
-    smooth[:] = ZERO
-    for k in range(max(line - reach, low), min(line + reach + 1, high)):
-        weight, row = down[k - line + reach], lines[k - low]
-        for j in range(smooth.size):
-            smooth[j] += weight * row[j]
+        masked[j] = values[j] if simulated[j] > ZERO else ZERO
 
 
 @spread_over("simulated", block=STRIP)
@@ -59,13 +34,13 @@ def _smooth_lines(
 def divide_by_simulation(
     begin: int,
     end: int,
-    image: NDArray[np.float32],
-    area_lines: NDArray[np.float64],
-    areas: NDArray[np.float64],
-    simulated: NDArray[np.float32],
-    down: NDArray[np.float32],
-    across: NDArray[np.float32],
-    channels: NDArray[np.float32],
+    image: F4,
+    area_lines: F8,
+    areas: F8,
+    simulated: F4,
+    down: F4,
+    across: F4,
+    channels: F4,
 ) -> None:
     """Divide the RCS of pixels by their simulated RCS, both smoothed.
 
@@ -79,8 +54,8 @@ def divide_by_simulation(
     simulated : array, shape (lines, samples)
         Simulated RCS; 0 where a polarisation has no data.
     down, across : array, shape (2 n + 1,), (2 m + 1,)
-        Kernel in lines and samples.
-    channels : array, shape (lines, samples, polarisations) or (lines, samples, polarisations + 1)
+        Symmetric kernel in lines and samples.
+    channels : array, shape (polarisations, lines, samples) or (polarisations + 1, lines, samples)
         Receives the ratios Q and, if there is room for it, 1 where there is data; 0 where there is
         none.
 
@@ -89,30 +64,35 @@ def divide_by_simulation(
     Small, D. (2011). Flattening gamma. IEEE TGRS 49(8), 3081-3093.
     """
     polarisations, lines, samples = image.shape
-    reach = down.size // 2
+    high, reach = down.size // 2, across.size // 2
     for first in range(begin, end, STRIP):
         last = min(first + STRIP, end)
-        low, high = max(first - reach, 0), min(last + reach, lines)
-        by_line = np.empty((polarisations + 1, high - low, samples), np.float32)
-        padded = np.zeros(samples + across.size - 1, np.float32)
-        for line in range(low, high):
-            expected = simulated[line]
-            for p in range(polarisations):
-                _smooth_row(image[p, line], expected, across, padded, by_line[p, line - low])
-            _smooth_row(expected, expected, across, padded, by_line[polarisations, line - low])
+        # Smoothed along lines; nothing beyond the border of the image.
+        along = np.zeros((polarisations + 1, last - first + 2 * high, samples), np.float32)
+        padded = np.zeros(samples + 2 * reach, np.float32)
+        inner = padded[reach : reach + samples]
+        for line in range(max(first - high, 0), min(last + high, lines)):
+            for p in range(polarisations + 1):
+                values = image[p, line] if p < polarisations else simulated[line]
+                _mask_row(values, simulated[line], inner)
+                smooth_across(padded, across, along[p, line - first + high])
         smooth, area = np.empty((polarisations + 1, samples), np.float32), np.empty(samples)
         for line in range(first, last):
             areas_of_line(area_lines, areas, float(line), area)
             for p in range(polarisations + 1):
-                _smooth_lines(by_line[p], down, line, low, high, smooth[p])
+                smooth_down(along[p], line - first, down, smooth[p])
             expected = smooth[polarisations]
             for j in range(samples):
                 valid = (simulated[line, j] > ZERO) & (expected[j] > ZERO)
                 factor = np.float32(area[j]) / (expected[j] if valid else ONE)
-                for p in range(polarisations):
-                    channels[line, j, p] = factor * smooth[p, j] if valid else ZERO
-                if channels.shape[2] > polarisations:
-                    channels[line, j, polarisations] = ONE if valid else ZERO
+                expected[j] = factor if valid else ZERO
+            for p in range(polarisations):
+                ratio = channels[p, line]
+                for j in range(samples):
+                    ratio[j] = expected[j] * smooth[p, j] if expected[j] > ZERO else ZERO
+            if channels.shape[0] > polarisations:
+                for j in range(samples):
+                    channels[polarisations, line, j] = ONE if expected[j] > ZERO else ZERO
 
 
 # Multi-temporal filtering.
@@ -121,14 +101,7 @@ def divide_by_simulation(
 @spread_over("gamma")
 @njit
 def accumulate_date(
-    begin: int,
-    end: int,
-    gamma: NDArray[np.float32],
-    local_mean: NDArray[np.float32],
-    count: NDArray[np.float32],
-    ratio: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    square: NDArray[np.float32],
+    begin: int, end: int, gamma: F4, local_mean: F4, count: F4, ratio: F4, mean: F4, square: F4
 ) -> None:
     r"""Add a date to the sums over time, in place.
 
@@ -165,13 +138,7 @@ def accumulate_date(
 
 @spread_over("gamma")
 @njit
-def filter_date(
-    begin: int,
-    end: int,
-    local_mean: NDArray[np.float32],
-    ratio: NDArray[np.float32],
-    gamma: NDArray[np.float32],
-) -> None:
+def filter_date(begin: int, end: int, local_mean: F4, ratio: F4, gamma: F4) -> None:
     """Filter a date: its local mean times the mean ratio of all dates, in place of `gamma`.
 
     Cells without a value stay without one. Shapes (rows, columns); see `accumulate_date`.
@@ -192,8 +159,8 @@ def filter_date(
 
 
 @njit
-def cubic_weights(t: float, weights: NDArray[np.float64]) -> None:
-    """Weights of the values at -1, 0, 1 and 2 for a place between 0 and 1.
+def cubic_weights(t: float, weights: F8) -> None:
+    """Find the weights of the values at -1, 0, 1 and 2 for a place between 0 and 1.
 
     References
     ----------
@@ -207,7 +174,7 @@ def cubic_weights(t: float, weights: NDArray[np.float64]) -> None:
 
 
 @njit
-def _polynomial(coefficients: NDArray[np.float64], u: float, v: float) -> float:
+def _polynomial(coefficients: F8, u: float, v: float) -> float:
     """Evaluate a polynomial of two variables, coefficients[i, j] of u^i v^j."""
     total = 0.0
     for i in range(coefficients.shape[0] - 1, -1, -1):
@@ -220,8 +187,8 @@ def _polynomial(coefficients: NDArray[np.float64], u: float, v: float) -> float:
 
 @njit
 def _interpolated(
-    image: NDArray[np.float32], line: float, sample: float,
-    down: NDArray[np.float64], across: NDArray[np.float64],
+    image: F4, line: float, sample: float,
+    down: F8, across: F8
 ) -> float:  # fmt: skip
     """Interpolate an image at a place; NaN beyond it and beside missing pixels."""
     lines, samples = image.shape
@@ -248,12 +215,12 @@ def _interpolated(
 def accumulate_resampled(
     begin: int,
     end: int,
-    image: NDArray[np.float32],
+    image: F4,
     corner: tuple[int, int],
-    offsets: NDArray[np.float64],
-    scales: NDArray[np.float64],
+    offsets: F8,
+    scales: F8,
     first: tuple[int, int],
-    total: NDArray[np.float32],
+    total: F4,
     count: NDArray[np.uint16],
 ) -> None:
     """Resample an image to the lattice of another one, and add it to sums over images.

@@ -8,12 +8,11 @@ solved on its own.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sarheight_kernels._numba import QUARTER, ZERO, njit
+from sarheight_kernels._numba import B1, F4, F8, QUARTER, START, ZERO, njit
 from sarheight_kernels.cubics import FIT, Box, evaluate_fit, fit_bounds, fit_box
 from sarheight_kernels.facets import facet_areas, facet_rcs
 from sarheight_kernels.models import box_bounds, cell_on_look_side, locate_cell
@@ -26,18 +25,12 @@ SMALLEST_TILE = 8
 
 
 @njit
-def _column_spans(
-    heights: NDArray[np.float32],
-    box: Box,
-    lowest: NDArray[np.float32],
-    highest: NDArray[np.float32],
-) -> None:
-    """Find lowest and highest height of each column of a box; (inf, -inf) where all are void."""
-    top, bottom, left, right = box
+def _column_spans(heights: F4, top: int, bottom: int, left: int, lowest: F4, highest: F4) -> None:
+    """Find lowest and highest height of columns from `left`; (inf, -inf) where all are void."""
     lowest[:], highest[:] = np.inf, -np.inf
     for row in range(top, bottom):
         # Column by column, so that the comparisons do not wait for one another.
-        posts = heights[row, left:right]
+        posts = heights[row, left : left + lowest.size]
         for column in range(posts.size):
             height = posts[column]
             lowest[column] = height if height < lowest[column] else lowest[column]
@@ -45,36 +38,34 @@ def _column_spans(
 
 
 @njit
-def span_of_box(
-    heights: NDArray[np.float32], top: int, bottom: int, left: int, right: int
-) -> tuple[float, float]:
+def span_of_box(heights: F4, top: int, bottom: int, left: int, right: int) -> tuple[float, float]:
     """Find the lowest and the highest height of a box of cells; NaN where all are void."""
     low, high = np.empty(right - left, np.float32), np.empty(right - left, np.float32)
-    _column_spans(heights, (top, bottom, left, right), low, high)
+    _column_spans(heights, top, bottom, left, low, high)
     lowest, highest = np.float32(np.inf), np.float32(-np.inf)
     for column in range(low.size):
         lowest, highest = min(lowest, low[column]), max(highest, high[column])
     if not lowest <= highest:
         return math.nan, math.nan
-    return float(lowest), float(highest)
+    return np.float64(lowest), np.float64(highest)
 
 
 @njit
-def height_span(heights: NDArray[np.float32]) -> tuple[float, float]:
+def height_span(heights: F4) -> tuple[float, float]:
     """Find the lowest and the highest height, shape (rows, columns); NaN where all are void."""
-    return span_of_box(heights, 0, heights.shape[0], 0, heights.shape[1])
+    return span_of_box(heights, START, heights.shape[0], START, heights.shape[1])
 
 
 @njit
 def _locate_box(
     ground: GroundModel,
     radar: RadarModel,
-    heights: NDArray[np.float32],
+    heights: F4,
     row: int,
     column: int,
     box: Box,
-    line: NDArray[np.float64],
-    sample: NDArray[np.float64],
+    line: F8,
+    sample: F8,
 ) -> bool:
     """Locate the cells of one box; return whether the tolerance was met."""
     top, bottom, left, right = box
@@ -102,12 +93,12 @@ def _locate_box(
 def locate_tile(
     ground: GroundModel,
     radar: RadarModel,
-    heights: NDArray[np.float32],
+    heights: F4,
     row: int,
     column: int,
     box: Box,
-    line: NDArray[np.float64],
-    sample: NDArray[np.float64],
+    line: F8,
+    sample: F8,
 ) -> None:
     """Find the radar coordinates of a tile of cells.
 
@@ -140,7 +131,12 @@ def locate_tile(
     for i in range(top, bottom):
         for j in range(left, right):
             line[i, j], sample[i, j], _, _ = locate_cell(
-                ground, radar, row + i, column + j, heights[i, j], radar.line_zero_time
+                ground,
+                radar,
+                float(row + i),
+                float(column + j),
+                np.float64(heights[i, j]),
+                radar.line_zero_time,
             )
 
 
@@ -152,7 +148,7 @@ LARGE_TILE = 2 * TILE
 
 @njit
 def _tile_size(ground: GroundModel) -> int:
-    """Cells along the side of the tiles of `geolocate`, which must not cross a block's border."""
+    """Choose the side of the tiles of `geolocate`, which must not cross a block's border."""
     down, across = ground.coefficients.shape[:2]
     whole = down == 1 or ground.block_rows % LARGE_TILE == 0
     whole = whole and (across == 1 or ground.block_columns % LARGE_TILE == 0)
@@ -160,7 +156,7 @@ def _tile_size(ground: GroundModel) -> int:
 
 
 @njit
-def geolocation_bounds(ground: GroundModel, heights: NDArray[np.float32]) -> NDArray[np.float64]:
+def geolocation_bounds(ground: GroundModel, heights: F4) -> F8:
     """Allocate the bounds that `geolocate` finds, shape (tiles, 4), for heights of the DEM."""
     rows, columns = heights.shape
     size = _tile_size(ground)
@@ -171,22 +167,23 @@ def geolocation_bounds(ground: GroundModel, heights: NDArray[np.float32]) -> NDA
 def _fit_tiles(
     ground: GroundModel,
     radar: RadarModel,
-    heights: NDArray[np.float32],
+    heights: F4,
     row: int,
     down: int,
-    line: NDArray[np.float64],
-    sample: NDArray[np.float64],
-    bounds: NDArray[np.float64],
-    fits: NDArray[np.float64],
-) -> NDArray[np.bool_]:
+    line: F8,
+    sample: F8,
+    bounds: F8,
+    fits: F8,
+) -> B1:
     """Fit the tiles of a band of rows; return which are fitted. The others are solved at once."""
     columns, size = heights.shape[1], _tile_size(ground)
     lowest, highest = np.empty(columns, np.float32), np.empty(columns, np.float32)
-    _column_spans(heights, (row, down, 0, columns), lowest, highest)
+    _column_spans(heights, row, down, START, lowest, highest)
     fitted = np.empty(bounds.shape[0], np.bool_)
     for tile in range(fitted.size):
         left, right = tile * size, min((tile + 1) * size, columns)
-        low, high = float(lowest[left:right].min()), float(highest[left:right].max())
+        low = np.float64(lowest[left:right].min())
+        high = np.float64(highest[left:right].max())
         void = not low <= high
         on_side = void or cell_on_look_side(
             ground, radar, 0.5 * (row + down - 1), 0.5 * (left + right - 1)
@@ -207,8 +204,11 @@ def _fit_tiles(
             line[row:down, left:right] = math.nan
             sample[row:down, left:right] = math.nan
         else:
-            box_bounds(ground, radar, row, down - 1, left, right - 1, low, high, bound)
-            locate_tile(ground, radar, heights, 0, 0, (row, down, left, right), line, sample)
+            edges = float(row), down - 1.0, float(left), right - 1.0
+            box_bounds(ground, radar, edges, low, high, bound)
+            locate_tile(
+                ground, radar, heights, START, START, (row, down, left, right), line, sample
+            )
     return fitted
 
 
@@ -219,10 +219,10 @@ def geolocate(
     end: int,
     ground: GroundModel,
     radar: RadarModel,
-    heights: NDArray[np.float32],
-    line: NDArray[np.float64],
-    sample: NDArray[np.float64],
-    bounds: NDArray[np.float64],
+    heights: F4,
+    line: F8,
+    sample: F8,
+    bounds: F8,
 ) -> None:
     """Find line and sample of every cell.
 
@@ -274,20 +274,18 @@ farther by (sqrt(2) - 1) / 2 of the longer edge, which is half the distance betw
 vertical wall, where posts lie a hundred samples apart, that is ten samples."""
 
 # Line and sample of the posts, radar cross-section and projected area of the facets of a tile.
-TileSurface = tuple[
-    NDArray[np.float64], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]
-]
+TileSurface = tuple[F8, F8, F4, F4]
 
 
 @njit
-def tile_count(heights: NDArray[np.float32]) -> int:
+def tile_count(heights: F4) -> int:
     """Count the tiles of a DEM, row of tiles after row of tiles."""
     rows, columns = heights.shape
     return ((rows + TILE - 1) // TILE) * ((columns + TILE - 1) // TILE)
 
 
 @njit
-def tile_box(heights: NDArray[np.float32], tile: int) -> tuple[int, int, int, int]:
+def tile_box(heights: F4, tile: int) -> tuple[int, int, int, int]:
     """Find first row, end row, first column, end column of a tile; the ends are not part of it."""
     rows, columns = heights.shape
     tiles_across = (columns + TILE - 1) // TILE
@@ -296,7 +294,7 @@ def tile_box(heights: NDArray[np.float32], tile: int) -> tuple[int, int, int, in
 
 
 @njit
-def tile_posts(heights: NDArray[np.float32], tile: int) -> NDArray[np.float32]:
+def tile_posts(heights: F4, tile: int) -> F4:
     """Copy the posts of a tile, with one post more on each side; NaN beyond the DEM.
 
     Returns shape (tile rows + 2, tile columns + 2).
@@ -313,7 +311,7 @@ def tile_posts(heights: NDArray[np.float32], tile: int) -> NDArray[np.float32]:
 
 
 @njit
-def meets_image(bound: NDArray[np.float64], lines: int, samples: int) -> bool:
+def meets_image(bound: F8, lines: int, samples: int) -> bool:
     """Tell whether a tile, with its `bound` from `tile_bounds`, can contribute to an image."""
     return bool(
         bound[1] >= -0.5
@@ -326,12 +324,7 @@ def meets_image(bound: NDArray[np.float64], lines: int, samples: int) -> bool:
 @spread_over("bounds")
 @njit
 def tile_bounds(
-    begin: int,
-    end: int,
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: NDArray[np.float32],
-    bounds: NDArray[np.float64],
+    begin: int, end: int, ground: GroundModel, radar: RadarModel, heights: F4, bounds: F8
 ) -> None:
     """Find which part of the image each tile can contribute to.
 
@@ -359,16 +352,12 @@ def tile_bounds(
 
 @njit
 def _footprint_bounds(
-    ground: GroundModel,
-    radar: RadarModel,
-    box: Box,
-    lowest: float,
-    highest: float,
-    bound: NDArray[np.float64],
+    ground: GroundModel, radar: RadarModel, box: Box, lowest: float, highest: float, bound: F8
 ) -> None:
     """Bound the footprints of the cells of a box, with the posts around it."""
     row, end_row, column, end_column = box
-    box_bounds(ground, radar, row - 1, end_row, column - 1, end_column, lowest, highest, bound)
+    edges = row - 1.0, float(end_row), column - 1.0, float(end_column)
+    box_bounds(ground, radar, edges, lowest, highest, bound)
     # Neighbouring posts lie at most as far apart as the bounds. An empty span stays as it is.
     reach = OVERSHOOT * max(bound[3] - bound[2], 0.0)
     bound[2] -= reach
@@ -383,9 +372,9 @@ def height_range_bounds(
     ground: GroundModel,
     radar: RadarModel,
     shape: tuple[int, int],
-    lowest: NDArray[np.float32],
-    highest: NDArray[np.float32],
-    bounds: NDArray[np.float64],
+    lowest: F4,
+    highest: F4,
+    bounds: F8,
 ) -> None:
     """Find which part of the image each tile can contribute to, by its height range alone.
 
@@ -404,20 +393,13 @@ def height_range_bounds(
     for tile in range(begin, end):
         row, column = tile // across * TILE, tile % across * TILE
         box = (row, min(row + TILE, shape[0]), column, min(column + TILE, shape[1]))
-        _footprint_bounds(
-            ground, radar, box, float(lowest[tile]), float(highest[tile]), bounds[tile]
-        )
+        low, high = np.float64(lowest[tile]), np.float64(highest[tile])
+        _footprint_bounds(ground, radar, box, low, high, bounds[tile])
 
 
 @spread_over("lowest")
 @njit
-def tile_height_ranges(
-    begin: int,
-    end: int,
-    heights: NDArray[np.float32],
-    lowest: NDArray[np.float32],
-    highest: NDArray[np.float32],
-) -> None:
+def tile_height_ranges(begin: int, end: int, heights: F4, lowest: F4, highest: F4) -> None:
     """Find the height range of each tile, shape (tiles,); NaN where all of it is void."""
     for tile in range(begin, end):
         row, end_row, column, end_column = tile_box(heights, tile)
@@ -425,25 +407,35 @@ def tile_height_ranges(
         lowest[tile], highest[tile] = low, high
 
 
-@njit
-def tile_surface(
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: NDArray[np.float32],
-    law: NDArray[np.float64],
-    tile: int,
-) -> TileSurface:
-    """Locate the posts of a tile, and find the radar cross-section of the facets between them.
+class Surface(NamedTuple):
+    """The surface of a DEM as a radar sees it: what the kernels read that distribute its RCS.
 
-    Parameters
+    Attributes
     ----------
-    ground, radar, heights
-        As in `geolocate`.
+    ground, radar : GroundModel, RadarModel
+        The models.
+    heights : array, shape (rows, columns)
+        Heights above the ellipsoid in metres; NaN where void.
     law : array, shape (n,)
-        Backscatter coefficient at evenly spaced cosines of incidence, see
-        `sarheight_kernels.facets.facet_rcs`.
-    tile : int
-        Index of the tile.
+        Backscatter coefficient sigma0 at cosines of the local incidence angle from 0 to 1, evenly
+        spaced.
+    bounds : array, shape (tiles, 4)
+        Part of the image that each tile can contribute to, from `tile_bounds`.
+    illuminated : array, shape (rows, columns)
+        False where a cell is in shadow, or not wanted.
+    """
+
+    ground: GroundModel
+    radar: RadarModel
+    heights: F4
+    law: F8
+    bounds: F8
+    illuminated: B1
+
+
+@njit
+def tile_surface(surface: Surface, tile: int) -> TileSurface:
+    """Locate the posts of a tile, and find the radar cross-section of the facets between them.
 
     Returns
     -------
@@ -453,16 +445,18 @@ def tile_surface(
         Radar cross-section (for unit reflectivity) and projected area of each facet in square
         metres; 0 where a facet is void or faces away.
     """
-    row, _, column, _ = tile_box(heights, tile)
-    posts = tile_posts(heights, tile)
+    row, _, column, _ = tile_box(surface.heights, tile)
+    posts = tile_posts(surface.heights, tile)
     line, sample = np.empty(posts.shape), np.empty(posts.shape)
-    box = (0, posts.shape[0], 0, posts.shape[1])
-    locate_tile(ground, radar, posts, row - 1, column - 1, box, line, sample)
+    box = (START, posts.shape[0], START, posts.shape[1])
+    locate_tile(surface.ground, surface.radar, posts, row - 1, column - 1, box, line, sample)
     shape = (posts.shape[0] - 1, posts.shape[1] - 1)
     rcs, projected = np.empty(shape, np.float32), np.empty(shape, np.float32)
     lowest, highest = height_span(posts)
-    facet_areas(ground, radar, posts, row - 1, column - 1, lowest, highest, rcs, projected)
-    facet_rcs(law, rcs, projected)
+    facet_areas(
+        surface.ground, surface.radar, posts, row - 1, column - 1, lowest, highest, rcs, projected
+    )
+    facet_rcs(surface.law, rcs, projected)
     return line, sample, rcs, projected
 
 

@@ -8,15 +8,14 @@ trees lie one after the other, and children come after their parents, so every w
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sarheight_kernels._numba import ONE, ZERO, njit
+from sarheight_kernels._numba import F4, I4, ONE, ZERO, njit
 from sarheight_kernels.pool import spread_over
 
 __all__ = ["mean_leaf_fractions"]
 
-Floats = NDArray[np.float32]
-Codes = NDArray[np.int32]
+Floats = F4
+Codes = I4
 
 
 @spread_over("features")

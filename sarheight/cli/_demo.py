@@ -34,7 +34,7 @@ def demo(
     simulator that shares nothing with the reconstruction, over real mountains with several kinds of
     ground, each with an angular law of its own. The reconstruction is given a DEM three times
     coarser than that of the simulation, with errors of height. This takes some seconds; the first
-    run compiles the kernels, which takes about three minutes of processor time. A message says how
+    run compiles the kernels, which takes about a minute of processor time. A message says how
     long it took.
 
     The picture of an earlier demo is replaced.

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.profiles import ACTIVE_SHADOW
 from sarheight_kernels.projection import blocks_of_lines, gather, scatter
+from sarheight_kernels.tiles import Surface
 
 from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
@@ -36,7 +37,6 @@ class AdjointSums:
     """Sums of an image over the pixels that each cell of a DEM contributes to."""
 
     linear: NDArray[np.float32]  # (channels, rows, columns): sums of weight times channel
-    square: NDArray[np.float32]  # (channels, rows, columns): sums of squared weight times channel
     # (rows, columns): illuminated area of each cell within the image, projected along the line of
     # sight, in square metres
     area: NDArray[np.float32]
@@ -49,6 +49,19 @@ class Illumination:
     geometry: PassGeometry  # the DEM under the radar
     law: NDArray[np.float64]  # (n,): backscatter law, tabulated
     illuminated: NDArray[np.bool_]  # (rows, columns): false where a cell is void or in shadow
+
+    @property
+    def surface(self) -> Surface:
+        """What the kernels read of the DEM, the radar, and the law."""
+        geometry = self.geometry
+        return Surface(
+            geometry.ground,
+            geometry.radar,
+            geometry.heights,
+            self.law,
+            geometry.bounds,
+            self.illuminated,
+        )
 
     def with_law(self, law: BackscatterLaw) -> Illumination:
         """Return the operator for another backscatter law."""
@@ -73,12 +86,7 @@ class Illumination:
         if image is None:
             image = np.empty((lines, samples), np.float32)
         scatter(
-            geometry.ground,
-            geometry.radar,
-            geometry.heights,
-            self.law,
-            geometry.bounds,
-            self.illuminated,
+            self.surface,
             np.ascontiguousarray(reflectivity),
             block,
             block_of,
@@ -87,34 +95,12 @@ class Illumination:
         )
         return image
 
-    def adjoint(
-        self, linear: NDArray[np.float32], square: NDArray[np.float32] | None = None
-    ) -> AdjointSums:
-        """Sum W times the channels of an image over pixels: the adjoint of `simulate`.
-
-        Shapes: `linear` and `square`, summed with squared W, (lines, samples, channels).
-        """
-        geometry = self.geometry
-        if square is None:
-            square = np.empty((*linear.shape[:2], 0), dtype=np.float32)
-        shape = geometry.heights.shape
-        linear_sum = np.empty((linear.shape[2], *shape), np.float32)
-        square_sum = np.empty((square.shape[2], *shape), np.float32)
-        area = np.empty(shape, np.float32)
-        gather(
-            geometry.ground,
-            geometry.radar,
-            geometry.heights,
-            self.law,
-            geometry.bounds,
-            self.illuminated,
-            linear,
-            square,
-            linear_sum,
-            square_sum,
-            area,
-        )
-        return AdjointSums(linear_sum, square_sum, area)
+    def adjoint(self, image: NDArray[np.float32]) -> AdjointSums:
+        """Sum W times an image, shape (channels, lines, samples): the adjoint of `simulate`."""
+        shape = self.geometry.heights.shape
+        sums, area = np.empty((image.shape[0], *shape), np.float32), np.empty(shape, np.float32)
+        gather(self.surface, image, sums, area)
+        return AdjointSums(sums, area)
 
 
 def is_illuminated(category: NDArray[np.uint8]) -> NDArray[np.bool_]:

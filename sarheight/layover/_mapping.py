@@ -293,9 +293,8 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
         while True:
             slot_pixel, slot_weight = slots[0].view(np.int32), slots[1]
             band_weights(
-                geometry.ground, geometry.radar, geometry.heights, operator.law, geometry.bounds,
-                operator.illuminated, lines, samples, row // TILE * tiles, band, fits,
-                slot_pixel, slot_weight,
+                operator.surface, lines, samples, row // TILE * tiles, band, fits, slot_pixel,
+                slot_weight,
             )  # fmt: skip
             if fits.all():
                 break

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.allocation import allocate_rcs, gather_ratios
+from sarheight_kernels.allocation import (
+    AllocatedCells,
+    MeasuredPixels,
+    WeighedRatios,
+    allocate_rcs,
+    gather_ratios,
+)
 from sarheight_kernels.estimation import pool
+from sarheight_kernels.geocoding import GeocodedImage
 from sarheight_kernels.radiometry import inverse_intensity, mask_missing
 from sarheight_kernels.ratios import weigh_ratios
 from sarheight_kernels.tiles import TILE
@@ -33,6 +40,7 @@ Cells = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Rows and columns of some cells, shape (n,) each."""
 NO_IMAGE = np.empty((0, 0), dtype=np.float32)
 NO_IMAGES = np.empty((0, 0, 0), dtype=np.float32)
+NO_PAIRS = np.empty((0, 0, 0))
 
 
 def intensities(values: NDArray[np.generic]) -> Image:
@@ -189,55 +197,53 @@ class PassTile:
         """Allocate as `allocate` does, and compare image and simulation in the same sweep."""
         if self.undivided is not None:
             return self._allocate_to_facets(assumed, blur, cells, comparison)
-        shape, polarisations = self.geometry.heights.shape, self.image.shape[0]
-        geocoded = 0 if self.ellipsoid is None else polarisations
+        simulated = self._simulate(assumed)
+        compared = None
+        if comparison is not None:
+            image = self.image if comparison.ratios else self.image[:0]
+            compared = self._weigh(image, simulated, comparison.blur, change=True)
+        smoothed = self.image if blur is None else self._smooth(simulated, blur)
+        result = self._sweep(simulated, assumed, cells, smoothed, compared)
+        if compared is None:
+            return result, None
+        return result, ComparedRatios(compared.ratio, compared.weight, compared.change)
+
+    def _sweep(
+        self,
+        simulated: Image,
+        assumed: Layer | None,
+        cells: NDArray[np.bool_] | None,
+        intensity: Image,
+        compared: WeighedRatios | None = None,
+    ) -> AllocatedRcs:
+        """Pass over all cells, and allocate an intensity; `simulated` is overwritten."""
+        shape, polarisations = self.geometry.heights.shape, intensity.shape[0]
         result = AllocatedRcs(
             np.empty((polarisations, *shape), np.float32),
             np.empty((polarisations, *shape), np.float32),
             np.empty((4, *shape), np.float32),
-            np.empty((geocoded, *shape), np.float32),
+            np.empty((0 if self.ellipsoid is None else self.image.shape[0], *shape), np.float32),
             np.empty(polarisations),
         )
         lit = self.operator.illuminated if cells is None else self.operator.illuminated & cells
-        simulated = self._simulate(assumed)
-        channels, gathered = NO_IMAGES, np.empty((0, *shape), np.float32)
-        if comparison is not None:
-            image = self.image if comparison.ratios else self.image[:0]
-            channels = self._weigh(image, simulated, comparison.blur)
-            gathered = np.empty((channels.shape[2] + 1, *shape), np.float32)
-        smoothed = self.image if blur is None else self._smooth(simulated, blur)
+        surface = replace(self.operator, illuminated=lit).surface
         measured = self.areas.lines, self.areas.areas
-        ellipsoid = self.areas if self.ellipsoid is None else self.ellipsoid
+        target = self.areas if self.ellipsoid is None else self.ellipsoid
         inverse_intensity(self.image, *measured, simulated)
-        view = self.operator.geometry
-        totals = np.empty((view.bounds.shape[0], polarisations))
+        # Of what is smoothed the totals are those of the image as it was.
+        unsmoothed = self.image if intensity is not self.image else self.image[:0]
+        totals = np.empty((surface.bounds.shape[0], polarisations))
         allocate_rcs(
-            view.ground,
-            view.radar,
-            view.heights,
-            self.operator.law,
-            view.bounds,
-            lit,
+            surface,
             NO_IMAGE if assumed is None else np.ascontiguousarray(assumed),
-            NO_IMAGES if blur is None else self.image,
-            smoothed,
-            simulated,
-            measured,
-            (ellipsoid.lines, ellipsoid.areas),
-            channels,
-            PIXEL_FLOOR,
+            MeasuredPixels(intensity, unsmoothed[:polarisations], simulated, *measured),
+            compared or WeighedRatios(NO_PAIRS, PIXEL_FLOOR, NO_IMAGES, NO_IMAGE, NO_IMAGE),
             (0, shape[0], 0, shape[1]) if self.core is None else self.core,
-            result.rcs,
-            result.reflectivity,
-            result.diagnostics,
-            result.geocoded,
-            gathered,
-            totals,
+            AllocatedCells(result.rcs, result.reflectivity, result.diagnostics, totals),
+            GeocodedImage(self.image, target.lines, target.areas, result.geocoded),
         )
         result.total[:] = totals.sum(axis=0)
-        if comparison is None:
-            return result, None
-        return result, ComparedRatios(gathered[:-2], gathered[-2], gathered[-1])
+        return result
 
     def sample_reflectivity(
         self, cells: Cells, blocks: NDArray[np.bool_] | None = None
@@ -281,22 +287,9 @@ class PassTile:
             Polarisations that are compared.
         """
         simulated = self._simulate(None if assumed is None else self.to_facets(assumed))
-        channels = self._weigh(self.image[polarisations], simulated, blur)
-        view = self.operator.geometry
-        gathered = np.empty((channels.shape[2], *view.heights.shape), np.float32)
-        gather_ratios(
-            view.ground,
-            view.radar,
-            view.heights,
-            self.operator.law,
-            view.bounds,
-            self.operator.illuminated,
-            channels,
-            PIXEL_FLOOR,
-            gathered,
-        )
-        sums = self.to_cells(gathered)
-        return ComparedRatios(sums[:-1], sums[-1])
+        ratios = self._weigh(self.image[polarisations], simulated, blur)
+        gather_ratios(self.operator.surface, ratios)
+        return ComparedRatios(self.to_cells(ratios.ratio), self.to_cells(ratios.weight))
 
     def _simulate(self, assumed: Layer | None) -> Image:
         """Simulate the RCS of the pixels, by assumed reflectivity; 0 where there is no data."""
@@ -305,13 +298,23 @@ class PassTile:
         mask_missing(self.image, simulated)
         return simulated
 
-    def _weigh(self, image: Image, simulated: Image, blur: Taps | None) -> Layers:
-        """Weigh the ratios of an image and its simulation: channels for the kernels."""
-        channels = np.empty((*simulated.shape, image.shape[0] + 1), np.float32)
+    def _weigh(
+        self, image: Image, simulated: Image, blur: Taps | None, *, change: bool = False
+    ) -> WeighedRatios:
+        """Weigh the ratios of an image and its simulation, with room for their sums."""
+        shape = self.operator.geometry.heights.shape
+        pairs = np.empty((max(image.shape[0], 1), *simulated.shape, 2), np.float32)
         taps = NO_BLUR if blur is None else blur
-        measured = self.areas.lines, self.areas.areas
-        weigh_ratios(image, *measured, simulated, *taps, PIXEL_FLOOR, channels)
-        return channels
+        weigh_ratios(
+            image, self.areas.lines, self.areas.areas, simulated, *taps, PIXEL_FLOOR, pairs
+        )
+        return WeighedRatios(
+            pairs.view(np.float64)[..., 0],
+            PIXEL_FLOOR,
+            np.empty((image.shape[0], *shape), np.float32),
+            np.empty(shape, np.float32),
+            np.empty(shape, np.float32) if change else NO_IMAGE,
+        )
 
     def _allocate_to_facets(
         self,
@@ -337,7 +340,8 @@ class PassTile:
             None if cells is None else self.to_facets(cells),
             comparison,
         )
-        result = whole.allocate(assumed, blur, cells)
+        # No polarisation of them is allocated.
+        result = whole._sweep(whole._simulate(assumed), assumed, cells, self.image[:0])  # noqa: SLF001
         rcs = self.to_cells(fine.rcs)
         _sum_diagnostics(fine, self.facets, result)
         reflectivity = np.full_like(rcs, np.nan)

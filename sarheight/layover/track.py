@@ -263,7 +263,7 @@ class TrackPlan:
         if not complete:
             mask_missing(image, simulated)
         count = image.shape[0] + (0 if complete else 1)
-        channels = np.empty((*simulated.shape, count), np.float32)
+        channels = np.empty((count, *simulated.shape), np.float32)
         taps = scale.image_taps(self.method.blur, 0)
         areas = window_areas(date.plan.areas, pixels)
         divide_by_simulation(

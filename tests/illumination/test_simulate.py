@@ -14,7 +14,7 @@ from sarheight.errors import GeometryError, OrbitCoverageError, VerticalDatumErr
 from sarheight.geometry import geo2rdr, incidence
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.illumination import ConstantGamma, CosinePower, Lambertian, Muhleman, simulate
-from sarheight.illumination._laws import tabulate
+from sarheight.illumination.simulate import illuminate
 from sarheight.layover import FLAGS, masks
 from tests.mountains import look, mountain, random_terrain, raster
 
@@ -68,9 +68,9 @@ def test_the_rcs_of_the_image_is_that_of_the_facets() -> None:
         float((areas * image[block]).sum())
         for block, areas in pixel_areas(grid, seen.radar, "beta0").blocks(grid.lines)
     )
+    surface = illuminate(seen, law).surface
     facets = [
-        tile_surface(seen.ground, seen.radar, seen.heights, tabulate(law), tile)[2][:-1, :-1].sum()
-        for tile in range(seen.bounds.shape[0])
+        tile_surface(surface, tile)[2][:-1, :-1].sum() for tile in range(seen.bounds.shape[0])
     ]
     assert energy == pytest.approx(sum(facets), rel=1e-5)
 

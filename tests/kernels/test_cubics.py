@@ -181,7 +181,8 @@ def test_bounds_are_those_of_the_corners() -> None:
     fit, bound, corners = np.empty(FIT), np.empty(4), np.empty(4)
     assert fit_box(ground, radar, BOX, low, high, fit)
     fit_bounds(fit, bound)
-    box_bounds(ground, radar, 0, SIZE - 1, 0, SIZE - 1, low, high, corners)
+    edges = 0.0, SIZE - 1.0, 0.0, SIZE - 1.0
+    box_bounds(ground, radar, edges, low, high, corners)
     assert np.abs(bound - corners).max() < BOUND_MARGIN
 
 

@@ -46,11 +46,9 @@ def test_buffers_that_are_too_small_are_reported_and_enlarged(
 ) -> None:
     one = operator()
     expected = _matrix(one)
-    seen = one.geometry
     ends, fits = np.empty((64, 80), np.int32), np.empty(2, np.bool_)
     band_weights(
-        seen.ground, seen.radar, seen.heights, one.law, seen.bounds,
-        one.illuminated, *seen.grid.shape, 0, ends, fits,
+        one.surface, *one.geometry.grid.shape, 0, ends, fits,
         np.empty((2, 100), np.int32), np.empty((2, 100), np.float32),
     )  # fmt: skip
     assert not fits.any()
@@ -80,7 +78,7 @@ def test_rows_and_columns_sum_as_the_operators_do() -> None:
         rtol=1e-6,
         atol=1e-6,
     )
-    image = random.random((*one.geometry.grid.shape, 1)).astype(np.float32)
+    image = random.random((1, *one.geometry.grid.shape)).astype(np.float32)
     np.testing.assert_allclose(
         (matrix.T @ image.ravel().astype(np.float64)).reshape(one.illuminated.shape),
         one.adjoint(image).linear[0],

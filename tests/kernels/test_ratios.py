@@ -17,10 +17,11 @@ def channels_of(image: Values, simulated: Values, deviation: float, area: float 
     lines, samples = simulated.shape
     areas = np.full((2, samples), area)
     width = gaussian_taps(deviation)
-    channels = np.full((lines, samples, image.shape[0] + 1), np.nan, np.float32)
+    pairs = np.full((max(image.shape[0], 1), lines, samples, 2), np.nan, np.float32)
     ends = np.array([0.0, max(lines - 1.0, 1.0)])
-    weigh_ratios(image, ends, areas, simulated, width, width, FLOOR, channels)
-    return np.moveaxis(channels, -1, 0)
+    weigh_ratios(image, ends, areas, simulated, width, width, FLOOR, pairs)
+    assert (pairs[..., 1] == pairs[:1, ..., 1]).all()
+    return np.concatenate((pairs[: image.shape[0], ..., 0], pairs[:1, ..., 1]))
 
 
 def noise(shape: tuple[int, ...], seed: int = 7) -> Values:

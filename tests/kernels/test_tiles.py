@@ -28,7 +28,7 @@ from scipy.interpolate import KroghInterpolator
 from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.geometry.tables import ground_model, radar_model
 from sarheight.illumination import CosinePower
-from sarheight.illumination._laws import tabulate
+from sarheight.illumination.simulate import illuminate
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.dems import PLACES, dem_around, hills, positions
@@ -329,7 +329,7 @@ def test_facets_have_the_areas_of_their_diagonals_cross_product() -> None:
     dem = raster(mountain())
     seen = pass_geometry(dem, grid, orbit)
     law = CosinePower(0.3, 1.7)
-    _, _, energy, projected = tile_surface(seen.ground, seen.radar, seen.heights, tabulate(law), 0)
+    _, _, energy, projected = tile_surface(illuminate(seen, law).surface, 0)
 
     to_earth = pyproj.Transformer.from_crs(32632, 4978, always_xy=True)
     x, y = np.meshgrid(dem.x, dem.y)

@@ -73,7 +73,7 @@ def make(seed: int = 0, *, ascending: bool = True) -> Mountains:
     scene = simulate(
         fine, grid, orbit, law=LAW, reflectivity=reflectivity, looks=4.4, noise=0.003, seed=seed
     )
-    own = operator.adjoint(np.ones((*grid.shape, 1), dtype=np.float32))
+    own = operator.adjoint(np.ones((1, *grid.shape), dtype=np.float32))
     area = blocks(own.area)
     with np.errstate(divide="ignore", invalid="ignore"):
         gamma0 = blocks(own.linear[0] * reflectivity) / area

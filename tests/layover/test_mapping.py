@@ -46,7 +46,7 @@ def test_it_agrees_with_the_implicit_path(
     operator = illuminate(pass_geometry(dem, grid, orbit), law or ConstantGamma(1.0))
     random = np.random.default_rng(0)
     ground = random.random(dem.shape).astype(np.float32)
-    image = random.random((LINES, SAMPLES, 1)).astype(np.float32)
+    image = random.random((1, LINES, SAMPLES)).astype(np.float32)
     forward = (matrix @ ground.ravel().astype(np.float64)).reshape(LINES, SAMPLES)
     back = (matrix.T @ image.ravel().astype(np.float64)).reshape(dem.shape)
     scale = forward.max()

@@ -154,7 +154,7 @@ def test_a_uniform_scene_comes_back_by_any_true_law(dem: xr.DataArray, method: M
     scene = scene_of(dem, seed=None)
     found = reconstruct(scene, dem, law=LAW, method=method)
     operator = illuminate(pass_geometry(dem, scene.grid, scene.orbit), LAW)
-    own = operator.adjoint(np.ones((*scene.grid.shape, 1), dtype=np.float32))
+    own = operator.adjoint(np.ones((1, *scene.grid.shape), dtype=np.float32))
     reported = np.isfinite(found.gamma0.values)
     assert reported.sum() > 3000
     np.testing.assert_allclose(

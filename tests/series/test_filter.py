@@ -89,10 +89,10 @@ def test_ratio_of_image_and_simulation_is_that_of_smoothed_sums() -> None:
     simulated[20:30, 10:20] = 0.0
     down, across = (np.array(taps, np.float32) for taps in ((0.25, 0.5, 0.25), (0.1, 0.8, 0.1)))
     lines, areas = np.array([0.0, 89.0]), np.vstack((np.full(70, 2.0), np.full(70, 4.0)))
-    channels = np.empty((90, 70, 3), np.float32)
+    channels = np.empty((3, 90, 70), np.float32)
     divide_by_simulation(image, lines, areas, simulated, down, across, channels)
     kernel = np.outer(down, across)
-    assert (channels[~(simulated > 0.0)] == 0.0).all()
+    assert (channels[:, ~(simulated > 0.0)] == 0.0).all()
     valid = simulated > 0.0
     area = np.linspace(2.0, 4.0, 90)[:, None]
     expected = convolve(simulated.astype(float), kernel, mode="constant")
@@ -100,7 +100,5 @@ def test_ratio_of_image_and_simulation_is_that_of_smoothed_sums() -> None:
         measured = area * convolve(
             np.where(valid, image[p], 0.0).astype(float), kernel, mode="constant"
         )
-        np.testing.assert_allclose(
-            channels[..., p][valid], measured[valid] / expected[valid], rtol=1e-4
-        )
-    np.testing.assert_array_equal(channels[..., 2], valid)
+        np.testing.assert_allclose(channels[p][valid], measured[valid] / expected[valid], rtol=1e-4)
+    np.testing.assert_array_equal(channels[2], valid)
