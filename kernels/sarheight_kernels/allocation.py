@@ -232,15 +232,27 @@ def _write_diagnostics(
 
 
 @njit
-def _to_changes(pairs: Table, slots: int, count: int, floor: np.float32) -> None:
-    """Turn weights in pairs, 1 / (f + q), into the squared change q that is in them, in place."""
-    for slot in range(slots):
-        numbers = pairs[2 * slot * PITCH : 2 * (slot * PITCH + count)]
+def _sum_changes(
+    window: Table, pairs: Table, slots: int, count: int, floor: np.float32, sums: Table
+) -> None:
+    """Sum weights W times the squared change q of the pixels, whose weights are 1 / (f + q).
+
+    Weights of pixels are the second numbers of their pairs, see `sum_pairs`.
+    """
+    sums[:count] = ZERO
+    for slot in range(0, slots, GROUP):
+        weights, values = window[slot * PITCH :], pairs[2 * slot * PITCH :]
         for j in range(count):
-            weight = numbers[2 * j + 1]
-            change = ONE / (weight if weight > ZERO else ONE) - floor
-            # At q = 0 rounding may leave a little less.
-            numbers[2 * j + 1] = max(change, ZERO) if weight > ZERO else ZERO
+            part = ZERO
+            for row in range(GROUP):
+                weight = weights[row * PITCH + j]
+                # Both numbers are read: a gap between those that are needed costs more.
+                _, precision = values[2 * (row * PITCH + j)], values[2 * (row * PITCH + j) + 1]
+                known = (weight > ZERO) & (precision > ZERO)
+                change = ONE / (precision if known else ONE) - floor
+                # At q = 0 rounding may leave a little less.
+                part += weight * max(change, ZERO) if known else ZERO
+            sums[j] += part
 
 
 @njit
@@ -271,9 +283,9 @@ def _gather_row(
     # The weights are those of all polarisations.
     _write_sums(sums[PITCH:], windows, count, ratios.weight[row, columns])
     if ratios.change.size > 0:
-        _to_changes(pairs.view(np.float32), slots, count, np.float32(ratios.floor))
-        sum_pairs(window, pairs.view(np.float32), slots, count, sums)
-        _write_sums(sums[PITCH:], windows, count, ratios.change[row, columns])
+        numbers, floor = pairs.view(np.float32), np.float32(ratios.floor)
+        _sum_changes(window, numbers, slots, count, floor, sums)
+        _write_sums(sums, windows, count, ratios.change[row, columns])
     return pairs
 
 
