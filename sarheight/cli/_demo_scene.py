@@ -41,7 +41,7 @@ LOOKS = 2
 """Pixels of 10 m that are averaged, each way."""
 INCIDENCE = 33
 """Degrees on the ellipsoid in the middle."""
-FIGURE_SIZE = 14.5, 7.4
+FIGURE_SIZE = 14.5, 7.6
 """Inches."""
 DETAIL = 32
 """Cells along the side of the area that the picture shows at full size."""
