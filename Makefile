@@ -32,7 +32,7 @@ format: $(VENV)/.installed-dev ## write files the way `lint` wants them
 	$(bin)/ruff format .
 	$(bin)/ruff check --fix .
 
-bench: $(VENV)/.installed-core ## every benchmark; figures go to benchmarks/results
+bench: $(VENV)/.installed-dev ## every benchmark; figures go to benchmarks/results
 	$(bin)/python -m benchmarks
 
 docs: $(VENV)/.installed-docs ## the user's guide, in docs/_build/html
