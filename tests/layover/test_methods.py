@@ -115,6 +115,21 @@ def test_what_errors_of_values_cannot_be(wrong: dict[str, Any]) -> None:
         ValueErrors(**wrong)
 
 
+def test_errors_of_values_are_by_their_causes(scene: Scene) -> None:
+    """Variances: of speckle by the looks, of others by the contrast, of heights by displacement."""
+    errors, looks = ValueErrors(height_error=5.0, others=0.5), scene.grid.looks
+    least, speckle, others, heights = errors.terms(scene.grid, 0.2, 0.3)
+    assert least == pytest.approx(log_variance(errors.least))
+    sharing = (
+        errors.ground_range_speckle if scene.grid.is_ground_range else errors.slant_range_speckle
+    )
+    assert speckle == pytest.approx(sharing / looks)
+    assert others == pytest.approx(0.15)
+    # An error of 5 m at 0.2 samples a metre displaces by one sample; twice as many by two.
+    assert heights == pytest.approx(1.0)
+    assert errors.terms(scene.grid, 0.4, 0.3)[3] == pytest.approx(4.0)
+
+
 def test_parts_of_another_kind_are_refused() -> None:
     with pytest.raises(TypeError, match="expected an object of Prior"):
         PosteriorMean(prior=ValueErrors())  # type: ignore[arg-type]
