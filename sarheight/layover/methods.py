@@ -149,8 +149,8 @@ class Prior:
         means of neighbours that differ by less are averaged last of all, and edges stay; 0 for
         none, 20 at most. The larger it is, the more noise goes, and with it the contrast of small
         bright places: at the places for development of the independent test 1.2 dB is the largest
-        that leaves squares of one, two and four cells, 6 dB brighter, the response that the best
-        baseline has.
+        of 1.0, 1.2, 1.5 and 2.0 that leaves squares of one, two and four cells, 6 dB brighter, the
+        mean response that the best baseline has.
     errors : ValueErrors
         Error of the value that a cell gets from its pixels.
     open_inflation, layover_inflation : float

@@ -26,6 +26,7 @@ from sarheight._files import file_errors, parse_toml, read_text
 from sarheight.errors import JobListError, ManifestError
 from sarheight.workflow.config import ReconstructConfig, ReconstructionOutput, Running
 from sarheight.workflow.options import configurations, to_toml
+from sarheight.workflow.reconstruction import chosen_layers
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -479,8 +480,6 @@ def _lock(file: IO[bytes]) -> None:
 # Cost, before any job has been measured.
 START_SECONDS = 5.0
 CELL_SECONDS = 1e-6  # with reading, writing and compression
-CELL_BYTES = 38  # of all variables, before compression
-POLARISATION_BYTES = 16  # of a cell, for each further polarisation
 
 
 @dataclass(frozen=True)
@@ -517,10 +516,13 @@ def estimate(jobs: Sequence[Job], manifest: Manifest, workers: int = 1) -> Estim
     workers : int
         Jobs at a time.
     """
+    from sarheight.layover.layers import cell_bytes
+
     counts = [job.cells() for job in jobs]
     cells, unknown = sum(counts), counts.count(0)
+    # Before compression.
     size = sum(
-        count * (CELL_BYTES + POLARISATION_BYTES * (max(len(job.settings.polarisations), 1) - 1))
+        count * cell_bytes(chosen_layers(job.settings), max(len(job.settings.polarisations), 1))
         for job, count in zip(jobs, counts, strict=True)
     )
     done = [entry for entry in manifest.entries.values() if not entry.failed and entry.seconds]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sarheight.scene import Scene
     from sarheight.workflow.images import Reporter
 
-__all__ = ["Reconstruction", "reconstruct", "run_reconstruction"]
+__all__ = ["Reconstruction", "chosen_layers", "reconstruct", "run_reconstruction"]
 
 FULL_COVERAGE = 0.95
 """Fraction of an image from which an elevation model counts as covering it."""
@@ -193,7 +193,7 @@ def run_reconstruction(
         law=law,
         guide=guide,
         method=config.method,
-        variables=_variables(config),
+        variables=chosen_layers(config),
         memory_limit=limit,
     )
     result = _with_layers(result, config, dem, source, whole, near)
@@ -204,7 +204,7 @@ def run_reconstruction(
     return Reconstruction(result, scene, heights, shift, in_parts)
 
 
-def _variables(config: ReconstructConfig) -> tuple[str, ...]:
+def chosen_layers(config: ReconstructConfig) -> tuple[str, ...]:
     """Name the layers that are asked for, and those that a profile needs."""
     from sarheight.layover.layers import select_layers
     from sarheight.output.ceos import NEEDED

@@ -258,7 +258,11 @@ def test_the_time_is_estimated_from_earlier_jobs(tmp_path: Path) -> None:
     unsized = job(tmp_path, "b.tif", dem=("auto",))
     with Manifest(tmp_path / "m.jsonl") as kept:
         first = estimate([known, unsized], kept)
-        assert (first.cells, first.unknown, first.bytes) == (2000, 1, 2000 * 54)
+        assert (first.cells, first.unknown, first.bytes) == (
+            2000,
+            1,
+            2000 * (3 * 8 + 2 * 4 + 2 * 1),
+        )
         kept.add(Entry("done", "c", "", seconds=60.0, cells=1000))
         assert estimate([known], kept).seconds == pytest.approx(120.0)
         assert estimate([known], kept, workers=2).seconds == pytest.approx(60.0)
@@ -288,7 +292,7 @@ def arguments(folder: Path, out: Path) -> list[str]:
 def test_a_dry_run_says_what_it_takes(folder: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*arguments(folder, tmp_path / "out"), "--dry-run"])
     assert done.exit_code == 0, done.output
-    assert "3 jobs, 0 complete, 3 to do: 3,600 cells, up to 136,800 bytes, about" in done.stderr
+    assert "3 jobs, 0 complete, 3 to do: 3,600 cells, up to 79,200 bytes, about" in done.stderr
     assert not list((tmp_path / "out").glob("*.tif"))
 
 
