@@ -15,10 +15,9 @@ from sarheight_kernels.allocation import (
     allocate_rcs,
     gather_ratios,
 )
-from sarheight_kernels.estimation import pool
 from sarheight_kernels.geocoding import GeocodedImage
 from sarheight_kernels.radiometry import inverse_intensity, mask_missing
-from sarheight_kernels.ratios import weigh_ratios
+from sarheight_kernels.ratios import smooth_by_simulation, weigh_ratios
 from sarheight_kernels.tiles import TILE
 
 from sarheight.geometry.geo2rdr import angles
@@ -114,6 +113,17 @@ class Comparison(NamedTuple):
     ratios: bool  # whether ratios are wanted beside the change of simulated RCS
 
 
+def rtc_intensity(image: Image, simulated: Image, blur: Taps) -> Image:
+    """Smooth an image by its simulation: radiometric terrain correction, see `RTC`.
+
+    The result over the simulated RCS is the smoothed image over the smoothed simulation, and 0
+    where there is no data.
+    """
+    smoothed = np.empty(image.shape, np.float32)
+    smooth_by_simulation(image, simulated, *blur, smoothed)
+    return smoothed
+
+
 NO_BLUR = np.ones(1, np.float32), np.ones(1, np.float32)
 PIXEL_FLOOR = 0.09
 """Variance of a pixel's ratio where the simulation does not change, in units of that which a change
@@ -202,7 +212,7 @@ class PassTile:
         if comparison is not None:
             image = self.image if comparison.ratios else self.image[:0]
             compared = self._weigh(image, simulated, comparison.blur, change=True)
-        smoothed = self.image if blur is None else self._smooth(simulated, blur)
+        smoothed = self.image if blur is None else rtc_intensity(self.image, simulated, blur)
         result = self._sweep(simulated, assumed, cells, smoothed, compared)
         if compared is None:
             return result, None
@@ -351,14 +361,6 @@ class PassTile:
             compared = ComparedRatios(*(self.to_cells(layer) for layer in layers))
         result = replace(result, rcs=rcs, reflectivity=reflectivity, total=fine.total)
         return result, compared
-
-    def _smooth(self, simulated: Image, blur: Taps) -> Image:
-        """Smooth image and simulation, and bring their ratio back to the simulation's sharpness."""
-        smoothed = np.empty(self.image.shape, np.float32)
-        for sharp, smooth in zip(self.image, smoothed, strict=True):
-            pool(sharp, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
-            np.multiply(smooth, simulated, out=smooth, casting="same_kind")
-        return smoothed
 
 
 def _sum_diagnostics(fine: AllocatedRcs, facets: int, result: AllocatedRcs) -> None:

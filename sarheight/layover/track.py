@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.models import ground_block, ground_position, locate_cell
 from sarheight_kernels.orbit import evaluate_orbit
-from sarheight_kernels.radiometry import mask_missing
-from sarheight_kernels.series import divide_by_simulation
+from sarheight_kernels.radiometry import inverse_intensity, mask_missing
 
 from sarheight.errors import SarheightError
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas, require_overlap
@@ -50,7 +49,7 @@ from sarheight.layover._tasks import (
     slim,
     task,
 )
-from sarheight.layover.allocation import NO_BLUR, Layers, intensities
+from sarheight.layover.allocation import NO_BLUR, Layers, intensities, rtc_intensity
 from sarheight.layover.facets import sum_facets
 from sarheight.layover.layers import cell_bytes
 from sarheight.layover.tiles import Tile, TilePlanner
@@ -262,15 +261,15 @@ class TrackPlan:
         complete = bool(np.isfinite(image.sum()))
         if not complete:
             mask_missing(image, simulated)
-        count = image.shape[0] + (0 if complete else 1)
-        channels = np.empty((count, *simulated.shape), np.float32)
         taps = scale.image_taps(self.method.blur, 0)
+        ratios = rtc_intensity(image, simulated, taps or NO_BLUR)
         areas = window_areas(date.plan.areas, pixels)
-        divide_by_simulation(
-            image, areas.lines, areas.areas, simulated, *(taps or NO_BLUR), channels
-        )
+        inverse_intensity(image, areas.lines, areas.areas, simulated)
+        np.multiply(ratios, simulated, out=ratios)
+        if not complete:
+            ratios = np.concatenate((ratios, (simulated > 0.0).astype(np.float32)[None]))
         del simulated
-        found = operator.adjoint(channels)
+        found = operator.adjoint(ratios)
         sums = sum_facets(found.linear, scale.facets)
         shown = sum_facets(found.area, scale.facets) if complete else sums[-1]
         first, left = tile.core[0] - tile.window[0], tile.core[2] - tile.window[2]
