@@ -494,7 +494,7 @@ def _backscatter_row(
     sigma: F4,
     missing: F4,
 ) -> None:
-    """Do the work of `to_backscatter` for a row; `missing` becomes 0 where there is a value."""
+    """Turn a row into backscatter; `missing` becomes 0 where there is a value."""
     for j in range(mean.size):
         valid = _has_value(mean[j], area[j], expected[j], smallest_area)
         gamma = factor * mean[j] * expected[j] / area[j]

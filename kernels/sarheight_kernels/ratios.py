@@ -111,7 +111,7 @@ def _weigh_block(
     block: tuple[int, int, int, int],
     pairs: F4,
 ) -> None:
-    """Do the work of `weigh_ratios` for a block of lines and samples."""
+    """Weigh the ratios of a block of lines and samples."""
     first, end, left, right = block
     polarisations, samples = image.shape[0], right - left
     high, reach = down.size // 2, across.size // 2

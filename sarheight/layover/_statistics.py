@@ -65,7 +65,7 @@ def sample_open_cells(observations: Sequence[Observation], scale: GridScale) -> 
 
 
 def _open_cells(observation: Observation, scale: GridScale) -> NDArray[np.float32]:
-    """Incidence, kind and gamma0 of open cells in one pass."""
+    """Find incidence, kind and gamma0 of open cells in one pass."""
     category, fold_count = observation.category, observation.fold_count
     # Kinds of ground may be rare: with a guide all areas count.
     if observation.kind is not None:
@@ -110,9 +110,9 @@ def fit_laws(by_tile: Sequence[Samples]) -> list[SceneLaw]:
 
 
 def kind_factors(observation: Observation, law: SceneLaw) -> Layer | None:
-    """Logarithm of the law of each cell's kind over the scene's law; 0 where no kind is known.
+    """Find the logarithm of the law of each cell's kind over the scene's law.
 
-    None where all are 0.
+    It is 0 where no kind is known; None is returned where all are 0.
     """
     if observation.kind is None or not law.kinds:
         return None
@@ -218,7 +218,7 @@ class Agreement(NamedTuple):
 
 
 def agreement_class(folded: NDArray[np.bool_], difference: Layer) -> NDArray[np.intp]:
-    """Class of cells by whether they are folded and by the difference of incidence in degrees."""
+    """Classify cells by whether they are folded and by the difference of incidence in degrees."""
     step = np.clip(np.nan_to_num(np.abs(difference)) // 10.0, 0, AGREEMENT_CLASSES // 2 - 1)
     return (step + AGREEMENT_CLASSES // 2 * folded).astype(np.intp)
 
@@ -287,7 +287,7 @@ class Balance:
 
     @property
     def by_variance(self) -> NDArray[np.float64]:
-        """Factor k of 1 + k v by which cells hold what there is, less what is withheld.
+        """Find the factor k of 1 + k v by which cells hold what there is, less what is withheld.
 
         A posterior mean of logarithms is the median of a log-normal distribution, whose mean is
         larger by exp(v / 2) with the variance v: averages of logarithms lose RCS where they average
@@ -299,7 +299,7 @@ class Balance:
 
     @property
     def factor(self) -> NDArray[np.float64]:
-        """Factor on all estimates, beside `by_variance`, that balances RCS exactly."""
+        """Find the factor on all estimates, beside `by_variance`, that balances RCS exactly."""
         held = self.cells + self.by_variance * self.spread
         factor: NDArray[np.float64] = np.divide(
             self.explained - self.withheld, held, out=np.ones_like(held), where=held > 0.0
@@ -307,7 +307,7 @@ class Balance:
         return factor
 
     def attributes(self) -> dict[str, list[float]]:
-        """RCS by polarisation as attributes of a result, after balancing."""
+        """Return RCS by polarisation as attributes of a result, after balancing."""
         return {
             "rcs_cells": (self.factor * (self.cells + self.by_variance * self.spread)).tolist(),
             "rcs_withheld": self.withheld.tolist(),

@@ -67,22 +67,22 @@ class AllocatedRcs:
 
     @property
     def expected(self) -> Layer:
-        """RCS in m2 by the law, in pixels that have data."""
+        """Return the RCS in m2 by the law, in pixels that have data."""
         return self._diagnostic(0)
 
     @property
     def area(self) -> Layer:
-        """Illuminated area in m2 in pixels that have data, projected along the line of sight."""
+        """Return the area in m2 in pixels that have data, projected along the line of sight."""
         return self._diagnostic(1)
 
     @property
     def contribution(self) -> Layer:
-        """Mean share of a cell in the RCS of its pixels, weighted by its own RCS."""
+        """Return the mean share of a cell in the RCS of its pixels, weighted by its own RCS."""
         return self._diagnostic(2)
 
     @property
     def speckle(self) -> Layer:
-        """Variance that speckle of one look leaves in a cell, as a fraction of its square."""
+        """Return the variance that speckle of one look leaves, as a fraction of the square."""
         return self._diagnostic(3)
 
     def _diagnostic(self, index: int) -> Layer:
@@ -148,12 +148,12 @@ class PassTile:
 
     @property
     def cells(self) -> Illumination:
-        """The operator of cells that are not divided."""
+        """Return the operator of cells that are not divided."""
         return self.operator if self.undivided is None else self.undivided
 
     @property
     def geometry(self) -> PassGeometry:
-        """The DEM of cells under the radar."""
+        """Return the DEM of cells under the radar."""
         return self.cells.geometry
 
     def divided(self, operator: Illumination, facets: int) -> PassTile:
@@ -258,7 +258,7 @@ class PassTile:
     def sample_reflectivity(
         self, cells: Cells, blocks: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Reflectivity, shape (polarisations, n), and illuminated area of cells, shape (n,).
+        """Find reflectivity, shape (polarisations, n), and illuminated area of cells, shape (n,).
 
         With some blocks of facets only, the others take no part in their pixels.
         """
@@ -333,7 +333,7 @@ class PassTile:
         cells: NDArray[np.bool_] | None,
         comparison: Comparison | None,
     ) -> tuple[AllocatedRcs, ComparedRatios | None]:
-        """Do the work of `allocate_and_compare` where cells are divided into facets.
+        """Allocate to facets, where cells are divided, and sum over those of each cell.
 
         Contribution share, speckle and geocoded image are no sums over facets: they are those of
         cells that are not divided.
@@ -396,18 +396,18 @@ class Observation:
 
     @cached_property
     def angles(self) -> dict[str, Layer]:
-        """Incidence angles in degrees by name."""
+        """Return incidence angles in degrees by name."""
         return {name: values for name, (values, _) in angles(self.image.geometry).items()}
 
     @property
     def core(self) -> tuple[slice, slice]:
-        """The tile within its window."""
+        """Return rows and columns of the tile within its window."""
         rows, columns = self.category.shape
         first, end, left, right = self.image.core or (0, rows, 0, columns)
         return slice(first, end), slice(left, right)
 
     def sampled_cells(self, scale: GridScale) -> Cells:
-        """Cells of the tile on which statistics rest; see `sampled_cells`."""
+        """Find the cells of the tile on which statistics rest; see `sampled_cells`."""
         down, across = self.corner
         rows, columns = self.core
         row, column = sampled_cells(
@@ -419,7 +419,7 @@ class Observation:
         return row - down, column - across
 
     def sampled_blocks(self, parts: int) -> NDArray[np.bool_]:
-        """Blocks of facets in one of several areas, see `sampled_blocks`."""
+        """Find the blocks of facets in one of several areas, see `sampled_blocks`."""
         facets = self.image.facets
         rows, columns = self.image.operator.geometry.heights.shape
         first = self.corner[0] * facets // TILE, self.corner[1] * facets // TILE

@@ -160,12 +160,12 @@ class TrackPlan:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the grid, from north to south."""
+        """Return rows and columns of the grid, from north to south."""
         return self.plan.scale.shape
 
     @property
     def facets(self) -> int:
-        """Facets along a side of a cell."""
+        """Return the facets along a side of a cell."""
         return self.plan.scale.facets
 
     def tiles(self, polarisations: int, chunk: int) -> list[Tile]:
@@ -303,7 +303,7 @@ class TrackPlan:
         return Baseline(perpendicular, parallel, abs(angle))
 
     def changed_cells(self, date: DatePass) -> float:
-        """Fraction of cells whose illumination differs from that of the reference pass.
+        """Find the fraction of cells whose illumination differs from that of the reference pass.
 
         It is measured where the relief is largest, over 256 x 256 cells: what is carried is
         computed again there.
@@ -320,7 +320,7 @@ class TrackPlan:
         return float(np.mean(seen[0][known] != seen[1][known])) if known.any() else 0.0
 
     def _roughest_tile(self) -> Tile:
-        """Part of the DEM with the largest range of heights."""
+        """Find the part of the DEM with the largest range of heights."""
         rows, columns = self.shape
         size = min(CHECKED_CELLS, rows), min(CHECKED_CELLS, columns)
         best, largest = (0, size[0], 0, size[1]), -math.inf
@@ -434,7 +434,7 @@ def _baseline(
     place: tuple[float, float],
     height: float,
 ) -> tuple[float, float, float]:
-    """Perpendicular and parallel baseline in metres and the change of angle in radians."""
+    """Find the perpendicular and parallel baseline in metres, and the angle in radians."""
     positions = []
     for radar in (reference, other):
         time = float(locate_cell(ground, radar, *place, height, radar.line_zero_time)[2])
