@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
 
 __all__ = ["Burst", "RadarGrid", "require_positive"]
+__dir__ = __all__.copy  # `dir` lists the public names
 
 Floats = NDArray[np.float64]
 

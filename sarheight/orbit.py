@@ -33,6 +33,7 @@ __all__ = [
     "seconds_between",
     "whole_second",
 ]
+__dir__ = __all__.copy  # `dir` lists the public names
 
 Floats = NDArray[np.float64]
 

@@ -15,3 +15,4 @@ from __future__ import annotations
 from sarheight.archives._rtc import open_rtc
 
 __all__ = ["open_rtc"]
+__dir__ = __all__.copy  # `dir` lists the public names
