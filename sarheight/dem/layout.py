@@ -321,18 +321,18 @@ def normalise(dem: xr.DataArray, *, void_allowed: bool = False, lazy: bool = Fal
     on dask stays so, and its values are not checked.
     """
     dem = _prepare(dem)
-    lazy = lazy and dem.chunks is not None
-    dem = dem if lazy else dem.compute()
     unit = str(dem.attrs["units"])
     factor = _metres_per(unit)
     if factor != 1.0:
         msg = f"the DEM's heights are in {unit!r}, and metres are needed"
         advice = f"convert them by open_dem(..., units={unit!r}) or to_metres(dem)"
         raise DemError(msg, advice, options={"units": unit})
-    if lazy:
-        dem.attrs["units"] = METRE
+    dem.attrs["units"] = METRE
+    if lazy and dem.chunks is not None:
         return dem
-    return _require_valid(dem, void_allowed=void_allowed)
+    dem = dem.compute()
+    require_heights(dem.values, void_allowed=void_allowed)
+    return dem
 
 
 def to_metres(
@@ -364,8 +364,9 @@ def to_metres(
     unit = str(dem.attrs["units"]) if unit is None else unit
     factor = _metres_per(unit)
     metric = dem.copy(data=(dem.data * np.float64(factor)).astype(np.float32))
-    metric = with_history(metric, f"to_metres: from {unit}, times {factor:.12g}")
-    return _require_valid(metric, void_allowed=void_allowed)
+    metric.attrs["units"] = METRE
+    require_heights(metric.values, void_allowed=void_allowed)
+    return with_history(metric, f"to_metres: from {unit}, times {factor:.12g}")
 
 
 def _prepare(dem: xr.DataArray) -> xr.DataArray:
@@ -374,12 +375,6 @@ def _prepare(dem: xr.DataArray) -> xr.DataArray:
     unit = dem.attrs.get("units") or vertical_unit(stated_crs(dem)) or METRE
     dem = with_datum(dem, stated_datum(dem))
     dem.attrs["units"] = unit
-    return dem
-
-
-def _require_valid(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:
-    dem.attrs["units"] = METRE
-    require_heights(dem.values, void_allowed=void_allowed)
     return dem
 
 

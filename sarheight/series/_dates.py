@@ -223,23 +223,23 @@ def require_track(
     SeriesError
         With a list of these dates.
     """
-    strangers = []
+    others = []
     for date in dates:
         reason = difference(reference, date.record)
         missing = [name for name in polarisations if name not in date.polarisations]
         if missing and not reason:
             reason = f"polarisations {', '.join(date.polarisations)}, without {', '.join(missing)}"
         if reason:
-            strangers.append(f"{date.name}: {reason}")
-    if strangers:
-        refuse(strangers)
+            others.append(f"{date.name}: {reason}")
+    if others:
+        refuse(others)
 
 
-def refuse(strangers: Sequence[str]) -> None:
+def refuse(others: Sequence[str]) -> None:
     """Refuse dates that do not belong to the track of a series."""
     msg = (
-        f"found {len(strangers)} dates that do not belong to the track of the others "
-        f"({'; '.join(strangers)}); expected one relative orbit, pass, look side, mode and swath: "
+        f"found {len(others)} dates that do not belong to the track of the others "
+        f"({'; '.join(others)}); expected one relative orbit, pass, look side, mode and swath: "
         "pass them to a stack of their own"
     )
     raise SeriesError(msg)
