@@ -456,20 +456,18 @@ def stac_items(
     client: HttpClient, source: Catalogue, collection: str, query: Query
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the items of a collection at a place and in a time, as a STAC catalogue gives them."""
-    stac_client = library("pystac_client", extra="fetch")
-    stac = library("pystac", extra="fetch")
+    stac_client = library("pystac_client")
+    stac = library("pystac")
     errors = (
-        library("pystac_client.exceptions", extra="fetch").APIError,
-        library("pystac_client.errors", extra="fetch").ClientTypeError,
-        library("pystac_client.warnings", extra="fetch").DoesNotConformTo,
+        library("pystac_client.exceptions").APIError,
+        library("pystac_client.errors").ClientTypeError,
+        library("pystac_client.warnings").DoesNotConformTo,
         stac.STACError,
         stac.STACTypeError,
         *(LookupError, ValueError, TypeError, AttributeError, RuntimeError),
     )
     try:
-        stac_io = library("pystac_client.stac_api_io", extra="fetch").StacApiIO(
-            timeout=client.timeout
-        )
+        stac_io = library("pystac_client.stac_api_io").StacApiIO(timeout=client.timeout)
         client.configure(stac_io.session)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about how the catalogue describes itself
@@ -504,7 +502,7 @@ def _search_asf(
     client: HttpClient, name: str, source: Catalogue, collection: str, query: Query
 ) -> Iterator[SceneRecord]:
     """Search the catalogue of the Alaska Satellite Facility by its own library."""
-    asf: Any = library("asf_search", extra="fetch")
+    asf: Any = library("asf_search")
     asf.REPORT_ERRORS = False  # or failed searches go to its makers, with the place
     logging.getLogger("asf_search").setLevel(logging.ERROR)
     session = asf.ASFSession()

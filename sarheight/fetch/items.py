@@ -153,7 +153,7 @@ def _items_in_folder(path: Path, collection: str, query: Query) -> Iterator[Imag
         msg = f"there is no catalogue '{path}'"
         raise FileNotFoundError(msg)
     folder = path.resolve().parent
-    stac = library("pystac", extra="fetch")
+    stac = library("pystac")
 
     def resolve(address: str) -> str:
         target = Path(address).resolve()

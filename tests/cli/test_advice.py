@@ -22,7 +22,7 @@ from sarheight.cli._session import option_advice, options_of
 from sarheight.dem import open_dem
 from sarheight.errors import DemError, FetchError, GeoidGridMissingError, SarheightError
 from tests.annotations import annotation_xml
-from tests.cli.test_commands import SEA, failing, run, write_dem
+from tests.cli.commands import SEA, failing, run, write_dem
 from tests.synthetic import synthetic_grid
 
 FOOT = 0.3048

@@ -18,7 +18,7 @@ from sarheight.layover import reconstruct
 from sarheight.output import open_result
 from sarheight.output.radar_images import read_scene
 from tests.annotations import annotation_xml
-from tests.cli.test_commands import SEA, failing, run, write_dem
+from tests.cli.commands import SEA, failing, run, write_dem
 from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
 from sarheight.product import open_product
 from tests.annotations import eof_xml
-from tests.cli.test_commands import EAST, NORTH, SEA, failing, run, write_dem
+from tests.cli.commands import EAST, NORTH, SEA, failing, run, write_dem
 from tests.products import NAME, grd_of_scene, pack, slc_product
 from tests.synthetic import synthetic_grid
 
