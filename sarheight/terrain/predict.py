@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt
 from sarheight.dem import check_dem, local_posting, reproject
 from sarheight.errors import CheckpointError
 from sarheight.learning.channels import require_powers
-from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks
+from sarheight.learning.tiles import Corner, Mosaic, Tiling, as_tensors, match_chunks
 from sarheight.learning.weights import select_device
 from sarheight.terrain.alignment import apply_alignment, estimate_alignment, filled
 from sarheight.terrain.patches import columns_along_range
@@ -65,11 +65,11 @@ def predict_heights(
     tiling : Tiling, optional
         Size and overlap of the tiles. The size must be a multiple of the network's stride.
     block : int
-        Cells along a side of a block; memory grows with its square.
+        Cells along a side of the chunks of a lazy result; memory grows with its square.
     device : str
         "auto" (a GPU if there is one), "cpu", "cuda", "mps".
     report : callable, optional
-        Called after each block with the completed fraction; not for a lazy result.
+        Called repeatedly with the completed fraction; not for a lazy result.
 
     Returns
     -------
@@ -103,8 +103,7 @@ def predict_heights(
         (variables[0].sizes["y"], variables[0].sizes["x"]),
         columns_along_range(scene),
     )
-    mosaic = Mosaic(variables, worker.estimate, LAYERS, tiling, worker.check)
-    values = mosaic.compute(block, report)
+    values = Mosaic(variables, worker.estimate, LAYERS, tiling).compute(block, report)
     result = _dataset(values, variables[0], with_sigma=estimator.uncertainty)
     result.attrs["known_elevations"] = int(located.row.size)
     result.attrs["known_elevations_outside"] = located.outside
@@ -173,12 +172,9 @@ class _TileWorker:
     shape: tuple[int, int]  # of the scene
     order: slice  # of the columns, so that the radar looks along them
 
-    def check(self, inputs: list[Floats]) -> None:
-        """Raise if an image of linear power holds decibels."""
-        require_powers(self.estimator.channels, inputs)
-
     def estimate(self, tiles: list[Floats], corners: list[Corner]) -> Floats:
         """Return heights, scales and 0 or 1 where observed, shape (tiles, 3, size, size)."""
+        require_powers(self.estimator.channels, tiles)
         count = len(self.estimator.channels)
         observed = np.stack(tiles, axis=1)
         filled = np.stack(
@@ -194,11 +190,8 @@ class _TileWorker:
         }
         if len(tiles) > count:
             arrays["coarse"] = filled[:, count:]
-        device = next(self.estimator.parameters()).device
-        sample = {
-            name: torch.from_numpy(np.ascontiguousarray(values[..., self.order])).to(device)
-            for name, values in arrays.items()
-        }
+        turned = {name: values[..., self.order] for name, values in arrays.items()}
+        sample = as_tensors(turned, next(self.estimator.parameters()).device)
         with torch.inference_mode():
             height, scale = self.estimator(sample)
         if scale is None:

@@ -6,7 +6,6 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -190,15 +189,20 @@ def refine(
     worker = _TileWorker(
         scenes, whole, void, surface, factor, chosen, tiling.size, seed, correction
     )
-    if dem.chunks is None:
-        # The two layers of a pass are missing in the same cells, all others nowhere.
-        groups = [0, 0, 0, *(number for number in range(1, len(scenes) + 1) for _ in range(2))]
-        groups += [0] * (worker.layers - len(groups))
-        mosaic = Mosaic((surface,), worker.estimate, worker.layers, tiling)
-        values = mosaic.side_by_side(groups, report)
-    else:
-        parts = surface.chunk({"y": block, "x": block})
-        values = Mosaic((parts,), worker.estimate, worker.layers, tiling).compute(block)
+    # The two layers of a pass are missing in the same cells, all others nowhere.
+    groups = [0, 0, 0, *(number for number in range(1, len(scenes) + 1) for _ in range(2))]
+    groups += [0] * (worker.layers - len(groups))
+    mosaic = Mosaic(
+        (surface if dem.chunks is None else surface.chunk({"y": block, "x": block}),),
+        worker.estimate,
+        worker.layers,
+        tiling,
+        groups=groups,
+        batch=1,
+        threads=os.cpu_count() or 1,
+        sums=np.float32,
+    )
+    values = mosaic.compute(block, report)
     result = _dataset(values, surface, len(scenes), corrected=correction is not None)
     kriging = {} if known is None else _krige(result, known, alignment, checked)
     result["filled"] = (
@@ -376,10 +380,9 @@ class _TileWorker:
         return 3 + 2 * len(self.scenes) + (self.correction is not None)
 
     def estimate(self, tiles: list[Floats], corners: list[Corner]) -> Floats:
-        """Solve tiles side by side; shape (tiles, layers, size, size)."""
+        """Solve tiles, shape (tiles, layers, size, size)."""
         del tiles  # the surface is read around each tile
-        with ThreadPoolExecutor(min(len(corners), os.cpu_count() or 1)) as pool:
-            return np.stack(list(pool.map(self.tile, corners)))
+        return np.stack([self.tile(corner) for corner in corners])
 
     def tile(self, corner: Corner) -> Floats:
         """Solve the part of a tile that the raster has."""

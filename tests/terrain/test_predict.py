@@ -283,10 +283,10 @@ def test_a_missing_device_is_refused() -> None:
 
 def test_progress_is_reported() -> None:
     told: list[float] = []
-    predict_heights(estimator(), scene(), block=40, report=told.append)
+    predict_heights(estimator(), scene(), tiling=Tiling(16, 4), report=told.append)
     assert told == sorted(told)
     assert told[-1] == 1.0
-    assert len(told) == 2 * 3
+    assert len(told) > 6
 
 
 def test_a_displaced_dem_is_aligned_before_an_image_is_reconstructed_with_it() -> None:
