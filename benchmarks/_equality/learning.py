@@ -36,9 +36,10 @@ from sarheight.buildings import (
 )
 from sarheight.buildings.stack import band_statistics
 from sarheight.illumination import simulate
-from sarheight.learning import Part, Tiling, height_errors, split_bands
+from sarheight.learning import Part, Tiling, height_errors, packaged_model, split_bands
 from sarheight.terrain import (
     KnownElevations,
+    RefinementNetwork,
     RefinementSettings,
     TerrainPatches,
     distance_to_known,
@@ -145,6 +146,7 @@ def refined_heights() -> Mapping[str, Any]:
     ]
     known = draw_known_elevations(dem, 40, sigma=0.5, seed=3)
     settings = RefinementSettings(error=2.0, iterations=3, steps=8, samples=2)
+    network = RefinementNetwork.from_pretrained(packaged_model("refinement"))
     tiling = Tiling(72, 12)
     return {
         "one": refine(scenes[0], coarse, settings=settings, coregister="none"),
@@ -155,6 +157,7 @@ def refined_heights() -> Mapping[str, Any]:
         "known": refine(
             scenes, coarse + np.float32(9.0), known, settings=settings, coregister="correct"
         ),
+        "network": refine(scenes, coarse, settings=settings, network=network, coregister="none"),
         "interval": height_interval(refine(scenes, coarse, settings=settings)),
     }
 
@@ -354,7 +357,6 @@ def predicted_heights() -> Mapping[str, Any]:
 def predicted_buildings() -> Mapping[str, Any]:
     """Predict buildings with the packaged network, at once and in blocks."""
     from sarheight.buildings import BuildingHeightEstimator, predict_buildings
-    from sarheight.learning import packaged_model
 
     model = BuildingHeightEstimator.from_pretrained(packaged_model("buildings"))
     city, tiling = _city(), Tiling(16, 4)

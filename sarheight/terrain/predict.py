@@ -19,7 +19,7 @@ from sarheight.learning.tiles import Corner, Mosaic, Tiling, as_tensors, match_c
 from sarheight.learning.weights import select_device
 from sarheight.terrain.alignment import apply_alignment, estimate_alignment, filled
 from sarheight.terrain.patches import columns_along_range
-from sarheight.terrain.rasters import LocatedElevations, require_inside
+from sarheight.terrain.rasters import CellElevations, require_inside
 from sarheight.terrain.refinement import place_images
 from sarheight.terrain.scenes import prepare_scene
 
@@ -96,7 +96,7 @@ def predict_heights(
     _require_posting(estimator, variables[0])
     if known is not None:
         require_inside(known, variables[0])
-    located = LocatedElevations.on(variables[0], known)
+    located = CellElevations.on(variables[0], known)
     worker = _TileWorker(
         estimator.to(select_device(device)).eval(),
         located,
@@ -105,7 +105,7 @@ def predict_heights(
     )
     values = Mosaic(variables, worker.estimate, LAYERS, tiling).compute(block, report)
     result = _dataset(values, variables[0], with_sigma=estimator.uncertainty)
-    result.attrs["known_elevations"] = int(located.row.size)
+    result.attrs["known_elevations"] = int(located.count.sum())
     result.attrs["known_elevations_outside"] = located.outside
     if "mask" in scene:
         result["mask"] = scene["mask"]
@@ -168,7 +168,7 @@ class _TileWorker:
     """Applies an estimator to tiles of a scene."""
 
     estimator: HeightEstimator
-    known: LocatedElevations
+    known: CellElevations
     shape: tuple[int, int]  # of the scene
     order: slice  # of the columns, so that the radar looks along them
 
