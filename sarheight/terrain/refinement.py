@@ -463,36 +463,26 @@ def _dataset(
     """Return the layers of the mosaic as variables on the fine grid."""
     metres = {"units": "m", "vertical_datum": "ellipsoid"}
     height = "above the WGS84 ellipsoid"
-    result = dem_dataset(
-        surface,
-        {
-            "height": (layers[0], {"long_name": f"refined height {height}", **metres}),
-            "height_sigma": (layers[1], {"long_name": "its standard deviation", "units": "m"}),
-            "baseline": (surface.data, {"long_name": f"back-projected height {height}", **metres}),
-            "passes": (
-                layers[2].round().astype(np.uint8),
-                {"long_name": "number of images that cover the cell"},
-            ),
-        },
-    )
-    names = {
-        "residual": ("logarithm of the observed over the simulated image", "dB"),
-        "gamma0": ("estimated gamma0 of the cell", "1"),
+    variables = {
+        "height": (layers[0], {"long_name": f"refined height {height}", **metres}),
+        "height_sigma": (layers[1], {"long_name": "its standard deviation", "units": "m"}),
+        "baseline": (surface.data, {"long_name": f"back-projected height {height}", **metres}),
+        "passes": (
+            layers[2].round().astype(np.uint8),
+            {"long_name": "number of images that cover the cell"},
+        ),
     }
-    for offset, (name, (text, units)) in enumerate(names.items()):
+    if corrected:
+        text = "what the network adds to the height"
+        variables["correction"] = (layers[-1], {"long_name": text, "units": "m"})
+    result = dem_dataset(surface, variables)
+    for first, name, text, units in (
+        (3, "residual", "logarithm of the observed over the simulated image", "dB"),
+        (4, "gamma0", "estimated gamma0 of the cell", "1"),
+    ):
         result[name] = (
             ("pass", "y", "x"),
-            layers[3 + offset : 3 + 2 * passes : 2],
+            layers[first : 3 + 2 * passes : 2],
             {"long_name": text, "units": units, "grid_mapping": "spatial_ref"},
-        )
-    if corrected:
-        result["correction"] = (
-            ("y", "x"),
-            layers[3 + 2 * passes],
-            {
-                "long_name": "what the network adds to the height",
-                "units": "m",
-                "grid_mapping": "spatial_ref",
-            },
         )
     return result.assign_coords({"pass": np.arange(1, passes + 1)})
