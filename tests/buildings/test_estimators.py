@@ -90,7 +90,8 @@ def test_blocks_and_chunks_do_not_matter(
     assert lazy["height"].chunks is not None
     xr.testing.assert_allclose(whole, parts, rtol=1e-4, atol=1e-4)
     xr.testing.assert_allclose(whole, lazy.compute(), rtol=1e-4, atol=1e-4)
-    assert told == [0.25, 0.5, 0.75, 1.0]
+    assert told == sorted(told)
+    assert told[-1] == 1.0
     assert set(whole.data_vars) == {"height", "footprint", "height_sigma"}
     assert whole.attrs["months"] == 2
 
