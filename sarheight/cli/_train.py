@@ -341,12 +341,14 @@ def zones(
         from rich.console import Console
 
         from sarheight.zones.forest import ForestSettings
+        from sarheight.zones.fusion import compare_fusion
+        from sarheight.zones.samples import warn_of_few
         from sarheight.zones.training import ZoneSettings
         from sarheight.zones.workflow import (
             NETWORK_SIZE,
             choose_method,
-            compare_on_files,
             open_samples,
+            save_comparison,
             strategies_of,
             train_forest_on_files,
         )
@@ -371,17 +373,20 @@ def zones(
             if not run.quiet:
                 typer.echo(f"{strategy.label}, seed {seed}", err=True)
 
-        rows = compare_on_files(
-            data,
-            parts,
+        warn_of_few(parts["training"])
+        rows = compare_fusion(
+            parts["training"],
+            parts["validation"],
+            parts["test"],
             strategies_of(parts["training"].channels, split, group, stages),
             chosen,
-            run.output,
-            seeds=seeds,
+            run.output / "runs",
+            seeds=range(chosen.seed, chosen.seed + seeds),
             posting=posting,
             accelerator=run.device,
             report=report,
         )
+        save_comparison(rows, parts, data, run.output)
         print_table(rows)
 
 

@@ -15,6 +15,7 @@ pytest.importorskip("sklearn", reason="the extra `learn` is not installed")
 from safetensors.torch import load_file, save_file
 
 from sarheight.errors import CheckpointError, DatasetError
+from sarheight.learning import Channel
 from sarheight.learning.weights import model_kind
 from sarheight.zones import (
     ForestSettings,
@@ -30,12 +31,11 @@ from sarheight.zones import (
 )
 from sarheight.zones.forest import (
     _block_temperature,
-    _channels,
-    map_features,
     patch_features,
     tempered,
     tree_arrays,
 )
+from sarheight.zones.samples import zone_statistics
 from tests.zone_samples import city, patches
 
 if TYPE_CHECKING:
@@ -47,26 +47,21 @@ FEW = ForestSettings(trees=10)
 RANDOM = np.random.default_rng(0)
 
 
-def test_features_of_a_map_are_those_of_its_patches_and_of_numpy() -> None:
-    values = RANDOM.uniform(0.1, 1.0, (3, 20, 24)).astype(np.float32)
-    values[1, 3:12, 4:12] = np.nan
-    rows, columns = (each.ravel() for each in np.mgrid[2:18, 2:22])
-    of_map = map_features(values, 5, rows, columns)
-    cut = np.stack(
-        [values[:, r - 2 : r + 3, c - 2 : c + 3] for r, c in zip(rows, columns, strict=True)]
-    )
-    of_patches = patch_features(cut, 5)
-    assert of_map.shape == (rows.size, 9)
-    np.testing.assert_allclose(of_map, of_patches, atol=2e-5, equal_nan=True)
-    number = int(np.flatnonzero((rows == 13) & (columns == 9))[0])
-    around = values[1, 11:16, 7:12]
-    expected = values[1, 13, 9], np.nanmean(around), np.nanstd(around)
-    np.testing.assert_allclose(of_patches[number, [1, 4, 7]], expected, rtol=1e-5)
-    inside = int(np.flatnonzero((rows == 7) & (columns == 8))[0])
-    assert np.isnan(of_map[inside, [1, 4, 7]]).all()
-    alone = patch_features(cut, 1)
-    np.testing.assert_array_equal(alone, of_patches[:, :3])
-    np.testing.assert_array_equal(map_features(values, 1, rows, columns), alone)
+def test_features_are_bands_and_their_mean_and_deviation_around() -> None:
+    channels = [Channel(name, "1") for name in "abc"]
+    around = RANDOM.uniform(0.1, 1.0, (4, 3, 7, 7)).astype(np.float32)
+    around[1, 1, 1:6, 1:6] = np.nan
+    around[2, 0, 3, 2] = np.nan
+    features = patch_features(around, channels, 5)
+    window = around[..., 1:6, 1:6]
+    assert features.shape == (4, 9)
+    np.testing.assert_array_equal(features[:, :3], around[..., 3, 3])
+    assert np.isnan(features[1, [1, 4, 7]]).all()
+    assert np.isnan(features).sum() == 3
+    for place, band in ((2, 0), (3, 2)):
+        expected = np.nanmean(window[place, band]), np.nanstd(window[place, band])
+        np.testing.assert_allclose(features[place, [3 + band, 6 + band]], expected, rtol=1e-5)
+    np.testing.assert_array_equal(patch_features(around, channels, 1), features[:, :3])
 
 
 def test_power_enters_in_decibels() -> None:
@@ -96,8 +91,8 @@ def test_arrays_answer_as_scikit_learn_does() -> None:
     from sklearn.ensemble import RandomForestClassifier
 
     samples = patches(90, 5, noise=4.0)
-    channels = _channels(samples, ())
-    features = patch_features(samples.image, 3)
+    channels = zone_statistics(samples)
+    features = patch_features(samples.image, channels, 3)
     model = RandomForestClassifier(15, random_state=0).fit(features, samples.labels)
     arrays = tree_arrays(model, 3) | {"usual": torch.zeros(features.shape[1])}
     forest = ZoneForest(channels, samples.classes, arrays, window=3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from typing import TYPE_CHECKING
 
@@ -23,11 +22,6 @@ from tests.zone_samples import so2sat_arrays, write_so2sat
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SARHEIGHT_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -125,26 +119,20 @@ def test_workers_read_what_one_process_reads(file: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_statistics_are_computed_once_and_cached(file: Path, tmp_path: Path) -> None:
+def test_statistics_are_those_of_all_patches_and_measured_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     samples = So2SatPatches(file)
-    found = {each.name: each for each in zone_statistics(samples, {"vh_intensity": "decibel"})}
+    found = {each.name: each for each in zone_statistics(samples, ["vh_intensity"])}
     real = so2sat_arrays(37)["sen1"][..., 2]
     assert found["vh_intensity"].transform == "decibel"
     assert found["vv_real"].mean == pytest.approx(real.mean(), rel=1e-5)
     assert found["vv_real"].std == pytest.approx(real.std(), rel=1e-5)
-    kept = list((tmp_path / "cache" / "statistics").glob("*.json"))
-    assert len(kept) == 1
-    stored = json.loads(kept[0].read_text())
-    for each in stored["channels"]:
-        each["mean"] = 7.0
-    kept[0].write_text(json.dumps(stored))
-    again = zone_statistics(So2SatPatches(file), {"vh_intensity": "decibel"})
-    assert again[2].mean == 7.0
     # Another part, or another transform, is measured for itself.
-    assert zone_statistics(samples.subset([1, 2]))[2].mean != 7.0
-    kept[0].write_text("damaged")
-    assert zone_statistics(So2SatPatches(file), {"vh_intensity": "decibel"})[2] == found["vv_real"]
-    assert not list((tmp_path / "cache" / "statistics").glob("*.partial"))
+    assert zone_statistics(samples.subset([1, 2]))[2] != found["vv_real"]
+    assert zone_statistics(samples)[4] != found["vh_intensity"]
+    monkeypatch.setattr(So2SatPatches, "read", None)
+    assert zone_statistics(samples, ["vh_intensity"])[2] == found["vv_real"]
 
 
 def test_statistics_ignore_values_that_are_not_finite(tmp_path: Path) -> None:
