@@ -14,7 +14,7 @@ pytest.importorskip("sklearn", reason="the extra `learn` is not installed")
 
 from safetensors.torch import load_file, save_file
 
-from sarheight.errors import CheckpointError, DatasetError
+from sarheight.errors import CheckpointError
 from sarheight.learning import Channel
 from sarheight.learning.weights import model_kind
 from sarheight.zones import (
@@ -169,21 +169,12 @@ def test_a_class_without_samples_is_never_assigned() -> None:
     assert zone_probabilities(forest, samples)[:, 1].max() < 1e-3
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    samples = patches(30, 4)
-    with pytest.raises(DatasetError, match="patches of 5 cells"):
-        train_forest(samples, FEW, blocks=np.arange(30))
-    with pytest.raises(DatasetError, match="one block"):
-        train_forest(patches(30, 5), FEW, blocks=np.zeros(30))
-    with pytest.raises(ValueError, match="decibel"):
-        train_forest(
-            patches(30, 5), ForestSettings(decibel=("hh",), window=3), blocks=np.arange(30)
-        )
-    for wrong in ({"folds": 1}, {"window": 4}, {"trees": 0}):
-        with pytest.raises(ValueError, match="at least two folds"):
-            ForestSettings(**wrong)  # type: ignore[arg-type]
-    forest = train_forest(patches(30, 5), FEW)
+def test_patches_may_be_larger_than_the_neighbourhood_but_not_smaller() -> None:
+    forest = train_forest(patches(30, 7), FEW)
     assert forest.temperature == 1.0
+    image = torch.from_numpy(patches(6, 7).image)
+    inner = forest.probabilities(image[..., 1:-1, 1:-1])
+    torch.testing.assert_close(forest.probabilities(image), inner)
     with pytest.raises(ValueError, match="at least 5 cells"):
         forest.probabilities(torch.zeros(2, 4, 3, 3))
 

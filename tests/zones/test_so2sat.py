@@ -10,7 +10,6 @@ import pytest
 
 h5py = pytest.importorskip("h5py", reason="the extra `learn` is not installed")
 
-from sarheight.errors import DatasetError
 from sarheight.zones import (
     OPTICAL_CHANNELS,
     RADAR_CHANNELS,
@@ -144,48 +143,3 @@ def test_statistics_ignore_values_that_are_not_finite(tmp_path: Path) -> None:
     (band,) = zone_statistics(samples, channels=["B5"])
     assert (band.mean, band.std) == pytest.approx((finite.mean(), finite.std()), rel=1e-5)
     assert np.isnan(samples[0]["image"][11]).all()
-
-
-def test_constant_channels_are_refused_where_they_are_used(tmp_path: Path) -> None:
-    arrays = so2sat_arrays(10)
-    arrays["sen1"][..., 6] = 0.25
-    arrays["sen2"][..., 9] = np.nan
-    samples = So2SatPatches(write_so2sat(tmp_path / "a.h5", arrays))
-    with pytest.raises(DatasetError, match="covariance_real, B12"):
-        zone_statistics(samples)
-    assert [each.name for each in zone_statistics(samples, channels=("B3", "B2"))] == ["B3", "B2"]
-
-
-def test_a_truncated_file_is_refused(file: Path) -> None:
-    content = file.read_bytes()
-    for length in (0, 100, len(content) // 2):
-        file.write_bytes(content[:length])
-        with pytest.raises(DatasetError, match="it is damaged"):
-            So2SatPatches(file)
-    with pytest.raises(FileNotFoundError):
-        So2SatPatches(file.with_name("none.h5"))
-
-
-def test_a_file_with_other_data_sets_is_refused(tmp_path: Path) -> None:
-    arrays = so2sat_arrays(6)
-    renamed = {"s1": arrays["sen1"], "sen2": arrays["sen2"], "label": arrays["label"]}
-    with pytest.raises(DatasetError, match=r"found no sen1 in .* which has label, s1, sen2"):
-        So2SatPatches(write_so2sat(tmp_path / "a.h5", renamed))
-    smaller = arrays | {"sen2": arrays["sen2"][:, :16]}
-    with pytest.raises(DatasetError, match=r"sen2 \(6, 16, 32, 10\)"):
-        So2SatPatches(write_so2sat(tmp_path / "b.h5", smaller))
-    fewer = arrays | {"label": arrays["label"][:5]}
-    with pytest.raises(DatasetError, match="with one n"):
-        So2SatPatches(write_so2sat(tmp_path / "c.h5", fewer))
-    with h5py.File(tmp_path / "d.h5", "w") as other:
-        other.create_group("sen1")
-    with pytest.raises(DatasetError, match="found no sen1, sen2, label"):
-        So2SatPatches(tmp_path / "d.h5")
-
-
-@pytest.mark.parametrize("wrong", [0.0, 0.5, 2.0, np.nan])
-def test_labels_that_are_not_one_hot_are_refused(tmp_path: Path, wrong: float) -> None:
-    arrays = so2sat_arrays(6)
-    arrays["label"][3, 3] = wrong
-    with pytest.raises(DatasetError, match=r"found 1 labels .* the first at 3"):
-        So2SatPatches(write_so2sat(tmp_path / "a.h5", arrays))
