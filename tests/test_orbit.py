@@ -18,9 +18,9 @@ from sarheight_kernels.orbit import zero_doppler_time
 from sarheight.errors import AnnotationError, OrbitCoverageError
 from sarheight.orbit import Orbit, look_at
 from sarheight.sentinel1 import read_orbit, read_orbit_file
-from tests.annotations import annotation_xml, eof_xml
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import circular_orbit, synthetic_grid
+from tests.worlds.annotations import annotation_xml, eof_xml
 
 if TYPE_CHECKING:
     from pathlib import Path
