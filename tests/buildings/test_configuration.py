@@ -46,8 +46,7 @@ from tests.cities import (
 )
 from tests.dems import dem_around
 from tests.servers import add_stac, alone, running
-from tests.simulated_products import ground_image
-from tests.worlds.safe_product import write_product
+from tests.worlds.products import drawn_scene, write_product
 
 SIZE = 60
 OPTICS, RADAR = "sentinel-2-l2a", "sentinel-1-rtc"
@@ -439,11 +438,8 @@ def test_tiles_of_3d_bag_train_a_network_by_one_command(tmp_path: Path) -> None:
 
 def test_products_in_radar_geometry_are_reconstructed(tmp_path: Path) -> None:
     configuration = StackConfiguration.read(write_world(tmp_path))
-    annotation, scene = ground_image()
-    (tmp_path / "sentinel1" / "delft").mkdir(parents=True)
-    product = open_product(
-        write_product(scene, tmp_path / "sentinel1" / "delft", like=annotation).path
-    )
+    folder = tmp_path / "sentinel1" / "delft"
+    product = open_product(write_product(drawn_scene(), folder / "delft.SAFE"))
     longitude, latitude = product.footprint.mean(axis=0)
     dem = dem_around(latitude, longitude, np.full((40, 40), 0.0), posting=60.0)
     dem.rio.to_raster(tmp_path / "delft.tif")

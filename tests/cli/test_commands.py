@@ -21,8 +21,8 @@ from sarheight.output import open_result
 from sarheight.output.radar_images import read_radar, read_scene, write_scene
 from sarheight.scene import Scene
 from sarheight.sentinel1 import read_grid, read_orbit
-from tests.annotations import annotation_xml, eof_xml
 from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import annotation_xml, eof_xml
 
 if TYPE_CHECKING:
     from pathlib import Path
