@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sarheight.archives.rasters import PathLike
+    from sarheight.fetch.remote import RemoteImage
 
 Radiometry = Literal["gamma0", "sigma0"]
 
@@ -437,7 +438,7 @@ def _open_planetary(item: Any, chunks: Any) -> _Product:  # noqa: ANN401  # an i
     properties, assets = record.get("properties", {}), record.get("assets", {})
     name = str(record.get("id", ""))
     images = {
-        key: power(open_raster(_address(str(assets[key.lower()]["href"]), folder), chunks))
+        key: power(open_raster(_located(str(assets[key.lower()]["href"]), folder), chunks))
         for key in ORDER
         if key.lower() in assets
     }
@@ -465,27 +466,25 @@ def _read_item(item: Any) -> tuple[Mapping[str, Any], Path | None]:  # noqa: ANN
     return read_json(path, ProductError), path.parent.resolve()
 
 
-def _address(href: str, folder: Path | None) -> str:
-    """Return the address of an image for GDAL, if it is safe: items are written by others."""
-    from sarheight.fetch.addresses import AddressRule, host_of
-
+def _located(href: str, folder: Path | None) -> str | RemoteImage:
+    """Return where an image is read, if that is safe: items are written by others."""
     if "://" in href:
-        rule = AddressRule()
-        rule.check(href)
-        try:
-            rule.check_host(host_of(href), 443)
-        except OSError as error:
-            if isinstance(error, UnsafeAddressError):
-                raise
-            msg = f"'{href.partition('?')[0]}' cannot be reached ({error})"
-            raise ProductError(msg) from error
-        return f"/vsicurl/{href}"
+        from sarheight.fetch.http import HttpClient
+        from sarheight.fetch.remote import RemoteImage
+        from sarheight.fetch.settings import Settings
+
+        client = HttpClient.trusting(Settings.load())
+        client.check(href)
+        return RemoteImage(client, href)
     target = None if folder is None else (folder / href).resolve()
     if target is None or folder is None or not target.is_relative_to(folder):
         msg = (
             f"the item names the file {href!r}, which is not in its folder: nothing was read. "
             "Pass the path of the item, with the images beside it, or an item with https addresses"
         )
+        raise UnsafeAddressError(msg)
+    if target.exists() and not target.is_file():
+        msg = f"the item names {href!r}, which is no file: nothing was read"
         raise UnsafeAddressError(msg)
     return str(target)
 

@@ -29,6 +29,7 @@ from .configuration import (
 )
 from .distributions import BuildingDistribution, BuildingEstimate
 from .estimators import BuildingHeightEstimator, predict_buildings
+from .items import ImageItem, image_items
 from .mbhr import MBHRNet, regression_loss
 from .metrics import (
     BuildingErrors,
@@ -65,6 +66,7 @@ __all__ = [
     "BuildingTask",
     "Buildings",
     "City",
+    "ImageItem",
     "MBHRNet",
     "OpticalSource",
     "RadarSource",
@@ -81,6 +83,7 @@ __all__ = [
     "footprint_iou",
     "heights_from_raster",
     "heights_of_outlines",
+    "image_items",
     "load_resnet_weights",
     "make_stack",
     "monthly_composite",

@@ -541,10 +541,19 @@ def _check_contents(folder: Path) -> None:
     """Compare layers with their sizes and checksums in the STAC items beside them."""
     for item in sorted(folder.glob(f"*{STAC_SUFFIX}")):
         for asset in read_json(item).get("assets", {}).values():
-            path = folder / asset["href"]
-            # A multihash ends in the SHA-256.
+            path, size = folder / asset["href"], asset.get("file:size")
+            if path.resolve().parent != folder.resolve() or not path.is_file():
+                msg = (
+                    f"'{item.name}' names {asset['href']!r}, which is no file of its folder: copy "
+                    "the folder again from where it was whole, or remove the item"
+                )
+                raise DamagedFileError(msg)
+            # A multihash ends in the SHA-256. Sizes come first: a sparse file may claim any.
             checksum = asset.get("file:checksum")
-            if checksum is not None and not str(checksum).endswith(file_digest(path)):
+            if checksum is not None and (
+                size not in {None, path.stat().st_size}
+                or not str(checksum).endswith(file_digest(path))
+            ):
                 msg = (
                     f"'{path}' differs from its checksum in '{item.name}', so it is damaged or was "
                     "changed: copy it again from where it was whole, or remove the item"

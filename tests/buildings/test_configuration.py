@@ -18,6 +18,7 @@ from sarheight.buildings import (
     RadarSource,
     StackConfiguration,
     city_grid,
+    image_items,
     make_stack,
     open_stack,
     read_buildings,
@@ -33,7 +34,7 @@ from sarheight.errors import (
     StackError,
     UnsafeAddressError,
 )
-from sarheight.fetch import Settings, image_items
+from sarheight.fetch import Settings
 from sarheight.product import open_product
 from tests.cities import (
     NORTH,
@@ -327,7 +328,7 @@ def test_only_a_window_of_an_image_is_read(world: Path) -> None:
 
     whole = world.parent / "images" / "2021-01-05_blue.tif"
     grid = city_grid(place_of(20, 20))
-    found = _read_window(str(whole), grid, "average")
+    found = _read_window(whole, grid, "average")
     with rasterio.open(whole) as opened:
         numbers = opened.read(1)
     row, column = (
