@@ -282,14 +282,17 @@ def _open_hdf5(paths: Sequence[str], chunks: Any) -> _Product:  # noqa: ANN401  
 
 def _hdf5_orbit(path: str) -> dict[str, str]:
     """Return the state vectors of a product as an attribute, if it has them."""
-    try:
-        vectors = _group(path, "metadata/orbit", None)
-        epoch = np.datetime64(_text(vectors["referenceEpoch"].values).removesuffix("Z"), "ns")
-    except (OSError, KeyError):
-        return {}
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        if "metadata/orbit/referenceEpoch" not in file:
+            return {}
+        group = file["metadata/orbit"]
+        time, position, velocity = (group[name][()] for name in ("time", "position", "velocity"))
+        epoch = _text(group["referenceEpoch"][()]).removesuffix("Z")
     source = f"state vectors of {Path(path).name}"
-    time, position, velocity = (vectors[name].values for name in ("time", "position", "velocity"))
-    return {ORBIT: orbit_to_json(Orbit(epoch, time, position, velocity, source))}
+    orbit = Orbit(np.datetime64(epoch, "ns"), time, position, velocity, source)
+    return {ORBIT: orbit_to_json(orbit)}
 
 
 def _group(path: str, group: str, chunks: Any) -> xr.Dataset:  # noqa: ANN401
