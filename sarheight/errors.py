@@ -38,6 +38,7 @@ __all__ = [
     "UnsafeAddressError",
     "VerticalDatumError",
 ]
+__dir__ = __all__.copy  # `dir` lists the public names
 
 
 FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")

@@ -427,8 +427,8 @@ def _heights_of_scene(
 
     if known is None:
         current.warn(
-            "without known elevations the heights are only as good as the coarse elevation model, "
-            "or the mean height of the training area; pass --known"
+            "without known elevations the heights are only as good as the coarse elevation model; "
+            "pass --known"
         )
     scene = open_scene(image, chunks={})
     current.stage("estimate")

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sarheight._runtime import library
-from sarheight.errors import FetchError, NotThereError
+from sarheight.errors import FetchError, NotThereError, UnsafeAddressError
 from sarheight.fetch.addresses import redact
-from sarheight.fetch.http import HttpClient, describe_error, refusal_in, require_limit
+from sarheight.fetch.http import HttpClient, describe_error, refusal_in
 from sarheight.fetch.settings import Catalogue, Settings, lookup
 from sarheight.fetch.transfer import Checksum
 
@@ -99,18 +99,9 @@ def parse_time(when: Time, *, end: bool = False) -> datetime:
 
 def parse_timestamp(text: object) -> np.datetime64 | None:
     """Read a time as catalogues and file names write it; None where it is none."""
-    found = re.fullmatch(
-        r"(\d{4})-?(\d{2})-?(\d{2})T(\d{2}):?(\d{2}):?(\d{2})(\.\d{1,9})?\d*(?:Z|\+00:?00)?",
-        str(text),
-        re.ASCII,
-    )
-    if found is None:
-        return None
-    year, month, day, hour, minute, second, fraction = found.groups("")
     try:
-        stamp = f"{year}-{month}-{day}T{hour}:{minute}:{second}{fraction}"
-        return np.datetime64(stamp, "ns")
-    except ValueError:
+        return np.datetime64(parse_time(str(text)).replace(tzinfo=None), "ns")
+    except (ValueError, OverflowError):
         return None
 
 
@@ -412,8 +403,9 @@ def _search_stac(
         properties = mapping(mapping(item).get("properties"))
         track = properties.get("sat:relative_orbit")
         passing = str(properties.get("sat:orbit_state", "")).lower()
+        identifier = require_identifier(mapping(item).get("id"))
         try:
-            stem = SceneRecord.from_name(str(mapping(item).get("id", "")), name).name
+            stem = SceneRecord.from_name(identifier, name).name
             yield SceneRecord.from_name(
                 stem,
                 name,
@@ -452,6 +444,18 @@ def mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def require_identifier(found: object) -> str:
+    """Return the identifier of an item; UnsafeAddressError where it is a path."""
+    text = str(found)
+    if not text.isprintable() or re.search(r"[/\\]|^\.+$", text):
+        msg = (
+            f"the catalogue names an item {text[:_SHOWN]!r}, which is a path, expected an "
+            "identifier: do not trust that catalogue"
+        )
+        raise UnsafeAddressError(msg)
+    return text
+
+
 def stac_items(
     client: HttpClient, source: Catalogue, collection: str, query: Query
 ) -> Iterator[Mapping[str, Any]]:
@@ -467,8 +471,7 @@ def stac_items(
         *(LookupError, ValueError, TypeError, AttributeError, RuntimeError),
     )
     try:
-        stac_io = library("pystac_client.stac_api_io").StacApiIO(timeout=client.timeout)
-        client.configure(stac_io.session)
+        stac_io = _checked_io(client)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about how the catalogue describes itself
             catalogue = stac_client.Client.open(source.url, stac_io=stac_io)
@@ -481,8 +484,7 @@ def stac_items(
                 datetime=(query.start, query.stop),
                 limit=_ITEMS_PER_PAGE,
             )
-            for number, page in enumerate(search.pages_as_dicts(), 1):
-                require_limit(client.limits, "pages", number, source.url)
+            for page in search.pages_as_dicts():
                 yield from page.get("features", [])
     except FetchError:
         raise
@@ -498,6 +500,22 @@ def stac_items(
         raise refusal_in(error) or FetchError(msg) from None
 
 
+def _checked_io(client: HttpClient) -> Any:  # noqa: ANN401  # of pystac_client
+    """Return what requests the pages of a catalogue, and opens no file that one links to."""
+    stac_api_io = library("pystac_client.stac_api_io")
+
+    class CheckedIO(stac_api_io.StacApiIO):  # type: ignore[misc, name-defined]
+        def read_text(self, source: Any, *arguments: Any, **options: Any) -> str:  # noqa: ANN401
+            if isinstance(source, str):
+                client.check(source)
+            text: str = super().read_text(source, *arguments, **options)
+            return text
+
+    stac_io = CheckedIO(timeout=client.timeout)
+    client.configure(stac_io.session, paged=True)
+    return stac_io
+
+
 def _search_asf(
     client: HttpClient, name: str, source: Catalogue, collection: str, query: Query
 ) -> Iterator[SceneRecord]:
@@ -506,7 +524,7 @@ def _search_asf(
     asf.REPORT_ERRORS = False  # or failed searches go to its makers, with the place
     logging.getLogger("asf_search").setLevel(logging.ERROR)
     session = asf.ASFSession()
-    client.configure(session, replace=(_ASF_ADDRESS, source.url.rstrip("/")))
+    client.configure(session, paged=True, replace=(_ASF_ADDRESS, source.url.rstrip("/")))
     for box in query.boxes:
         west, south, east, north = box
         corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]

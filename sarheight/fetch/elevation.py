@@ -19,6 +19,7 @@ from sarheight.errors import ChecksumError, FetchError, NotThereError
 from sarheight.fetch.addresses import redact, safe_name
 from sarheight.fetch.catalogues import bounding_boxes
 from sarheight.fetch.http import HttpClient
+from sarheight.fetch.remote import RemoteImage
 from sarheight.fetch.settings import DemSource, Settings, lookup
 from sarheight.fetch.transfer import (
     Checksum,
@@ -297,18 +298,9 @@ class _Download:
         path = self.folder / f"{tile.name}_{edges}.tif"
         if path.is_file():
             return path
-        network = self.settings.network
-        options = {
-            "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-            "GDAL_HTTP_MAX_RETRY": network.tries,
-            "GDAL_HTTP_RETRY_DELAY": network.backoff,
-            "GDAL_HTTP_CONNECTTIMEOUT": math.ceil(network.connect_timeout),
-            "GDAL_HTTP_LOW_SPEED_TIME": math.ceil(network.read_timeout),
-            "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
-        }
         try:
-            with rasterio.Env(**options):
-                found = save_part(f"/vsicurl/{url}", inside, path, f"part of {redact(url)}")
+            with RemoteImage(self.client, url).open() as raster:
+                found = save_part(raster, inside, path, f"part of {redact(url)}")
         except RasterioError:
             msg = f"{redact(url)} could not be read in part: try again, or without windows"
             raise FetchError(msg) from None

@@ -32,7 +32,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Retry
 
 from sarheight.errors import FetchError, NotThereError
-from sarheight.fetch.addresses import AddressRule, host_of, redact, refuse
+from sarheight.fetch.addresses import AddressRule, host_of, redact, refuse, whole_number
 
 if TYPE_CHECKING:
     from sarheight.fetch.settings import Account, Limits, Network, Settings
@@ -42,6 +42,7 @@ TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 _BLOCK = 1 << 18
 _LONGEST_BACKOFF = 60.0
+_RANGE = re.compile(r"\s*bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)\s*")
 _SECRETS = re.compile(r"(?i)((?:sig|signature|token|code|x-amz-[a-z-]+)=)[^&\s\"]+")
 _TOKEN_MARGIN = 30.0
 """Seconds by which a token is renewed before it expires."""
@@ -187,6 +188,34 @@ def require_limit(limits: Limits, name: str, value: float, url: str) -> None:
         raise FetchError(msg)
 
 
+@dataclass(frozen=True)
+class Version:
+    """A version of a file on a server: strong ``ETag`` or else ``Last-Modified``, and its size.
+
+    `url` has no query: signatures in it change. ``If-Range`` names the validator.
+    """
+
+    url: str
+    validator: str | None = None
+    size: int | None = None
+
+    @classmethod
+    def of(cls, url: str, reply: requests.Response) -> tuple[int, Version]:
+        """Return the byte where a reply begins, -1 where it says none, and of which version."""
+        tag = reply.headers.get("ETag")
+        validator = reply.headers.get("Last-Modified") if not tag or tag.startswith("W/") else tag
+        first, size = 0, reply.headers.get("Content-Length")
+        if reply.status_code == requests.codes.partial_content:
+            found = _RANGE.fullmatch(reply.headers.get("Content-Range", ""))
+            first, size = (-1, None) if found is None else (int(found[1]), found[2])
+        return first, cls(redact(url), validator, whole_number(size))
+
+    def agrees(self, other: Version) -> bool:
+        """Tell whether nothing says that two versions differ."""
+        pairs = ((self.validator, other.validator), (self.size, other.size))
+        return all(mine == theirs or None in {mine, theirs} for mine, theirs in pairs)
+
+
 def _causes(error: BaseException) -> list[BaseException]:
     """Return an error with all errors that it wraps, however libraries wrap theirs."""
     found: list[BaseException] = []
@@ -277,25 +306,27 @@ class HttpClient:
         self,
         session: requests.Session,
         *,
-        retry: bool = True,
         anonymous: bool = False,
+        paged: bool = False,
         replace: tuple[str, str] | None = None,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """Apply rule, accounts, retries and limits to a session, also to that of a library.
 
-        With `replace`, an address that is built into the library is replaced by another one.
+        With `paged`, the pages of a list are counted. With `replace`, an address that is built into
+        the library is replaced by another one.
         """
-        adapter = _Adapter(self, retry=retry, anonymous=anonymous, replace=replace)
+        adapter = _Adapter(self, anonymous=anonymous, paged=paged, replace=replace, pause=pause)
         for prefix in ("https://", "http://", ""):  # the last for all others, to be refused
             session.mount(prefix, adapter)
         session.auth = lambda request: request  # the adapter authorises, libraries do not
         session.max_redirects = self.limits.redirects
         session.headers["User-Agent"] = "sarheight"
 
-    def session(self, *, retry: bool = True, anonymous: bool = False) -> requests.Session:
-        """Open a session; without `retry`, a failed request is the caller's to repeat."""
+    def session(self, **options: Any) -> requests.Session:  # noqa: ANN401  # see `configure`
+        """Open a session of our own; see `configure`."""
         session = requests.Session()
-        self.configure(session, retry=retry, anonymous=anonymous)
+        self.configure(session, **options)
         return session
 
     def get_text(self, url: str, params: Mapping[str, str] | None = None) -> str:
@@ -346,10 +377,16 @@ class _Adapter(HTTPAdapter):
     """Checks every address, authorises every request, retries, and limits replies."""
 
     def __init__(
-        self, client: HttpClient, *, retry: bool, anonymous: bool, replace: tuple[str, str] | None
+        self,
+        client: HttpClient,
+        *,
+        anonymous: bool,
+        paged: bool,
+        replace: tuple[str, str] | None,
+        pause: Callable[[float], None],
     ) -> None:
-        self._client, self._retry, self._anonymous = client, retry, anonymous
-        self._replace = replace
+        self._client, self._anonymous, self._paged = client, anonymous, paged
+        self._replace, self._pause, self._pages = replace, pause, 0
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
@@ -375,27 +412,39 @@ class _Adapter(HTTPAdapter):
             request.url = request.url.replace(*self._replace, 1)
         url = request.url or ""
         self._client.check(url)
+        if self._paged:
+            self._pages += 1
+            require_limit(self._client.limits, "pages", self._pages, url)
         if select_proxy(url, options.get("proxies")):
             with suppress(socket.gaierror):  # a name that only the proxy knows
                 self._client.rule.check_host(host_of(url), 443)
-        self._authorise(request, url)
-        policy = RetryPolicy(self._client.network)
+        policy = RetryPolicy(self._client.network, self._pause)
         while True:
+            self._authorise(request, url)
+            headers: Mapping[str, str] = {}
+            most = None
             try:
                 response = super().send(request, **options)
-                if not self._retry or response.status_code not in TRANSIENT:
+                failure, headers = self._failure(response, url)
+                if failure is None:
                     return self._checked(response, url, stream=bool(options.get("stream")))
-            except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
-                if not self._retry or refusal_in(error) is not None:
-                    raise
-                unknown = any(isinstance(each, socket.gaierror) for each in _causes(error))
-                policy.wait(
-                    f"{redact(url)} could not be downloaded: {describe_error(error)}",
-                    most=_TRIES_UNKNOWN_HOST if unknown else None,
-                )
-            else:
                 response.close()
-                policy.wait(f"{redact(url)} answered HTTP {response.status_code}", response.headers)
+            except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+                if refusal_in(error) is not None:
+                    raise
+                failure = f"could not be downloaded: {describe_error(error)}"
+                if any(isinstance(each, socket.gaierror) for each in _causes(error)):
+                    most = _TRIES_UNKNOWN_HOST
+            policy.wait(f"{redact(url)} {failure}", headers, most)
+
+    def _failure(
+        self, response: requests.Response, url: str
+    ) -> tuple[str | None, Mapping[str, str]]:
+        """Tell why a request should be repeated, and what the server says of when."""
+        status = response.status_code
+        if status == requests.codes.unauthorized and self._client.credentials.forget(url):
+            return "no longer accepts the token", {"Retry-After": "0"}
+        return (f"answered HTTP {status}" if status in TRANSIENT else None), response.headers
 
     def _authorise(self, request: requests.PreparedRequest, url: str) -> None:
         """Give a request the account of its host, and no other."""
@@ -424,8 +473,22 @@ class _Adapter(HTTPAdapter):
                     body += block
                     require_limit(limits, "reply_bytes", len(body), url)
                     require_limit(limits, "reply_seconds", time.monotonic() - begun, url)
+            if not body and ends_in_headers(response):
+                raise urllib3.exceptions.ProtocolError
             response.raw = io.BytesIO(body)
         return response
+
+
+def ends_in_headers(response: requests.Response) -> bool:
+    """Tell whether a reply without a body may have been cut within its headers.
+
+    Python takes headers that are cut short for complete ones. A server that sends an empty file
+    says that its length is zero.
+    """
+    headers = response.headers
+    return response.status_code in {requests.codes.ok, requests.codes.partial_content} and not (
+        whole_number(headers.get("Content-Length")) == 0 or "Transfer-Encoding" in headers
+    )
 
 
 def _checked_connection(client: HttpClient, kind: type[HTTPConnection]) -> type[HTTPConnection]:

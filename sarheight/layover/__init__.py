@@ -46,3 +46,4 @@ __all__ = [
     "read_method",
     "reconstruct",
 ]
+__dir__ = __all__.copy  # `dir` lists the public names

@@ -104,31 +104,6 @@ class KnownElevations:
         )
         return KnownElevations(x, y, height, sigma, self.crs)
 
-    @classmethod
-    def concatenate(cls, sets: Sequence[KnownElevations]) -> KnownElevations:
-        """Join several sets of points, in the reference system of the first.
-
-        Raises
-        ------
-        KnownElevationsError
-            If there is no set.
-        """
-        if not sets:
-            msg = "found no known elevations to join, expected one set at least"
-            raise KnownElevationsError(msg)
-        aligned = [each.to_crs(sets[0].crs) for each in sets]
-        x, y, height, sigma = (
-            np.concatenate([getattr(each, name) for each in aligned])
-            for name in ("x", "y", "height", "sigma")
-        )
-        return cls(x, y, height, sigma, sets[0].crs)
-
-    def exchanged(self) -> KnownElevations | None:
-        """Return the points with x and y exchanged; None where no such place exists."""
-        if self.crs.is_geographic and not (np.abs(self.x) <= 90.0).all():
-            return None
-        return KnownElevations(self.y, self.x, self.height, self.sigma, self.crs)
-
     def to_crs(self, crs: Any) -> KnownElevations:  # noqa: ANN401  # whatever pyproj takes
         """Return the points in another horizontal reference system."""
         target = _horizontal_crs(crs)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.annotations import annotation_xml, eof_xml
 from tests.cli.commands import SEA, Files, run, write_dem
 from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import annotation_xml, eof_xml
 
 
 @pytest.fixture(scope="session")

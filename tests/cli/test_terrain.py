@@ -20,9 +20,9 @@ from sarheight.terrain import (
     draw_known_elevations,
     open_scene,
 )
-from tests.annotations import annotation_xml
 from tests.mountains import mountain, raster
 from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import annotation_xml
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,8 +22,8 @@ from sarheight.fetch.settings import OrbitSource
 from sarheight.orbit import Orbit
 from sarheight.sentinel1 import read_orbit_file
 from sarheight.sentinel1.orbit import OrbitFileName, best_orbit_file
-from tests.annotations import eof_xml
 from tests.servers import Reply, Request, Site, Trouble, alone, running
+from tests.worlds.annotations import eof_xml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import textwrap
@@ -352,6 +353,21 @@ def test_incomplete_and_damaged_folders_are_refused(
     (folder / "scene.stac.json").write_text("{")
     with pytest.raises(DamagedFileError, match=r"scene\.stac\.json"):
         output.open_result(folder, chunks=chunks)
+
+
+@pytest.mark.parametrize("href", ["../other.tif", "/dev/zero", "huge.bin", "pipe"])
+def test_an_item_that_names_another_file_is_refused_at_once(tmp_path: Path, href: str) -> None:
+    folder = output.write(result_of(), tmp_path / "layers")
+    (tmp_path / "other.tif").write_bytes(b"some file")
+    with (folder / "huge.bin").open("wb") as sparse:
+        sparse.truncate(1 << 42)
+    os.mkfifo(folder / "pipe")
+    (path,) = folder.glob("*.json")
+    item = json.loads(path.read_text())
+    next(iter(item["assets"].values()))["href"] = href
+    path.write_text(json.dumps(item))
+    with pytest.raises(DamagedFileError, match=r"no file of its folder|differs|incomplete"):
+        output.open_result(folder)
 
 
 def test_a_result_without_acquisition_time_gets_no_folder(tmp_path: Path) -> None:

@@ -119,6 +119,13 @@ REFUSALS: list[tuple[Callable[[World], object], type[Exception], str]] = [
     (lambda w: predict_image(w.model, w.image, undated(w.coarse)), VerticalDatumError, "vertical"),
     (lambda w: refine(w.image, undated(w.coarse)), VerticalDatumError, "vertical"),
     # No known elevation.
+    (lambda w: predict_heights(w.model, w.scene), KnownElevationsError, "no known elevation, exp"),
+    (lambda w: predict_heights(w.model, w.scene, NONE), KnownElevationsError, "relative to whose"),
+    (
+        lambda _: replace(SETTINGS, reference="mean", known_count=(0, 4)),
+        ValueError,
+        "one known elevation at least",
+    ),
     (lambda w: interpolate_elevations(NONE, w.truth), KnownElevationsError, "no known elevation"),
     (lambda w: observe_scene(w.image, w.truth, known=ELSEWHERE), KnownElevationsError, "outside"),
     (lambda w: predict_image(w.model, w.image, w.coarse, ELSEWHERE), KnownElevationsError, "outsi"),

@@ -35,8 +35,9 @@ from sarheight.product import open_product
 from sarheight.workflow import ImageConfig, ReconstructConfig, open_image
 from tests.cli.commands import write_dem
 from tests.dems import geoid_bytes
-from tests.products import grd_product, pack, slc_product
 from tests.synthetic import synthetic_grid
+from tests.worlds.products import grd_product, slc_product
+from tests.worlds.safe import pack
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 UNDULATION = 48.0
