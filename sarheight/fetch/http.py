@@ -268,6 +268,15 @@ def translated_errors(url: str) -> Iterator[None]:
         raise refusal_in(error) or FetchError(msg) from None
 
 
+def parse_reply(text: str, url: str) -> Any:  # noqa: ANN401
+    """Parse the JSON that an address sent."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        msg = f"{redact(url)} did not send JSON: is it the right address?"
+        raise FetchError(msg) from None
+
+
 # --- sessions ----------------------------------------------------------------------------------
 
 
@@ -339,11 +348,7 @@ class HttpClient:
 
     def get_json(self, url: str, params: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
         """Return the JSON at an address."""
-        try:
-            return json.loads(self.get_text(url, params))
-        except (ValueError, RecursionError):
-            msg = f"{redact(url)} did not send JSON: is it the right address?"
-            raise FetchError(msg) from None
+        return parse_reply(self.get_text(url, params), url)
 
     def post_form(self, url: str, form: dict[str, str]) -> Mapping[str, Any]:
         """Post a form, for instance to sign in, and return the JSON of the reply."""
