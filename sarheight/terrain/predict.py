@@ -18,7 +18,7 @@ from sarheight.learning.channels import require_powers
 from sarheight.learning.tiles import Corner, Mosaic, Tiling, as_tensors, match_chunks
 from sarheight.learning.weights import select_device
 from sarheight.terrain.alignment import apply_alignment, estimate_alignment, filled
-from sarheight.terrain.patches import columns_along_range
+from sarheight.terrain.patches import columns_along_range, image_layers
 from sarheight.terrain.rasters import CellElevations, require_inside
 from sarheight.terrain.refinement import place_images
 from sarheight.terrain.scenes import prepare_scene
@@ -139,14 +139,9 @@ def _require_posting(estimator: HeightEstimator, like: xr.DataArray) -> None:
 
 def _inputs(estimator: HeightEstimator, scene: xr.Dataset) -> tuple[xr.DataArray, ...]:
     """Select the estimator's channels from a scene by name, then the coarse DEM if it takes one."""
-    present: dict[str, xr.DataArray] = {}
-    for name, variable in scene.data_vars.items():
-        if variable.dims == ("y", "x"):
-            present[str(name)] = variable
-        elif set(variable.dims) == {"polarisation", "y", "x"}:
-            for label in variable["polarisation"].values:
-                layer = variable.sel(polarisation=label, drop=True).transpose("y", "x")
-                present[f"{name}_{str(label).lower()}"] = layer
+    on_grid = ({"y", "x"}, {"polarisation", "y", "x"})
+    names = [str(name) for name, each in scene.data_vars.items() if set(each.dims) in on_grid]
+    present = {str(layer.name): layer for layer in image_layers(scene, names)}
     inputs = []
     for channel in estimator.channels:
         if channel.name not in present:
