@@ -20,9 +20,9 @@ from sarheight.acquisition import orbit_from_json, orbit_to_json
 from sarheight.errors import AnnotationError, DamagedFileError, OrbitCoverageError
 from sarheight.orbit import Orbit, look_at
 from sarheight.sentinel1 import read_orbit, read_orbit_file
-from tests.annotations import annotation_xml, eof_xml
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import circular_orbit, synthetic_grid
+from tests.worlds.annotations import annotation_xml, eof_xml
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,8 +20,8 @@ from sarheight.layover.track import (
     run_alone,
     run_tiles,
 )
-from sarheight.output.files import write_zarr
 from sarheight.output.grid import check_grid
+from sarheight.output.stores import write_zarr
 from sarheight.series._dates import (
     Coregistration,
     Date,
