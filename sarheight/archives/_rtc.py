@@ -15,7 +15,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -23,7 +23,7 @@ import numpy as np
 import xarray as xr
 
 from sarheight._files import check_hdf5, file_reader, open_geotiff, read_json
-from sarheight.acquisition import SENTINEL_1_NAME, orbit_numbers
+from sarheight.acquisition import SENTINEL_1_NAME, orbit_numbers, orbit_to_json
 from sarheight.archives.rasters import (
     NO_DATA,
     Scale,
@@ -35,7 +35,7 @@ from sarheight.archives.rasters import (
 )
 from sarheight.errors import ProductError, UnsafeAddressError
 from sarheight.layover import FLAGS
-from sarheight.orbit import parse_compact_time
+from sarheight.orbit import Orbit, parse_compact_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,6 +49,8 @@ IMAGE = re.compile(r"_(VV|VH|HH|HV)\.tiff?$")
 ORDER = ("VV", "VH", "HH", "HV")
 FREQUENCY = 5.405
 """Centre frequency of Sentinel-1 in GHz."""
+ORBIT = "orbit"
+"""Attribute of a product with the state vectors that came with it, as JSON."""
 LARGEST_SHIFT = 0.01
 """Fraction of a cell by which the grids of one product may differ."""
 
@@ -275,7 +277,23 @@ def _open_hdf5(paths: Sequence[str], chunks: Any) -> _Product:  # noqa: ANN401  
         _snake(str(name)): _text(value.values) for name, value in identification.variables.items()
     }
     name = tags.get("product_id") or Path(path).stem
-    return _opera_product(name, images, {"mask": masks[0]} if masks else {}, tags)
+    product = _opera_product(name, images, {"mask": masks[0]} if masks else {}, tags)
+    return replace(product, attributes=_hdf5_orbit(path))
+
+
+def _hdf5_orbit(path: str) -> dict[str, str]:
+    """Return the state vectors of a product as an attribute, if it has them."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        if "metadata/orbit/referenceEpoch" not in file:
+            return {}
+        group = file["metadata/orbit"]
+        time, position, velocity = (group[name][()] for name in ("time", "position", "velocity"))
+        epoch = _text(group["referenceEpoch"][()]).removesuffix("Z")
+    source = f"state vectors of {Path(path).name}"
+    orbit = Orbit(np.datetime64(epoch, "ns"), time, position, velocity, source)
+    return {ORBIT: orbit_to_json(orbit)}
 
 
 def _group(path: str, group: str, chunks: Any) -> xr.Dataset:  # noqa: ANN401

@@ -15,7 +15,6 @@ from ._images import (
     sar_series,
 )
 from ._readers import (
-    stack_from_arrays,
     stack_from_folder,
     stack_from_raster,
 )
@@ -101,7 +100,6 @@ __all__ = [
     "select_bands",
     "split_blocks",
     "split_cities",
-    "stack_from_arrays",
     "stack_from_folder",
     "stack_from_raster",
     "valid_months",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from glob import glob
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +23,7 @@ from sarheight._files import NO_SIDECARS, file_errors, read_toml
 from sarheight.buildings._footprints import rasterise_buildings, read_buildings
 from sarheight.buildings._images import (
     FINER,
+    POLARISATIONS,
     check_offset,
     city_grid,
     clear_sky_mask,
@@ -78,11 +80,10 @@ class City:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        try:
-            count = len([float(each) for each in self.bounds])
-        except (TypeError, ValueError):
-            count = 0
-        if count != 4:
+        bounds: Any = self.bounds  # of a file it may be anything
+        if not isinstance(bounds, tuple) or [isinstance(each, Real) for each in bounds] != 4 * [
+            True
+        ]:
             msg = (
                 f"found the bounds {self.bounds} of {self.name}, expected west, south, east and "
                 "north in degrees"
@@ -573,8 +574,6 @@ class _Builder:
 
 
 # Images of a catalogue: names of bands, and the part over a city.
-
-POLARISATIONS = ("VV", "VH")
 
 
 def _flattened_image(item: ImageItem, radiometry: str, grid: xr.DataArray) -> xr.Dataset:

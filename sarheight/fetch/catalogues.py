@@ -477,12 +477,12 @@ def stac_items(
     client: HttpClient, source: Catalogue, collection: str, query: Query
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the items of a collection at a place and in a time, as a STAC catalogue gives them."""
-    stac_client = library("pystac_client", extra="fetch")
-    stac = library("pystac", extra="fetch")
+    stac_client = library("pystac_client")
+    stac = library("pystac")
     errors = (
-        library("pystac_client.exceptions", extra="fetch").APIError,
-        library("pystac_client.errors", extra="fetch").ClientTypeError,
-        library("pystac_client.warnings", extra="fetch").DoesNotConformTo,
+        library("pystac_client.exceptions").APIError,
+        library("pystac_client.errors").ClientTypeError,
+        library("pystac_client.warnings").DoesNotConformTo,
         stac.STACError,
         stac.STACTypeError,
         *(LookupError, ValueError, TypeError, AttributeError, RuntimeError),
@@ -519,7 +519,7 @@ def stac_items(
 
 def _checked_io(client: HttpClient) -> Any:  # noqa: ANN401  # of pystac_client
     """Return what requests the pages of a catalogue, and opens no file that one links to."""
-    stac_api_io = library("pystac_client.stac_api_io", extra="fetch")
+    stac_api_io = library("pystac_client.stac_api_io")
 
     class CheckedIO(stac_api_io.StacApiIO):  # type: ignore[misc, name-defined]
         def read_text(self, source: Any, *arguments: Any, **options: Any) -> str:  # noqa: ANN401
@@ -537,7 +537,7 @@ def _search_asf(
     client: HttpClient, name: str, source: Catalogue, collection: str, query: Query
 ) -> Iterator[SceneRecord | None]:
     """Search the catalogue of the Alaska Satellite Facility by its own library."""
-    asf: Any = library("asf_search", extra="fetch")
+    asf: Any = library("asf_search")
     asf.REPORT_ERRORS = False  # or failed searches go to its makers, with the place
     logging.getLogger("asf_search").setLevel(logging.ERROR)
     session = asf.ASFSession()

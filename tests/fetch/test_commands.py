@@ -19,10 +19,10 @@ from sarheight.cli import app
 from sarheight.cli._progress import show_progress
 from sarheight.fetch.elevation import Tile
 from sarheight.orbit import Orbit
-from tests.annotations import eof_xml
 from tests.fetch.test_elevation import geoid_bytes, tile_bytes
 from tests.fetch.test_orbits import bucket, eof_name
 from tests.servers import Site, add_stac, alone, multihash, running, stac_item
+from tests.worlds.annotations import eof_xml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,8 +21,8 @@ from sarheight.fetch.orbits import mission_name
 from sarheight.orbit import Orbit
 from sarheight.sentinel1 import read_orbit_file
 from sarheight.sentinel1.orbit import OrbitFileName, best_orbit_file
-from tests.annotations import eof_xml
 from tests.servers import Reply, Request, Site, Trouble
+from tests.worlds.annotations import eof_xml
 
 if TYPE_CHECKING:
     from pathlib import Path
