@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import time
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+
+from safetensors.torch import save
 
 from sarheight.errors import CheckpointError
 from sarheight.learning.channels import Channel
@@ -53,6 +57,27 @@ def test_damaged_weights_differ_from_their_checksum(folder: Path) -> None:
     data[-7] ^= 4
     path.write_bytes(bytes(data))
     with pytest.raises(CheckpointError, match="differ from their checksum"):
+        HeightEstimator.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_weights_that_are_no_numbers_are_neither_read_nor_written(
+    folder: Path, value: float
+) -> None:
+    model = HeightEstimator.from_pretrained(folder)
+    with torch.no_grad():
+        model.network.head.bias[0] = value
+    with pytest.raises(
+        CheckpointError, match=r"'network\.head\.bias' of the network: its training"
+    ):
+        model.save_pretrained(folder.parent / "other")
+    assert not (folder.parent / "other").exists()
+    data = save(model.state_dict())
+    (folder / "model.safetensors").write_bytes(data)
+    path = folder / "config.json"
+    described = json.loads(path.read_text()) | {"sha256": sha256(data).hexdigest()}
+    path.write_text(json.dumps(described))
+    with pytest.raises(CheckpointError, match=r"NaN or infinity in 1 arrays such as 'network\."):
         HeightEstimator.from_pretrained(folder)
 
 

@@ -168,12 +168,32 @@ def test_an_interrupted_run_resumes_to_the_same_curve_and_weights(
         with pytest.raises(Stop):
             run(tmp_path / "stopped", settings)
     assert not (tmp_path / "stopped" / "model").exists()
+    names = ("epoch", "step", "training_loss", "validation_rmse")
+    curves = [curve(tmp_path / "whole", name) for name in names]
+    assert [curve(tmp_path / "stopped", name) for name in names] == [each[:2] for each in curves]
     resumed = run(tmp_path / "stopped", settings)
     assert_equal(whole.network, resumed.network)
     assert resumed.figures == whole.figures
-    assert curve(tmp_path / "stopped", "validation_rmse")[-1] == pytest.approx(
-        curve(tmp_path / "whole", "validation_rmse")[-1], rel=1e-6
-    )
+    assert [curve(tmp_path / "stopped", name) for name in names] == curves
+    assert [len(each) for each in curves] == [4] * 4
+
+
+def test_empty_settings_are_written_again_or_explained(tmp_path: Path) -> None:
+    """A machine that stops may leave the file of the settings empty."""
+    settings = tmp_path / "settings.json"
+    settings.write_text("")
+    result = run(tmp_path, replace(SETTINGS, epochs=1))
+    assert RunSettings.read(settings) == replace(SETTINGS, epochs=1)
+    settings.write_text("\n")
+    with pytest.raises(CheckpointError, match="is empty, so that nothing tells whether the run"):
+        run(tmp_path, replace(SETTINGS, epochs=1))
+    assert result.folder.exists()
+
+
+def test_a_training_that_diverges_leaves_no_model(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="its training diverged"):
+        run(tmp_path, replace(SETTINGS, rate=1e30, clip=None, schedule="constant", keep="last"))
+    assert not (tmp_path / "model").exists()
 
 
 def test_the_last_weights_may_be_kept(tmp_path: Path) -> None:

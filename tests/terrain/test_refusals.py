@@ -119,6 +119,13 @@ REFUSALS: list[tuple[Callable[[World], object], type[Exception], str]] = [
     (lambda w: predict_image(w.model, w.image, undated(w.coarse)), VerticalDatumError, "vertical"),
     (lambda w: refine(w.image, undated(w.coarse)), VerticalDatumError, "vertical"),
     # No known elevation.
+    (lambda w: predict_heights(w.model, w.scene), KnownElevationsError, "no known elevation, exp"),
+    (lambda w: predict_heights(w.model, w.scene, NONE), KnownElevationsError, "relative to whose"),
+    (
+        lambda _: replace(SETTINGS, reference="mean", known_count=(0, 4)),
+        ValueError,
+        "one known elevation at least",
+    ),
     (lambda w: interpolate_elevations(NONE, w.truth), KnownElevationsError, "no known elevation"),
     (lambda w: observe_scene(w.image, w.truth, known=ELSEWHERE), KnownElevationsError, "outside"),
     (lambda w: predict_image(w.model, w.image, w.coarse, ELSEWHERE), KnownElevationsError, "outsi"),
@@ -130,7 +137,7 @@ REFUSALS: list[tuple[Callable[[World], object], type[Exception], str]] = [
     # Numbers out of their range, and images that do not fit.
     (lambda w: observe_scene(w.image, w.truth, coarser=0), ValueError, "coarser=0"),
     (lambda w: observe_scene(w.image, w.truth, posting=-30.0), ValueError, "posting=-30"),
-    (lambda w: predict_image(w.model, w.image, w.coarse, posting=-1.0), ValueError, "posting=-1"),
+    (lambda w: predict_image(w.model, w.image, w.coarse, grid=-1.0), TypeError, "GeoBox"),
     (
         lambda w: observe_scene(
             replace(w.image, image=w.image.image.expand_dims(polarisation=["VV", "VH"])), w.truth

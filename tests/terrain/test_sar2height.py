@@ -21,6 +21,7 @@ from sarheight.terrain import (
     TerrainSettings,
     distance_channel,
 )
+from sarheight.terrain.sar2height import height_loss
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,20 +173,23 @@ def test_estimates_do_not_depend_on_altitude(reference: str) -> None:
     torch.testing.assert_close(model(high).scale, model(low).scale, atol=1e-2, rtol=1e-3)
 
 
-def test_heights_are_estimated_without_known_elevations() -> None:
-    model = shaken(
-        HeightEstimator(
-            CHANNELS, options={"width": 4, "depth": 2}, height_mean=700.0, uncertainty=True
-        )
-    )
+def test_without_known_elevations_heights_hang_on_the_coarse_dem_or_are_unknown() -> None:
     given = sample(known=0)
     given["distance"] = torch.full_like(given["distance"], torch.inf)
     given["image"][:] = torch.nan
-    estimate = model(given)
-    assert torch.isfinite(estimate.height).all()
-    assert estimate.scale is not None
-    assert (estimate.scale > 0.0).all()
-    assert abs(float(estimate.height.detach().mean()) - 700.0) < 300.0
+    options = {"width": 4, "depth": 2}
+    for reference in ("mean", "coarse"):
+        model = shaken(
+            HeightEstimator(CHANNELS, options=options, reference=reference, uncertainty=True)
+        )
+        estimate = model(given)
+        assert estimate.scale is not None
+        for values in estimate:
+            assert bool(torch.isfinite(values).all()) is (reference == "coarse")
+        loss = height_loss(estimate, given["coarse"], 10.0)
+        loss.backward()
+        assert torch.isfinite(loss)
+        assert all(torch.isfinite(each.grad).all() for each in model.parameters())
 
 
 def test_wrong_channels_and_options_are_refused() -> None:
