@@ -310,11 +310,11 @@ def test_a_catalogue_on_the_network_serves_parts_of_images(
 
 
 def test_only_a_window_of_an_image_is_read(world: Path) -> None:
-    from sarheight.buildings.configuration import _read_window
+    from sarheight.buildings.items import read_window
 
     whole = world.parent / "images" / "2021-01-05_blue.tif"
     grid = city_grid(place_of(20, 20))
-    found = _read_window(whole, grid, "average")
+    found = read_window(whole, grid, "average")
     with rasterio.open(whole) as opened:
         numbers = opened.read(1)
     row, column = (
