@@ -87,7 +87,6 @@ def sparse_heights() -> Mapping[str, Any]:
     points = _known(dem)
     sets = {
         "random": points,
-        "stratified": draw_known_elevations(dem, density=8.0, pattern="stratified", seed=2),
         "tracks": tracks,
     }
     found: dict[str, Any] = {

@@ -18,9 +18,8 @@ from sarheight.cli._demo import demo
 from sarheight.cli._fetch import fetch
 from sarheight.cli._info import info
 from sarheight.cli._options import command, misuse_in_one_line
-from sarheight.cli._predict import predict, stack
+from sarheight.cli._predict import predict, refine, stack
 from sarheight.cli._reconstruct import masks, reconstruct
-from sarheight.cli._refine import refine
 from sarheight.cli._scenes import scenes
 from sarheight.cli._series import series
 from sarheight.cli._session import (

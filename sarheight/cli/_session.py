@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sarheight.errors import OptionError, SarheightError
+from sarheight.errors import OptionError, SarheightError, naming_extras
 from sarheight.workflow.config import Running
 
 if TYPE_CHECKING:
@@ -194,6 +194,7 @@ def session(command: str, running: Messages, steps: int = 1) -> Iterator[Session
             if not debug:
                 stack.enter_context(_warnings_in_one_line(current))
             stack.enter_context(current.shown())
+            stack.enter_context(naming_extras())
             yield current
     except KeyboardInterrupt:
         typer.echo(f"sarheight {command}: interrupted; no partial output remains", err=True)

@@ -9,4 +9,4 @@ from __future__ import annotations
 from sarheight._runtime import lazy_namespace, require
 
 require("filelock", "requests", "urllib3", extra="fetch")
-__getattr__, __dir__, __all__ = lazy_namespace(__name__, __file__, extra="fetch")
+__getattr__, __dir__, __all__ = lazy_namespace(__name__, __file__)

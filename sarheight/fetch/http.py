@@ -48,7 +48,7 @@ _TOKEN_MARGIN = 30.0
 """Seconds by which a token is renewed before it expires."""
 _TRIES_UNKNOWN_HOST = 2
 
-PostForm = Callable[[str, dict[str, str]], Mapping[str, Any]]
+PostForm = Callable[[str, dict[str, str]], Any]
 """Posts a form to an address, and returns the JSON of the reply."""
 
 
@@ -67,30 +67,31 @@ class Credentials:
 
     def authorization(self, url: str, post: PostForm) -> str | None:
         """Return the header ``Authorization`` for an address; `post` requests a new token."""
-        host = host_of(url)
-        for name, account in self.accounts.items():
-            if host in account.hosts and (token := self._token(name, account, post)):
+        for name in self._accounts_of(url):
+            if token := self._token(name, self.accounts[name], post):
                 return f"Bearer {token}"
-        login = _from_netrc((host,))
+        login = _from_netrc((host_of(url),))
         return login and "Basic " + base64.b64encode(":".join(login).encode()).decode("ascii")
 
     def forget(self, url: str) -> bool:
-        """Drop the token that a host did not accept; return whether there was one."""
-        names = [name for name, each in self.accounts.items() if host_of(url) in each.hosts]
-        return any([self._tokens.pop(name, None) for name in names])  # noqa: C419  # drop all
+        """Drop the tokens that a host did not accept; return whether there were any."""
+        dropped = [self._tokens.pop(name, None) for name in self._accounts_of(url)]
+        return any(dropped)
 
     def advice(self, url: str) -> str:
         """Say where the user can put the account of a host."""
-        host = host_of(url)
-        ways = [f"the machine {host} in the netrc file"]
-        for account in self.accounts.values():
-            if host in account.hosts:
-                ways = [f"the machine {machine} in the netrc file" for machine in account.machines]
-                if account.user:
-                    ways.append(f"the environment variables {account.user} and {account.password}")
-                if account.token:
-                    ways.append(f"a token in the environment variable {account.token}")
+        ways = [f"the machine {host_of(url)} in the netrc file"]
+        for account in map(self.accounts.__getitem__, self._accounts_of(url)):
+            ways = [f"the machine {machine} in the netrc file" for machine in account.machines]
+            if account.user:
+                ways.append(f"the environment variables {account.user} and {account.password}")
+            if account.token:
+                ways.append(f"a token in the environment variable {account.token}")
         return f"give your account by {', or '.join(ways)}"
+
+    def _accounts_of(self, url: str) -> list[str]:
+        """Name the accounts whose tokens the host of an address may have."""
+        return [name for name, each in self.accounts.items() if host_of(url) in each.hosts]
 
     def _token(self, name: str, account: Account, post: PostForm) -> str | None:
         """Return the token of an account: that of the environment, a kept one, or a new one."""
@@ -106,6 +107,7 @@ class Credentials:
             return None
         form = {"grant_type": "password", "client_id": account.client}
         reply = post(account.url, form | {"username": login[0], "password": login[1]})
+        reply = reply if isinstance(reply, dict) else {}
         token = str(reply.get("access_token", ""))
         if not token:
             msg = f"{redact(account.url)} gave no token: check user name and password there"
@@ -268,6 +270,15 @@ def translated_errors(url: str) -> Iterator[None]:
         raise refusal_in(error) or FetchError(msg) from None
 
 
+def parse_reply(text: str, url: str) -> Any:  # noqa: ANN401
+    """Parse the JSON that an address sent."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        msg = f"{redact(url)} did not send JSON: is it the right address?"
+        raise FetchError(msg) from None
+
+
 # --- sessions ----------------------------------------------------------------------------------
 
 
@@ -302,21 +313,12 @@ class HttpClient:
             raise FetchError(msg)
         self.rule.check(url)
 
-    def configure(
-        self,
-        session: requests.Session,
-        *,
-        anonymous: bool = False,
-        paged: bool = False,
-        replace: tuple[str, str] | None = None,
-        pause: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def configure(self, session: requests.Session, **options: Any) -> None:  # noqa: ANN401
         """Apply rule, accounts, retries and limits to a session, also to that of a library.
 
-        With `paged`, the pages of a list are counted. With `replace`, an address that is built into
-        the library is replaced by another one.
+        `options` are those of `_Adapter`.
         """
-        adapter = _Adapter(self, anonymous=anonymous, paged=paged, replace=replace, pause=pause)
+        adapter = _Adapter(self, **options)
         for prefix in ("https://", "http://", ""):  # the last for all others, to be refused
             session.mount(prefix, adapter)
         session.auth = lambda request: request  # the adapter authorises, libraries do not
@@ -329,23 +331,19 @@ class HttpClient:
         self.configure(session, **options)
         return session
 
-    def get_text(self, url: str, params: Mapping[str, str] | None = None) -> str:
+    def get_text(self, url: str) -> str:
         """Return the text at an address."""
         with self.session() as session, translated_errors(url):
-            response = session.get(url, params=params, timeout=self.timeout)
+            response = session.get(url, timeout=self.timeout)
             if response.status_code != requests.codes.ok:
                 raise self.status_error(response)
             return response.content.decode("utf-8", "replace")
 
-    def get_json(self, url: str, params: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
+    def get_json(self, url: str) -> Any:  # noqa: ANN401
         """Return the JSON at an address."""
-        try:
-            return json.loads(self.get_text(url, params))
-        except (ValueError, RecursionError):
-            msg = f"{redact(url)} did not send JSON: is it the right address?"
-            raise FetchError(msg) from None
+        return parse_reply(self.get_text(url), url)
 
-    def post_form(self, url: str, form: dict[str, str]) -> Mapping[str, Any]:
+    def post_form(self, url: str, form: dict[str, str]) -> Any:  # noqa: ANN401
         """Post a form, for instance to sign in, and return the JSON of the reply."""
         client = HttpClient(AddressRule.of(url), self.settings)
         with client.session(anonymous=True) as session, translated_errors(url):
@@ -356,11 +354,7 @@ class HttpClient:
                     f"(HTTP {response.status_code}): check them there"
                 )
                 raise FetchError(msg)
-            try:
-                reply = response.json()
-            except (ValueError, RecursionError):
-                reply = {}
-        return reply if isinstance(reply, dict) else {}
+            return parse_reply(response.text, url)
 
     def status_error(self, response: requests.Response) -> FetchError:
         """Return the error for a reply of another status than was expected."""
@@ -374,16 +368,21 @@ class HttpClient:
 
 
 class _Adapter(HTTPAdapter):
-    """Checks every address, authorises every request, retries, and limits replies."""
+    """Checks every address, authorises every request, retries, and limits replies.
+
+    With `anonymous`, no account is used. With `paged`, requests are counted as pages of a list.
+    With `replace`, an address that is built into a library is replaced by another one. `pause`
+    lets time pass between two tries.
+    """
 
     def __init__(
         self,
         client: HttpClient,
         *,
-        anonymous: bool,
-        paged: bool,
-        replace: tuple[str, str] | None,
-        pause: Callable[[float], None],
+        anonymous: bool = False,
+        paged: bool = False,
+        replace: tuple[str, str] | None = None,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client, self._anonymous, self._paged = client, anonymous, paged
         self._replace, self._pause, self._pages = replace, pause, 0

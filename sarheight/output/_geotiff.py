@@ -34,7 +34,7 @@ from rasterio.windows import Window
 
 from sarheight._files import NO_SIDECARS, file_errors, open_geotiff, read_json
 from sarheight.errors import DamagedFileError
-from sarheight.layover.layers import LAYERS
+from sarheight.layover.layers import DECIBEL, LAYERS
 from sarheight.output._bands import (
     COORDINATES,
     PACKINGS,
@@ -159,8 +159,9 @@ class Layer:
         file.update_tags(1, **band.tags(dataset))
         file.set_band_description(1, band.description)
         units = str(variable.attrs.get("units", ""))
-        file.set_band_unit(1, units if band.packing is None else "dB")
-        if band.packing is not None and band.packing.scale is not None:
+        decibels = band.packing is not None or units == DECIBEL
+        file.set_band_unit(1, "dB" if decibels else units)
+        if band.packing is not None:
             file.scales, file.offsets = (band.packing.scale,), (0.0,)
         return cls(band, path, file)
 
@@ -450,13 +451,13 @@ def _verify(path: Path, checksums: Checksums, overviews: int) -> None:
 GEOTIFF = ".tif"
 
 
-def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, backscatter: str) -> None:
+def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, scale: str) -> None:
     """Write a result as layers ``<name>_gamma0_vv.tif``, and a STAC item for each date.
 
     `folder` is created; scratch files lie beside it.
     """
     ordered = expand_coordinates(north_up(dataset))
-    bands = list_bands(ordered, PACKINGS[backscatter])
+    bands = list_bands(ordered, PACKINGS.get(scale))
     dates = _date_names(ordered)
     assets: list[dict[str, Path]] = [{} for _ in dates]
     folder.mkdir()

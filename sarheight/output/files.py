@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from sarheight._files import file_errors, open_geotiff, parse_json
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import DamagedFileError, OutputError
-from sarheight.output._bands import PACKINGS
+from sarheight.output._bands import NO_DECIBELS, PACKINGS
 from sarheight.output._geotiff import (
     list_layers,
     read_geotiff,
@@ -25,7 +27,14 @@ from sarheight.output.atomic import (
     check_writable,
     require_path,
 )
-from sarheight.output.grid import check_grid, encode_attributes
+from sarheight.output.grid import (
+    SCALE,
+    SCALES,
+    check_grid,
+    encode_attributes,
+    to_linear,
+    to_scale,
+)
 from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item, write_item
 from sarheight.output.stores import read_store, store_attributes, write_netcdf, write_zarr
 
@@ -72,7 +81,7 @@ FORMATS = {
     ".png": Format("picture", _texts),
     LAYERS: Format("folder of layers", _tags, read=read_layers),
 }
-"""Formats by suffix; the writer of layers also needs their name and backscatter (`write`)."""
+"""Formats by suffix; the writer of layers also needs their name and scale (`write`)."""
 READABLE = tuple(suffix for suffix, each in FORMATS.items() if each.read is not None)
 
 
@@ -82,7 +91,8 @@ def write(
     *,
     overwrite: bool = False,
     stac: bool = False,
-    backscatter: Literal["linear", "db", "db-int16"] = "linear",
+    scale: Literal["linear", "db", "amplitude", "db-int16"] = "linear",
+    draw: Callable[[xr.Dataset], Figure] | None = None,
 ) -> Path:
     """Write a result; the name chooses the format.
 
@@ -100,7 +110,7 @@ def write(
         same whole numbers with nodata NaN, and their overviews hold the most frequent value,
         never a mixture of codes. Scratch files beside it take 1.4 times the size of all bands.
         ``.nc``: NetCDF-4 with CF conventions. ``.zarr``: Zarr store. In both, variables keep their
-        types. ``.png``: the figure of `sarheight.plot.scene`.
+        types. ``.png``: a figure, see `draw`.
         No suffix: a folder of layers, a Cloud Optimised GeoTIFF for each variable and polarisation,
         ``scene/scene_gamma0_vv.tif``, ``scene/scene_mask.tif``, and a STAC item
         ``scene/scene.stac.json`` whose assets have the keys ``gamma0_vv`` and ``mask``. Each layer
@@ -110,11 +120,13 @@ def write(
     stac : bool, optional
         Whether to write a STAC item beside it, ``unfolded.stac.json`` for ``unfolded.tif`` (see
         `stac_item`). Both appear, or neither. A folder of layers always has one.
-    backscatter : {"linear", "db", "db-int16"}, optional
-        How layers hold sigma0 and gamma0: as linear power (float32), in decibels (float32), or in
-        decibels as int16 with a scale of 0.01 and the nodata value -32768, in half the space.
-        Power of zero or less has no decibels and becomes missing. `open_result` returns
-        linear power in all cases.
+    scale : {"linear", "db", "amplitude", "db-int16"}, optional
+        How files hold sigma0 and gamma0: as linear power, in decibels, or as its square root, all
+        float32; or layers in decibels as int16 with a scale of 0.01 and the nodata value -32768, in
+        half the space. Power of zero or less has no decibels and becomes missing. `open_result`
+        returns linear power in all cases.
+    draw : callable, optional
+        Draws the figure of a ``.png``; `sarheight.plot.scene` by default.
 
     Returns
     -------
@@ -131,30 +143,31 @@ def write(
     ValueError
         When the dataset has no CRS, no regular grid, or variables the format cannot hold; or with
         `stac`, when it is a picture; or when a STAC item is due and it has no acquisition time; or
-        when another form of backscatter is asked for than the format has.
+        when another scale of backscatter is asked for than the format has.
     """
     path = Path(path)
     suffix = path.suffix.lower() or LAYERS
-    if backscatter not in PACKINGS:
-        msg = f"found backscatter={backscatter!r}, expected one of {', '.join(PACKINGS)}"
+    known = ("linear", *SCALES, *PACKINGS)
+    if scale not in known:
+        msg = f"found scale={scale!r}, expected one of {', '.join(known)}"
         raise ValueError(msg)
-    if backscatter != "linear" and suffix != LAYERS:
+    if scale in PACKINGS and suffix != LAYERS:
         msg = (
-            f"'{path}' holds linear power; only layers hold {backscatter!r}: choose a name without "
+            f"'{path}' has one type of numbers; only layers hold {scale!r}: choose a name without "
             "suffix, for a folder of layers"
         )
         raise ValueError(msg)
     check_writable(path, overwrite=overwrite, suffixes=RESULTS)
     form = FORMATS[suffix]
     if form.write is None and suffix != LAYERS:
-        return _write_picture(dataset, path, overwrite=overwrite, stac=stac)
-    checked = check_grid(dataset)
+        return _write_picture(dataset, path, draw, overwrite=overwrite, stac=stac)
+    checked = check_grid(to_scale(dataset, scale))
     if stac or suffix == LAYERS:
         require_acquisitions(dataset)
     item = path.stem + STAC_SUFFIX if stac and suffix != LAYERS else ""
     with atomic_write(path, overwrite=overwrite, suffixes=RESULTS, beside=item) as work:
         if form.write is None:
-            write_layers(checked, work, path.resolve().name, backscatter=backscatter)
+            write_layers(checked, work, path.resolve().name, scale=scale)
         else:
             form.write(checked, work)
         if item:
@@ -163,15 +176,22 @@ def write(
     return path
 
 
-def _write_picture(dataset: xr.Dataset, path: Path, *, overwrite: bool, stac: bool) -> Path:
+def _write_picture(
+    dataset: xr.Dataset,
+    path: Path,
+    draw: Callable[[xr.Dataset], Figure] | None,
+    *,
+    overwrite: bool,
+    stac: bool,
+) -> Path:
     """Draw a result, and keep its attributes inside the picture."""
     if stac:
         msg = f"'{path}' is a picture without a grid, and gets no STAC item; write .tif"
         raise ValueError(msg)
     from sarheight import plot
 
-    tags = encode_attributes(dataset.attrs)
-    return save_png(plot.scene(dataset), path, overwrite=overwrite, metadata=tags)
+    figure = plot.scene(dataset) if draw is None else draw(dataset)
+    return save_png(figure, path, overwrite=overwrite, metadata=encode_attributes(dataset.attrs))
 
 
 def save_png(
@@ -253,7 +273,7 @@ def open_result(
     if read is None or not (path.suffix or path.is_dir()):
         msg = f"cannot read '{path}' as a result: expected a folder of layers"
         raise ValueError(msg)
-    return read(path, chunks)
+    return to_linear(read(path, chunks))
 
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -301,6 +321,19 @@ class RasterBand:
     entry: dict[str, int]  # index along each leading dimension of the variable
     nodata: float | None  # that of the variable; floats are NaN too
     decibels: float | None  # decibels per number of the file; None where it holds the variable
+    scale: str  # of the backscatter in the file, see `SCALES`
+
+    def linear(self, stored: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return the values of the variable, float32, for numbers of the file."""
+        values = stored.astype(np.float32)
+        if self.nodata is not None:
+            values[stored == self.nodata] = np.nan
+        if self.scale in SCALES:
+            values = SCALES[self.scale][1](values)
+        if self.decibels is not None:
+            values[stored == NO_DECIBELS] = np.nan
+            values = 10.0 ** (0.1 * self.decibels * values)
+        return values
 
 
 def raster_bands(path: Path) -> list[RasterBand]:
@@ -323,6 +356,7 @@ def raster_bands(path: Path) -> list[RasterBand]:
                         dict(zip(dimensions, indices, strict=True)),
                         float(tags["BAND_NODATA"]) if tags.get("BAND_NODATA") else None,
                         float(tags["BAND_DECIBELS"]) if tags.get("BAND_DECIBELS") else None,
+                        tags.get(SCALE, "linear"),
                     )
                 )
     return bands

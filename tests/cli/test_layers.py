@@ -20,7 +20,7 @@ from sarheight.cli import app
 from sarheight.illumination import simulate
 from sarheight.output import open_result, read_provenance
 from tests.browser import Browser
-from tests.cli.test_commands import SEA, failing, run, write_dem
+from tests.cli.commands import SEA, failing, run, write_dem
 from tests.synthetic import synthetic_grid
 from tests.view.test_view import address_of, choose, look, position, serving
 from tests.worlds.annotations import eof_xml
@@ -142,7 +142,7 @@ def test_a_tile_of_sentinel_2(data: Path, tmp_path: Path) -> None:
         (("--crs", "somewhere"), 1, "is not a coordinate reference system"),
         (("--mgrs", "32TIO"), 1, "no MGRS tile"),
         (("--like", "{metric}", "--resolution", "20"), 2, "has a grid: omit"),
-        (("--backscatter", "db"), 2, "only a folder of layers"),
+        (("--scale", "db-int16"), 2, "only a folder of layers"),
     ],
 )
 def test_wrong_grids_are_refused(
@@ -163,7 +163,7 @@ def test_a_far_finer_resolution_is_warned_of(data: Path, tmp_path: Path) -> None
 
 def test_layers_in_decibels_and_a_second_run(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "scene"
-    reconstruct(data, "--backscatter", "db-int16", "-o", output)
+    reconstruct(data, "--scale", "db-int16", "-o", output)
     with rasterio.open(output / "scene_gamma0_vh.tif") as file:
         assert (file.dtypes, file.scales, file.units) == (("int16",), (0.01,), ("dB",))
     command = ("reconstruct", data / "product.SAFE.zip", "--dem", data / "degrees.tif", *SEA)
@@ -206,9 +206,9 @@ def test_results_name_no_folders(data: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (("--metod", "rtc"), "No such option: --metod; did you mean --method or"),
-        (("--method", "rct"), "--method: 'rct' is not one of 'posterior', 'one-step'"),
+        (("--method", "rct"), "--method: found method='rct', expected one of 'posterior'"),
         (("--orbit", "dem.tif"), "--orbit: found 'dem.tif', expected an orbit file (.EOF)"),
-        (("--memory", "100MB"), "--memory: found '100MB', expected 875 MiB or more"),
+        (("--memory", "100MB"), "--memory: found a memory limit of '100MB', expected 875 MiB or"),
     ],
 )
 def test_misuse_is_refused_at_once(options: tuple[str, ...], message: str) -> None:

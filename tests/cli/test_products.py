@@ -18,7 +18,7 @@ from sarheight.illumination import simulate
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
 from sarheight.product import open_product
-from tests.cli.test_commands import EAST, NORTH, SEA, failing, run, write_dem
+from tests.cli.commands import EAST, NORTH, SEA, failing, run, write_dem
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import eof_xml
 from tests.worlds.products import NAME, grd_of_scene, slc_product

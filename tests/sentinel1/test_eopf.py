@@ -14,7 +14,7 @@ import zarr
 from sarheight.errors import ProductError
 from sarheight.output import open_result
 from sarheight.product import is_product, open_product
-from tests.cli.test_commands import SEA, run, write_dem
+from tests.cli.commands import SEA, run, write_dem
 from tests.servers import running
 from tests.synthetic import synthetic_grid
 from tests.worlds.eopf_product import write_eopf

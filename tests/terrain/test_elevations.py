@@ -77,39 +77,15 @@ def test_impossible_points_are_refused(columns: dict[str, object], message: str)
 # Drawing
 
 
-@pytest.mark.parametrize("pattern", ["random", "stratified"])
-def test_drawn_heights_are_those_of_the_elevation_model(pattern: str) -> None:
+def test_drawn_heights_are_those_of_the_elevation_model() -> None:
     dem = ground()
     dem[10:20, 10:20] = np.nan
-    points = draw_known_elevations(dem, 64, pattern=pattern, seed=3)  # type: ignore[arg-type]
+    points = draw_known_elevations(dem, 64, seed=3)
     found = dem.sel(
         x=xr.DataArray(points.x, dims="p"), y=xr.DataArray(points.y, dims="p"), method="nearest"
     )
     np.testing.assert_array_equal(points.height, found.values)
     assert len(np.unique(np.stack([points.x, points.y]), axis=1).T) == 64
-
-
-def test_a_stratified_pattern_has_no_large_gap() -> None:
-    dem = ground(shape=(60, 60))
-    farthest = {
-        pattern: max(
-            float(distance_to_known(rasterise_elevations(points, dem)["known"]).max())
-            for points in (
-                draw_known_elevations(dem, 36, pattern=pattern, seed=seed)  # type: ignore[arg-type]
-                for seed in range(5)
-            )
-        )
-        for pattern in ("random", "stratified")
-    }
-    # Each box of 10 x 10 cells has a point: none is farther than the diagonal of two boxes.
-    assert farthest["stratified"] <= 30.0 * np.hypot(20, 20)
-    assert farthest["stratified"] < farthest["random"]
-
-
-def test_density_is_points_per_square_kilometre() -> None:
-    dem = ground(shape=(100, 100))
-    area = np.prod(local_posting(dem)) * 100 * 100 / 1e6
-    assert len(draw_known_elevations(dem, density=5.0)) == round(5.0 * area)
 
 
 def test_drawing_is_reproducible_with_errors_of_the_given_sigma() -> None:
@@ -143,13 +119,9 @@ def test_tracks_are_straight_parallel_and_on_the_ground(crs: str) -> None:
 def test_impossible_draws_are_refused() -> None:
     dem = plane(ground())[:4, :5]
     for options, message in (
-        ({}, "one of the two"),
-        ({"count": 3, "density": 2.0}, "one of the two"),
         ({"count": 21}, "of 20 cells"),
         ({"count": 2.5}, "whole number"),
-        ({"density": -1.0}, "below 0"),
         ({"count": 2, "sigma": -1.0}, "below 0"),
-        ({"count": 2, "pattern": "hexagonal"}, "hexagonal"),
     ):
         with pytest.raises(KnownElevationsError, match=message):
             draw_known_elevations(dem, **options)  # type: ignore[arg-type]

@@ -137,7 +137,7 @@ REFUSALS: list[tuple[Callable[[World], object], type[Exception], str]] = [
     # Numbers out of their range, and images that do not fit.
     (lambda w: observe_scene(w.image, w.truth, coarser=0), ValueError, "coarser=0"),
     (lambda w: observe_scene(w.image, w.truth, posting=-30.0), ValueError, "posting=-30"),
-    (lambda w: predict_image(w.model, w.image, w.coarse, posting=-1.0), ValueError, "posting=-1"),
+    (lambda w: predict_image(w.model, w.image, w.coarse, grid=-1.0), TypeError, "GeoBox"),
     (
         lambda w: observe_scene(
             replace(w.image, image=w.image.image.expand_dims(polarisation=["VV", "VH"])), w.truth
