@@ -219,26 +219,11 @@ def solve(
     *,
     seed: int | Sequence[int] = 0,
     known: Sequence[Floats] | None = None,
-    watch: Callable[[Floats], None] | None = None,
 ) -> Solution:
-    """Solve a tile.
+    """Solve a tile: the images over it, of which there may be none, and what is not known.
 
-    Parameters
-    ----------
-    models : sequence of PassModel
-        The images over the tile; there may be none.
-    baseline : array of float32, shape (rows, columns)
-        Heights in metres that the solution departs from.
-    unknowns : Unknowns
-        What is not known, with its spreads.
-    settings : RefinementSettings
-        Effort, and the least misfit.
-    seed : int or sequence of int
-        Of the draws.
-    known : sequence of array of float32, shape (rows - 1, columns - 1), optional
-        True ln(gamma0) of the facets in each pass: only heights are estimated.
-    watch : callable, optional
-        Called with the heights after each linearisation.
+    Heights in metres, shape (rows, columns), depart from the baseline. Where the true ln(gamma0) of
+    the facets in each pass is `known`, shape (rows - 1, columns - 1), only heights are estimated.
     """
     random = np.random.default_rng(seed)
     if not models:
@@ -265,8 +250,6 @@ def solve(
         variances = [_residual_variance(each, settings.misfit) for each in states]
         if known is None and iteration < settings.iterations - 1:
             vector = _scale_error(unknowns, vector, preconditioner, settings.error)
-        if watch is not None:
-            watch(baseline + unknowns.apply(vector)[0])
     sigma = _prior_spread(unknowns, random)
     if settings.samples:
         problem = LinearProblem(unknowns, states, _weights(states, variances))
