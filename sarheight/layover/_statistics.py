@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -133,16 +134,18 @@ def _fit_law(
     angle: NDArray[np.float32], gamma: NDArray[np.float32], width: float = ANGLE_CLASS
 ) -> FittedLaw:
     """Fit a law: median gamma0 by class of incidence, averaged over polarisations in decibels."""
-    index = (angle // width).astype(np.int64)
+    classes, index = int(90.0 / width), (angle // width).astype(np.uint8)
+    # In the order of their classes, so that each is a part of the arrays.
+    order, ends = np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))
+    angle, gamma = angle[order], gamma[:, order]
     centres, values, cells = [], [], []
-    for k in range(int(90.0 / width)):
-        members = index == k
-        if members.sum() >= FEWEST_CELLS:
-            median = np.median(gamma[:, members], axis=1)
+    for first, end in pairwise((0, *ends[:classes].tolist())):
+        if end - first >= FEWEST_CELLS:
+            median = np.median(gamma[:, first:end], axis=1)
             if (median > 0.0).all():
-                centres.append(float(angle[members].mean(dtype=np.float64)))
+                centres.append(float(angle[first:end].mean(dtype=np.float64)))
                 values.append(float(np.log(median.astype(np.float64)).mean()))
-                cells.append(int(members.sum()))
+                cells.append(end - first)
     if len(centres) < 2:
         msg = (
             f"found {angle.size} cells outside layover and shadow with data, in "
