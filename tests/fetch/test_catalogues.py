@@ -23,12 +23,10 @@ from tests.servers import (
     add_stac,
     alone,
     multihash,
-    running,
     stac_item,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from sarheight.fetch import Settings
@@ -40,12 +38,6 @@ OTHER = "S1A_IW_GRDH_1SDV_20210403T170600_20210403T170625_037293_0464B3_AAAA"
 SLC = "S1B_IW_SLC__1SDV_20210401T052622_20210401T052650_026269_032297_1234"
 ALPS = (10.5, 46.0, 11.5, 47.0)
 DAYS = ("2021-04-01", "2021-04-30")
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with running() as server:
-        yield server
 
 
 def items() -> list[dict[str, Any]]:

@@ -30,10 +30,9 @@ from sarheight.fetch import Limits, dem, geoid
 from sarheight.fetch.elevation import Tile, tiles_of
 from sarheight.fetch.settings import DemSource, GeoidSource
 from tests.dems import geoid_bytes
-from tests.servers import Site, Trouble, alone, running
+from tests.servers import Site, Trouble, alone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -43,12 +42,6 @@ if TYPE_CHECKING:
 
 ROWS = 60
 TEMPLATE = "/dem/DSM_{ns}{lat:02d}_00_{ew}{lon:03d}_00_DEM.tif"
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture

@@ -21,11 +21,10 @@ from sarheight.fetch.orbits import mission_name
 from sarheight.orbit import Orbit
 from sarheight.sentinel1 import read_orbit_file
 from sarheight.sentinel1.orbit import OrbitFileName, best_orbit_file
-from tests.servers import Reply, Request, Site, Trouble, alone, running
+from tests.servers import Reply, Request, Site, Trouble
 from tests.worlds.annotations import eof_xml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from sarheight.fetch.settings import OrbitSource
@@ -59,17 +58,6 @@ EARLIER = eof_name(first="20231230T225942", last="20240101T005942")
 def contents() -> bytes:
     """An orbit that covers the image."""
     return eof_xml(Orbit.circular(epoch="2024-01-01T06:00:00", duration=300.0)).encode()
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    return alone(monkeypatch, tmp_path, tries=2)
 
 
 def bucket(site: Site, names: list[str], contents: bytes, page: int = 2) -> OrbitSource:
