@@ -31,7 +31,7 @@ from sarheight.dem.layout import (
     longitude_shift,
     normalise,
     outer_edges,
-    require_heights,
+    require_possible,
     with_history,
 )
 from sarheight.errors import DemError
@@ -346,7 +346,7 @@ def _warp_block(
 ) -> npt.NDArray[np.float32]:
     """Resample by GDAL, with positions to a thousandth of a cell."""
     if check:
-        require_heights(heights, void_allowed=True)
+        require_possible(heights, source.y, source.x, void_allowed=True)
     with MemoryFile() as memory:
         with memory.open(
             driver="GTiff",

@@ -335,7 +335,9 @@ def normalise(dem: xr.DataArray, *, void_allowed: bool = False, lazy: bool = Fal
     dem.attrs["units"] = METRE
     if lazy and dem.chunks is not None:
         return dem
-    return _require_valid(dem.compute(), void_allowed=void_allowed)
+    dem = dem.compute()
+    require_possible(dem.values, dem["y"].values, dem["x"].values, void_allowed=void_allowed)
+    return dem
 
 
 def to_metres(
@@ -368,8 +370,8 @@ def to_metres(
     factor = _metres_per(unit)
     metric = dem.copy(data=(dem.data * np.float64(factor)).astype(np.float32))
     metric.attrs["units"] = METRE
-    metric = with_history(metric, f"to_metres: from {unit}, times {factor:.12g}")
-    return _require_valid(metric, void_allowed=void_allowed)
+    require_possible(metric.values, dem["y"].values, dem["x"].values, void_allowed=void_allowed)
+    return with_history(metric, f"to_metres: from {unit}, times {factor:.12g}")
 
 
 def _prepare(dem: xr.DataArray) -> xr.DataArray:
@@ -381,18 +383,23 @@ def _prepare(dem: xr.DataArray) -> xr.DataArray:
     return dem
 
 
-def _require_valid(dem: xr.DataArray, *, void_allowed: bool) -> xr.DataArray:
-    """Return a DEM in memory whose heights are possible ones on land."""
-    require_heights(dem.values, void_allowed=void_allowed)
-    found = _spike(dem.values)
+def require_possible(
+    heights: npt.NDArray[np.float32],
+    y: npt.NDArray[np.float64],
+    x: npt.NDArray[np.float64],
+    *,
+    void_allowed: bool,
+) -> None:
+    """Raise if heights at coordinates are not on land, or a cell sticks out as no mountain does."""
+    require_heights(heights, void_allowed=void_allowed)
+    found = _spike(heights)
     if found is None:
-        return dem
+        return
     row, column, height, difference = found
     msg = (
-        f"the DEM has a height of {height:g} m in row {row}, column {column} (x "
-        f"{float(dem['x'][column]):.9g}, y {float(dem['y'][row]):.9g}), {difference:.0f} m "
-        f"{'above' if difference > 0.0 else 'below'} the cells beside it: an error of the DEM, as "
-        f"no mountain rises {LARGEST_STEP:g} m within a cell"
+        f"the DEM has a height of {height:g} m at x {x[column]:.9g}, y {y[row]:.9g}, "
+        f"{abs(difference):.0f} m {'above' if difference > 0.0 else 'below'} the cells beside it: "
+        f"an error of the DEM, as no mountain rises {LARGEST_STEP:g} m within a cell"
     )
     advice = f"mask it, e.g. dem.where(dem != {height:g}), and fill it by fill_voids"
     raise DemError(msg, advice, options={"nodata": height})
