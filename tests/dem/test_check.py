@@ -216,7 +216,7 @@ def test_cells_beside_a_spike_or_a_void_do_not_hide_it():
     dem = spiked(30, 40, 8990.0)
     for beside, value in (((30, 41), 8900.0), ((29, 40), np.nan)):
         dem[beside] = value
-        with pytest.raises(DemError, match="at x 5012[03]0, y 5199100"):
+        with pytest.raises(DemError, match=r"at x 5012[03]0, y 5199100"):
             check_dem(dem)
 
 
