@@ -302,6 +302,9 @@ LARGEST_STEP = 5500.0
 rises as far within 10 km on three sides: Nanga Parbat, Denali and Kilimanjaro stay below 5000 m.
 Parts of a scene equal the whole for single cells up to this; from 6000 m on they may differ."""
 
+_ROWS = 512
+"""Rows of a DEM that are searched for such cells at a time."""
+
 USUAL_NODATA = (-32768.0, -32767.0, -9999.0, -10000.0, -99999.0, 9999.0, 32767.0, 65535.0)
 """Values that mark voids in many DEMs."""
 
@@ -412,22 +415,25 @@ def _spike(heights: npt.NDArray[np.float32]) -> tuple[int, int, float, float] | 
     """
     if not np.fmax.reduce(heights, axis=None) - np.fmin.reduce(heights, axis=None) > LARGEST_STEP:
         return None
-    rows, columns = heights.shape
-    for axis in (0, 1):
-        for step in np.argwhere(np.abs(np.diff(heights, axis=axis)) > LARGEST_STEP):
-            for row, column in (step, step + np.eye(2, dtype=int)[axis]):
-                beside = [
-                    float(heights[row + down, column + right])
-                    for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1))
-                    if 0 <= row + down < rows and 0 <= column + right < columns
-                ]
-                steps = float(heights[row, column]) - np.array(beside)
-                steps = steps[np.isfinite(steps)]
-                for sign in (1.0, -1.0):
-                    far = steps[sign * steps > LARGEST_STEP]
-                    if far.size >= max(steps.size - 1, 2):
-                        next_one = sign * float(np.abs(far).min())
-                        return int(row), int(column), float(heights[row, column]), next_one
+    for first in range(0, heights.shape[0], _ROWS):
+        begin = max(first - 1, 0)
+        part = heights[begin : first + _ROWS + 1]
+        if not any((np.abs(np.diff(part, axis=axis)) > LARGEST_STEP).any() for axis in (0, 1)):
+            continue
+        around = np.pad(part, 1, constant_values=np.nan)
+        beside = around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]
+        # Rows of the neighbouring blocks only count as neighbours.
+        core = slice(first - begin, first - begin + _ROWS)
+        steps = np.stack([(part - other)[core] for other in beside])
+        known = np.isfinite(steps).sum(axis=0)
+        for sign in (1.0, -1.0):
+            far = (sign * steps > LARGEST_STEP).sum(axis=0)
+            found = np.argwhere(far >= np.maximum(known - 1, 2))
+            if found.size:
+                row, column = map(int, found[0])
+                own = sign * steps[:, row, column]
+                least = sign * float(own[own > LARGEST_STEP].min())
+                return first + row, column, float(heights[first + row, column]), least
     return None
 
 

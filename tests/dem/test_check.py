@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import Affine
 
-from sarheight.dem import assume_ellipsoidal, check_dem, local_posting, map_grid, to_grid, to_metres
+from sarheight.dem import (
+    assume_ellipsoidal,
+    check_dem,
+    layout,
+    local_posting,
+    map_grid,
+    to_grid,
+    to_metres,
+)
 from sarheight.errors import DemError, SarheightError, VerticalDatumError
 from tests.dems import array, utm_array
 
@@ -193,7 +201,10 @@ def spiked(row: int, column: int, height: float) -> xr.DataArray:
 
 @pytest.mark.parametrize("place", [(30, 40), (0, 0), (69, 12), (35, 89)])
 @pytest.mark.parametrize("height", [8990.0, 8850.0])
-def test_a_cell_that_sticks_out_is_refused_with_its_place(place: tuple[int, int], height: float):
+def test_a_cell_that_sticks_out_is_refused_with_its_place(
+    place: tuple[int, int], height: float, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(layout, "_ROWS", 35)
     row, column = place
     dem = spiked(row, column, height)
     where = f"at x {500_000 + 30 * column}, y {5_200_000 - 30 * row}"
