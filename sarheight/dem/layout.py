@@ -300,7 +300,7 @@ LOWEST, HIGHEST = -500.0, 9000.0
 LARGEST_STEP = 5500.0
 """Metres by which a cell may differ from those beside it, or from all of them but one. No mountain
 rises as far within 10 km on three sides: Nanga Parbat, Denali and Kilimanjaro stay below 5000 m.
-Parts of a scene equal the whole for single cells up to this; from 6000 m on they may differ."""
+Parts of a scene, whose surroundings follow from the relief, equal the whole up to this at least."""
 
 _ROWS = 512
 """Rows of a DEM that are searched for such cells at a time."""
