@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pystac
 
 from sarheight._files import read_text
+from sarheight.dem.tiles import bounding_boxes
 from sarheight.errors import FetchError, NotThereError, UnsafeAddressError
 from sarheight.fetch.catalogues import (
     Query,
-    bounding_boxes,
     mapping,
     parse_time,
     require_identifier,
@@ -28,7 +28,8 @@ from sarheight.fetch.settings import Catalogue, Settings, lookup
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sarheight.fetch.catalogues import Place, Time
+    from sarheight.dem.tiles import Place
+    from sarheight.fetch.catalogues import Time
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 
 from sarheight.errors import FetchError, MissingLibraryError, NotThereError, UnsafeAddressError
 from sarheight.fetch import Checksum, Limits, SceneRecord, scene_named, scenes
-from sarheight.fetch.catalogues import bounding_boxes, parse_time
+from sarheight.fetch.catalogues import parse_time
 from sarheight.fetch.settings import Catalogue
 from tests.servers import (
     CONFORMS,
@@ -136,31 +136,6 @@ def test_one_product_is_found_by_any_spelling_of_its_name(known: Settings) -> No
         scene_named(GRD.replace("052623", "052600"), settings=known)
     with pytest.raises(ValueError, match="expected one such as"):
         scene_named("something else", settings=known)
-
-
-@pytest.mark.parametrize(
-    ("place", "parts"),
-    [
-        ((10.0, 46.0), ((10.0, 46.0, 10.0, 46.0),)),
-        ((190.0, 0.0, 200.0, 1.0), ((-170.0, 0.0, -160.0, 1.0),)),
-        ((179.0, 0.0, -179.0, 1.0), ((179.0, 0.0, 180.0, 1.0), (-180.0, 0.0, -179.0, 1.0))),
-        ((179.0, 0.0, 180.0, 1.0), ((179.0, 0.0, 180.0, 1.0),)),
-        ((-180.0, -90.0, 180.0, 90.0), ((-180.0, -90.0, 180.0, 90.0),)),
-    ],
-)
-def test_a_place_becomes_boxes(
-    place: tuple[float, ...], parts: tuple[tuple[float, ...], ...]
-) -> None:
-    assert bounding_boxes(place) == parts
-
-
-@pytest.mark.parametrize(
-    "place",
-    [(1.0,), (0, 1, 2), (0.0, 5.0, 1.0, 4.0), (0.0, -91.0), (float("nan"), 0.0), (999.0, 0.0)],
-)
-def test_what_is_no_place_is_refused(place: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="the place"):
-        bounding_boxes(place)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_the_tiles_of_the_copernicus_model_are_called_as_they_are() -> None:
             "/Copernicus_DSM_COG_10_S34_00_W070_00_DEM/Copernicus_DSM_COG_10_S34_00_W070_00_DEM.tif"
         )
     )
+    assert [Tile(*corner).name for corner in ((-1, -1), (0, 0))] == ["S01W001", "N00E000"]
     assert Tile(46, 8).file_name(source.url) == "Copernicus_DSM_COG_10_N46_00_E008_00_DEM.tif"
 
 
