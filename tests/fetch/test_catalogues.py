@@ -385,6 +385,17 @@ def test_a_failure_of_asf_is_one_error(site: Site, asf: Settings) -> None:
             scenes(ALPS, *DAYS, catalogue="asf", settings=asf)
 
 
+def test_pages_of_asf_without_end_are_left_at_the_limit(site: Site, asf: Settings) -> None:
+    page = json.dumps({"items": [granule("S1B_OTHER")], "hits": 10**6}).encode()
+    site.pages["/search/granules.umm_json"] = lambda _: Reply(
+        page, headers={"CMR-Search-After": "again", "CMR-Hits": "1000000"}
+    )
+    few = replace(asf, limits=Limits(pages=5))
+    with pytest.raises(FetchError, match="exceeds pages = 5"):
+        scenes(ALPS, *DAYS, catalogue="asf", settings=few)
+    assert len(site.requests) <= 5
+
+
 def test_no_warning_comes_of_an_honest_catalogue(known: Settings) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
