@@ -13,8 +13,8 @@ returns it; so networks take either. `to_radar` takes such an image back to rada
 
 from __future__ import annotations
 
-from sarheight.archives._rtc import open_rtc
+from sarheight.archives._rtc import ORBIT, is_rtc, open_rtc
 from sarheight.archives.radar import provider_heights, to_radar
 
-__all__ = ["open_rtc", "provider_heights", "to_radar"]
+__all__ = ["ORBIT", "is_rtc", "open_rtc", "provider_heights", "to_radar"]
 __dir__ = __all__.copy  # `dir` lists the public names

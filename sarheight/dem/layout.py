@@ -297,6 +297,11 @@ def _require_plausible_coordinates(
 LOWEST, HIGHEST = -500.0, 9000.0
 """Heights on land lie between these, in metres (Dead Sea shore -430, Mount Everest 8849)."""
 
+LARGEST_STEP = 5500.0
+"""Metres by which a cell may differ from those beside it, or from all of them but one. No mountain
+rises as far within 10 km on three sides: Nanga Parbat, Denali and Kilimanjaro stay below 5000 m.
+Parts of a scene equal the whole for single cells up to this; from 6000 m on they may differ."""
+
 USUAL_NODATA = (-32768.0, -32767.0, -9999.0, -10000.0, -99999.0, 9999.0, 32767.0, 65535.0)
 """Values that mark voids in many DEMs."""
 
@@ -321,18 +326,16 @@ def normalise(dem: xr.DataArray, *, void_allowed: bool = False, lazy: bool = Fal
     on dask stays so, and its values are not checked.
     """
     dem = _prepare(dem)
-    lazy = lazy and dem.chunks is not None
-    dem = dem if lazy else dem.compute()
     unit = str(dem.attrs["units"])
     factor = _metres_per(unit)
     if factor != 1.0:
         msg = f"the DEM's heights are in {unit!r}, and metres are needed"
         advice = f"convert them by open_dem(..., units={unit!r}) or to_metres(dem)"
         raise DemError(msg, advice, options={"units": unit})
-    if lazy:
-        dem.attrs["units"] = METRE
+    dem.attrs["units"] = METRE
+    if lazy and dem.chunks is not None:
         return dem
-    return _require_valid(dem, void_allowed=void_allowed)
+    return _require_valid(dem.compute(), void_allowed=void_allowed)
 
 
 def to_metres(
@@ -364,6 +367,7 @@ def to_metres(
     unit = str(dem.attrs["units"]) if unit is None else unit
     factor = _metres_per(unit)
     metric = dem.copy(data=(dem.data * np.float64(factor)).astype(np.float32))
+    metric.attrs["units"] = METRE
     metric = with_history(metric, f"to_metres: from {unit}, times {factor:.12g}")
     return _require_valid(metric, void_allowed=void_allowed)
 
@@ -377,10 +381,47 @@ def _prepare(dem: xr.DataArray) -> xr.DataArray:
     return dem
 
 
-def _require_valid(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:
-    dem.attrs["units"] = METRE
+def _require_valid(dem: xr.DataArray, *, void_allowed: bool) -> xr.DataArray:
+    """Return a DEM in memory whose heights are possible ones on land."""
     require_heights(dem.values, void_allowed=void_allowed)
-    return dem
+    found = _spike(dem.values)
+    if found is None:
+        return dem
+    row, column, height, difference = found
+    msg = (
+        f"the DEM has a height of {height:g} m in row {row}, column {column} (x "
+        f"{float(dem['x'][column]):.9g}, y {float(dem['y'][row]):.9g}), {difference:.0f} m "
+        f"{'above' if difference > 0.0 else 'below'} the cells beside it: an error of the DEM, as "
+        f"no mountain rises {LARGEST_STEP:g} m within a cell"
+    )
+    advice = f"mask it, e.g. dem.where(dem != {height:g}), and fill it by fill_voids"
+    raise DemError(msg, advice, options={"nodata": height})
+
+
+def _spike(heights: npt.NDArray[np.float32]) -> tuple[int, int, float, float] | None:
+    """Find a cell that lies far above, or far below, all or all but one of those beside it.
+
+    Returns its row, its column, its height, and by how much it differs from the next of these.
+    """
+    if not np.fmax.reduce(heights, axis=None) - np.fmin.reduce(heights, axis=None) > LARGEST_STEP:
+        return None
+    rows, columns = heights.shape
+    for axis in (0, 1):
+        for step in np.argwhere(np.abs(np.diff(heights, axis=axis)) > LARGEST_STEP):
+            for row, column in (step, step + np.eye(2, dtype=int)[axis]):
+                beside = [
+                    float(heights[row + down, column + right])
+                    for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1))
+                    if 0 <= row + down < rows and 0 <= column + right < columns
+                ]
+                steps = float(heights[row, column]) - np.array(beside)
+                steps = steps[np.isfinite(steps)]
+                for sign in (1.0, -1.0):
+                    far = steps[sign * steps > LARGEST_STEP]
+                    if far.size >= max(steps.size - 1, 2):
+                        next_one = sign * float(np.abs(far).min())
+                        return int(row), int(column), float(heights[row, column]), next_one
+    return None
 
 
 def _mask_voids(dem: xr.DataArray) -> xr.DataArray:

@@ -393,6 +393,11 @@ class NisarProduct:
     def noise(self, **_: Any) -> None:  # noqa: ANN401  # the options of `scene`
         """Return None: the thermal noise of an RSLC is not read."""
 
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Empty: an RSLC lists no checksums."""
+        return ()
+
     def verify(self) -> None:
         """Refuse: an RSLC lists no checksums.
 

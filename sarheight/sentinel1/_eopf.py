@@ -90,6 +90,7 @@ class EopfSource:
     """An EOPF store, and what it says; `open` makes it."""
 
     checks = "none: a store lists no checksums"
+    unverified = ()
 
     def __init__(
         self, root: zarr.Group, label: str, folder: Path | None, origin: tuple[str, dict[str, Any]]
@@ -575,6 +576,9 @@ class EopfSource:
 
     def window(self, name: str, lines: Span, samples: Span) -> None:
         """Leave windows to `raster`: a chunk of a store is decompressed as a whole."""
+
+    def count(self, name: str, pixels: int, total: int) -> None:
+        """Count nothing: a store lists no checksums."""
 
 
 def _within(values: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401  # of JSON

@@ -174,7 +174,7 @@ def mean_scene(
     GeometryError
         If DEM and first date do not overlap.
     ValueError
-        If a setting is not what it should be.
+        If an option has an impossible value.
 
     Warns
     -----

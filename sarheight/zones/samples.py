@@ -377,7 +377,7 @@ def exclude_neighbours(
 
 
 def require_classes(training: ZoneSamples, other: ZoneSamples, role: str) -> None:
-    """Refuse samples with other classes, channels or size, or with a class that training lacks."""
+    """Raise if samples have other classes, channels or size, or a class that training lacks."""
     if (training.classes, training.channels, training.size) != (
         other.classes,
         other.channels,

@@ -29,7 +29,6 @@ from sarheight.buildings.calibration import _width as width_of
 from sarheight.buildings.distributions import HeightBins, distribution_loss
 from sarheight.buildings.mbhr import regression_loss
 from sarheight.buildings.resnet import ResNet50
-from sarheight.errors import CheckpointError
 from sarheight.learning import (
     Channel,
     Part,
@@ -162,12 +161,6 @@ def test_training_learns_and_leaves_a_calibrated_model(stack: xr.Dataset, tmp_pa
     torch.testing.assert_close(again.network.sigma_factors, model.network.sigma_factors)
     assert model.network.novelty.is_known
     torch.testing.assert_close(again.network.novelty.limit, model.network.novelty.limit)
-    # A finished run is not run again.
-    before = (tmp_path / "run" / "last.ckpt").stat().st_mtime_ns
-    train(stack, tmp_path / "run", replace(SETTINGS, epochs=14))
-    assert (tmp_path / "run" / "last.ckpt").stat().st_mtime_ns == before
-    with pytest.raises(CheckpointError, match="other settings"):
-        train(stack, tmp_path / "run")
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(stack: xr.Dataset, tmp_path: Path) -> None:

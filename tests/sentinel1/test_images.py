@@ -77,10 +77,15 @@ class MemoryFiles:
     """Measurements in memory, in place of the files of a product."""
 
     rasters: dict[str, MemoryRaster]
+    missing: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
     def raster(self, name: str) -> Iterator[MemoryRaster]:
         yield self.rasters[name]
+
+    def count(self, name: str, pixels: int, total: int) -> None:
+        """Note how many pixels are not read yet."""
+        self.missing[name] = self.missing.get(name, total) - pixels
 
     def pixels_read(self) -> int:
         windows = [each for raster in self.rasters.values() for each in raster.windows]
@@ -534,6 +539,7 @@ def test_the_whole_image_reads_each_valid_pixel_once() -> None:
     product = iw_product()
     slc_image(*product.parts(SWATHS))[0].compute()
     assert product.files.pixels_read() == valid().sum()
+    assert product.files.missing == dict.fromkeys(product.measurements.values(), 0)
 
 
 @pytest.mark.parametrize("pixels_of_chunk", [500, 5_000, 2**23])
