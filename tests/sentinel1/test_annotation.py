@@ -176,11 +176,14 @@ def test_the_number_of_looks_is_that_of_the_product(
     mode: str, spacing: float, looks: float
 ) -> None:
     grid, orbit = synthetic_grid(sample_spacing=spacing)
+    axes = "".join(
+        f"<{axis}Processing><numberOfLooks>{count}</numberOfLooks><windowType>None</windowType>"
+        f"<lookBandwidth>1e6</lookBandwidth></{axis}Processing>"
+        for axis, count in (("range", 5), ("azimuth", 3))
+    )
     processing = (
-        "<processingInformation><swathProcParamsList><swathProcParams><rangeProcessing>"
-        "<numberOfLooks>5</numberOfLooks></rangeProcessing><azimuthProcessing>"
-        "<numberOfLooks>3</numberOfLooks></azimuthProcessing></swathProcParams>"
-        "</swathProcParamsList></processingInformation></imageAnnotation>"
+        f"<processingInformation><swathProcParamsList><swathProcParams><swath>IW1</swath>{axes}"
+        "</swathProcParams></swathProcParamsList></processingInformation></imageAnnotation>"
     )
     xml = annotation_xml(grid, orbit).replace(">IW<", f">{mode}<")
     xml = xml.replace("</imageAnnotation>", processing)
