@@ -450,7 +450,7 @@ class EopfSource:
         joined = [np.concatenate(each) for each in zip(*columns, strict=True)]
         place = np.stack(joined[:2], axis=1).astype(np.int64)
         values = [each.astype(np.float64) for each in joined[3:]]
-        chosen = _latest(place, np.isfinite(np.array(values)).all(axis=0))
+        chosen = _latest(place, np.logical_and.reduce(np.isfinite(values)))
         if not chosen.size:
             msg = f"{parts[0].group}/conditions/gcp in {self.label} has no points"
             raise ProductError(msg)
