@@ -74,7 +74,7 @@ def open_file(path: Path) -> Iterator[h5py.File]:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are in a file."""
+    """The places of groups and data sets in a file."""
 
     path: Path
     band: str  # "LSAR" or "SSAR"

@@ -82,7 +82,7 @@ POINTS = (
 )
 """Arrays of the geolocation grid."""
 CORNERS = ("first_azimuth_line", "last_azimuth_line", "first_range_sample", "last_range_sample")
-"""Of a block of noise along azimuth."""
+"""Corners of a block of noise along azimuth."""
 DECODED = ("units", "calendar", "scale_factor", "add_offset")
 SHOWN = 12
 
@@ -130,7 +130,7 @@ class EopfSource:
 
     @property
     def rasters(self) -> EopfSource:
-        """What opens the measurements."""
+        """The object that opens the measurements: the store itself."""
         return self
 
     @property
@@ -573,7 +573,7 @@ class EopfSource:
             yield cast("DatasetReader", ArrayRaster(arrays))
 
     def window(self, name: str, lines: Span, samples: Span) -> None:
-        """Leave windows to `raster`: a chunk of a store is decompressed as a whole."""
+        """Return None: a chunk of a store is decompressed as a whole, by `raster`."""
 
     def count(self, name: str, pixels: int, total: int) -> None:
         """Count nothing: a store lists no checksums."""

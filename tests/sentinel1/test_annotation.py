@@ -41,7 +41,7 @@ XML = annotation_xml(GRID, ORBIT)
 
 STAMP = re.compile(r"\d{4}-\d{2}-\d{2}T[\d:.]+")
 LEAP = np.datetime64("2017-01-01T00:00:00", "ns")
-"""Before it lies 2016-12-31T23:59:60."""
+"""The instant after 2016-12-31T23:59:60."""
 DAY = np.timedelta64(86400, "s")
 
 

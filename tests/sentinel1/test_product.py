@@ -534,7 +534,7 @@ def test_a_real_orbit_file_is_found() -> None:
 
 
 def unknown(folder: Path) -> dict[str, Path]:
-    """What is no product of a known mission."""
+    """Make files that are no product of a known mission."""
     for name in ("S3A_OL_1.SEN3", "image.zarr", "empty"):
         (folder / name).mkdir()
     (folder / "S3A_OL_1.SEN3/xfdumanifest.xml").write_text("<x/>")
