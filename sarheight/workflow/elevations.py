@@ -27,6 +27,7 @@ __all__ = [
     "open_elevations",
     "place_on_grid",
     "read_dem",
+    "read_polygons",
 ]
 
 DATUMS = (
@@ -250,7 +251,7 @@ def clip(result: xr.Dataset, config: ClipConfig) -> xr.Dataset:
 
     from sarheight._runtime import nodata_value
 
-    polygons, crs = _polygons(config.clip)
+    polygons, crs = read_polygons(config.clip)
     grid = result.rio.crs
     placed = [transform_geom(crs, grid, each) for each in polygons]
     shape = result.sizes["y"], result.sizes["x"]
@@ -270,7 +271,7 @@ def clip(result: xr.Dataset, config: ClipConfig) -> xr.Dataset:
     return cut.assign(clipped)
 
 
-def _polygons(path: Path) -> tuple[list[dict[str, Any]], Any]:
+def read_polygons(path: Path) -> tuple[list[dict[str, Any]], Any]:
     """Read polygons as GeoJSON has them, and their reference system."""
     from sarheight._files import read_json, read_vector
 
