@@ -25,7 +25,6 @@ from functools import wraps
 from itertools import product
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit
 
 from sarheight._runtime import require
 from sarheight.errors import DamagedFileError, SarheightError
@@ -96,10 +95,11 @@ def read_rows(file: IO[bytes], begins: Sequence[int], rows: NDArray[Any]) -> boo
 
 def without_secrets(address: str) -> str:
     """Return an address without user, password and signature, for messages; a path as it is."""
-    if "://" not in address:
+    scheme, separator, rest = address.partition("://")
+    if not separator:
         return address
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 # Rasters of others.

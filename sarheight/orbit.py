@@ -33,6 +33,7 @@ __all__ = [
     "seconds_between",
     "whole_second",
 ]
+__dir__ = __all__.copy  # `dir` lists the public names
 
 Floats = NDArray[np.float64]
 
@@ -51,6 +52,9 @@ changes velocities by up to 7 %: those of an inertial frame are noticed."""
 
 NEIGHBOURS = 6
 """Neighbours through which a polynomial predicts a state vector."""
+
+PRECISION = 1.0, 0.1
+"""Errors that a position (metres) and a velocity (metres per second) may have, at most."""
 
 STEEPEST, GRAZING = 1.0, 90.0
 """Incidence angles in degrees between which a look is to one side and reaches the ground."""
@@ -114,7 +118,8 @@ class Orbit(Described):
     ------
     ValueError
         If there are fewer than four vectors, or they are not finite, not in ascending order,
-        more than four minutes apart, not in metres, or velocities do not match positions.
+        more than four minutes apart, not in metres, or velocities do not match positions; or if
+        a vector does not continue those beside it (see `require_smooth`).
 
     References
     ----------
@@ -138,6 +143,7 @@ class Orbit(Described):
         if problem is not None:
             msg = f"the orbit from {self.source} cannot be used: {problem}"
             raise ValueError(msg)
+        self.require_smooth(*PRECISION)
 
     @classmethod
     def from_positions(
@@ -227,12 +233,41 @@ class Orbit(Described):
         ValueError
             If the inclination does not allow the latitude, or the duration is too short.
         """
-        when = np.datetime64(epoch) if isinstance(epoch, str) else epoch
-        time, position, velocity = _circular_vectors(
-            latitude, longitude, ascending, duration, interval, altitude, inclination
+        tilt = math.radians(inclination)
+        # Argument of latitude u in the middle of the orbit: sin(latitude) = sin(i) sin(u).
+        sine = math.sin(math.radians(latitude)) / math.sin(tilt)
+        if abs(sine) > 1.0:
+            msg = (
+                f"found latitude {latitude}, but an orbit of {inclination} degrees of inclination "
+                f"reaches {math.degrees(math.asin(abs(math.sin(tilt)))):.2f} at most: pass a "
+                "latitude closer to the equator"
+            )
+            raise ValueError(msg)
+        middle = math.asin(sine) if ascending else math.pi - math.asin(sine)
+        radius = EQUATORIAL_RADIUS + altitude
+        # Mean motion, by Kepler's third law.
+        rate = math.sqrt(GRAVITATIONAL_PARAMETER / radius**3)
+        steps = math.ceil(duration / interval - 1e-9)
+        time = np.linspace(-duration / 2, duration / 2, steps + 1)
+        # In an inertial frame with the ascending node on its x axis.
+        angle = middle + rate * time
+        along, across = np.cos(angle), np.sin(angle)
+        plane = np.array([[1.0, 0.0, 0.0], [0.0, math.cos(tilt), math.sin(tilt)]])
+        inertial = radius * (along[:, None] * plane[0] + across[:, None] * plane[1])
+        velocity = radius * rate * (along[:, None] * plane[1] - across[:, None] * plane[0])
+        node = math.atan2(math.sin(middle) * math.cos(tilt), math.cos(middle))
+        # In the Earth-fixed frame, below which the Earth rotates: v - w x r.
+        turn = math.radians(longitude) - node - ROTATION_RATE * time
+        position = _rotate(inertial, turn)
+        x, y, _ = position.T
+        spin = ROTATION_RATE * np.stack([-y, x, np.zeros_like(time)], axis=1)
+        return cls(
+            np.datetime64(epoch),
+            time,
+            position,
+            _rotate(velocity, turn) - spin,
+            f"a simulated circular orbit, {altitude / 1000:g} km high",
         )
-        source = f"a simulated circular orbit, {altitude / 1000:g} km high"
-        return cls(when, time, position, velocity, source)
 
     @cached_property
     def _table(self) -> tuple[Floats, Floats]:
@@ -328,7 +363,8 @@ class Orbit(Described):
             index, found = problem
             msg = (
                 f"the orbit from {self.source} cannot be used: state vector {index + 1} of "
-                f"{self.time.size}, of {self.utc(self.time[index])}, {found}"
+                f"{self.time.size}, of {self.utc(self.time[index])}, {found}: correct it, or leave "
+                "it out"
             )
             raise ValueError(msg)
 
@@ -359,6 +395,8 @@ class Orbit(Described):
 
     def with_epoch(self, epoch: np.datetime64) -> Orbit:
         """Return the same orbit with seconds counted from another time (UTC)."""
+        if epoch == self.epoch:
+            return self
         later = seconds_between(nanoseconds(epoch), self.epoch)
         return replace(self, epoch=nanoseconds(epoch), time=self.time + later)
 
@@ -498,18 +536,15 @@ def look_at(
 
 def _velocities(time: Floats, position: Floats, count: int = POSITIONS_FOR_VELOCITY) -> Floats:
     """Differentiate, at each time, the polynomial through the nearest positions."""
-    velocity = np.empty_like(position)
-    for index in range(time.size):
-        first = min(max(index - count // 2, 0), time.size - count)
-        nearest = slice(first, first + count)
-        elapsed = time[nearest] - time[index]
-        scale = np.abs(elapsed).max()
-        powers = np.vander(elapsed / scale, increasing=True)
-        try:
-            velocity[index] = np.linalg.solve(powers, position[nearest])[1] / scale
-        except np.linalg.LinAlgError:
-            velocity[index] = np.nan
-    return velocity
+    nearest = _neighbours(time.size, count)
+    elapsed = time[nearest] - time[:, None]
+    scale = np.abs(elapsed).max(axis=1, keepdims=True)
+    powers = np.vander((elapsed / scale).ravel(), count, increasing=True)
+    try:
+        slopes = np.linalg.solve(powers.reshape(-1, count, count), position[nearest])[:, 1]
+    except np.linalg.LinAlgError:  # repeated times, which `Orbit` refuses
+        return np.full_like(position, np.nan)
+    return np.asarray(slopes / scale)
 
 
 def _neighbours(size: int, count: int) -> NDArray[np.int64]:
@@ -623,9 +658,19 @@ def _problem(time: Floats, position: Floats, velocity: Floats) -> str | None:
             f"found {time.size} state vectors, expected at least {FEWEST_VECTORS}: pass more of "
             "the orbit"
         )
-    for name, values in (("times", time), ("positions", position), ("velocities", velocity)):
+    problem = _time_problem(time)
+    if problem is not None:
+        return problem
+    for name, values in (("positions", position), ("velocities", velocity)):
         if not np.isfinite(values).all():
             return f"found {name} that are not finite, expected numbers: leave such vectors out"
+    return _frame_problem(np.diff(time), position, velocity)
+
+
+def _time_problem(time: Floats) -> str | None:
+    """Describe the problem of times, or return None."""
+    if not np.isfinite(time).all():
+        return "found times that are not finite, expected numbers: leave such vectors out"
     step = np.diff(time)
     if step.min() <= 0.0:
         late = int(np.argmin(step)) + 1
@@ -638,7 +683,7 @@ def _problem(time: Floats, position: Floats, velocity: Floats) -> str | None:
             f"found a gap of {step.max():.0f} s between state vectors, expected at most "
             f"{LONGEST_GAP:.0f} s: pass an orbit without gaps"
         )
-    return _frame_problem(step, position, velocity)
+    return None
 
 
 def _frame_problem(step: Floats, position: Floats, velocity: Floats) -> str | None:
@@ -665,45 +710,3 @@ def _rotate(vectors: Floats, angle: Floats) -> Floats:
     cosine, sine = np.cos(angle), np.sin(angle)
     x, y, z = vectors.T
     return np.stack([cosine * x - sine * y, sine * x + cosine * y, z], axis=1)
-
-
-def _circular_vectors(
-    latitude: float,
-    longitude: float,
-    ascending: bool,  # noqa: FBT001 - the public keyword of Orbit.circular
-    duration: float,
-    interval: float,
-    altitude: float,
-    inclination: float,
-) -> tuple[Floats, Floats, Floats]:
-    """Return time, position and velocity of a circular orbit; see `Orbit.circular`."""
-    tilt = math.radians(inclination)
-    # Argument of latitude u in the middle of the orbit: sin(latitude) = sin(i) sin(u).
-    sine = math.sin(math.radians(latitude)) / math.sin(tilt)
-    if abs(sine) > 1.0:
-        msg = (
-            f"found latitude {latitude}, but an orbit of {inclination} degrees of inclination "
-            f"reaches {math.degrees(math.asin(abs(math.sin(tilt)))):.2f} at most: pass a latitude "
-            "closer to the equator"
-        )
-        raise ValueError(msg)
-    middle = math.asin(sine) if ascending else math.pi - math.asin(sine)
-    radius = EQUATORIAL_RADIUS + altitude
-    # Mean motion, by Kepler's third law.
-    rate = math.sqrt(GRAVITATIONAL_PARAMETER / radius**3)
-    steps = math.ceil(duration / interval - 1e-9)
-    time = np.linspace(-duration / 2, duration / 2, steps + 1)
-
-    # In an inertial frame with the ascending node on its x axis.
-    angle = middle + rate * time
-    along, across = np.cos(angle), np.sin(angle)
-    inertial = radius * np.stack([along, across * math.cos(tilt), across * math.sin(tilt)], axis=1)
-    inertial_velocity = (radius * rate) * np.stack(
-        [-across, along * math.cos(tilt), along * math.sin(tilt)], axis=1
-    )
-    node = math.radians(longitude) - math.atan2(math.sin(middle) * math.cos(tilt), math.cos(middle))
-    # To the Earth-fixed frame: the Earth rotates below, and its rotation is subtracted: v - w x r.
-    turn = node - ROTATION_RATE * time
-    position = _rotate(inertial, turn)
-    spin = ROTATION_RATE * np.stack([-position[:, 1], position[:, 0], np.zeros_like(time)], axis=1)
-    return time, position, _rotate(inertial_velocity, turn) - spin

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sarheight.scene import Calibration, Scene
 
 __all__ = ["Product", "is_product", "open_product"]
+__dir__ = __all__.copy  # `dir` lists the public names
 
 READERS = {"NISAR": "sarheight.nisar", "Sentinel-1": "sarheight.sentinel1"}
 """Missions, and the rooms that open their products; the first that recognises one opens it."""

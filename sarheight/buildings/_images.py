@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from affine import Affine
     from numpy.typing import NDArray
 
-    from sarheight.illumination import BackscatterLaw
     from sarheight.layover import Method
     from sarheight.scene import Scene
 
@@ -105,10 +104,10 @@ def city_grid(
     return written
 
 
-def resample_image(
-    image: xr.DataArray, like: xr.DataArray | xr.Dataset, *, resampling: str | None = None
-) -> xr.DataArray:
-    """Resample an image onto the grid of another.
+def resample_image(image: xr.DataArray, like: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    """Resample an image onto the grid of another: by the mean where it is finer, else bilinearly.
+
+    Codes take the most frequent one where the image is finer, else the nearest.
 
     Parameters
     ----------
@@ -117,9 +116,6 @@ def resample_image(
         Power is to be averaged as power, never as decibels.
     like : xarray.DataArray or xarray.Dataset
         On the target grid.
-    resampling : str, optional
-        A method of GDAL. By default the mean where the image is finer, else bilinear; for codes
-        the most frequent one where the image is finer, else the nearest.
 
     Returns
     -------
@@ -141,22 +137,23 @@ def resample_image(
         return same
     floating = image.dtype.kind == "f"
     finer = abs(source[0].a) < FINER * abs(target[0].a) and source[1] == target[1]
-    default = ("average" if finer else "bilinear") if floating else ("mode" if finer else "nearest")
+    ways = ("average", "bilinear") if floating else ("mode", "nearest")
     no_data: float = np.nan if floating else 0
-    leading = image.shape[:-2]
-    resampled = np.full((*leading, len(grid["y"]), len(grid["x"])), no_data, dtype=image.dtype)
-    values = np.ascontiguousarray(image.values)
-    for index in np.ndindex(leading):
+    shape = *image.shape[:-2], len(grid["y"]), len(grid["x"])
+    resampled = np.full(shape, no_data, dtype=image.dtype)
+    for plane, result in zip(
+        image.values.reshape(-1, *image.shape[-2:]), resampled.reshape(-1, *shape[-2:]), strict=True
+    ):
         reproject(
-            values[index],
-            resampled[index],
+            np.ascontiguousarray(plane),
+            result,
             src_transform=source[0],
             src_crs=rasterio.crs.CRS.from_wkt(source[1].to_wkt()),
             src_nodata=no_data,
             dst_transform=target[0],
             dst_crs=rasterio.crs.CRS.from_wkt(target[1].to_wkt()),
             dst_nodata=no_data,
-            resampling=Resampling[default if resampling is None else resampling],
+            resampling=Resampling[ways[not finer]],
             tolerance=0.01,
         )
     if not _overlap(image, source[1], like, target[1]):
@@ -364,7 +361,6 @@ def reflectance(
     *,
     baseline: str | float | None = None,
     offset: float | None = None,
-    quantification: float = QUANTIFICATION,
 ) -> xr.DataArray:
     """Convert digital numbers of Sentinel-2 L2A products to surface reflectance.
 
@@ -377,8 +373,6 @@ def reflectance(
         contains it, ``N0509``. Give this or `offset`.
     offset : float, optional
         Added to the numbers: -1000 since baseline 04.00, else 0.
-    quantification : float
-        Digital numbers to a reflectance of 1.
 
     Returns
     -------
@@ -406,7 +400,7 @@ def reflectance(
         )
         raise StackError(msg)
     known = np.isfinite(values) & (values > 0.0)
-    scaled: xr.DataArray = ((values + np.float32(added)) / np.float32(quantification)).where(known)
+    scaled: xr.DataArray = ((values + np.float32(added)) / np.float32(QUANTIFICATION)).where(known)
     scaled.attrs = {"long_name": "surface reflectance", "units": "1"}
     return scaled
 
@@ -461,6 +455,7 @@ def clear_sky_mask(classification: xr.DataArray) -> xr.DataArray:
 
 OrbitDirection = Literal["ascending", "descending"]
 RADIOMETRIES = ("gamma0", "sigma0")
+POLARISATIONS = ("VV", "VH")
 LAW_LEVEL = 0.1
 """Level of the backscatter law; only ratios of it count."""
 
@@ -471,13 +466,13 @@ def reconstruct_product(
     like: xr.DataArray | xr.Dataset,
     *,
     method: Method | None = None,
-    law: BackscatterLaw | None = None,
-    polarisations: Sequence[str] = ("VV", "VH"),
 ) -> xr.Dataset:
     """Reconstruct the backscatter of a Sentinel-1 product on the grid of a city.
 
     As `sarheight.layover.reconstruct`, with calibration, noise, orbit and geometry of the product;
-    the elevation model decides how the radar cross-section is allocated to cells.
+    the elevation model decides how the radar cross-section is allocated to cells. The backscatter
+    law is a constant gamma0: most cities are too flat and too small to fit a law, and on flat
+    ground the law has no effect.
 
     Parameters
     ----------
@@ -490,11 +485,6 @@ def reconstruct_product(
         On the grid of the city.
     method : Reallocation or PosteriorMean, optional
         `Reallocation()` by default, which preserves the texture of a city.
-    law : callable, optional
-        Backscatter law, see `reconstruct`. By default gamma0 is the same at all angles: most cities
-        are too flat and too small to fit a law, and on flat ground the law has no effect.
-    polarisations : sequence of str
-        Polarisations to open, as far as the product has them.
 
     Returns
     -------
@@ -529,10 +519,10 @@ def reconstruct_product(
         bounds = template.rio.transform_bounds(4326)
         known = ground.values[np.isfinite(ground.values)]
         product = open_product(source)
-        available = tuple(name for name in polarisations if name in product.polarisations)
+        available = tuple(name for name in POLARISATIONS if name in product.polarisations)
         if not available:
             found = ", ".join(product.polarisations)
-            msg = f"found the polarisations {found} in '{product.name}', expected {polarisations}"
+            msg = f"found the polarisations {found} in '{product.name}', expected VV, VH or both"
             raise StackError(msg)
         scene = product.scene(
             polarisations=available,
@@ -543,7 +533,7 @@ def reconstruct_product(
         scene,
         ground,
         method=Reallocation() if method is None else method,
-        law=CosinePower(LAW_LEVEL, 1.0) if law is None else law,
+        law=CosinePower(LAW_LEVEL, 1.0),
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from glob import glob
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,10 +19,11 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 
-from sarheight._files import file_errors, read_toml
+from sarheight._files import NO_SIDECARS, file_errors, read_toml
 from sarheight.buildings._footprints import rasterise_buildings, read_buildings
 from sarheight.buildings._images import (
     FINER,
+    POLARISATIONS,
     check_offset,
     city_grid,
     clear_sky_mask,
@@ -43,7 +46,7 @@ from sarheight.buildings.stack import (
     require_bands,
     write_stack,
 )
-from sarheight.errors import ProductError, StackError
+from sarheight.errors import FetchError, ProductError, StackError
 from sarheight.output import provenance
 from sarheight.output.grid import MapGrid
 
@@ -51,8 +54,11 @@ if TYPE_CHECKING:
     import os
 
     from numpy.typing import NDArray
+    from rasterio.io import DatasetReader
 
-    from sarheight.fetch import ImageItem, Settings
+    from sarheight.buildings.items import ImageItem
+    from sarheight.fetch import Settings
+    from sarheight.fetch.remote import RemoteImage
 
 Table = TypeVar("Table")
 
@@ -74,11 +80,10 @@ class City:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        try:
-            count = len([float(each) for each in self.bounds])
-        except (TypeError, ValueError):
-            count = 0
-        if count != 4:
+        bounds: Any = self.bounds  # of a file it may be anything
+        if not isinstance(bounds, tuple) or [isinstance(each, Real) for each in bounds] != 4 * [
+            True
+        ]:
             msg = (
                 f"found the bounds {self.bounds} of {self.name}, expected west, south, east and "
                 "north in degrees"
@@ -94,7 +99,7 @@ class RadarSource:
     ----------
     catalogue, collection : str
         Of terrain-flattened images (RTC) with the assets vv and vh in linear power; see
-        `sarheight.fetch.image_items`.
+        `sarheight.buildings.image_items`.
     products : str
         Instead, products as they come from the archive: a path with ``{name}`` for the city and
         ``*``, such as ``sentinel1/{name}/*.SAFE``. They are reconstructed on the grid of the city.
@@ -130,7 +135,7 @@ class OpticalSource:
     Attributes
     ----------
     catalogue, collection : str
-        Of L2A images; see `sarheight.fetch.image_items`.
+        Of L2A images; see `sarheight.buildings.image_items`.
     bands : tuple of str
         Some of `OPTICAL_BANDS`.
     most_cloud : float
@@ -441,7 +446,7 @@ class _Builder:
 
     def _items(self, source: RadarSource | OpticalSource) -> Sequence[ImageItem]:
         """Find the images of a catalogue."""
-        from sarheight.fetch import image_items
+        from sarheight.buildings.items import image_items
 
         catalogue, configuration = source.catalogue, self.configuration
         if catalogue.endswith(".json") and "://" not in catalogue:
@@ -570,15 +575,6 @@ class _Builder:
 
 # Images of a catalogue: names of bands, and the part over a city.
 
-REMOTE = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_HTTP_MAX_RETRY": "5",
-    "GDAL_HTTP_RETRY_DELAY": "2",
-    "GDAL_HTTP_MULTIRANGE": "YES",
-}
-"""GDAL's options for remote files: folders are not listed, and failed requests are repeated."""
-POLARISATIONS = ("VV", "VH")
-
 
 def _flattened_image(item: ImageItem, radiometry: str, grid: xr.DataArray) -> xr.Dataset:
     """Read the part of a terrain-flattened image over a city."""
@@ -618,7 +614,7 @@ def _offset(item: ImageItem, source: OpticalSource) -> float:
     return source.offset if source.offset is not None else offset_of_item(item.properties)
 
 
-def _read_window(address: str, grid: xr.DataArray, resampling: str) -> xr.DataArray:
+def _read_window(source: Path | RemoteImage, grid: xr.DataArray, resampling: str) -> xr.DataArray:
     """Read an image at the cells of a grid, and no more of the file than that needs.
 
     Codes and numbers come as float32, NaN where the image has no data.
@@ -627,9 +623,8 @@ def _read_window(address: str, grid: xr.DataArray, resampling: str) -> xr.DataAr
     rows, columns = grid.shape
     try:
         # A VRT would read the files and addresses that it names.
-        is_jpeg = address.partition("?")[0].lower().endswith(".jp2")
-        driver = "JP2OpenJPEG" if is_jpeg else "GTiff"
-        with rasterio.Env(**REMOTE), rasterio.open(address, driver=driver) as image:
+        driver = "JP2OpenJPEG" if str(source).lower().endswith(".jp2") else "GTiff"
+        with _open_image(source, driver) as image:
             finer = abs(image.transform.a) < FINER * abs(transform.a)
             interpolation = Resampling.nearest if resampling == "mode" else Resampling.bilinear
             with WarpedVRT(
@@ -644,9 +639,20 @@ def _read_window(address: str, grid: xr.DataArray, resampling: str) -> xr.DataAr
             ) as warped:
                 values = warped.read(1).astype(np.float32)
                 known = warped.dataset_mask() > 0
+    except FetchError:
+        raise
     except (RasterioError, OSError) as error:
-        # The query may contain a signature, which must not reach a log.
-        shown = address.partition("?")[0]
-        msg = f"'{shown}' cannot be read as raster ({str(error).replace(address, shown)})"
+        msg = f"'{source}' cannot be read as raster ({error})"
         raise ProductError(msg) from error
     return on_grid_of(grid, np.where(known, values, np.nan).astype(np.float32))
+
+
+@contextmanager
+def _open_image(source: Path | RemoteImage, driver: str) -> Iterator[DatasetReader]:
+    """Open an image of a folder or a server, and nothing beside it."""
+    if isinstance(source, Path):
+        with rasterio.Env(**NO_SIDECARS), rasterio.open(source, driver=driver) as image:
+            yield image
+    else:
+        with source.open(driver) as image:
+            yield image

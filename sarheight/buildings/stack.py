@@ -38,8 +38,8 @@ from sarheight.errors import StackError
 from sarheight.learning.channels import Channel, ChannelStatistics, Transform
 from sarheight.output import open_result
 from sarheight.output.atomic import atomic_write
-from sarheight.output.files import write_zarr
 from sarheight.output.grid import MapGrid, check_grid
+from sarheight.output.stores import write_zarr
 
 if TYPE_CHECKING:
     import os

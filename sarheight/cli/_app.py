@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Annotated, Any
 
@@ -16,9 +18,8 @@ from sarheight.cli._demo import demo
 from sarheight.cli._fetch import fetch
 from sarheight.cli._info import info
 from sarheight.cli._options import command, misuse_in_one_line
-from sarheight.cli._predict import predict, stack
+from sarheight.cli._predict import predict, refine, stack
 from sarheight.cli._reconstruct import masks, reconstruct
-from sarheight.cli._refine import refine
 from sarheight.cli._scenes import scenes
 from sarheight.cli._series import series
 from sarheight.cli._session import (
@@ -132,14 +133,22 @@ def _commands(
 
 REPEAT = 0.5
 """Seconds after which a termination is repeated that was lost."""
+ONCE = 1.0
+"""Seconds within which terminations count as one: a process and its group may both be told."""
+_told: list[float] = []
+"""When the program was told to end."""
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    """Exit through all clean-ups.
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    """Exit through all clean-ups; at a second signal at once.
 
     Python drops what is raised while it runs a callback, such as in an import. The exception is
     therefore raised again until it unwinds the stack.
     """
+    if number == signal.SIGTERM:
+        _told.append(time.monotonic())
+        if _told[-1] - _told[0] > ONCE:
+            os._exit(TERMINATED)
     error = sys.exc_info()[1]
     while error is not None and not _is_termination(error):
         error = error.__context__

@@ -37,8 +37,4 @@ __all__ = [
     "to_metres",
     "utm_zone",
 ]
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return __all__
+__dir__ = __all__.copy  # `dir` lists the public names

@@ -17,7 +17,6 @@ import rasterio
 import rasterio.crs
 import xarray as xr
 from defusedxml.common import DefusedXmlException
-from pyproj import CRS
 from rasterio.enums import ColorInterp
 from rasterio.env import ensure_env_with_credentials
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -31,8 +30,10 @@ from sarheight.dem.datum import (
     FULL_TURN,
     GEOGRAPHIC,
     POLE,
+    WRITE_CRS,
     datum_of_attrs,
     datum_of_text,
+    parse_crs,
     sample_extent,
     stated_crs,
     stated_datum,
@@ -44,7 +45,7 @@ from sarheight.dem.layout import (
     longitude_shift,
     normalise,
     require_heights,
-    require_north_up,
+    require_map_grid,
     to_metres,
 )
 from sarheight.errors import DemError, SarheightError, VerticalDatumError
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from affine import Affine
+    from pyproj import CRS
 
     from sarheight.dem.datum import Extent, Geoid
 
@@ -196,16 +198,17 @@ def _read_blocks(
     path: str, band: int | None, nodata: float | None, bounds: Extent | None, *, external: bool
 ) -> list[xr.DataArray]:
     """Read the parts of one file that meet the bounds: none, one, or two at the antimeridian."""
-    with _open_raster(path, external=external) as source:
-        require_north_up(source.transform)
-        band = _height_band(source, path, band)
+    with open_raster(path, external=external) as source:
+        if source.crs is not None:
+            require_map_grid(source.transform, path)
+        band = _band(source, path, band)
         blocks = [CellBlock.whole(source.transform, source.shape)]
         if bounds is not None:
             blocks = blocks_within(bounds, source.crs, source.transform, source.shape)
         attrs = _file_attrs(source, band, path)
         return [
             build_dem(
-                _read_heights(source, band, block, nodata, path),
+                _read_values(source, band, block, nodata, path),
                 block.y(),
                 block.x(),
                 source.crs,
@@ -242,36 +245,32 @@ def open_map(path: RasterPath, *, band: int | None = None) -> xr.DataArray:
         If it is no raster, has no map grid or a rotated one, or has several bands or complex ones.
     """
     name = os.fspath(path)
-    if "://" not in name and not name.startswith("/vsi") and not Path(name).exists():
-        msg = f"the file {name} does not exist"
-        raise FileNotFoundError(msg)
-    with _open_raster(name, external=False) as source:
-        transform = source.transform
-        if source.crs is None or transform.is_identity or transform.b or transform.d:
-            msg = (
-                f"{name} has no map grid, or a rotated one: expected a raster with a CRS, north up"
-            )
-            raise DemError(msg)
-        if band is None and source.count > 1:
-            msg = f"found {source.count} bands in {name}, expected one"
-            extract = "extract one, e.g. rio stack --bidx 1 in.tif one.tif"
-            raise DemError(msg, "name one: band=1", file_advice=extract)
-        chosen = 1 if band is None else band
-        if not 1 <= chosen <= source.count or np.dtype(source.dtypes[chosen - 1]).kind not in "iuf":
-            msg = f"found no band {chosen} of real numbers in {name}, which has {source.count}"
-            raise DemError(msg)
-        whole = CellBlock.whole(transform, source.shape)
-        values = _read_heights(source, chosen, whole, None, name)
+    with open_raster(name) as source:
+        grid_crs(source, name)
+        whole = CellBlock.whole(source.transform, source.shape)
+        values = _read_values(source, _band(source, name, band), whole, None, name)
         coords = {"y": whole.y(), "x": whole.x()}
         placed: xr.DataArray = xr.DataArray(values, coords, ("y", "x")).rio.write_crs(source.crs)
         return placed
 
 
+def grid_crs(source: DatasetReader, name: str) -> CRS:
+    """Return the horizontal reference system of a raster, which must lie on a map grid."""
+    if source.crs is None:
+        msg = f"{name} has no coordinate reference system, expected a raster on a map grid"
+        raise DemError(msg, file_advice=WRITE_CRS)
+    require_map_grid(source.transform, name)
+    return parse_crs(source.crs.to_wkt(version="WKT2_2019"))
+
+
 @contextmanager
-def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
+def open_raster(path: str, *, external: bool = False) -> Iterator[DatasetReader]:
     """Open a raster that holds its own pixels; an error of any library names the file."""
     is_vrt = path.lower().endswith(".vrt")
     local = "://" not in path and not path.startswith("/vsi")
+    if local and Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+        msg = f"{path} is a pipe or a device, expected a file: write the raster to one first"
+        raise DemError(msg)
     try:
         with warnings.catch_warnings(), rasterio.Env(**_GDAL_OPTIONS):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -296,7 +295,7 @@ def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
     # GDAL, PROJ and parsers raise errors of many kinds.
     except Exception as error:
         if local and not Path(path).exists():
-            msg = f"the DEM file {path} does not exist"
+            msg = f"the file {path} does not exist"
             raise FileNotFoundError(msg) from error
         is_file = local and Path(path).is_file()
         if is_file and not is_vrt and b"<VRTDataset" in _first_bytes(path):
@@ -319,14 +318,14 @@ def _first_bytes(path: str) -> bytes:
         return file.read(1024)
 
 
-def _height_band(source: DatasetReader, path: str, band: int | None) -> int:
-    """Choose the band with the heights, which must be named where there are several."""
+def _band(source: DatasetReader, path: str, band: int | None) -> int:
+    """Choose a band with real numbers, which must be named where there are several."""
     if band is None and source.count > 1:
         picture = ColorInterp.red in source.colorinterp
         kind = "a colour picture, not heights" if picture else "several bands"
-        msg = f"{path} holds {kind} ({source.count} bands)"
-        extract = "extract the one with the heights, e.g. rio stack --bidx 1 in.tif heights.tif"
-        raise DemError(msg, "name the one with the heights: band=1", file_advice=extract)
+        msg = f"{path} holds {kind} ({source.count} bands), expected one band"
+        extract = "extract one, e.g. rio stack --bidx 1 in.tif one.tif"
+        raise DemError(msg, "name one: band=1", file_advice=extract)
     chosen = 1 if band is None else band
     if not 1 <= chosen <= source.count:
         msg = f"{path} has bands 1 to {source.count}, and not band {chosen}"
@@ -334,23 +333,24 @@ def _height_band(source: DatasetReader, path: str, band: int | None) -> int:
     return chosen
 
 
-def _read_heights(
+def _read_values(
     source: DatasetReader, band: int, block: CellBlock, nodata: float | None, path: str
 ) -> npt.NDArray[np.float32]:
+    """Read a block of a band, unpacked to its unit, with NaN where there is no data."""
     window = Window(block.column, block.row, block.columns, block.rows)
     stored = source.read(band, window=window, masked=True)
     void = np.ma.getmaskarray(stored)
     if nodata is not None:
         void = void | (stored.data == nodata)
     if stored.dtype.kind not in "iuf":
-        msg = f"heights are real numbers, and band {band} of {path} holds {stored.dtype}"
+        msg = f"expected real numbers, and band {band} of {path} holds {stored.dtype}"
         raise DemError(msg)
     scale, offset = source.scales[band - 1], source.offsets[band - 1]
-    heights = np.asarray(stored.data, dtype=np.float32)
+    values = np.asarray(stored.data, dtype=np.float32)
     if (scale, offset) != (1.0, 0.0):
-        heights = np.asarray(stored.data * np.float64(scale) + offset, dtype=np.float32)
-    heights[void] = np.nan
-    return heights
+        values = np.asarray(stored.data * np.float64(scale) + offset, dtype=np.float32)
+    values[void] = np.nan
+    return values
 
 
 def _file_attrs(source: DatasetReader, band: int, path: str) -> dict[str, Any]:
@@ -478,7 +478,7 @@ def blocks_within(
     if crs is None:
         msg = "the DEM has no coordinate reference system, so no bounds can be found in it"
         raise DemError(msg)
-    horizontal = CRS.from_wkt(crs.to_wkt(version="WKT2_2019")).to_2d()
+    horizontal = parse_crs(crs.to_wkt(version="WKT2_2019"))
     shifts = [0.0]
     if horizontal.is_geographic:
         shifts = [FULL_TURN * turns for turns in (-2, -1, 0, 1, 2)]

@@ -670,7 +670,7 @@ def _run_richdem(
 
 def _fill_depressions(terrain: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Fill depressions by reconstruction: erode a raised surface down to the terrain."""
-    morphology = library("skimage.morphology", extra="condition")
+    morphology = library("skimage.morphology")
     water = np.full_like(terrain, terrain.max())
     water[[0, -1], :] = terrain[[0, -1], :]
     water[:, [0, -1]] = terrain[:, [0, -1]]

@@ -173,13 +173,27 @@ def outer_edges(dem: xr.DataArray) -> Extent:
     return float(west) - dx, float(south) - dy, float(east) + dx, float(north) + dy
 
 
-def require_north_up(transform: Affine) -> None:
-    """Raise if a geotransform rotates or shears the grid against its axes."""
+def require_map_grid(transform: Affine, name: str = "the DEM") -> None:
+    """Raise if a geotransform is none, or rotates or shears the grid against its axes."""
+    if transform.is_identity:
+        msg = (
+            f"{name} has no georeference: nothing says where its pixels lie, which are counted "
+            "from 0.5"
+        )
+        file_advice = (
+            "write it: gdal_translate -a_ullr WEST NORTH EAST SOUTH in.tif dem.tif, or gdalwarp "
+            "where it has control points"
+        )
+        advice = (
+            f"{file_advice}; an array needs the coordinates y and x of its pixel centres, and "
+            "dem.rio.write_transform() before it is written to NetCDF"
+        )
+        raise DemError(msg, advice, file_advice=file_advice)
     if max(abs(transform.b), abs(transform.d)) > 1e-9 * max(abs(transform.a), abs(transform.e)):
         msg = (
-            "the DEM's rows and columns are rotated or sheared against the axes of its reference "
-            "system (its geotransform has rotation terms); resample it to a north-up grid first, "
-            "e.g. gdalwarp in.tif out.tif"
+            f"the rows and columns of {name} are rotated or sheared against the axes of its "
+            "reference system (its geotransform has rotation terms); resample it to a north-up "
+            "grid first, e.g. gdalwarp in.tif out.tif"
         )
         raise DemError(msg)
 
@@ -205,7 +219,7 @@ def _require_unrotated(dem: xr.DataArray) -> None:
     name = dem.rio.grid_mapping
     text = str(dem.coords[name].attrs.get("GeoTransform", "")) if name in dem.coords else ""
     if text:
-        require_north_up(Affine.from_gdal(*(float(term) for term in text.split())))
+        require_map_grid(Affine.from_gdal(*(float(term) for term in text.split())))
 
 
 def _coordinate(dem: xr.DataArray, name: str) -> npt.NDArray[np.float64]:
@@ -257,6 +271,8 @@ def _require_plausible_coordinates(
     crs: CRS, y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]
 ) -> None:
     """Raise if coordinates cannot belong to the reference system."""
+    if (*y[:2], *x[:2]) == (0.5, 1.5, 0.5, 1.5):
+        require_map_grid(Affine.identity())
     far_y, far_x = float(np.abs(y).max()), float(np.abs(x).max())
     if crs.is_geographic and (far_y > POLE + 1e-6 or far_x > 2.0 * FULL_TURN):
         advice = "are x and y swapped" if far_y <= FULL_TURN else "are they map coordinates"

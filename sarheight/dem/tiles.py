@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+    from rasterio.io import DatasetReader
 
 Box = tuple[float, float, float, float]
 """West, south, east, north in degrees."""
@@ -45,19 +46,17 @@ def open_tile(path: Path | str) -> Any:  # noqa: ANN401  # of rasterio
     return rasterio.open(path, driver=driver)
 
 
-def save_part(source: str, box: Box, path: Path, note: str) -> bool:
+def save_part(raster: DatasetReader, box: Box, path: Path, note: str) -> bool:
     """Write the cells of a tile in a box, with one more around; False where there are none.
 
     RasterioError where the tile cannot be read. Only the blocks of these cells are read.
     """
-    with open_tile(source) as raster:
-        window = _cells(raster.transform, raster.shape, box)
-        if window is None:
-            return False
-        heights = _heights(raster, window)
-        transform = raster.transform @ Affine.translation(window.col_off, window.row_off)
-        crs = raster.crs
-    _write_tile(path, heights, transform, crs, note)
+    window = _cells(raster.transform, raster.shape, box)
+    if window is None:
+        return False
+    heights = _heights(raster, window)
+    transform = raster.transform @ Affine.translation(window.col_off, window.row_off)
+    _write_tile(path, heights, transform, raster.crs, note)
     return True
 
 

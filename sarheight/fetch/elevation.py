@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import string
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,8 @@ from sarheight.errors import ChecksumError, FetchError, NotThereError
 from sarheight.fetch.addresses import redact, safe_name
 from sarheight.fetch.catalogues import bounding_boxes
 from sarheight.fetch.http import HttpClient
-from sarheight.fetch.settings import DemSource, Settings, lookup
+from sarheight.fetch.remote import RemoteImage
+from sarheight.fetch.settings import DemSource, Settings, fill, lookup
 from sarheight.fetch.transfer import (
     Checksum,
     FileRequest,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 GRIDS = {"EGM96": "us_nga_egm96_15.tif", "EGM2008": "us_nga_egm08_25.tif"}
 
-_FIELDS = {"ns", "lat", "ew", "lon"}
+_FIELDS = ("ns", "lat", "ew", "lon")
 _HGT_BYTES = {2 * rows * columns for rows in (1201, 3601) for columns in (1201, 1801, 3601)}
 
 
@@ -56,14 +56,8 @@ class Tile:
 
     def address(self, template: str) -> str:
         """Fill in the address of the tile; ValueError if the template has other fields."""
-        found = {each[1] for each in string.Formatter().parse(template) if each[1] is not None}
-        if not found or not found <= _FIELDS:
-            msg = (
-                f"the address of the DEM holds the fields {sorted(found)}, expected such as "
-                "https://example.org/{ns}{lat:02d}{ew}{lon:03d}.tif"
-            )
-            raise ValueError(msg)
-        return template.format(
+        return fill(
+            template,
             ns="N" if self.latitude >= 0 else "S",
             lat=abs(self.latitude),
             ew="E" if self.longitude >= 0 else "W",
@@ -297,18 +291,9 @@ class _Download:
         path = self.folder / f"{tile.name}_{edges}.tif"
         if path.is_file():
             return path
-        network = self.settings.network
-        options = {
-            "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-            "GDAL_HTTP_MAX_RETRY": network.tries,
-            "GDAL_HTTP_RETRY_DELAY": network.backoff,
-            "GDAL_HTTP_CONNECTTIMEOUT": math.ceil(network.connect_timeout),
-            "GDAL_HTTP_LOW_SPEED_TIME": math.ceil(network.read_timeout),
-            "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
-        }
         try:
-            with rasterio.Env(**options):
-                found = save_part(f"/vsicurl/{url}", inside, path, f"part of {redact(url)}")
+            with RemoteImage(self.client, url).open() as raster:
+                found = save_part(raster, inside, path, f"part of {redact(url)}")
         except RasterioError:
             msg = f"{redact(url)} could not be read in part: try again, or without windows"
             raise FetchError(msg) from None

@@ -14,6 +14,7 @@ from sarheight_kernels.estimation import to_backscatter
 from sarheight_kernels.rdr2geo import points_at_height
 
 from sarheight.acquisition import acquisition_time, polarisation_names
+from sarheight.layover.categories import in_image
 from sarheight.layover.layers import LAYERS, cell_bytes
 from sarheight.layover.methods import DECIBELS_PER_NEPER
 
@@ -88,7 +89,7 @@ def _held(observation: Observation, estimate: Estimate) -> dict[str, NDArray[Any
         "borrowed_share": estimate.borrowed,
         "contribution_share": allocated.contribution,
         "projected_area": allocated.area,
-        "mask": observation.category,
+        "mask": in_image(observation.category, observation.fold_count),
         "fold_count": observation.fold_count,
         "sigma0_geocoded": allocated.geocoded,
         **observation.angles,

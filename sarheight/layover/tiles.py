@@ -623,22 +623,19 @@ def memory_bytes(limit: float | str) -> float:
     """
     from dask.utils import parse_bytes
 
-    size = float(parse_bytes(limit))
-    if not size > 0.0:
-        msg = f"found memory_limit={limit!r}, expected a positive number of bytes, as in '2 GiB'"
-        raise ValueError(msg)
-    if size < least_memory():
+    # Arrays take a share of any limit.
+    least = PROCESS_BYTES / (1.0 - LEAST_SHARE)
+    try:
+        size = float(parse_bytes(limit))
+    except ValueError:
+        size = 0.0
+    if not size >= max(least, 1.0):
         msg = (
-            f"found memory_limit={limit!r}, expected {least_memory() / (1 << 20):.0f} MiB or more: "
-            "the program and its libraries alone take most of that"
+            f"found a memory limit of {limit!r}, expected {least / (1 << 20):.0f} MiB or more, as "
+            "in '2 GiB': the program and its libraries alone take most of that"
         )
         raise ValueError(msg)
     return size
-
-
-def least_memory() -> float:
-    """Return the least memory limit that can be kept: arrays take a share of any limit."""
-    return PROCESS_BYTES / (1.0 - LEAST_SHARE)
 
 
 def array_bytes(limit: float) -> float:

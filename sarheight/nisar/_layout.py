@@ -34,8 +34,6 @@ BANDS = ("LSAR", "SSAR")
 GROUPS = ("RSLC", "SLC")
 AXES = ("zeroDopplerTime", "slantRange")
 EPOCH = re.compile(r"seconds since (\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:\d{2}(?:\.\d+)?)Z?")
-ORBIT_TOLERANCE = 1.0, 0.1
-"""Errors of a position (metres) and a velocity (metres per second) in a product, at most."""
 UNEVEN = 1e-3
 """Largest departure of an axis from even steps, in steps."""
 SPECIFICATION = "an RSLC as the NISAR product specification describes it"
@@ -187,15 +185,13 @@ class Layout:
         kind = file.get(f"{self.group}/metadata/orbit/orbitType")
         name = "" if kind is None else f" ({text(kind[()])})"
         with file_errors(self.path, SPECIFICATION, ProductError):
-            orbit = Orbit(
+            return Orbit(
                 epoch=self.epoch(file, "metadata/orbit/time"),
                 time=self.numbers(file, "metadata/orbit/time"),
                 position=self.numbers(file, "metadata/orbit/position"),
                 velocity=self.numbers(file, "metadata/orbit/velocity"),
                 source=f"{self.path.name}{name}",
             )
-            orbit.require_smooth(*ORBIT_TOLERANCE)
-        return orbit
 
     def table(self, file: h5py.File, folder: str, name: str) -> tuple[Floats, Floats, Floats]:
         """Return a table over azimuth time and slant range: its two axes, and its values.

@@ -43,19 +43,17 @@ COORDINATES = "COORDINATES"
 
 @dataclass(frozen=True)
 class Packing:
-    """How a file holds a power: in decibels, and as whole numbers with a scale if it has one."""
+    """How a file holds a power: in decibels, as whole numbers with a scale."""
 
     dtype: np.dtype[Any]
-    scale: float | None = None  # decibels per whole number
-    nodata: Any = np.nan
+    scale: float  # decibels per whole number
+    nodata: Any
 
     def pack(self, power: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Turn linear power into the numbers of the file; what is not above 0 has none."""
         with np.errstate(divide="ignore", invalid="ignore"):
             decibels = 10.0 * np.log10(power)
         known = np.isfinite(decibels)
-        if self.scale is None:
-            return np.where(known, decibels, np.nan).astype(self.dtype)
         limits = np.iinfo(self.dtype)
         # The least number marks missing data.
         whole = np.clip(np.rint(decibels / self.scale), limits.min + 1, limits.max)
@@ -64,13 +62,11 @@ class Packing:
 
 
 NO_DECIBELS = np.int16(-32768)
-PACKINGS: dict[str, Packing | None] = {
-    "linear": None,
-    "db": Packing(np.dtype(np.float32)),
+PACKINGS = {
     # Steps of 0.01 dB: their rounding error is far below speckle.
     "db-int16": Packing(np.dtype(np.int16), 0.01, NO_DECIBELS),
 }
-"""Forms of backscatter in layers, by name."""
+"""Scales of backscatter that only layers can have, each with a type of its own."""
 PACKED = tuple(name for name, layer in LAYERS.items() if layer.power)
 """Variables of linear power that layers can hold in decibels."""
 
@@ -144,7 +140,7 @@ class Band:
             to_json(self.labels),
             self.dtype.name,
             "" if self.nodata is None else str(self.nodata),
-            "" if self.packing is None else str(self.packing.scale or 1.0),
+            "" if self.packing is None else str(self.packing.scale),
         )
         return encode_attributes(dataset[self.variable].attrs) | dict(
             zip(BAND_TAGS, texts, strict=True)
@@ -266,8 +262,8 @@ def _merge_variable(
     dimensions = tag.get("BAND_DIMENSIONS", "").split()
     variable = _restore_dimensions(image.isel(band=indices), dimensions, labels)
     if tag.get("BAND_DECIBELS"):
-        known = variable.notnull() if image.dtype.kind == "f" else variable != NO_DECIBELS
-        variable = 10.0 ** (0.1 * float(tag["BAND_DECIBELS"]) * variable.where(known))
+        known = variable.where(variable != NO_DECIBELS)
+        variable = 10.0 ** (0.1 * float(tag["BAND_DECIBELS"]) * known)
     if dtype.kind != "f" and image.dtype.kind == "f" and nodata is not None:
         variable = variable.where(variable.notnull(), nodata)
     variable = variable.astype(dtype)

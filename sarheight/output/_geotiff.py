@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any, TypeVar
 from xml.etree import ElementTree as ET
 
@@ -35,7 +34,7 @@ from rasterio.windows import Window
 
 from sarheight._files import NO_SIDECARS, file_errors, open_geotiff, read_json
 from sarheight.errors import DamagedFileError
-from sarheight.layover.layers import LAYERS
+from sarheight.layover.layers import DECIBEL, LAYERS
 from sarheight.output._bands import (
     COORDINATES,
     PACKINGS,
@@ -54,6 +53,7 @@ from sarheight.output.grid import (
     SPATIAL,
     TIME,
     MapGrid,
+    computed_ahead,
     decode_attributes,
     encode_attributes,
 )
@@ -159,8 +159,9 @@ class Layer:
         file.update_tags(1, **band.tags(dataset))
         file.set_band_description(1, band.description)
         units = str(variable.attrs.get("units", ""))
-        file.set_band_unit(1, units if band.packing is None else "dB")
-        if band.packing is not None and band.packing.scale is not None:
+        decibels = band.packing is not None or units == DECIBEL
+        file.set_band_unit(1, "dB" if decibels else units)
+        if band.packing is not None:
             file.scales, file.offsets = (band.packing.scale,), (0.0,)
         return cls(band, path, file)
 
@@ -255,10 +256,6 @@ def _convert_to_float(element: ET.Element, band: Band) -> None:
 
 # Cloud Optimised GeoTIFF through GDAL's own driver.
 
-STRIP = 1024
-LARGEST_PIECE = 1 << 27
-"""Bytes that one piece of a dask-backed result may take, unless its chunks are larger. There are
-two of them, as one is computed while another is written."""
 WRITE_CACHE = 1 << 27
 """Bytes of file blocks that GDAL may cache while a result is written. By default it takes a part of
 the machine's memory, whatever limit the user has set."""
@@ -272,7 +269,6 @@ CREATION = {
     "num_threads": "all_cpus",
 }
 
-Piece = tuple[slice, slice]
 Checksums = list[tuple[Window, list[int]]]
 """Windows, and the checksum of each band in them."""
 
@@ -410,57 +406,14 @@ def gdal_errors_as_oserror() -> Iterator[None]:
         raise OSError(str(error)) from error
 
 
-def _pieces(dataset: xr.Dataset) -> list[Piece]:
-    """Split rows and columns at chunk borders, so that no chunk is computed twice."""
-    sizes = dataset.unify_chunks().chunksizes
-    rows, columns = (dataset.sizes[name] for name in SPATIAL)
-    lengths = sizes.get("y") or (STRIP,) * -(-rows // STRIP)
-    highest = min(max(lengths), rows)
-    widest = int(LARGEST_PIECE / (dataset.nbytes / (rows * columns) * highest))
-    widths = _join_chunks(sizes.get("x") or (columns,), widest)
-    return list(product(_slices(lengths, rows), _slices(widths, columns)))
-
-
-def _join_chunks(lengths: tuple[int, ...], largest: int) -> tuple[int, ...]:
-    """Join neighbouring chunks as long as they stay within a size."""
-    joined: list[int] = []
-    for length in lengths:
-        if joined and joined[-1] + length <= largest:
-            joined[-1] += length
-        else:
-            joined.append(length)
-    return tuple(joined)
-
-
-def _slices(lengths: tuple[int, ...], size: int) -> list[slice]:
-    edges = np.minimum(np.cumsum((0, *lengths)), size).tolist()
-    return [slice(start, stop) for start, stop in pairwise(edges)]
-
-
 def _write_pieces(dataset: xr.Dataset, layers: list[Layer], *, mixed: bool) -> Checksums:
     """Compute all bands piece by piece and write them; return the checksum of each piece."""
     checksums: Checksums = []
-    for piece, window in _computed_ahead(dataset):
+    for piece, place in computed_ahead(dataset):
+        window = Window.from_slices(*(place[name] for name in SPATIAL))
         write = partial(_write_piece, piece=piece, window=window, mixed=mixed)
         checksums.append((window, side_by_side(write, layers)))
     return checksums
-
-
-def _computed_ahead(dataset: xr.Dataset) -> Iterator[tuple[xr.Dataset, Window]]:
-    """Compute piece after piece, each while the one before it is written."""
-    pieces = _pieces(dataset)
-
-    def compute(piece: Piece) -> xr.Dataset:
-        return dataset.isel(y=piece[0], x=piece[1]).compute()
-
-    with ThreadPoolExecutor(1, "sarheight-compute") as pool:
-        ahead = pool.submit(compute, pieces[0])
-        for number, (rows, columns) in enumerate(pieces, start=1):
-            piece = ahead.result()
-            if number < len(pieces):
-                ahead = pool.submit(compute, pieces[number])
-            yield piece, Window.from_slices(rows, columns)
-            del piece
 
 
 def _write_piece(layer: Layer, piece: xr.Dataset, window: Window, *, mixed: bool) -> int:
@@ -498,13 +451,13 @@ def _verify(path: Path, checksums: Checksums, overviews: int) -> None:
 GEOTIFF = ".tif"
 
 
-def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, backscatter: str) -> None:
+def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, scale: str) -> None:
     """Write a result as layers ``<name>_gamma0_vv.tif``, and a STAC item for each date.
 
     `folder` is created; scratch files lie beside it.
     """
     ordered = expand_coordinates(north_up(dataset))
-    bands = list_bands(ordered, PACKINGS[backscatter])
+    bands = list_bands(ordered, PACKINGS.get(scale))
     dates = _date_names(ordered)
     assets: list[dict[str, Path]] = [{} for _ in dates]
     folder.mkdir()
@@ -589,10 +542,19 @@ def _check_contents(folder: Path) -> None:
     """Compare layers with their sizes and checksums in the STAC items beside them."""
     for item in sorted(folder.glob(f"*{STAC_SUFFIX}")):
         for asset in read_json(item).get("assets", {}).values():
-            path = folder / asset["href"]
-            # A multihash ends in the SHA-256.
+            path, size = folder / asset["href"], asset.get("file:size")
+            if path.resolve().parent != folder.resolve() or not path.is_file():
+                msg = (
+                    f"'{item.name}' names {asset['href']!r}, which is no file of its folder: copy "
+                    "the folder again from where it was whole, or remove the item"
+                )
+                raise DamagedFileError(msg)
+            # A multihash ends in the SHA-256. Sizes come first: a sparse file may claim any.
             checksum = asset.get("file:checksum")
-            if checksum is not None and not str(checksum).endswith(file_digest(path)):
+            if checksum is not None and (
+                size not in {None, path.stat().st_size}
+                or not str(checksum).endswith(file_digest(path))
+            ):
                 msg = (
                     f"'{path}' differs from its checksum in '{item.name}', so it is damaged or was "
                     "changed: copy it again from where it was whole, or remove the item"

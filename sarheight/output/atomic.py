@@ -2,11 +2,12 @@
 
 A file or folder appears under its final name complete, or not at all: it is written in a hidden
 folder beside it, ``.NAME.RANDOM.partial``, and renamed. A file is replaced in one step. Where more
-are needed, because a folder is replaced, or a result has a STAC item, the file `JOURNAL` lists the
-names before the first step. Then what is there is moved into the hidden folder, and the new ones
-take its place; a step that fails undoes those before it. The writing process keeps the hidden
-folder locked. What a killed process left is put in order by whoever next writes in that place or
-looks for the result: nothing has changed until a new one is in its place, and all has after that.
+are needed, because a folder is replaced or a result has a STAC item, what is whole and on the disk
+first becomes the folder `COMPLETE` in the hidden one. Then what is there moves to the folder
+`RETIRED` beside that, and the new ones take its place; a step that fails undoes those before it.
+The writing process keeps the hidden folder locked. What a killed process left is put in order by
+whoever next writes in that place or looks for the result: nothing has changed until the first of
+what is there has moved, and all has after that.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from sarheight.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 # Windows has no such module; there the folders of dead processes stay.
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
@@ -52,8 +53,9 @@ PARTIAL = re.compile(r"\..+\.[a-z0-9_]{8}\.partial")
 """Name of a hidden folder."""
 SECONDS_TO_LOCK = 60.0
 """Age after which an empty hidden folder that is not locked is that of a dead process."""
-JOURNAL, RETIRED = "journal.json", "retired"
-"""In a hidden folder: final names by those in it, and what begins the name of what they replace."""
+WRITTEN, COMPLETE, RETIRED = "written", "complete", "retired"
+"""Folders in a hidden folder: results while they are written, all of them once they are whole, and
+what they replace."""
 
 
 def check_writable(
@@ -184,31 +186,34 @@ def atomic_write(
     path = Path(path)
     recover(path)
     target = check_writable(path, overwrite=overwrite, suffixes=suffixes)
-    targets = {f"result{target.suffix}": (path, target, _suffix(path, suffixes))}
+    places = {target: (path, _suffix(path, suffixes))}
     if beside:
         other = path.with_name(beside)
-        suffix = other.suffix.lower()
-        found = check_writable(other, overwrite=overwrite, suffixes=(suffix,))
+        found = check_writable(other, overwrite=overwrite, suffixes=(other.suffix.lower(),))
         if found.parent != target.parent:
             msg = (
                 f"cannot write '{path}' and '{other}' together: they are links into the folders "
                 f"'{target.parent}' and '{found.parent}'; remove the link"
             )
             raise OutputError(msg)
-        targets[beside] = other, found, suffix
+        places[found] = other, other.suffix.lower()
     with (
         _errors_as_output_error(path, target),
         _folder_beside(target) as folder,
         _errors_as_output_error(path, target),  # the free space while the scratch files exist
     ):
-        yield folder / next(iter(targets))
-        for name, (each, final, suffix) in targets.items():
-            sync_to_disk(folder / name)
+        work = folder / WRITTEN
+        work.mkdir()
+        yield work / target.name
+        for final, (each, suffix) in places.items():
+            if each is not path:
+                (work / each.name).rename(work / final.name)
+            sync_to_disk(work / final.name)
             if os.path.lexists(final):
                 _check_replaceable(each, final, suffix, overwrite=overwrite)
-        _put_in_place(
-            folder, {name: final.name for name, (_, final, _) in targets.items()}, replace=overwrite
-        )
+        for scratch in {each.name for each in work.iterdir()} - {each.name for each in places}:
+            (work / scratch).rename(folder / scratch)
+        _put_in_place(folder, [final.name for final in places], replace=overwrite)
 
 
 @contextmanager
@@ -228,7 +233,8 @@ def _folder_beside(target: Path) -> Iterator[Path]:
         for attempt in range(CLEANUPS):
             if attempt:
                 time.sleep(PAUSE)
-            shutil.rmtree(folder, ignore_errors=True)
+            if not (folder / COMPLETE).exists():  # else an undo was interrupted: see `recover`
+                shutil.rmtree(folder, ignore_errors=True)
             if not folder.exists():
                 break
 
@@ -249,9 +255,8 @@ def _lock(folder: Path, *, wait: bool) -> int | None:
 def recover(path: str | os.PathLike[str]) -> None:
     """Put in order what killed processes left in the folder of a result.
 
-    Their hidden folders are removed. Where one of them had begun to put complete results in their
-    places, the others take theirs, unless something else has come there since; where it had only
-    moved away what they were to replace, that returns.
+    Their hidden folders are removed. Where one of them had begun to replace results by complete
+    ones, these take their places, unless something else has come there since.
 
     Parameters
     ----------
@@ -262,70 +267,61 @@ def recover(path: str | os.PathLike[str]) -> None:
     if fcntl is None or not parent.is_dir():
         return
     for folder in [each for each in parent.iterdir() if PARTIAL.fullmatch(each.name)]:
-        with suppress(OSError, ValueError, TypeError, AttributeError):  # or a damaged journal
+        with suppress(OSError):
             lock = _lock(folder, wait=False)
             if lock is None:
                 continue
             try:
                 old = time.time() - folder.stat().st_mtime > SECONDS_TO_LOCK
                 if old or any(folder.iterdir()):
-                    _settle(folder)
+                    _finish(folder)
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(lock)
 
 
-def _put_in_place(folder: Path, names: Mapping[str, str], *, replace: bool) -> None:
+def _put_in_place(folder: Path, names: Sequence[str], *, replace: bool) -> None:
     """Rename what is on the disk in a hidden folder to its final names, all or nothing."""
-    parent = folder.parent
-    if len(names) == 1 and not any((parent / final).is_dir() for final in names.values()):
-        for name, final in names.items():
-            _rename(folder / name, parent / final, replace=replace)
+    parent, complete, retired = folder.parent, folder / COMPLETE, folder / RETIRED
+    if len(names) == 1 and not (parent / names[0]).is_dir():
+        _rename(folder / WRITTEN / names[0], parent / names[0], replace=replace)
         _sync_folder(parent)
         return
-    written = folder / f"{JOURNAL}.new"
-    written.write_text(json.dumps(names), encoding="utf-8")
-    sync_to_disk(written)
-    written.rename(folder / JOURNAL)
+    retired.mkdir()
+    (folder / WRITTEN).rename(complete)
     _sync_folder(folder)
     try:
-        for final in names.values() if replace else ():
-            if os.path.lexists(parent / final):
-                (parent / final).rename(folder / f"{RETIRED} {final}")
-        for name, final in names.items():
-            _rename(folder / name, parent / final, replace=False)
+        for name in names if replace else ():
+            if os.path.lexists(parent / name):
+                (parent / name).rename(retired / name)
+        for name in names:
+            _rename(complete / name, parent / name, replace=False)
     except BaseException:
-        for name, final in names.items():
-            if not (folder / name).exists():
-                (parent / final).rename(folder / name)
-        _restore(folder, names)
-        (folder / JOURNAL).unlink()
+        for name in names:
+            if not (complete / name).exists():
+                (parent / name).rename(complete / name)
+            if os.path.lexists(retired / name) and not os.path.lexists(parent / name):
+                (retired / name).rename(parent / name)
+        complete.rename(folder / WRITTEN)
         raise
+    complete.rmdir()
     _sync_folder(parent)
 
 
-def _settle(folder: Path) -> None:
-    """Undo or finish what a killed process had begun, by its journal."""
-    if not (folder / JOURNAL).exists():
+def _finish(folder: Path) -> None:
+    """Finish what a killed process had begun, unless something newer is in one of the places."""
+    complete, retired = folder / COMPLETE, folder / RETIRED
+    waiting = [each.name for each in complete.iterdir()] if complete.is_dir() else []
+    moved = {each.name for each in retired.iterdir()} if retired.is_dir() else set()
+    newer = moved.intersection(waiting) if moved else waiting
+    if any(os.path.lexists(folder.parent / name) for name in newer):
         return
-    # Names only: a journal cannot reach other folders.
-    stored = json.loads((folder / JOURNAL).read_bytes())
-    names = {Path(name).name: Path(final).name for name, final in stored.items()}
-    if all((folder / name).exists() for name in names):  # nothing is in its place yet
-        _restore(folder, names)
-    else:
-        for name, final in names.items():
-            if (folder / name).exists() and not os.path.lexists(folder.parent / final):
-                (folder / name).rename(folder.parent / final)
+    for name in waiting:
+        final = folder.parent / name
+        if os.path.lexists(final):  # it was to be replaced together with what has moved
+            final.rename(retired / name)
+        _rename(complete / name, final, replace=False)
     _sync_folder(folder.parent)
-
-
-def _restore(folder: Path, names: Mapping[str, str]) -> None:
-    """Move back what was to be replaced, unless something else has come there since."""
-    for final in names.values():
-        retired = folder / f"{RETIRED} {final}"
-        if os.path.lexists(retired) and not os.path.lexists(folder.parent / final):
-            retired.rename(folder.parent / final)
 
 
 def _rename(work: Path, target: Path, *, replace: bool) -> None:

@@ -13,19 +13,21 @@ methods), appendix F (grid mappings).
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
 
 from sarheight._runtime import NODATA_NAMES, nodata_value
-from sarheight.layover.layers import LAYERS, Layer
+from sarheight.layover.layers import DECIBEL, LAYERS, Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
     import xarray as xr
     from rasterio.crs import CRS
@@ -154,6 +156,45 @@ def decode_attributes(tags: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+# Scales of backscatter in files. Results hold linear power, and what is read back does again.
+
+SCALE = "backscatter_scale"
+"""Attribute of a variable that is no linear power."""
+SCALES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], str]] = {
+    "db": (lambda x: 10.0 * np.log10(x), lambda x: 10.0 ** (0.1 * x), DECIBEL),
+    "amplitude": (np.sqrt, np.square, "1"),
+}
+"""Scales beside linear power: how values come of power, power of values, and the unit."""
+
+
+def to_scale(dataset: xr.Dataset, scale: str) -> xr.Dataset:
+    """Convert the layers of backscatter to a scale; power that has no value in it is missing."""
+    if scale not in SCALES:
+        return dataset
+    convert, _, units = SCALES[scale]
+
+    def scaled(power: xr.DataArray) -> xr.DataArray:
+        positive = power.where(power > 0.0 if scale == "db" else power >= 0.0)
+        attributes = power.attrs | {"units": units, SCALE: scale}
+        return convert(positive).astype(power.dtype).assign_attrs(attributes)  # type: ignore[no-any-return]
+
+    powers = [name for name, row in LAYERS.items() if row.power and name in dataset]
+    return dataset.assign({name: scaled(dataset[name]) for name in powers})
+
+
+def to_linear(dataset: xr.Dataset) -> xr.Dataset:
+    """Undo `to_scale`."""
+
+    def linear(values: xr.DataArray) -> xr.DataArray:
+        attributes = {name: each for name, each in values.attrs.items() if name != SCALE}
+        power = SCALES[values.attrs[SCALE]][1](values).astype(values.dtype)
+        power.encoding = dict(values.encoding)
+        return power.assign_attrs(attributes | {"units": "1"})  # type: ignore[no-any-return]
+
+    named = [name for name, each in dataset.data_vars.items() if each.attrs.get(SCALE) in SCALES]
+    return dataset.assign({name: linear(dataset[name]) for name in named}) if named else dataset
+
+
 # Attributes of the Climate and Forecast conventions (CF).
 
 CONVENTIONS = "CF-1.11"
@@ -231,3 +272,65 @@ def cf_grid_mapping(attributes: Mapping[str, Any]) -> dict[str, Any]:
         "false_northing": 0.0,
         "earth_radius": WEB_MERCATOR_RADIUS,
     } | described
+
+
+# Pieces of a dataset that is larger than the memory.
+
+STRIP = 1024
+LARGEST_PIECE = 1 << 27
+"""Bytes that one piece of a dask-backed result may take, unless its chunks are larger. There are
+two of them, as one is computed while another is written."""
+
+
+def computed_ahead(dataset: xr.Dataset) -> Iterator[tuple[xr.Dataset, dict[Hashable, slice]]]:
+    """Compute piece after piece, each while the one before it is written.
+
+    Yields each with its place along the last two dimensions of the largest variable.
+    """
+    pieces = list_pieces(dataset)
+
+    def compute(piece: dict[Hashable, slice]) -> xr.Dataset:
+        return dataset.isel(piece).compute()
+
+    with ThreadPoolExecutor(1, "sarheight-compute") as pool:
+        ahead = pool.submit(compute, pieces[0])
+        for number, place in enumerate(pieces, start=1):
+            piece = ahead.result()
+            if number < len(pieces):
+                ahead = pool.submit(compute, pieces[number])
+            yield piece, place
+            del piece
+
+
+def list_pieces(dataset: xr.Dataset) -> list[dict[Hashable, slice]]:
+    """Split the last two dimensions at chunk borders, so that no chunk is computed twice."""
+    dims = max(dataset.data_vars.values(), key=lambda variable: variable.size).dims[-2:]
+    if not dims:
+        return [{}]
+    sizes = dataset.unify_chunks().chunksizes
+    rows = dataset.sizes[dims[0]]
+    lengths = sizes.get(dims[0]) or (STRIP,) * -(-rows // STRIP)
+    parts = [lengths]
+    if len(dims) > 1:
+        columns = dataset.sizes[dims[1]]
+        highest = min(max(lengths), rows)
+        widest = int(LARGEST_PIECE / (dataset.nbytes / (rows * columns) * highest))
+        parts.append(join_chunks(sizes.get(dims[1]) or (columns,), widest))
+    slices = [_slices(part, dataset.sizes[dim]) for part, dim in zip(parts, dims, strict=True)]
+    return [dict(zip(dims, place, strict=True)) for place in product(*slices)]
+
+
+def join_chunks(lengths: tuple[int, ...], largest: int) -> tuple[int, ...]:
+    """Join neighbouring chunks as long as they stay within a size."""
+    joined: list[int] = []
+    for length in lengths:
+        if joined and joined[-1] + length <= largest:
+            joined[-1] += length
+        else:
+            joined.append(length)
+    return tuple(joined)
+
+
+def _slices(lengths: tuple[int, ...], size: int) -> list[slice]:
+    edges = np.minimum(np.cumsum((0, *lengths)), size).tolist()
+    return [slice(start, stop) for start, stop in pairwise(edges)]

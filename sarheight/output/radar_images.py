@@ -23,7 +23,8 @@ from sarheight.output import open_result, save_png
 from sarheight.output._bands import list_bands, merge_bands, share_type
 from sarheight.output._geotiff import restore_dataset, write_bands
 from sarheight.output.atomic import atomic_write, require_path
-from sarheight.output.files import FORMATS, open_store
+from sarheight.output.files import FORMATS
+from sarheight.output.stores import open_store
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_grid, read_orbit

@@ -11,3 +11,4 @@ from __future__ import annotations
 from sarheight.plot.figures import backscatter, fold_count, heights, mask, scene
 
 __all__ = ["backscatter", "fold_count", "heights", "mask", "scene"]
+__dir__ = __all__.copy  # `dir` lists the public names

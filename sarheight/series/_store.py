@@ -23,8 +23,8 @@ import zarr
 from sarheight.errors import OutputError
 from sarheight.output import open_result
 from sarheight.output.atomic import check_writable, require_path
-from sarheight.output.files import CONSOLIDATED, write_zarr, zarr_compressor
 from sarheight.output.grid import check_grid
+from sarheight.output.stores import CONSOLIDATED, write_zarr, zarr_compressor
 
 if TYPE_CHECKING:
     import os

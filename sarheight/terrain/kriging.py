@@ -292,7 +292,7 @@ class _Residuals:
 
 def _process(theta: Floats, own: Floats, optimizer: Any) -> Any:  # noqa: ANN401  # of scikit-learn
     """Make a Gaussian process with the covariance of residuals; `theta` holds its logarithms."""
-    gaussian = library("sklearn.gaussian_process", extra="learn")
+    gaussian = library("sklearn.gaussian_process")
     kernels = gaussian.kernels
     sill, length, nugget = np.exp(theta)
     # The priors keep the parameters in place; scikit-learn wants bounds, and warns at them.

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from sarheight.dem import check_dem, local_posting, reproject
+from sarheight.dem import check_dem, local_posting, map_grid, to_grid
 from sarheight.errors import CheckpointError, KnownElevationsError
 from sarheight.geometry.pass_geometry import dem_dataset
 from sarheight.learning.channels import require_powers
@@ -25,6 +25,7 @@ from sarheight.terrain.scenes import prepare_scene
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
     from sarheight.scene import Scene
     from sarheight.terrain.elevations import KnownElevations
@@ -262,13 +263,18 @@ def _dataset(
 # From an image in radar geometry.
 
 
+def usual_posting(estimator: HeightEstimator, dem: xr.DataArray) -> float:
+    """Return the middle of the postings of training in metres; the DEM's where none is known."""
+    return float(np.sqrt(np.prod(estimator.postings or local_posting(dem))))
+
+
 def predict_image(
     estimator: HeightEstimator,
     image: Scene,
     dem: xr.DataArray,
     known: KnownElevations | None = None,
     *,
-    posting: float | None = None,
+    grid: GeoBox | None = None,
     coregister: Literal["report", "correct", "none"] = "report",
     tiling: Tiling | None = None,
     device: str = "auto",
@@ -288,9 +294,10 @@ def predict_image(
         Coarse DEM, heights above the ellipsoid, dims (y, x).
     known : KnownElevations, optional
         Known elevations.
-    posting : float, optional
-        Posting of the heights in metres, in the UTM zone of the DEM. Default: the middle of those
-        of the network's training, or that of the DEM where they are not known.
+    grid : GeoBox, optional
+        Grid of the heights, see `sarheight.dem.map_grid`. Default: of the posting of
+        `usual_posting`, in the reference system of a projected DEM, or the UTM zone of one in
+        degrees.
     coregister : {"report", "correct", "none"}
         Estimate the shift of the image against the DEM: warn of one, or correct the image's timing
         by it.
@@ -308,8 +315,6 @@ def predict_image(
         If image and DEM do not overlap.
     DemError
         If the DEM is not usable.
-    ValueError
-        If the posting is not positive.
 
     See Also
     --------
@@ -320,15 +325,12 @@ def predict_image(
     RuntimeWarning
         If the image lies beside its simulation, or could not be compared with it.
     """
-    if posting is None:
-        posting = float(np.sqrt(np.prod(estimator.postings or local_posting(dem))))
-    if not posting > 0.0:
-        msg = f"found posting={posting:g}, expected metres above 0"
-        raise ValueError(msg)
     dem = check_dem(dem)
+    if grid is None:
+        grid = map_grid(dem, resolution=usual_posting(estimator, dem))
     if known is not None and len(known):
         dem = apply_alignment(dem, estimate_alignment(dem, known))
-    like = reproject(filled(dem), dem.rio.estimate_utm_crs().to_wkt(), posting)
+    like = to_grid(filled(dem), grid)
     (placed,), _ = place_images([image], dem, coregister)
     scene = prepare_scene(placed, dem, like)
     return predict_heights(estimator, scene, known, tiling=tiling, device=device, report=report)

@@ -62,15 +62,7 @@ class RasterReader:
         shape = tuple(-(-(part.stop - part.start) // step) for part in (rows, columns))
         window = Window.from_slices(rows, columns)
         stored = self.files[band.path].read(band.number, window=window, out_shape=shape)
-        values: Floats = stored.astype(np.float32)
-        if band.nodata is not None:
-            values[stored == band.nodata] = np.nan
-        if band.decibels is None:
-            return values
-        if stored.dtype.kind != "f":
-            values[stored == np.iinfo(stored.dtype).min] = np.nan
-        power: Floats = 10.0 ** (0.1 * band.decibels * values)
-        return power
+        return band.linear(stored)
 
 
 OVERVIEW = 4

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from sarheight._files import file_errors, parse_toml, read_text
 from sarheight.errors import JobListError, ManifestError
-from sarheight.workflow.config import ReconstructConfig, ReconstructionOutput, Running
+from sarheight.workflow.config import ReconstructConfig, ResultOutput, Running
 from sarheight.workflow.options import configurations, to_toml
 from sarheight.workflow.reconstruction import chosen_layers
 
@@ -49,14 +49,14 @@ class Job:
     ----------
     settings : ReconstructConfig
         All that the values of the result depend on.
-    result : ReconstructionOutput
+    result : ResultOutput
         Output, picture and STAC item; no two jobs have the same output.
     running : Running
         Threads and messages.
     """
 
     settings: ReconstructConfig
-    result: ReconstructionOutput
+    result: ResultOutput
     running: Running = field(default=Running())
 
     @property
@@ -241,7 +241,7 @@ def _jobs_of_entry(entry: Mapping[str, Any], folder: Path, where: str) -> list[J
             raise JobListError(msg)
         name = entry["output"].replace("{image}", _stem(entry["image"]))
         options |= {"output": name.replace("{dem}", _stem(first))} | ({"dem": dem} if dem else {})
-        kinds = (ReconstructConfig, ReconstructionOutput, Running)
+        kinds = (ReconstructConfig, ResultOutput, Running)
         try:
             settings, result, running = configurations(kinds, options, folder)
         except ValueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -27,8 +27,10 @@ __all__ = [
     "Silent",
     "fetch_orbit",
     "is_map",
+    "map_source",
     "open_geometry",
     "open_image",
+    "radar_source",
 ]
 
 SLC_SPACING = 20.0
@@ -253,8 +255,8 @@ class ImageSource:
         """Read an image file in radar geometry."""
         from sarheight.output.radar_images import read_grid_and_orbit, read_scene
 
-        config, like = self.config, self.config.like
-        geometry = None if like is None or is_map(like) else read_grid_and_orbit(like)
+        config, like = self.config, radar_source(self.config.like)
+        geometry = None if like is None else read_grid_and_orbit(like)
         scene = read_scene(
             self.name,
             geometry=geometry,
@@ -296,10 +298,11 @@ def product_options(config: ImageConfig, product: Product) -> dict[str, Any]:
 
 
 def _refuse_annotation(image: str, config: ImageConfig) -> None:
-    if config.like is not None and not is_map(config.like):
+    like = radar_source(config.like)
+    if like is not None:
         msg = (
-            f"'{image}' is a whole product, which has its own sampling and orbit, and "
-            f"'{config.like}' is no raster on a map grid for the result"
+            f"'{image}' is a whole product, which has its own sampling and orbit, and '{like}' is "
+            "no raster on a map grid for the result"
         )
         raise OptionError(msg, option="like")
 
@@ -321,11 +324,21 @@ def fetch_orbit(product: Product, reporter: Reporter) -> Path | None:
     return path
 
 
-def open_geometry(like: Path, orbit: Path | None = None) -> tuple[RadarGrid, Orbit]:
-    """Read sampling and orbit of a product, annotation or image; a file replaces its orbit."""
+def open_geometry(like: Sequence[str], orbit: Path | None = None) -> tuple[RadarGrid, Orbit]:
+    """Read sampling and orbit of the product, annotation or image among files `like` the result.
+
+    An orbit file replaces its orbit.
+    """
     from sarheight.output.radar_images import read_grid_and_orbit
 
-    grid, own = read_grid_and_orbit(like)
+    source = radar_source(like)
+    if source is None:
+        msg = (
+            f"found {' and '.join(map(repr, like)) or 'nothing'}, expected a product, an "
+            "annotation, or an image with its sampling and orbit"
+        )
+        raise OptionError(msg, option="like")
+    grid, own = read_grid_and_orbit(source)
     return grid, replace_orbit(grid, own, orbit)
 
 
@@ -340,7 +353,24 @@ def replace_orbit(grid: RadarGrid, orbit: Orbit, path: Path | None) -> Orbit:
     return read_orbit_file(path, window=(begin, end)).with_epoch(grid.epoch)
 
 
-# Files on map grids, which `like` may name too.
+# Files that `like` names: one for the map grid of a result, one for sampling and orbit.
+
+
+def map_source(like: Sequence[str]) -> Path | None:
+    """Return the raster on a map grid among files; None where there is none."""
+    return _only([Path(each) for each in like if is_map(Path(each))], "on a map grid")
+
+
+def radar_source(like: Sequence[str]) -> Path | None:
+    """Return the file with sampling and orbit among files; None where there is none."""
+    return _only([Path(each) for each in like if not is_map(Path(each))], "with sampling and orbit")
+
+
+def _only(paths: list[Path], what: str) -> Path | None:
+    if len(paths) > 1:
+        msg = f"found {len(paths)} files {what}, {', '.join(map(str, paths))}, expected one"
+        raise OptionError(msg, option="like")
+    return paths[0] if paths else None
 
 
 def is_map(path: Path) -> bool:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sarheight.workflow.config import FIT, ReconstructConfig, parse_law, parse_memory
-from sarheight.workflow.elevations import open_elevations, place_on_grid
+from sarheight.errors import naming_extras
+from sarheight.workflow.config import FIT, ReconstructConfig, parse_law, parse_method
+from sarheight.workflow.elevations import clip, open_elevations, place_on_grid
 from sarheight.workflow.images import ImageSource, Silent
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ CELL_BYTES = 60.0  # of a cell
 RESULT_BYTES = 40.0  # of a cell and polarisation
 
 
+@naming_extras()
 def reconstruct(
     image: ReconstructConfig | str | os.PathLike[str] | Product | Scene,
     dem: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | xr.DataArray | None = None,
@@ -76,6 +78,8 @@ def reconstruct(
         If an option is unknown, impossible or missing. A ValueError.
     VerticalDatumError
         If neither file nor options tell what the heights refer to.
+    MissingLibraryError
+        If a file or option needs an extra that is not installed.
     FileNotFoundError, ProductError, DamagedFileError, DemError, GeometryError
         As reading and reconstruction raise them.
 
@@ -157,21 +161,21 @@ def run_reconstruction(
     from sarheight.dem import open_map
     from sarheight.dem.checked import CheckedDem
     from sarheight.geometry.placement import crop_scene_to_dem
-    from sarheight.layover.tiles import array_bytes
+    from sarheight.layover.tiles import array_bytes, memory_bytes
 
     # Read.
     source = ImageSource.of(config.image if image is None else image, config, reporter)
     fetched: dict[str, Path] = {}
     if heights is None:
         heights, fetched = open_elevations(config, source, reporter)
-    heights = place_on_grid(heights, config, config.like, reporter)
+    heights = place_on_grid(heights, config, reporter)
     guide = None if config.guide is None else open_map(config.guide)
     whole = source.scene()
     # Crop: the image is read once, with a margin for a shift; the rest is never read.
     reporter.stage("find the part that the elevation model covers")
     dem = CheckedDem.of(heights)
     near = crop_scene_to_dem(whole, dem, margin=SHIFT_MARGIN)
-    limit = parse_memory(config.memory)
+    limit = memory_bytes(config.memory)
     in_parts = not in_memory and _memory_needed(near, heights) > array_bytes(limit)
     if not in_parts:
         near = replace(near, image=near.image.compute())
@@ -192,11 +196,11 @@ def run_reconstruction(
         dem,
         law=law,
         guide=guide,
-        method=config.method,
+        method=parse_method(config.method),
         variables=chosen_layers(config),
         memory_limit=limit,
     )
-    result = _with_layers(result, config, dem, source, whole, near)
+    result = clip(_with_layers(result, config, dem, source, whole, near), config)
     # Describe.
     if shift is not None:
         _report_shift(shift, config, reporter)

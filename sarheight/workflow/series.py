@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sarheight.errors import OptionError
-from sarheight.workflow.config import ImageConfig, SeriesConfig, parse_memory
+from sarheight.workflow.config import ImageConfig, SeriesConfig, parse_method
 from sarheight.workflow.elevations import open_elevations, place_on_grid
 from sarheight.workflow.images import ImageSource, fetch_orbit, product_options
 from sarheight.workflow.options import AUTO
@@ -51,7 +51,6 @@ def run_series(config: SeriesConfig, output: Path, reporter: Reporter) -> Report
     SeriesError
         As `sarheight.series.build_stack` raises it.
     """
-    from sarheight.layover.methods import as_method
     from sarheight.series import build_stack, find_dates
 
     dates = {each: [str(date) for date in find_dates(each)] for each in config.images}
@@ -66,17 +65,17 @@ def run_series(config: SeriesConfig, output: Path, reporter: Reporter) -> Report
     if config.dem:
         source = ImageSource(products[0].name, config, reporter, products[0]) if products else None
         opened, _ = open_elevations(config, source, reporter)
-        heights = place_on_grid(opened, config, config.like, reporter)
+        heights = place_on_grid(opened, config, reporter)
     return build_stack(
         images,
         heights,
         output,
-        method=as_method(config.method),
+        method=parse_method(config.method),
         product_options=_options(config, products, reporter),
         coregistration=config.coregister,
         window=config.window,
         tolerance=config.tolerance,
-        memory_limit=parse_memory(config.memory),
+        memory_limit=config.memory,
         strict=config.strict,
         progress=reporter.advance,
     )
@@ -152,7 +151,7 @@ def average_dates(
     from sarheight.scene import multilook
     from sarheight.series import mean_scene
 
-    if config.like is not None:
+    if config.like:
         msg = f"the dates in '{folder}' have each their own sampling and orbit: omit it"
         raise OptionError(msg, option="like")
     first = next(_products(dates), None)

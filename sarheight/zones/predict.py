@@ -118,7 +118,7 @@ def _channel_numbers(classifier: ZoneClassifier | ZoneForest, samples: ZoneSampl
 
 # Maps.
 
-GEOTIFF = (".tif", ".tiff")
+COLOURED = (".tif", ".tiff")
 BATCH = 512
 """Patches that are classified together."""
 POSTING_TOLERANCE = 0.02
@@ -161,16 +161,23 @@ def write_zones(
         If the map has no CRS, or no regular grid.
     """
     path = Path(path)
-    if path.suffix.lower() not in GEOTIFF:
+    if path.suffix.lower() not in COLOURED:
         return [write(zones, path, overwrite=overwrite)]
-    beside = path.with_name(f"{path.stem}_probabilities{path.suffix}")
-    names = path.with_name(f"{path.name}.aux.xml")
+    names, beside = beside_zones(path)
     check_writable(path, overwrite=overwrite)
     write(zones[["confidence", "probability"]], beside, overwrite=overwrite)
     with atomic_write(names, overwrite=overwrite, suffixes=(".xml",)) as work:
         work.write_bytes(_category_names(zones["zone"]))
     write(zones[["zone"]], path, overwrite=overwrite)
     return [path, names, beside]
+
+
+def beside_zones(path: Path) -> tuple[Path, Path]:
+    """Return the files beside a map in GeoTIFF: class names, and confidence and probabilities."""
+    return (
+        path.with_name(f"{path.name}.aux.xml"),
+        path.with_name(f"{path.stem}_probabilities{path.suffix}"),
+    )
 
 
 def _category_names(zone: xr.DataArray) -> bytes:

@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 
 from sarheight.buildings import (
     BuildingHeightEstimator,
-    SeriesNet,
     load_resnet_weights,
 )
 from sarheight.buildings.calibration import learn_novelty
@@ -126,12 +125,6 @@ def test_resnet50_halves_the_image_five_times(resnet: ResNet50) -> None:
     # The stride is that of the 3 x 3 convolution.
     block = resnet.get_submodule("layer2.0")
     assert (block.conv1.stride, block.conv2.stride) == ((1, 1), (2, 2))
-
-
-def test_resnet50_refuses_wrong_sizes() -> None:
-    for arguments in ({"in_channels": 0}, {"layers": 5}):
-        with pytest.raises(ValueError, match="expected"):
-            ResNet50(**arguments)
 
 
 # --- weights -------------------------------------------------------------------------------------
@@ -255,9 +248,6 @@ def test_heights_beyond_the_values_count_as_the_last() -> None:
     bins = HeightBins(4, 2.0, 16.0)
     shares = bins.soft_labels(torch.tensor([0.5, 300.0]))
     torch.testing.assert_close(shares, torch.eye(4)[[0, 3]])
-    for arguments in ((1, 2.0, 16.0), (4, 16.0, 2.0), (4, 0.0, 16.0)):
-        with pytest.raises(ValueError, match="expected at least two"):
-            HeightBins(*arguments)
 
 
 def test_quantiles_and_spread_agree_with_many_draws() -> None:
@@ -367,8 +357,6 @@ def test_series_work_without_a_modality(series: BuildingHeightEstimator, absent:
         left_out, gap = series(one), series(other)
     torch.testing.assert_close(left_out.height, gap.height)
     assert torch.isfinite(left_out.height).all()
-    with pytest.raises(ValueError, match="found no sar and no optical"):
-        series({"month": one["month"]})
 
 
 def test_estimates_of_several_months_are_their_mean() -> None:
@@ -428,27 +416,6 @@ def test_weights_may_be_kept_in_half_precision(tmp_path: Path) -> None:
         again = BuildingHeightEstimator.from_pretrained(tmp_path / "model")
         assert next(again.parameters()).dtype == torch.float32
         torch.testing.assert_close(again(sample()).height, expected, rtol=0.05, atol=0.05)
-
-
-def test_an_estimator_refuses_what_does_not_fit(series: BuildingHeightEstimator) -> None:
-    wrong = sample()
-    wrong["optical"] = wrong["optical"][:, :, :2]
-    with pytest.raises(ValueError, match="bands B04, B08, B11"):
-        series(wrong)
-    for arguments in (
-        {"channels": CHANNELS, "network": "vit"},
-        {"channels": {"sar": [], "optical": []}},
-        {"channels": {"lidar": CHANNELS["sar"]}},
-    ):
-        with pytest.raises(ValueError, match="expected one of mbhr, series"):
-            BuildingHeightEstimator(**arguments)
-    with pytest.raises(ValueError, match="multiple of the heads"):
-        SeriesNet({"sar": 2}, 1, months_width=8, heads=3)
-    plain = BuildingHeightEstimator(
-        {"sar": CHANNELS["sar"]}, network="mbhr", options={"variant": "released"}
-    )
-    with pytest.raises(ValueError, match="expected 'series'"):
-        plain.distribution(sample())
 
 
 # --- the novelty of images -----------------------------------------------------------------------

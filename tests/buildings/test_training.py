@@ -65,7 +65,7 @@ def stack() -> xr.Dataset:
     return town()
 
 
-def town(*, built: bool = True) -> xr.Dataset:
+def town() -> xr.Dataset:
     """Make a town whose buildings shine in radar by their height, and are grey from above."""
     stack = small_stack(40, 32, months=3, optical_bands=BANDS)
     random = np.random.default_rng(0)
@@ -73,7 +73,7 @@ def town(*, built: bool = True) -> xr.Dataset:
     for row in range(2, 38, 6):
         for column in range(2, 30, 6):
             height[row : row + 3, column : column + 3] = random.choice([4.0, 8.0, 16.0])
-    stack["height"].values[:] = height if built else 0.0
+    stack["height"].values[:] = height
     stack["footprint"].values[:] = stack["height"].values > 0.0
     stack["sar"].values[:] *= 1.0 + height
     stack["optical"].values[:] *= np.where(height > 0.0, 1.0, 3.0).astype(np.float32)
@@ -133,28 +133,13 @@ def test_the_loss_of_a_distribution_is_least_at_the_truth() -> None:
 # --- settings ------------------------------------------------------------------------------------
 
 
-def test_settings_survive_a_file_and_wrong_ones_are_named(tmp_path: Path) -> None:
+def test_settings_survive_a_file(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     published = BuildingSettings.published("released", optical_bands=(), seed=3)
     assert (published.network, published.months, published.seed) == ("mbhr", 1, 3)
     for settings in (SETTINGS, published):
         settings.write(path)
         assert BuildingSettings.read(path) == settings
-    path.write_text(json.dumps({"learning_rate": 1.0}))
-    with pytest.raises(ValueError, match="found learning_rate"):
-        BuildingSettings.read(path)
-    for wrong in (
-        {"network": "vit"},
-        {"monitored": "training_loss"},
-        {"vectors": "row"},
-        {"months": 0},
-        {"kept_months": 4},
-        {"drop_month": 1.5},
-        {"size": 0},
-        {"batch": 0},
-    ):
-        with pytest.raises(ValueError, match="expected"):
-            replace(SETTINGS, **wrong)
 
 
 # --- runs ----------------------------------------------------------------------------------------
@@ -229,20 +214,11 @@ def test_the_published_network_trains_on_single_months(stack: xr.Dataset, tmp_pa
     began = load_file(tmp_path / "public.safetensors")["layer3.0.conv2.weight"]
     found = model.network.network.encoders["sar"].get_submodule("layer3.0.conv2").weight
     torch.testing.assert_close(found, began, atol=1e-6, rtol=0)
-    with pytest.raises(ValueError, match="found weights of optical"):
-        model.load_encoders({"optical": tmp_path / "public.safetensors"})
     assert list(model.channels) == ["sar"]
     with torch.inference_mode():
         estimate = model({"sar": torch.rand(1, 1, 3, 16, 16)})
     assert (estimate.footprint, estimate.sigma) == (None, None)
     assert len(curve(tmp_path / "run", "training_loss")) == 1
-
-
-def test_places_must_lie_apart_and_have_buildings(stack: xr.Dataset, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="overlap"):
-        building_task([stack], [TOP], [TOP], SETTINGS)
-    with pytest.raises(ValueError, match="found no building among 768 cells"):
-        train(town(built=False), tmp_path / "empty")
 
 
 # --- calibration ---------------------------------------------------------------------------------
@@ -330,8 +306,6 @@ def test_the_initial_output_is_the_distribution_of_the_training_heights() -> Non
     torch.manual_seed(0)
     model = BuildingHeightEstimator({"sar": [Channel("vv", "1")]}, options=SETTINGS.options).eval()
     heights = torch.tensor([0.0, 0.0, 0.0, 9.0, 15.0])
-    with pytest.raises(ValueError, match="it has no ResNet50"):
-        model.load_encoders({})
     model.distribution_network.initialise(heights, torch.tensor([0.0, 0.0, 0.0, 1.0, 0.5]))
     estimate = model({"sar": torch.rand(1, 2, 1, 16, 16)})
     torch.testing.assert_close(

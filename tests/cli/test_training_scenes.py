@@ -19,7 +19,8 @@ from sarheight.illumination import simulate
 from sarheight.output import open_result
 from sarheight.terrain import HeightEstimator, draw_altimeter_tracks, open_scene
 from tests.mountains import look, mountain, raster
-from tests.products import NAME, grd_of_scene, pack
+from tests.worlds.products import NAME, grd_of_scene
+from tests.worlds.safe import pack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +67,7 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Region:
     degrees.drop_attrs(deep=False).rio.to_raster(folder / "N46E010.tif")
     coarse = coarsen(heights, 90.0, units="crs")
     coarse.drop_attrs(deep=False).rio.to_raster(folder / "coarse.tif")
-    product = pack(made.path, folder / f"{NAME}.zip")
+    product = pack(made, folder / f"{NAME}.zip")
     return Region(product, folder / "N46E010.tif", folder / "coarse.tif", heights)
 
 

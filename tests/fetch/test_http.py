@@ -527,6 +527,20 @@ def test_headers_without_sense_are_one_error(
     assert not (tmp_path / "file").exists()
 
 
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\n", HEAD, HEAD + b"Content-Le", HEAD + b"Content-Length: 1000"]
+)
+def test_headers_that_are_cut_short_are_no_empty_file(
+    site: Site, quick: Settings, tmp_path: Path, head: bytes
+) -> None:
+    site.pages["/file"] = Raw(lambda: iter([head]))
+    with pytest.raises(FetchError, match="gave up after 2 tries"):
+        download_file(f"{site.url}/file", tmp_path / "file", settings=quick)
+    with pytest.raises(FetchError, match="gave up after 2 tries"):
+        HttpClient.trusting(quick, site.url).get_text(f"{site.url}/file")
+    assert not (tmp_path / "file").exists()
+
+
 def test_a_length_that_is_no_number_is_no_length(
     site: Site, quick: Settings, tmp_path: Path
 ) -> None:

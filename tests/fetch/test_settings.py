@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -15,12 +14,10 @@ from hypothesis import strategies as st
 
 import sarheight.fetch
 from sarheight._runtime import cache_directory
-from sarheight.errors import MissingLibraryError
 from sarheight.fetch import Checksum, Limits, Network, Settings
 from sarheight.fetch.addresses import AddressRule
 from sarheight.fetch.elevation import Tile
 from sarheight.fetch.http import RetryPolicy
-from sarheight.fetch.transfer import format_size, show_progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,20 +146,43 @@ def test_importing_needs_no_library_of_the_extra() -> None:
     assert set(done.stdout.split()).isdisjoint({"requests", "pystac", "asf_search"})
 
 
-@pytest.mark.parametrize("library", ["requests", "filelock"])
-def test_a_missing_library_is_named_with_what_to_install(library: str) -> None:
-    script = (
-        f"import sys; sys.modules[{library!r}] = None\n"
-        "import sarheight.fetch as fetch\n"
-        "try: fetch.download_file\n"
-        "except ImportError as error: print(type(error).__name__, error)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert "MissingLibraryError" in done.stdout
-    assert "pip install 'sarheight[fetch]'" in done.stdout
-    assert issubclass(MissingLibraryError, ImportError)
+BLOCK = "import sys; sys.modules[{0!r}] = None; "
+FETCH = BLOCK + "import sarheight; sarheight.fetch.scenes"
+ADDRESS = BLOCK + (
+    "from sarheight import archives; images = {{'vv': {{'href': 'https://example.org/vv.tif'}}}}; "
+    "archives.open_rtc({{'assets': images}})"
+)
+COMMAND = BLOCK + "sys.argv[1:] = {1!r}.split(); from sarheight.cli import main; main()"
+PLACE = "--bounds 7 45 7.1 45.1"
+
+
+@pytest.mark.parametrize(
+    ("script", "library", "arguments"),
+    [
+        (FETCH, "requests", ""),
+        (FETCH, "filelock", ""),
+        (ADDRESS, "requests", ""),
+        (COMMAND, "requests", f"fetch scenes {PLACE} --from 2021-04-01 --to 2021-04-02"),
+        (COMMAND, "filelock", "fetch orbit --mission S1A --from 2021-04-01 --to 2021-04-02"),
+        (COMMAND, "requests", f"fetch dem {PLACE}"),
+        (COMMAND, "urllib3", "fetch geoid"),
+        (COMMAND, "pystac_client", f"fetch scenes {PLACE} --from 2021-04-01 --to 2021-04-02"),
+        (
+            COMMAND,
+            "asf_search",
+            f"fetch scenes {PLACE} --from 2021-04-01 --to 2021-04-02 --catalogue asf",
+        ),
+    ],
+)
+def test_without_the_extra_the_error_names_it(script: str, library: str, arguments: str) -> None:
+    text = script.format(library, arguments)
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert library in done.stderr.splitlines()[-1]
+    assert "pip install 'sarheight[fetch]'" in done.stderr.splitlines()[-1]
+    assert "unexpected" not in done.stderr
+    if arguments:
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_all_that_is_offered_is_there() -> None:
@@ -212,54 +232,3 @@ def test_a_checksum_of_a_file(tmp_path: Path) -> None:
 def test_a_wait_that_makes_no_sense_is_not_waited(text: str) -> None:
     network = Network(tries=2, backoff=0.0, longest_wait=0.1)
     RetryPolicy(network).wait("busy", {"Retry-After": text})
-
-
-# --- progress ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [
-        (None, "size unknown"),
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1 kB"),
-        (999_900, "1 MB"),
-        (987_654_321, "988 MB"),
-        (4_560_000_000, "4.56 GB"),
-    ],
-)
-def test_sizes_are_written_for_people(size: int | None, words: str) -> None:
-    assert format_size(size) == words
-
-
-def test_without_a_terminal_a_line_now_and_then() -> None:
-    stream = io.StringIO()
-    with show_progress(stream=stream) as report:
-        for done in range(0, 1001, 100):
-            report("file", done * 1000, 1_000_000)
-        report("other", 5, None)
-    assert stream.getvalue().splitlines() == [
-        "file: 0 B of 1 MB",
-        "file: 1 MB of 1 MB",
-        "other: 5 B",
-    ]
-
-
-def test_on_a_terminal_a_bar() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    stream = Terminal()
-    with show_progress(stream=stream) as report:
-        report("file.zip", 0, 1000)
-        report("file.zip", 1000, 1000)
-    assert "file.zip" in stream.getvalue()
-
-
-def test_quiet_is_quiet() -> None:
-    stream = io.StringIO()
-    with show_progress(quiet=True, stream=stream) as report:
-        report("file", 1, 2)
-    assert stream.getvalue() == ""

@@ -7,8 +7,10 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
+import odc.geo.xr  # noqa: F401  # the accessor
 import pyproj
 import pytest
+import rioxarray  # noqa: F401  # the accessor
 import xarray as xr
 
 from sarheight import output
@@ -147,3 +149,16 @@ def test_a_subset_names_only_ancillary_variables_that_it_has(tmp_path: Path) -> 
     with xr.open_dataset(alone, decode_cf=False) as raw:
         assert "ancillary_variables" not in raw["gamma0"].attrs
     assert list(complaints(part)) == []
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+@pytest.mark.parametrize("crs", GRIDS)
+def test_rioxarray_and_odc_find_the_reference_system_without_being_told(
+    tmp_path: Path, suffix: str, crs: str
+) -> None:
+    path = output.write(result_of(crs, 2), tmp_path / f"result{suffix}")
+    with xr.open_dataset(path) as plain:
+        for each in (plain, plain["gamma0"], plain["mask"]):
+            assert each.rio.crs == crs
+            assert each.odc.crs == crs
+            assert each.odc.geobox.shape == result_of(crs)["mask"].shape

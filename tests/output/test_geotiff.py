@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from sarheight import output
 from sarheight.output import _geotiff
-from sarheight.output._geotiff import LARGEST_PIECE, Statistics, _join_chunks, _pieces
-from sarheight.output.grid import check_grid
+from sarheight.output._geotiff import Statistics
+from sarheight.output.grid import LARGEST_PIECE, check_grid, join_chunks, list_pieces
 from tests.results import masks_of, result_of
 
 BLOCK = 256
@@ -191,22 +191,23 @@ def test_a_lazy_result_is_written_in_bounded_memory(tmp_path: Path, suffix: str)
 
 
 def test_pieces_follow_the_chunks_and_stay_below_the_limit() -> None:
-    pieces = _pieces(check_grid(large(1024, 1024)))
-    assert [piece[0] for piece in pieces] == [slice(k, k + 256) for k in range(0, 1024, 256)]
-    assert _join_chunks((10, 10, 10, 10), 25) == (20, 20)
-    assert _join_chunks((10, 10, 10), 5) == (10, 10, 10)
-    assert sum(_join_chunks(tuple(range(1, 50)), 100)) == sum(range(1, 50))
+    pieces = list_pieces(check_grid(large(1024, 1024)))
+    assert [piece["y"] for piece in pieces] == [slice(k, k + 256) for k in range(0, 1024, 256)]
+    assert join_chunks((10, 10, 10, 10), 25) == (20, 20)
+    assert join_chunks((10, 10, 10), 5) == (10, 10, 10)
+    assert sum(join_chunks(tuple(range(1, 50)), 100)) == sum(range(1, 50))
     wide = 30_000
     values = dask.array.zeros((2048, wide), chunks=(1024, 1000), dtype=np.float32)
     dataset = xr.Dataset(
         {str(index): (("y", "x"), values) for index in range(16)},
         coords={"y": np.arange(2048.0), "x": np.arange(float(wide))},
     )
-    for rows, columns in _pieces(dataset):
-        size = (rows.stop - rows.start) * (columns.stop - columns.start) * 16 * 4
-        assert size <= LARGEST_PIECE
-    covered = sum((r.stop - r.start) * (c.stop - c.start) for r, c in _pieces(dataset))
-    assert covered == 2048 * wide
+    sizes = [
+        (piece["y"].stop - piece["y"].start) * (piece["x"].stop - piece["x"].start)
+        for piece in list_pieces(dataset)
+    ]
+    assert max(sizes) * 16 * 4 <= LARGEST_PIECE
+    assert sum(sizes) == 2048 * wide
 
 
 def test_pieces_are_computed_while_others_are_written(

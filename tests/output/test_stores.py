@@ -37,8 +37,8 @@ def scene(side: int = 60) -> xr.Dataset:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    from sarheight.output.files import write_zarr
     from sarheight.output.grid import check_grid
+    from sarheight.output.stores import write_zarr
 
     write_zarr(check_grid(scene()), tmp_path / "scene.zarr", chunk=30)
     return tmp_path / "scene.zarr"

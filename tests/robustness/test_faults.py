@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import resource
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -32,6 +31,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 KILLED = -signal.SIGKILL
 LONGEST = 30
 """Seconds after which a child process is stopped."""
+DEEPEST = 3
+"""Levels below the folder of a result at which its writer renames."""
 DISK_FULL = 20_000
 """Bytes of the largest file where a disk is full: a few tiles."""
 
@@ -86,8 +87,8 @@ class KillAtRename:
         """Return a function that renames, or kills."""
 
         def renaming(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
-            parent = Path(arguments[1]).parent
-            if self.folder not in (parent, parent.parent):
+            target = Path(arguments[1])
+            if self.folder not in target.parents[:DEEPEST]:
                 return rename(*arguments, **options)  # of Zarr, within the store
             self.left -= 1
             if self.left < 0 and not self.after:
@@ -195,35 +196,44 @@ def test_a_kill_leaves_a_result_and_its_own_item(tmp_path: Path, suffix: str) ->
         assert result == item
         found.append(result)
     assert code == 0
-    # Nothing has changed until a result is in its place, and all has after that.
+    # Nothing has changed until the earlier result has moved, and all has after that.
     assert found == sorted(found)
-    assert found.count(2) >= 2
+    assert found.count(2) >= 3
 
 
-def left_behind(folder: Path, journal: str) -> Path:
-    """Make the hidden folder of a process that was killed."""
+def left_behind(folder: Path, complete: str, retired: str = "") -> Path:
+    """Make the hidden folder of a process that was killed while it put a result in its place."""
     made = folder / ".scene.tif.abcd1234.partial"
-    made.mkdir(parents=True)
-    (made / "journal.json").write_text(journal)
-    (made / "work").write_text("evil")
+    for part, names in (("complete", complete), ("retired", retired)):
+        (made / part).mkdir(parents=True)
+        for name in names.split():
+            (made / part / name).write_text(f"{part} {name}")
     return made
 
 
-def test_a_journal_reaches_no_other_folder_and_nothing_newer(tmp_path: Path) -> None:
-    inside = tmp_path / "results"
-    inside.mkdir()
-    (tmp_path / "precious").write_text("mine")
-    (inside / "scene.tif").write_text("written since")
-    names = {"gone": "scene.tif", "work": "../precious"}
-    for journal in ("[[1, 2]]", "{", "null", '{"work": 1}', json.dumps(names)):
-        folder = left_behind(inside, journal)
-        atomic.recover(inside / "scene.tif")
-        assert not (folder / "work").exists() or "precious" not in journal
-        for rest in hidden(inside):
-            shutil.rmtree(rest)
-    assert (tmp_path / "precious").read_text() == "mine"
-    assert (inside / "precious").read_text() == "evil"  # a name in the folder of the result
-    assert (inside / "scene.tif").read_text() == "written since"
+@pytest.mark.parametrize(
+    ("retired", "present", "expected"),
+    [
+        ("", "", "complete complete"),  # killed before the first result was in its place
+        ("", "item", "none present"),  # before the first that is replaced had moved
+        ("scene", "", "complete complete"),
+        ("scene", "item", "complete complete"),  # between the moves of both that are replaced
+        ("scene item", "", "complete complete"),
+        ("scene item", "scene", "present none"),  # somebody has written there since
+        ("scene", "scene", "present none"),
+    ],
+)
+def test_what_a_killed_process_had_complete_takes_its_place_if_it_is_free(
+    tmp_path: Path, retired: str, present: str, expected: str
+) -> None:
+    left_behind(tmp_path, "scene item", retired)
+    for name in present.split():
+        (tmp_path / name).write_text(f"present {name}")
+    atomic.recover(tmp_path / "scene")
+    for name, source in zip(("scene", "item"), expected.split(), strict=True):
+        path = tmp_path / name
+        assert (path.read_text().split()[0] if path.exists() else "none") == source
+    assert hidden(tmp_path) == []
 
 
 def test_an_empty_folder_may_be_about_to_be_locked(tmp_path: Path) -> None:

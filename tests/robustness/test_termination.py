@@ -25,9 +25,9 @@ PRELUDE = """
 """
 
 
-def run(script: str, folder: Path) -> tuple[int, float]:
-    """Run a script; return its exit code and its seconds since it wrote a file "begun"."""
-    text = textwrap.dedent(PRELUDE) + textwrap.dedent(script)
+def run(script: str, folder: Path, *more: str) -> tuple[int, float]:
+    """Run scripts; return their exit code and the seconds since they wrote a file "begun"."""
+    text = "\n".join(textwrap.dedent(part) for part in (PRELUDE, script, *more))
     done = subprocess.run([sys.executable, "-c", text], cwd=folder, timeout=60, check=False)
     return done.returncode, time.time() - (folder / "begun").stat().st_mtime
 
@@ -66,6 +66,84 @@ def test_a_clean_up_is_not_interrupted(tmp_path: Path) -> None:
     )
     assert code == TERMINATED
     assert (tmp_path / "cleaned").exists()
+
+
+BIG = """
+    import dask.array, numpy as np, rioxarray, xarray as xr
+    from xarray.backends.locks import CombinedLock, SerializableLock
+    from sarheight import output
+    from sarheight.cli import _app
+
+    def block(block_info):
+        return np.random.default_rng(1).random(block_info[None]["chunk-shape"], dtype=np.float32)
+
+    side = 2048
+    values = dask.array.map_blocks(block, chunks=((256,) * 8,) * 2, dtype=np.float32)
+    steps = np.arange(side)
+    big = xr.Dataset(
+        {name: (("y", "x"), values) for name in "abcd"}, {"y": -10.0 * steps, "x": 10.0 * steps}
+    ).rio.write_crs(32632)
+"""
+
+
+def test_an_interrupt_finds_no_lock_of_netcdf_in_the_main_thread(tmp_path: Path) -> None:
+    """An interrupt comes to the main thread; the lock that it takes just then is never released."""
+    script = """
+        import threading
+        def interrupted(self, take=SerializableLock.__enter__):
+            take(self)
+            if threading.current_thread() is threading.main_thread():
+                raise KeyboardInterrupt
+        SerializableLock.__enter__ = interrupted
+        output.write(big, "big.nc")
+        open("begun", "w").close()
+    """
+    code, _ = run(BIG, tmp_path, script)
+    assert code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "big.nc"]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.5])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_netcdf_file_that_is_being_written_is_left_at_once(
+    tmp_path: Path, sent: signal.Signals, seconds: float
+) -> None:
+    script = f"""
+        import threading
+        def interrupt():
+            open("begun", "w").close()
+            time.sleep({seconds})
+            os.kill(os.getpid(), {sent.value})
+        def work():
+            threading.Thread(target=interrupt).start()
+            while True:
+                output.write(big, "big.nc", overwrite=True)
+        _app.app = work
+        _app.main()
+    """
+    code, taken = run(BIG, tmp_path, script)
+    assert code in {TERMINATED, -signal.SIGINT}
+    assert taken < 20.0
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_second_termination_ends_what_does_not_come_to_its_end(tmp_path: Path) -> None:
+    script = """
+        import threading
+        def terminate():
+            open("begun", "w").close()
+            for _ in range(2):
+                time.sleep(1.5)
+                os.kill(os.getpid(), signal.SIGTERM)
+        threading.Thread(target=terminate).start()
+        try:
+            time.sleep(30.0)
+        finally:
+            time.sleep(40.0)
+    """
+    code, taken = run("", tmp_path, script)
+    assert code == TERMINATED
+    assert taken < 15.0
 
 
 def test_a_termination_at_any_time_of_the_start_ends_the_program(tmp_path: Path) -> None:

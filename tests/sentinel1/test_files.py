@@ -20,16 +20,14 @@ from numpy.typing import NDArray
 
 from sarheight.errors import AnnotationError, ProductError
 from sarheight.product import is_product
-from sarheight.sentinel1 import _files, _ranges, open_product, read_grid, read_orbit
+from sarheight.sentinel1 import _files, _ranges, open_product
 from sarheight.sentinel1._files import ProductFiles
 from sarheight.sentinel1._manifest import MANIFEST, require_safe_name
 from sarheight.sentinel1._ranges import DeflatedMember, Extent
-from tests.annotations import BURST_STEP, LINES_PER_BURST
-from tests.products import NAME, Made, grd_product, pack
 from tests.servers import running
-from tests.simulated_products import full_annotation, powers, scene_of_power
-from tests.synthetic import synthetic_grid
-from tests.worlds.safe_product import write_product
+from tests.worlds.annotations import LINES_PER_BURST
+from tests.worlds.products import NAME, Made, drawn_scene, grd_product, write_product
+from tests.worlds.safe import pack, tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,8 +142,6 @@ def test_a_folder_on_a_server_is_read_by_its_manifest(made: Made) -> None:
 
 def large(folder: Path, numbers: NDArray[np.uint16]) -> Path:
     """A folder with a measurement alone, and a manifest that nobody reads."""
-    from tests.products import tiff
-
     path = folder / "LARGE.SAFE"
     tiff(path / "measurement/a.tiff", numbers)
     (path / MANIFEST).touch()
@@ -623,14 +619,8 @@ def test_a_damaged_manifest_in_a_zip_is_refused(made: Made, tmp_path: Path) -> N
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SLC of three bursts, each of two megabytes."""
-    lines, samples = 2 * BURST_STEP + LINES_PER_BURST, 8000
-    grid, orbit = synthetic_grid(
-        lines=lines, samples=samples, line_spacing=14.0, sample_spacing=2.33, ground_range=False
-    )
-    annotation = full_annotation(grid, orbit, bursts=3)
-    read = read_grid(annotation)
-    scene = scene_of_power(powers(read.shape), read, read_orbit(annotation))
-    return write_product(scene, tmp_path_factory.mktemp("wide"), like=annotation).path
+    folder = tmp_path_factory.mktemp("wide")
+    return write_product(drawn_scene("SLC", samples=8000), folder / "wide.SAFE")
 
 
 @pytest.mark.parametrize("zipped", [True, False])

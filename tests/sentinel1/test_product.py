@@ -28,21 +28,11 @@ from sarheight.sentinel1._manifest import read_manifest
 from sarheight.sentinel1._radiometry import Radiometry
 from sarheight.sentinel1.orbit import find_orbit_file
 from sarheight.zones import polarimetric_channels
-from tests.annotations import eof_xml
 from tests.conftest import shared_data
-from tests.products import (
-    NAME,
-    NAMES,
-    Made,
-    grd_product,
-    interpolated,
-    manifest_xml,
-    pack,
-    save,
-    slc_product,
-    tiff,
-)
 from tests.synthetic import circular_orbit, synthetic_grid
+from tests.worlds.annotations import eof_xml
+from tests.worlds.products import NAME, IwScene, Made, grd_product, slc_product
+from tests.worlds.safe import NAMES, manifest_xml, pack, save, tiff
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +40,6 @@ if TYPE_CHECKING:
     from sarheight.geometry import placement as _area
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration
-    from tests.bursts import IwProduct
 
 EOF = "S1A_OPER_AUX_{}_OPOD_20240121T000000_V20231231T225942_20240102T005942.EOF"
 
@@ -76,7 +65,7 @@ def power(made: Made, polarisation: str, calibration: Calibration) -> NDArray[np
     """Calibrated power, without noise removal, from the tables."""
     lines, samples = (np.arange(size, dtype=np.float64) for size in made.grid.shape)
     tables = made.tables[polarisation]
-    amplitude = interpolated(tables.amplitude(NAMES[calibration]), lines, samples)
+    amplitude = tables.at(tables.amplitude[NAMES[calibration]], lines, samples)
     numbers = np.where(made.numbers[polarisation] == 0, np.nan, made.numbers[polarisation])
     found: NDArray[np.float64] = numbers.astype(np.float64) ** 2 / amplitude**2
     return found
@@ -164,7 +153,7 @@ def test_zeros_are_no_data_and_noise_is_removed(product: Product, made: Made) ->
     noise = power(made, "VH", "beta0") - image.values
     tables = made.tables["VH"]
     # At a node of both tables the expected noise needs no interpolation.
-    node = tables.noise_power()[1, 2] * 1.03 / tables.amplitude("betaNought")[1, 2] ** 2
+    node = tables.noise[1, 2] * 1.03 / tables.amplitude["betaNought"][1, 2] ** 2
     assert noise[30, 100] == pytest.approx(node, rel=1e-3)
 
 
@@ -200,12 +189,12 @@ def test_averaging_keeps_power(product: Product) -> None:
 
 
 @pytest.fixture(scope="module")
-def slc(tmp_path_factory: pytest.TempPathFactory) -> tuple[Product, IwProduct]:
+def slc(tmp_path_factory: pytest.TempPathFactory) -> tuple[Product, IwScene]:
     path, cut = slc_product(tmp_path_factory.mktemp("slc"), ("VV", "VH"))
     return open_product(path), cut
 
 
-def test_an_slc_is_one_image_of_all_swaths(slc: tuple[Product, IwProduct]) -> None:
+def test_an_slc_is_one_image_of_all_swaths(slc: tuple[Product, IwScene]) -> None:
     product, cut = slc
     assert product.swaths == ("IW1", "IW2", "IW3")
     facts = dict(product.summary())
@@ -213,7 +202,7 @@ def test_an_slc_is_one_image_of_all_swaths(slc: tuple[Product, IwProduct]) -> No
     scene = product.scene(noise_removal=False)
     assert scene.image.sizes == {
         "polarisation": 2,
-        **dict(zip(("line", "sample"), cut.scene.shape, strict=False)),
+        **dict(zip(("line", "sample"), cut.numbers.shape, strict=False)),
     }
     assert scene.grid.polarisations == ("VV", "VH")
     # All files have the same tables, so power is that of the scene but for one smooth factor.
@@ -226,7 +215,7 @@ def test_an_slc_is_one_image_of_all_swaths(slc: tuple[Product, IwProduct]) -> No
     assert grid.shape == scene.grid.shape
 
 
-def test_swaths_and_bursts_of_an_slc_can_be_chosen(slc: tuple[Product, IwProduct]) -> None:
+def test_swaths_and_bursts_of_an_slc_can_be_chosen(slc: tuple[Product, IwScene]) -> None:
     product, _ = slc
     swath = product.scene(polarisations=("VV",), swaths=("iw2",))
     assert swath.grid.swath == "IW2"
@@ -242,7 +231,7 @@ def test_swaths_and_bursts_of_an_slc_can_be_chosen(slc: tuple[Product, IwProduct
     )
 
 
-def test_an_slc_opens_as_complex_numbers(slc: tuple[Product, IwProduct], product: Product) -> None:
+def test_an_slc_opens_as_complex_numbers(slc: tuple[Product, IwScene], product: Product) -> None:
     grd, product = product, slc[0]
     assert isinstance(product, Sentinel1Product)
     assert isinstance(grd, Sentinel1Product)
@@ -262,18 +251,18 @@ def test_an_slc_opens_as_complex_numbers(slc: tuple[Product, IwProduct], product
 
 @pytest.mark.parametrize("swaths", [("IW4",), ("IW1", "EW1"), ("IW1", "IW1")])
 def test_swaths_that_are_not_there_are_refused(
-    slc: tuple[Product, IwProduct], swaths: tuple[str, ...]
+    slc: tuple[Product, IwScene], swaths: tuple[str, ...]
 ) -> None:
     with pytest.raises(ValueError, match=r"expected one or more .*: IW1, IW2, IW3"):
         slc[0].scene(swaths=swaths)
 
 
-def test_an_slc_has_no_borders_to_clean(slc: tuple[Product, IwProduct]) -> None:
+def test_an_slc_has_no_borders_to_clean(slc: tuple[Product, IwScene]) -> None:
     with pytest.raises(ValueError, match=r"found border_cleaning, and .* is an SLC"):
         slc[0].scene(border_cleaning=True)
 
 
-def test_the_noise_of_an_slc_is_removed(slc: tuple[Product, IwProduct]) -> None:
+def test_the_noise_of_an_slc_is_removed(slc: tuple[Product, IwScene]) -> None:
     product, _ = slc
     loud, quiet = (
         product.scene(polarisations=("VV",), noise_removal=noise).image.values
@@ -695,12 +684,13 @@ def in_mode(made: Made, path: Path, mode: str, swath: str, file: str, **facts: s
     """Copy a product as one of another mode and swath."""
     files = {}
     for source in made.path.rglob("*.xml"):
-        name = source.relative_to(made.path).as_posix().replace("-iw-", f"-{file}-")
-        text = source.read_text().replace(">IW<", f">{swath}<")
+        name = source.relative_to(made.path).as_posix()
+        name = re.sub("-iw1?-", f"-{file}-", name)
+        text = re.sub(">IW1?<", f">{swath}<", source.read_text())
         files[name] = text.replace(f"<mode>{swath}", f"<mode>{mode}")
     (measurement,) = made.path.glob("measurement/*")
     (path / "measurement").mkdir(parents=True)
-    shutil.copy(measurement, path / "measurement" / measurement.name.replace("-iw-", f"-{file}-"))
+    shutil.copy(measurement, path / "measurement" / re.sub("-iw1?-", f"-{file}-", measurement.name))
     polarisations = tuple(made.numbers)
     save(path, files, {"mode": mode, "swaths": (swath,), "polarisations": polarisations} | facts)
     return path

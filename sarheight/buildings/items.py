@@ -7,14 +7,22 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from sarheight._runtime import library
+import pystac
+
+from sarheight._files import read_text
 from sarheight.errors import FetchError, NotThereError, UnsafeAddressError
-from sarheight.fetch.addresses import host_of
-from sarheight.fetch.catalogues import Query, bounding_boxes, mapping, parse_time, stac_items
-from sarheight.fetch.http import HttpClient
+from sarheight.fetch.catalogues import (
+    Query,
+    bounding_boxes,
+    mapping,
+    parse_time,
+    require_identifier,
+    stac_items,
+)
+from sarheight.fetch.http import HttpClient, refusal_in
 from sarheight.fetch.products import signer
+from sarheight.fetch.remote import RemoteImage
 from sarheight.fetch.settings import Catalogue, Settings, lookup
 
 if TYPE_CHECKING:
@@ -43,10 +51,10 @@ class ImageItem:
     time: datetime
     properties: Mapping[str, Any]
     addresses: Mapping[str, str]
-    _resolve: Callable[[str], str] = field(repr=False, compare=False)
+    _resolve: Callable[[str], Path | RemoteImage] = field(repr=False, compare=False)
 
-    def source(self, asset: str) -> str:
-        """Return what GDAL opens to read an image.
+    def source(self, asset: str) -> Path | RemoteImage:
+        """Return where an image is read.
 
         Parameters
         ----------
@@ -55,8 +63,8 @@ class ImageItem:
 
         Returns
         -------
-        str
-            A path, or a signed address behind ``/vsicurl/``.
+        pathlib.Path or RemoteImage
+            A file in the folder of the catalogue, or one on a server, at its signed address.
 
         Raises
         ------
@@ -131,17 +139,10 @@ def _items_on_network(
     client = HttpClient.trusting(settings, source.url)
     sign = signer(source, collection, settings)
 
-    def resolve(address: str) -> str:
+    def resolve(address: str) -> RemoteImage:
         url = sign(address)
-        client.rule.check(url)
-        try:
-            client.rule.check_host(host_of(url), urlsplit(url).port or 443)
-        except UnsafeAddressError:
-            raise
-        except OSError as error:
-            msg = f"{host_of(url)} cannot be reached ({error})"
-            raise FetchError(msg) from error
-        return f"/vsicurl/{url}"
+        client.check(url)
+        return RemoteImage(client, url)
 
     for item in stac_items(client, source, collection, query):
         yield _image_item(mapping(item), resolve)
@@ -152,33 +153,63 @@ def _items_in_folder(path: Path, collection: str, query: Query) -> Iterator[Imag
     if not path.is_file():
         msg = f"there is no catalogue '{path}'"
         raise FileNotFoundError(msg)
-    folder = path.resolve().parent
-    stac = library("pystac", extra="fetch")
-
-    def resolve(address: str) -> str:
-        target = Path(address).resolve()
-        if not target.is_relative_to(folder):
-            msg = f"the catalogue '{path}' names {address!r}, which is not in its folder"
-            raise UnsafeAddressError(msg)
-        return str(target)
-
+    files = _FilesOfFolder(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about how the catalogue describes itself
-            for each in stac.Catalog.from_file(str(path)).get_items(recursive=True):
+            for each in _all_items(pystac.Catalog.from_file(str(path), stac_io=files)):
                 each.make_asset_hrefs_absolute()
                 item = each.to_dict(include_self_link=False, transform_hrefs=False)
                 if item.get("collection") == collection and _intersects(item, query):
-                    yield _image_item(item, resolve)
+                    yield _image_item(item, files.within)
     except FetchError:
         raise
     except (
-        stac.STACError,
-        stac.STACTypeError,
-        *(LookupError, ValueError, TypeError, RecursionError, OSError),
+        pystac.STACError,
+        pystac.STACTypeError,
+        *(LookupError, ValueError, TypeError, AttributeError, RecursionError, OSError),
     ) as error:
         msg = f"the catalogue '{path}' cannot be read: {error}"
-        raise FetchError(msg) from error
+        raise refusal_in(error) or FetchError(msg) from error
+
+
+class _FilesOfFolder(pystac.StacIO):
+    """Reads a static catalogue: files in its folder, and no others."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path, self.folder = path, path.resolve().parent
+
+    def within(self, address: str) -> Path:
+        """Return a file of the folder; UnsafeAddressError for any other."""
+        target = Path(address).resolve()
+        if "://" in address or not target.is_relative_to(self.folder):
+            msg = f"the catalogue '{self.path}' names {address!r}, which is not in its folder"
+            raise UnsafeAddressError(msg)
+        if target.exists() and not target.is_file():
+            msg = f"the catalogue '{self.path}' names {address!r}, which is no file"
+            raise UnsafeAddressError(msg)
+        return target
+
+    def read_text(self, source: Any, *_: Any, **__: Any) -> str:  # noqa: ANN401  # path or link
+        """Read a catalogue or an item."""
+        href = source.get_absolute_href() if isinstance(source, pystac.Link) else source
+        return read_text(self.within(str(href)), "a STAC catalogue", FetchError)
+
+    def write_text(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
+        """Write nothing."""
+        raise NotImplementedError
+
+
+def _all_items(root: pystac.Catalog) -> Iterator[pystac.Item]:
+    """Yield the items of a catalogue and of those in it, each of which is visited once."""
+    waiting, visited = [root], set[str | None]()
+    while waiting:
+        catalogue = waiting.pop()
+        if catalogue.get_self_href() not in visited:
+            visited.add(catalogue.get_self_href())
+            waiting += catalogue.get_children()
+            yield from catalogue.get_items()
 
 
 def _intersects(item: Mapping[str, Any], query: Query) -> bool:
@@ -192,11 +223,12 @@ def _intersects(item: Mapping[str, Any], query: Query) -> bool:
     return meets and query.start <= _item_time(item) <= query.stop
 
 
-def _image_item(item: Mapping[str, Any], resolve: Callable[[str], str]) -> ImageItem:
+def _image_item(item: Mapping[str, Any], resolve: Callable[[str], Path | RemoteImage]) -> ImageItem:
     """Make an item of what the catalogue gives; assets without an address are left out."""
+    name = require_identifier(item.get("id"))
     assets = {key: mapping(each).get("href") for key, each in mapping(item.get("assets")).items()}
     return ImageItem(
-        name=str(item.get("id", "")),
+        name=name,
         time=_item_time(item),
         properties=dict(mapping(item.get("properties"))),
         addresses={str(key): str(href) for key, href in assets.items() if href},
