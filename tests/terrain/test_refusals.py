@@ -206,7 +206,7 @@ REFUSALS: list[Refusal] = [
              ({"iterations": 0}, "iterations=0, expected a whole number from 1"),
              ({"samples": -1}, "whole number from 0")),
     *rows_of(SceneSettings, ValueError, ({"looks": 0.0}, "above 0"), ({"coarser": 0}, "above 0"),
-             ({"noise": -0.1}, "from 0"), ({"patch": np.nan}, "above 0"), ({"laws": ""}, "laws=")),
+             ({"noise": -0.1}, "from 0"), ({"patch": np.nan}, "above 0")),
     *((lambda w, given=given: TerrainPatches([w.scene], GAMMA0, **given), ValueError, words)
       for given, words in (({"size": 1}, "size=1"), ({"known_count": (5, 4)}, "two increasing"),
                            ({"known_sigma": -1.0}, "known_sigma=-1"),
