@@ -27,7 +27,7 @@ from sarheight.dem import local_posting, reproject
 from sarheight.dem.checked import CheckedDem
 from sarheight.dem.layout import outer_edges
 from sarheight.ellipsoid import to_earth_fixed
-from sarheight.errors import GeometryError, OrbitCoverageError, ProductError
+from sarheight.errors import DemError, GeometryError, OrbitCoverageError, ProductError
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.geometry.placement import time_and_range
 from sarheight.grid import RadarGrid
@@ -130,7 +130,9 @@ def to_radar(
     reflectivity = dataset[facts.radiometry]
     _require_power(reflectivity, facts)
     _warn_of_copies(reflectivity, facts)
-    ground = _Ground.of(reflectivity, CheckedDem.of(dem).north_up().array, facts)
+    checked = CheckedDem.of(dem).north_up().array
+    _warn_of_another_ground(dataset, checked, facts)
+    ground = _Ground.of(reflectivity, checked, facts)
     grid = _grid_over(ground, used, facts) if grid is None else replace(grid, bursts=())
     names = [str(name) for name in np.atleast_1d(reflectivity["polarisation"].values)]
     grid = replace(
@@ -289,6 +291,38 @@ def _require_power(reflectivity: xr.DataArray, facts: _Facts) -> None:
             "0.01 to 0.3: amplitudes must be opened with scale='amplitude'"
         )
         warnings.warn(msg, stacklevel=3)
+
+
+def _warn_of_another_ground(product: xr.Dataset, dem: xr.DataArray, facts: _Facts) -> None:
+    """Warn of an elevation model that is far from the one of the provider, where that is known."""
+    delivered = provider_heights(product)
+    if delivered is None:
+        return
+    steps = {name: slice(None, None, max(delivered.sizes[name] // SAMPLED, 1)) for name in "yx"}
+    some = delivered.isel(steps)
+    try:
+        other = reproject(dem, like=some, resampling="cubic")
+    except DemError:
+        return
+    apart = (other.values - some.values)[np.isfinite(other.values) & np.isfinite(some.values)]
+    if apart.size == 0:
+        return
+    middle = float(np.median(apart))
+    spread = float(np.median(np.abs(apart - middle))) / MAD_OF_NORMAL
+    if abs(middle) > FARTHEST_LEVEL or spread > FARTHEST_SPREAD:
+        msg = (
+            f"the elevation model lies {middle:.0f} m from that which '{facts.name}' was flattened "
+            f"with, and differs by {spread:.0f} m from place to place: check its vertical datum, "
+            "or take the image back with sarheight.archives.provider_heights"
+        )
+        warnings.warn(msg, stacklevel=3)
+
+
+FARTHEST_LEVEL, FARTHEST_SPREAD = 10.0, 15.0
+"""Metres between elevation models up to which the way back was tried: one of 90 m with an error of
+4.5 m, and one of 30 m with an error of 3 m, of mountains."""
+MAD_OF_NORMAL = 0.6745
+"""Median absolute deviation of a normal distribution over its standard deviation."""
 
 
 def _warn_of_copies(reflectivity: xr.DataArray, facts: _Facts) -> None:

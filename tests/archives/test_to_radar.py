@@ -302,3 +302,12 @@ def test_refusals(
 def test_warnings(values: xr.DataArray, words: str) -> None:
     with pytest.warns(UserWarning, match=words):
         archives.to_radar(product(values), DEM, ORBIT, GRID)
+
+
+def test_an_elevation_model_far_from_that_of_the_provider() -> None:
+    """HyP3 delivers its own: another datum is told, errors as of a DEM are not."""
+    own = DEM + 3.0 * np.random.default_rng(0).standard_normal(DEM.shape).astype(np.float32)
+    dataset = product(constant()).assign(height=own.drop_attrs())
+    archives.to_radar(dataset, DEM, ORBIT, GRID)
+    with pytest.warns(UserWarning, match="lies 48 m from that"):
+        archives.to_radar(dataset, (DEM + 48.0).assign_attrs(DEM.attrs), ORBIT, GRID)
