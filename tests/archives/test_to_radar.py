@@ -208,7 +208,7 @@ def test_a_product_brings_its_own_orbit(tmp_path: Path) -> None:
             group[name] = getattr(orbit, name)
         group["referenceEpoch"] = np.bytes_("2020-07-02T00:00:00.000000000")
     read = archives.open_rtc(path)
-    stored = radar._orbit_of(read, radar._Facts.of(read))
+    stored = radar.orbit_of(read, radar.Facts.of(read))
     np.testing.assert_array_equal(stored.position, orbit.position)
     assert stored.epoch == np.datetime64("2020-07-02T00:00:00", "ns")
 
