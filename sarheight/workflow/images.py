@@ -305,7 +305,7 @@ class ImageSource:
                 msg = f"found {', '.join(sorted(missing))}, expected some of {', '.join(known)}"
                 raise OptionError(msg, option="polarisations")
             product = product.sel(polarisation=list(chosen))
-        orbit = self._orbit_of(product)
+        orbit = self.flattened_orbit()
         self.reporter.stage("take the flattened image back to radar geometry")
         scene = to_radar(product, heights, orbit)
         names = ", ".join(scene.grid.polarisations)
@@ -315,14 +315,14 @@ class ImageSource:
         )
         return scene
 
-    def _orbit_of(self, product: xr.Dataset) -> Orbit | None:
+    def flattened_orbit(self) -> Orbit | None:
         """Read the orbit of a terrain-flattened product; None if it has its own."""
         from sarheight.acquisition import acquisitions
         from sarheight.archives import ORBIT
         from sarheight.sentinel1 import read_orbit_file
 
-        source = self.config.orbit
-        if source is None and ORBIT in product.attrs:
+        source, product = self.config.orbit, self.flattened
+        if product is None or (source is None and ORBIT in product.attrs):
             return None
         (record,) = acquisitions(product.attrs) or [{}]
         begin, end = (str(record.get(key, "")).removesuffix("Z") for key in ("start", "end"))
