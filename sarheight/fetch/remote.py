@@ -74,6 +74,7 @@ class RemoteImage:
     @contextmanager
     def open(self, driver: str = "GTiff") -> Iterator[DatasetReader]:
         """Open it with rasterio; FetchError where it cannot be requested or read."""
+        self.failures.clear()
         with (
             self.raised_failures(),
             rasterio.Env(**NO_SIDECARS),

@@ -10,6 +10,7 @@ import tracemalloc
 import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given
@@ -210,83 +211,82 @@ def test_any_text_is_an_address_or_refused(url: str) -> None:
 # --- accounts ----------------------------------------------------------------------------------
 
 
-def write_netrc(folder: Path, *lines: str) -> None:
-    (folder / "netrc").write_text("\n".join(lines) + "\n")
+ANNA = "machine 127.0.0.1 login anna password open-sesame"
+BERT = "machine localhost login bert password two"
+AS_ANNA, AS_BERT = basic("anna", "open-sesame"), basic("bert", "two")
 
 
-def test_an_account_of_netrc_opens_its_host(site: Site, get: Get, tmp_path: Path) -> None:
-    write_netrc(tmp_path, "machine 127.0.0.1 login anna password open-sesame")
-    url = site.add("/file", b"contents", authorisation=basic("anna", "open-sesame"))
+@pytest.fixture
+def netrc(tmp_path: Path) -> Callable[..., int]:
+    return lambda *lines: (tmp_path / "netrc").write_text("\n".join(lines) + "\n")
+
+
+def test_an_account_of_netrc_opens_its_host(
+    site: Site, get: Get, netrc: Callable[..., int]
+) -> None:
+    url = site.add("/file", b"contents", authorisation=AS_ANNA)
+    with pytest.raises(FetchError, match=r"machine 127\.0\.0\.1 in the netrc file"):
+        get(url)
+    netrc(ANNA)
     assert get(url) == b"contents"
 
 
-def test_without_an_account_the_error_says_where_to_put_it(site: Site, get: Get) -> None:
-    url = site.add("/file", b"contents", authorisation=basic("anna", "open-sesame"))
-    with pytest.raises(FetchError, match=r"machine 127\.0\.0\.1 in the netrc file"):
-        get(url)
-
-
-def test_the_default_account_of_netrc_is_given_to_nobody(
-    site: Site, get: Get, tmp_path: Path
-) -> None:
-    write_netrc(tmp_path, "default login anna password open-sesame")
-    get(site.add("/file", b"contents"))
-    assert "Authorization" not in site.requests[0].headers
-
-
-def test_an_account_is_not_carried_to_another_host(site: Site, get: Get, tmp_path: Path) -> None:
-    write_netrc(tmp_path, "machine 127.0.0.1 login anna password open-sesame")
-    elsewhere = site.add("/there", b"contents").replace("127.0.0.1", "localhost")
-    site.pages["/here"] = lambda _: Reply(status=302, headers={"Location": elsewhere})
-    get(f"{site.url}/here")
-    assert site.asked("/here")[0].headers["Authorization"] == basic("anna", "open-sesame")
-    assert "Authorization" not in site.asked("/there")[0].headers
-
-
+@pytest.mark.parametrize(
+    ("lines", "here", "there"),
+    [
+        ([ANNA], AS_ANNA, None),
+        ([ANNA, BERT], AS_ANNA, AS_BERT),
+        (["default login anna password open-sesame"], None, None),
+    ],
+)
 def test_each_host_of_a_redirection_gets_its_own_account(
-    site: Site, get: Get, tmp_path: Path
+    site: Site,
+    get: Get,
+    netrc: Callable[..., int],
+    lines: list[str],
+    here: str | None,
+    there: str | None,
 ) -> None:
-    write_netrc(
-        tmp_path,
-        "machine 127.0.0.1 login anna password one",
-        "machine localhost login bert password two",
-    )
+    netrc(*lines)
     elsewhere = site.add("/there", b"contents").replace("127.0.0.1", "localhost")
     site.pages["/here"] = lambda _: Reply(status=302, headers={"Location": elsewhere})
     get(f"{site.url}/here")
-    assert site.asked("/there")[0].headers["Authorization"] == basic("bert", "two")
+    assert site.asked("/here")[0].headers.get("Authorization") == here
+    assert site.asked("/there")[0].headers.get("Authorization") == there
 
 
+@pytest.mark.parametrize("damage", ["machine 127.0.0.1 login anna passwort open-sesame", None])
 def test_a_damaged_netrc_is_one_error_without_what_is_in_it(
-    site: Site, get: Get, tmp_path: Path
+    site: Site, get: Get, netrc: Callable[..., int], tmp_path: Path, damage: str | None
 ) -> None:
-    write_netrc(tmp_path, "machine 127.0.0.1 login anna passwort open-sesame")
-    with pytest.raises(FetchError, match="netrc") as caught:
+    if damage is None:
+        (tmp_path / "netrc").mkdir()
+    else:
+        netrc(damage)
+    with pytest.raises(FetchError, match=r"netrc file .* cannot be read") as caught:
         get(site.add("/file", b"x"))
     assert "sesame" not in everything_shown(caught.value)
 
 
-def token_site(site: Site, *, good: tuple[str, str] = ("anna", "open-sesame")) -> Account:
+@pytest.fixture
+def signing(site: Site, quick: Settings) -> Settings:
     """Put a service on the server that gives tokens, numbered, and accepts the last one."""
     given: list[str] = []
 
     def token(request: Request) -> Reply:
-        from urllib.parse import parse_qs
-
         form = {key: each[0] for key, each in parse_qs(request.body.decode()).items()}
-        if (form.get("username"), form.get("password")) != good:
+        if (form.get("username"), form.get("password")) != ("anna", "open-sesame"):
             return Reply(b'{"error": "invalid_grant"}', status=401)
         given.append(f"token{len(given) + 1}")
         return Reply(f'{{"access_token": "{given[-1]}", "expires_in": 600}}'.encode())
 
     def file(request: Request) -> Reply:
-        if given and request.headers.get("Authorization") == f"Bearer {given[-1]}":
-            return Reply(b"contents")
-        return Reply(status=401)
+        accepted = {f"Bearer {each}" for each in (*given[-1:], "of the environment")}
+        known = request.headers.get("Authorization") in accepted
+        return Reply(b"contents") if known else Reply(status=401)
 
-    site.pages["/token"] = token
-    site.pages["/file"] = file
-    return Account(
+    site.pages["/token"], site.pages["/file"] = token, file
+    account = Account(
         kind="oidc",
         hosts=("127.0.0.1",),
         url=f"{site.url}/token",
@@ -296,49 +296,55 @@ def token_site(site: Site, *, good: tuple[str, str] = ("anna", "open-sesame")) -
         password="CDSE_PASSWORD",  # noqa: S106  # the name of a variable
         token="CDSE_TOKEN",  # noqa: S106
     )
+    return replace(quick, accounts={"copernicus": account})
 
 
-@pytest.mark.parametrize("place", ["netrc", "environment"])
+LOGIN = {"CDSE_USERNAME": "anna", "CDSE_PASSWORD": "open-sesame"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "environment", "tokens"),
+    [([ANNA], {}, 1), ([], LOGIN, 1), ([], {"CDSE_TOKEN": "of the environment"}, 0)],
+)
 def test_user_and_password_give_a_token(
     site: Site,
     get: Get,
-    quick: Settings,
-    tmp_path: Path,
+    signing: Settings,
+    netrc: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
-    place: str,
+    lines: list[str],
+    environment: dict[str, str],
+    tokens: int,
 ) -> None:
-    if place == "netrc":
-        write_netrc(tmp_path, "machine 127.0.0.1 login anna password open-sesame")
-    else:
-        monkeypatch.setenv("CDSE_USERNAME", "anna")
-        monkeypatch.setenv("CDSE_PASSWORD", "open-sesame")
-    known = replace(quick, accounts={"copernicus": token_site(site)})
-    assert get(f"{site.url}/file", settings=known) == b"contents"
-    (asked,) = site.asked("/token")
-    assert "Authorization" not in asked.headers
+    url = f"{site.url}/file"
+    ways = "machine 127.0.0.1 .*CDSE_USERNAME and CDSE_PASSWORD, or a token .*CDSE_TOKEN"
+    with pytest.raises(FetchError, match=f"requires an account .*{ways}"):
+        get(url, settings=signing)
+    netrc(*lines)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert get(url, settings=signing) == b"contents"
+    assert len(site.asked("/token")) == tokens
+    assert not any("Authorization" in asked.headers for asked in site.asked("/token"))
 
 
 def test_a_token_that_ran_out_is_renewed(
-    site: Site, quick: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, signing: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CDSE_USERNAME", "anna")
-    monkeypatch.setenv("CDSE_PASSWORD", "open-sesame")
-    login = token_site(site)
-    client = HttpClient.trusting(replace(quick, accounts={"copernicus": login}), site.url)
-    url = f"{site.url}/file"
+    for name, value in LOGIN.items():
+        monkeypatch.setenv(name, value)
+    client = HttpClient.trusting(signing, site.url)
     client.credentials._tokens["copernicus"] = ("stale", float("inf"))
-    path = ensure_file(client, FileRequest(lambda: url), tmp_path / "file")
-    assert path.read_bytes() == b"contents"
+    assert client.get_text(f"{site.url}/file") == "contents"
 
 
 def test_a_wrong_password_is_one_error_and_not_shown(
-    site: Site, get: Get, quick: Settings, monkeypatch: pytest.MonkeyPatch
+    site: Site, get: Get, signing: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CDSE_USERNAME", "anna")
-    monkeypatch.setenv("CDSE_PASSWORD", "hunter-two")
-    known = replace(quick, accounts={"copernicus": token_site(site)})
+    for name, value in (LOGIN | {"CDSE_PASSWORD": "hunter-two"}).items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(FetchError, match="did not accept user name and password") as caught:
-        get(f"{site.url}/file", settings=known)
+        get(f"{site.url}/file", settings=signing)
     assert "hunter" not in everything_shown(caught.value)
 
 
@@ -347,12 +353,15 @@ def everything_shown(error: BaseException) -> str:
 
 
 def test_signatures_and_accounts_are_in_no_error_and_no_log(
-    site: Site, get: Get, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    site: Site,
+    get: Get,
+    netrc: Callable[..., int],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    write_netrc(tmp_path, "machine 127.0.0.1 login anna password open-sesame")
-    address = site.add("/file", b"contents", troubles=[])
-    url = f"{address}?sig=very-secret&X-Amz-Signature=very-secret-too"
+    netrc(ANNA)
+    url = f"{site.add('/file', b'contents')}?sig=very-secret&X-Amz-Signature=very-secret-too"
     get(url)
     with running() as other:
         gone = f"{other.url}/file?sig=very-secret"
@@ -363,7 +372,7 @@ def test_signatures_and_accounts_are_in_no_error_and_no_log(
         assert "very-secret" not in everything_shown(caught.value)
     assert "very-secret" not in caplog.text
     assert "sesame" not in caplog.text
-    assert basic("anna", "open-sesame").removeprefix("Basic ") not in caplog.text
+    assert AS_ANNA.removeprefix("Basic ") not in caplog.text
     notes = [path.read_text() for path in tmp_path.glob(".*.json")]
     assert not any("very-secret" in note for note in notes)
 
