@@ -207,7 +207,7 @@ def _make_packed_dem(folder: Path) -> Path:
 
 def _make_netcdf_dem(folder: Path) -> Path:
     path = folder / "dem.nc"
-    _heights().to_dataset().to_netcdf(path, engine="netcdf4")
+    _heights().rio.write_transform().to_dataset().to_netcdf(path, engine="netcdf4")
     return path
 
 
