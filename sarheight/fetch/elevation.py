@@ -201,13 +201,13 @@ class _Download:
         for tile in sea:
             corner = tile.latitude, tile.longitude
             path = self.folder / f"{tile.name}_sea.tif"
-            paths.append(sea_tile(path, corner, self.source.rows or 0, like))
+            paths.append(sea_tile(path, corner, self.source.rows, like))
         fitting = tuple(match_spacing(paths, self.folder))
         return DemTiles(fitting, self.source.vertical, tuple(tile.name for tile in sea), missing)
 
     def _split_sea(self, tiles: list[Tile]) -> tuple[list[Tile], list[Tile]]:
         """Split tiles into those that exist and those that do not because there is only sea."""
-        if self.source.list is None or self.source.rows is None:
+        if self.source.list is None or not self.source.rows:
             return tiles, []
         existing = self._list(self.source, self.model)
         land = [tile for tile in tiles if _stem(tile, self.source) in existing]
