@@ -300,7 +300,10 @@ LOWEST, HIGHEST = -500.0, 9000.0
 LARGEST_STEP = 5500.0
 """Metres by which a cell may differ from those beside it, or from all of them but one. No mountain
 rises as far within 10 km on three sides: Nanga Parbat, Denali and Kilimanjaro stay below 5000 m.
-Parts of a scene equal the whole for single cells up to this; from 6000 m on they may differ."""
+Parts of a scene, whose surroundings follow from the relief, equal the whole up to this at least."""
+
+_ROWS = 512
+"""Rows of a DEM that are searched for such cells at a time."""
 
 USUAL_NODATA = (-32768.0, -32767.0, -9999.0, -10000.0, -99999.0, 9999.0, 32767.0, 65535.0)
 """Values that mark voids in many DEMs."""
@@ -335,7 +338,9 @@ def normalise(dem: xr.DataArray, *, void_allowed: bool = False, lazy: bool = Fal
     dem.attrs["units"] = METRE
     if lazy and dem.chunks is not None:
         return dem
-    return _require_valid(dem.compute(), void_allowed=void_allowed)
+    dem = dem.compute()
+    require_possible(dem.values, dem["y"].values, dem["x"].values, void_allowed=void_allowed)
+    return dem
 
 
 def to_metres(
@@ -368,8 +373,8 @@ def to_metres(
     factor = _metres_per(unit)
     metric = dem.copy(data=(dem.data * np.float64(factor)).astype(np.float32))
     metric.attrs["units"] = METRE
-    metric = with_history(metric, f"to_metres: from {unit}, times {factor:.12g}")
-    return _require_valid(metric, void_allowed=void_allowed)
+    require_possible(metric.values, dem["y"].values, dem["x"].values, void_allowed=void_allowed)
+    return with_history(metric, f"to_metres: from {unit}, times {factor:.12g}")
 
 
 def _prepare(dem: xr.DataArray) -> xr.DataArray:
@@ -381,18 +386,23 @@ def _prepare(dem: xr.DataArray) -> xr.DataArray:
     return dem
 
 
-def _require_valid(dem: xr.DataArray, *, void_allowed: bool) -> xr.DataArray:
-    """Return a DEM in memory whose heights are possible ones on land."""
-    require_heights(dem.values, void_allowed=void_allowed)
-    found = _spike(dem.values)
+def require_possible(
+    heights: npt.NDArray[np.float32],
+    y: npt.NDArray[np.float64],
+    x: npt.NDArray[np.float64],
+    *,
+    void_allowed: bool,
+) -> None:
+    """Raise if heights at coordinates are not on land, or a cell sticks out as no mountain does."""
+    require_heights(heights, void_allowed=void_allowed)
+    found = _spike(heights)
     if found is None:
-        return dem
+        return
     row, column, height, difference = found
     msg = (
-        f"the DEM has a height of {height:g} m in row {row}, column {column} (x "
-        f"{float(dem['x'][column]):.9g}, y {float(dem['y'][row]):.9g}), {difference:.0f} m "
-        f"{'above' if difference > 0.0 else 'below'} the cells beside it: an error of the DEM, as "
-        f"no mountain rises {LARGEST_STEP:g} m within a cell"
+        f"the DEM has a height of {height:g} m at x {x[column]:.9g}, y {y[row]:.9g}, "
+        f"{abs(difference):.0f} m {'above' if difference > 0.0 else 'below'} the cells beside it: "
+        f"an error of the DEM, as no mountain rises {LARGEST_STEP:g} m within a cell"
     )
     advice = f"mask it, e.g. dem.where(dem != {height:g}), and fill it by fill_voids"
     raise DemError(msg, advice, options={"nodata": height})
@@ -405,22 +415,25 @@ def _spike(heights: npt.NDArray[np.float32]) -> tuple[int, int, float, float] | 
     """
     if not np.fmax.reduce(heights, axis=None) - np.fmin.reduce(heights, axis=None) > LARGEST_STEP:
         return None
-    rows, columns = heights.shape
-    for axis in (0, 1):
-        for step in np.argwhere(np.abs(np.diff(heights, axis=axis)) > LARGEST_STEP):
-            for row, column in (step, step + np.eye(2, dtype=int)[axis]):
-                beside = [
-                    float(heights[row + down, column + right])
-                    for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1))
-                    if 0 <= row + down < rows and 0 <= column + right < columns
-                ]
-                steps = float(heights[row, column]) - np.array(beside)
-                steps = steps[np.isfinite(steps)]
-                for sign in (1.0, -1.0):
-                    far = steps[sign * steps > LARGEST_STEP]
-                    if far.size >= max(steps.size - 1, 2):
-                        next_one = sign * float(np.abs(far).min())
-                        return int(row), int(column), float(heights[row, column]), next_one
+    for first in range(0, heights.shape[0], _ROWS):
+        begin = max(first - 1, 0)
+        part = heights[begin : first + _ROWS + 1]
+        if not any((np.abs(np.diff(part, axis=axis)) > LARGEST_STEP).any() for axis in (0, 1)):
+            continue
+        around = np.pad(part, 1, constant_values=np.nan)
+        beside = around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]
+        # Rows of the neighbouring blocks only count as neighbours.
+        core = slice(first - begin, first - begin + _ROWS)
+        steps = np.stack([(part - other)[core] for other in beside])
+        known = np.isfinite(steps).sum(axis=0)
+        for sign in (1.0, -1.0):
+            far = (sign * steps > LARGEST_STEP).sum(axis=0)
+            found = np.argwhere(far >= np.maximum(known - 1, 2))
+            if found.size:
+                row, column = map(int, found[0])
+                own = sign * steps[:, row, column]
+                least = sign * float(own[own > LARGEST_STEP].min())
+                return first + row, column, float(heights[first + row, column]), least
     return None
 
 

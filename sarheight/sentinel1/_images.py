@@ -46,7 +46,7 @@ SLC_NUMBERS = ("complex_int16", "complex64")
 
 
 class Rasters(Protocol):
-    """What opens the measurements of a product; it can be pickled."""
+    """An object that opens the measurements of a product; it can be pickled."""
 
     def raster(self, name: str) -> AbstractContextManager[DatasetReader]:
         """Open a measurement."""

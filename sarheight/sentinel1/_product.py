@@ -59,7 +59,7 @@ def open_product(
 
 
 class Source(Protocol):
-    """What a product is read from: a SAFE product, or an EOPF store."""
+    """The source from which a product is read: a SAFE product, or an EOPF store."""
 
     manifest: Manifest
     checks: str  # what is compared with checksums, for the description
@@ -70,7 +70,7 @@ class Source(Protocol):
 
     @property
     def rasters(self) -> Rasters:
-        """What opens the measurements."""
+        """The object that opens the measurements."""
 
     @property
     def name(self) -> str:

@@ -220,12 +220,19 @@ def require_track(
 ) -> None:
     """Refuse dates of other tracks, and those that lack a polarisation.
 
+    Where the reference is one of the dates, the track is that of most of them.
+
     Raises
     ------
     SeriesError
         With a list of these dates.
     """
-    others = []
+    others, dates = [], list(dates)
+    records = [date.record for date in dates]
+    if reference in records:
+        reference = max(
+            records, key=lambda own: sum(not difference(own, other) for other in records)
+        )
     for date in dates:
         reason = difference(reference, date.record)
         missing = [name for name in polarisations if name not in date.polarisations]

@@ -334,6 +334,9 @@ class ImageConfig(Configuration):
     polarisations : tuple of str
         Polarisations, separated by commas. Default: all. They also name the bands of a raster
         that does not name them.
+    focusing : {"zero", "native"}
+        Doppler to which a NISAR RSLC is focused: `zero`, as its documents say, or `native`, the
+        Doppler centroid that it states.
     """
 
     like: Like = ()
@@ -350,6 +353,7 @@ class ImageConfig(Configuration):
     verify: Annotated[bool, option(RADAR, "--verify")] = False
     calibration: Annotated[Calibration | None, option(RADAR)] = None
     polarisations: Annotated[Names, option(RADAR, metavar="VV,VH", convert=_upper_names)] = ()
+    focusing: Annotated[Literal["zero", "native"], option(RADAR)] = "zero"
 
     def __post_init__(self) -> None:
         """Check options that exclude each other."""

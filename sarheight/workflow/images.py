@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -212,6 +213,9 @@ class ImageSource:
             msg = f"--swaths, --burst and --no-noise-removal are for products, and '{self.name}' is"
             msg += " none"
             raise OptionError(msg)
+        if config.focusing != "zero":
+            msg = f"only a NISAR RSLC is focused to another Doppler, and '{self.name}' is none"
+            raise OptionError(msg, option="focusing")
         if self.flattened is not None:
             if config.calibration not in (None, "beta0"):
                 msg = f"'{self.name}' is terrain-flattened, and becomes an image in beta0"
@@ -259,7 +263,9 @@ class ImageSource:
         """Open the thermal noise, sampled like the scene; None where it is not stated."""
         if self.product is None:
             return None
-        return self.product.noise(**product_options(self.config, self.product), orbit=scene.orbit)
+        options = product_options(self.config, self.product)
+        options.pop("focusing", None)
+        return self.product.noise(**options, orbit=scene.orbit)
 
     def _image(self, heights: xr.DataArray | None) -> Scene:
         """Open an image that is no product in radar geometry."""
@@ -299,7 +305,7 @@ class ImageSource:
                 msg = f"found {', '.join(sorted(missing))}, expected some of {', '.join(known)}"
                 raise OptionError(msg, option="polarisations")
             product = product.sel(polarisation=list(chosen))
-        orbit = self._orbit_of(product)
+        orbit = self.flattened_orbit()
         self.reporter.stage("take the flattened image back to radar geometry")
         scene = to_radar(product, heights, orbit)
         names = ", ".join(scene.grid.polarisations)
@@ -309,14 +315,14 @@ class ImageSource:
         )
         return scene
 
-    def _orbit_of(self, product: xr.Dataset) -> Orbit | None:
+    def flattened_orbit(self) -> Orbit | None:
         """Read the orbit of a terrain-flattened product; None if it has its own."""
         from sarheight.acquisition import acquisitions
         from sarheight.archives import ORBIT
         from sarheight.sentinel1 import read_orbit_file
 
-        source = self.config.orbit
-        if source is None and ORBIT in product.attrs:
+        source, product = self.config.orbit, self.flattened
+        if product is None or (source is None and ORBIT in product.attrs):
             return None
         (record,) = acquisitions(product.attrs) or [{}]
         begin, end = (str(record.get(key, "")).removesuffix("Z") for key in ("start", "end"))
@@ -372,7 +378,14 @@ def product_options(config: ImageConfig, product: Product) -> dict[str, Any]:
         "spacing": SLC_SPACING if averaged and config.spacing is None else config.spacing,
         "swaths": config.swaths,
     }
-    return options if config.burst is None else options | {"burst": config.burst}
+    if config.burst is not None:
+        options["burst"] = config.burst
+    if config.focusing != "zero":
+        if "focusing" not in inspect.signature(product.scene).parameters:
+            msg = f"'{product.name}' is focused to zero Doppler, only a NISAR RSLC to another"
+            raise OptionError(msg, option="focusing")
+        options["focusing"] = config.focusing
+    return options
 
 
 def _refuse_annotation(image: str, config: ImageConfig) -> None:

@@ -255,6 +255,12 @@ def _with_layers(
         # The same pixels as of the image, with the timing that it was corrected to.
         around = crop_scene_to_dem(noise, dem, margin=SHIFT_MARGIN)
         noise = crop_scene_to_dem(replace(around, grid=near.grid), dem)
+    if noise is not None and not (noise.image > 0.0).any():
+        source.reporter.warn(
+            f"{source.name} states a thermal noise of zero, as early processors did: the result "
+            "has no layer noise_power"
+        )
+    elif noise is not None:
         flattened = layover.reconstruct(noise, dem, method=layover.RTC(), variables=("gamma0",))
         equivalent = flattened["gamma0"]
     return ceos_nrb(
@@ -303,7 +309,14 @@ def _report_shift(shift: Shift, config: ReconstructConfig, reporter: Reporter) -
     from sarheight.coregistration import is_significant
 
     reporter.say(f"co-registration: {shift}")
-    if config.coregister == "report" and is_significant(shift):
+    if not shift.found:
+        reporter.say(
+            "the image could not be compared with its simulation: usually the vertical reference "
+            "of the heights is another (--vertical), the orbit is a predicted one (--orbit), or "
+            "the elevation model holds too few mountains; a NISAR RSLC may be focused to its "
+            "native Doppler (--focusing native)"
+        )
+    elif config.coregister == "report" and is_significant(shift):
         reporter.say(
             "this shift makes the shares on steep slopes wrong: check the vertical reference of "
             "the heights (--vertical) and the orbit (--orbit), or pass --coregister correct"

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import Affine
 
-from sarheight.dem import assume_ellipsoidal, check_dem, local_posting, to_metres
+from sarheight.dem import (
+    assume_ellipsoidal,
+    check_dem,
+    layout,
+    local_posting,
+    map_grid,
+    to_grid,
+    to_metres,
+)
 from sarheight.errors import DemError, SarheightError, VerticalDatumError
 from tests.dems import array, utm_array
 
@@ -193,19 +201,24 @@ def spiked(row: int, column: int, height: float) -> xr.DataArray:
 
 @pytest.mark.parametrize("place", [(30, 40), (0, 0), (69, 12), (35, 89)])
 @pytest.mark.parametrize("height", [8990.0, 8850.0])
-def test_a_cell_that_sticks_out_is_refused_with_its_place(place: tuple[int, int], height: float):
+def test_a_cell_that_sticks_out_is_refused_with_its_place(
+    place: tuple[int, int], height: float, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(layout, "_ROWS", 35)
     row, column = place
     dem = spiked(row, column, height)
-    where = f"x {500_000 + 30 * column}, y {5_200_000 - 30 * row}"
-    message = (
-        rf"{height:g} m in row {row}, column {column} \({where}\), 5\d\d\d m above.*dem\.where"
-    )
+    where = f"at x {500_000 + 30 * column}, y {5_200_000 - 30 * row}"
+    message = rf"a height of {height:g} m {where}, 5\d\d\d m above.*dem\.where"
     with pytest.raises(DemError, match=message) as raised:
         check_dem(dem)
     assert raised.value.options == {"nodata": height}
     pit = dem.copy(data=9000.0 - dem.values)
-    with pytest.raises(DemError, match=rf"row {row}, column {column} .* m below"):
+    with pytest.raises(DemError, match=rf"{where}, .* m below"):
         check_dem(pit)
+    grid = map_grid(dem, resolution=45.0)
+    for lazy in (dem.chunk(), dem.chunk(y=20, x=90)):
+        with pytest.raises(DemError, match=rf"{where}, .* m above"):
+            to_grid(lazy, grid).compute()
     masked = dem.where(dem != height)
     assert int(check_dem(masked).isnull().sum()) == 1
 
@@ -214,7 +227,7 @@ def test_cells_beside_a_spike_or_a_void_do_not_hide_it():
     dem = spiked(30, 40, 8990.0)
     for beside, value in (((30, 41), 8900.0), ((29, 40), np.nan)):
         dem[beside] = value
-        with pytest.raises(DemError, match="row 30, column 4"):
+        with pytest.raises(DemError, match=r"at x 5012[03]0, y 5199100"):
             check_dem(dem)
 
 

@@ -17,7 +17,6 @@ from safetensors.torch import save
 
 from sarheight.errors import CheckpointError, OutputError
 from sarheight.learning.channels import Channel
-from sarheight.learning.unet import UNet
 from sarheight.terrain.sar2height import HeightEstimator
 
 if TYPE_CHECKING:
@@ -109,8 +108,3 @@ def test_weights_without_a_checksum_are_read(folder: Path) -> None:
     del described["sha256"]
     path.write_text(json.dumps(described))
     assert HeightEstimator.from_pretrained(folder).reference == "mean"
-
-
-def test_an_image_is_halved_a_dozen_times_at_most() -> None:
-    with pytest.raises(ValueError, match="depth=13"):
-        UNet(1, 1, depth=13)

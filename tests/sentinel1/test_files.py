@@ -450,7 +450,7 @@ def damaged(zips: dict[str, Path], tmp_path: Path) -> ProductFiles:
 def test_a_damaged_measurement_is_refused_again_and_again(
     zips: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remainder: int
 ) -> None:
-    """Also of a scratch file that holds it."""
+    """The same holds for a scratch file that contains it."""
     monkeypatch.setattr(_ranges, "REMAINDER", remainder)
     files = damaged(zips, tmp_path)
     with pytest.raises(ProductError, match=r"damaged"):
@@ -596,7 +596,7 @@ def test_a_damaged_measurement_in_a_zip_is_refused(
 
 @pytest.mark.parametrize("kind", ["GRD", "SLC"])
 def test_parts_of_a_stored_measurement_are_noted(tmp_path: Path, kind: str) -> None:
-    """Until all of it is read, which compares it, or `verify` has compared all files."""
+    """The note stays until all of it is read, which compares it, or `verify` compared all files."""
     made = grd_product(tmp_path).path if kind == "GRD" else slc_product(tmp_path)[0]
     path = pack(made, tmp_path / "stored.zip", zipfile.ZIP_STORED)
     product, again = open_product(path), open_product(path)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ZONE = 32632
+POLYGON = """{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {"h": 1},
+"geometry": {"type": "Polygon", "coordinates": [[[10, 46], [11, 46], [11, 47], [10, 46]]]}}]}"""
 
 
 def ground(crs: str = "EPSG:32632", shape: tuple[int, int] = (40, 50)) -> xr.DataArray:
@@ -319,6 +321,15 @@ def test_the_third_coordinate_is_a_height(tmp_path: Path) -> None:
             "no land lies",
         ),
         ("p.docx", "", {}, KnownElevationsError, "expected one of"),
+        (
+            "p.csv",
+            "lat,lon,h,sigma\n46,10,500,0\n",
+            {"vertical": 0.0},
+            KnownElevationsError,
+            "1 of 1 standard deviations of 0 or less",
+        ),
+        ("p.geojson", POLYGON, {"vertical": 0.0}, KnownElevationsError, "expected points"),
+        ("p.geojson", "{}", {"crs": 4326}, KnownElevationsError, "a vector file states its own"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(

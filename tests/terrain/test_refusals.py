@@ -22,7 +22,7 @@ from sarheight.errors import (
     VerticalDatumError,
 )
 from sarheight.illumination import simulate
-from sarheight.learning import Channel, Part, Tiling, split_bands
+from sarheight.learning import Channel, Part, Tiling, UNet, split_bands
 from sarheight.terrain import (
     HeightEstimator,
     KnownElevations,
@@ -207,7 +207,7 @@ REFUSALS: list[Refusal] = [
              ({"iterations": 0}, "iterations=0, expected a whole number from 1"),
              ({"samples": -1}, "whole number from 0")),
     *rows_of(SceneSettings, ValueError, ({"looks": 0.0}, "above 0"), ({"coarser": 0}, "above 0"),
-             ({"noise": -0.1}, "from 0"), ({"patch": np.nan}, "above 0"), ({"laws": ""}, "laws=")),
+             ({"noise": -0.1}, "from 0"), ({"patch": np.nan}, "above 0")),
     *((lambda w, given=given: TerrainPatches([w.scene], GAMMA0, **given), ValueError, words)
       for given, words in (({"size": 1}, "size=1"), ({"known_count": (5, 4)}, "two increasing"),
                            ({"known_sigma": -1.0}, "known_sigma=-1"),
@@ -223,6 +223,10 @@ REFUSALS: list[Refusal] = [
              ({"channels": ()}, "one channel at least"), ({"distance": "squared"}, "of euclidean"),
              ({"size": 0}, "size=0"),
              ({"reference": "mean", "known_count": (0, 4)}, "one known elevation at least")),
+    *rows_of(partial(UNet, 1, 1), ValueError, ({"width": 0}, "width=0"), ({"depth": 0}, "depth=0"),
+             ({"depth": 13}, "depth=13")),
+    (lambda _: UNet(1, 0), ValueError, "out_channels=0"),
+    (lambda _: Channel("vv", 1), TypeError, "expected two texts"),  # type: ignore[arg-type]
     *rows_of(RefinementNetwork, ValueError, ({"members": 0}, "members=0"),
              ({"network": "resnet"}, "network='resnet'"),
              ({"training_range": {"posting": (30.0, 20.0)}}, "two ascending numbers"),

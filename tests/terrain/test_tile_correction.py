@@ -177,19 +177,6 @@ def test_a_correction_is_added_in_the_share_in_which_it_is_believed(
     assert "network" not in plain.attrs
 
 
-def test_tiles_and_parts_give_the_same_correction(
-    passes: list[Scene], coarse: xr.DataArray
-) -> None:
-    tiling, network = Tiling(72, 18), network_of()
-    tiled, lazy = (
-        refine(passes, dem, settings=QUICK, coregister="none", tiling=tiling, network=network)
-        for dem in (coarse, coarse.chunk({"y": 15}))
-    )
-    assert lazy["correction"].chunks is not None
-    for name in ("height", "height_sigma", "correction"):
-        np.testing.assert_allclose(lazy[name], tiled[name], atol=1e-3)
-
-
 def test_a_correction_has_the_same_bits_for_any_number_of_threads(
     passes: list[Scene], coarse: xr.DataArray
 ) -> None:
