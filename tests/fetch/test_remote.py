@@ -69,6 +69,13 @@ def test_an_image_is_read_as_it_is(site: Site, client: HttpClient, *, ranges: bo
     assert {request.path for request in site.requests} == {"/a.tif"}  # nothing beside it
 
 
+def test_the_driver_is_that_of_the_name(client: HttpClient) -> None:
+    drivers = {".JP2?sig=1.tif": "JP2OpenJPEG", ".tif?x=.jp2": "GTiff", ".vrt": "GTiff"}
+    for suffix, driver in drivers.items():
+        url = f"https://example.org/{'a' * 300}{suffix}"
+        assert RemoteImage(client, url).driver == driver
+
+
 def test_a_window_costs_its_blocks(site: Site, client: HttpClient) -> None:
     image = RemoteImage(
         client, site.add("/a.tif", geotiff(tiled=True, blockxsize=64, blockysize=64))
