@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -29,7 +28,7 @@ from sarheight._files import file_errors
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import ProductError
 from sarheight.orbit import nanoseconds, seconds_between
-from sarheight.sentinel1._images import Channel
+from sarheight.sentinel1._images import Channel, Form
 from sarheight.sentinel1._manifest import MISSIONS, Manifest
 from sarheight.sentinel1._radiometry import (
     SMALLEST_AMPLITUDE,
@@ -48,7 +47,7 @@ from sarheight.sentinel1.annotation import (
     StateVectors,
     SwathProcessing,
 )
-from sarheight.sentinel1.eopf import EXPECTED, ArrayRaster, dims_of, open_root
+from sarheight.sentinel1.eopf import EXPECTED, dims_of, open_root
 
 if TYPE_CHECKING:
     import os
@@ -56,7 +55,6 @@ if TYPE_CHECKING:
 
     import xarray as xr
     import zarr
-    from rasterio import DatasetReader
 
     from sarheight._windows import Span
 
@@ -563,20 +561,41 @@ class EopfSource:
     def _measurement(self, part: _Part) -> zarr.Array[Any]:
         return self._array(f"{part.group}/measurements/{self._kind.lower()}")
 
-    @contextmanager
-    def raster(self, name: str) -> Iterator[DatasetReader]:
-        """Open a measurement: the bursts of an SLC follow one another, as in a SAFE product."""
+    def _arrays(self, name: str) -> list[tuple[zarr.Array[Any], int]]:
+        """Return the arrays of a measurement, and the place of its polarisation in each.
+
+        The bursts of an SLC follow one another, as in a SAFE product.
+        """
         swath, _, polarisation = name.partition("_")
-        parts = self._parts[swath, polarisation]
-        arrays = tuple((self._measurement(part), part.index) for part in parts)
+        return [(self._measurement(part), part.index) for part in self._parts[swath, polarisation]]
+
+    def form(self, name: str) -> Form:
+        """Return the form of a measurement."""
         with self._errors():
-            yield cast("DatasetReader", ArrayRaster(arrays))
+            arrays = [array for array, _ in self._arrays(name)]
+            first = arrays[0]
+            lines = sum(array.shape[-2] for array in arrays)
+            return Form(lines, first.shape[-1], (str(first.dtype),), first.chunks[-2])
 
-    def window(self, name: str, lines: Span, samples: Span) -> None:
-        """Return None: a chunk of a store is decompressed as a whole, by `raster`."""
-
-    def count(self, name: str, pixels: int, total: int) -> None:
-        """Count nothing: a store lists no checksums."""
+    def read_window(
+        self,
+        name: str,
+        lines: Span,
+        samples: Span,
+        *,
+        total: int,  # noqa: ARG002  # a store lists no checksums
+    ) -> NDArray[Any]:
+        """Read a window of a measurement."""
+        blocks = []
+        begin = 0
+        with self._errors():
+            for array, index in self._arrays(name):
+                size = array.shape[-2]
+                first, last = max(lines[0] - begin, 0), min(lines[1] - begin, size)
+                if first < last:
+                    blocks.append(np.asarray(array[index, first:last, slice(*samples)]))
+                begin += size
+        return np.concatenate(blocks)
 
 
 def _within(values: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401  # of JSON

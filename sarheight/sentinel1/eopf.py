@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
-
-import numpy as np
-from numpy.typing import NDArray
 
 from sarheight._files import file_errors, without_secrets
 from sarheight.errors import ProductError
@@ -99,58 +95,6 @@ def open_root(source: str, options: dict[str, Any]) -> tuple[zarr.Group, str, Pa
             str(path),
             path.parent,
         )
-
-
-@dataclass(frozen=True, eq=False)
-class ArrayRaster:
-    """Arrays of bursts, or the one of a GRD, as a dataset of rasterio as far as that is used."""
-
-    arrays: tuple[tuple[zarr.Array[Any], int], ...]
-
-    @property
-    def height(self) -> int:
-        """Lines of all arrays."""
-        return sum(array.shape[-2] for array, _ in self.arrays)
-
-    @property
-    def width(self) -> int:
-        """Samples."""
-        return int(self.arrays[0][0].shape[-1])
-
-    @property
-    def dtypes(self) -> tuple[str, ...]:
-        """Type of the numbers."""
-        return (str(self.arrays[0][0].dtype),)
-
-    @property
-    def block_shapes(self) -> list[tuple[int, int]]:
-        """Shape of the chunks."""
-        lines, samples = self.arrays[0][0].chunks[-2:]
-        return [(lines, samples)]
-
-    def read(
-        self,
-        band: int,  # noqa: ARG002  # as rasterio has it
-        *,
-        window: Any,  # noqa: ANN401  # a pair of spans, or a Window
-        out: NDArray[Any] | None = None,
-        out_dtype: Any = None,  # noqa: ANN401
-    ) -> NDArray[Any]:
-        """Read a window."""
-        (top, bottom), (left, right) = window if isinstance(window, tuple) else window.toranges()
-        blocks = []
-        begin = 0
-        for array, index in self.arrays:
-            lines = array.shape[-2]
-            first, last = max(top - begin, 0), min(bottom - begin, lines)
-            if first < last:
-                blocks.append(np.asarray(array[index, first:last, left:right]))
-            begin += lines
-        values = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        if out is not None:
-            out[...] = values
-            return out
-        return values if out_dtype is None else values.astype(out_dtype)
 
 
 def dims_of(array: zarr.Array[Any]) -> tuple[str, ...]:
