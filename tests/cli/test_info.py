@@ -42,11 +42,15 @@ def made(files: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
         (*image, "-o", folder / "folder"),
         (*image, "-o", folder / "picture.png"),
         (*image, "--method", "rtc", "-o", folder / "store.zarr"),
-        ("masks", "--like", files.image, "--dem", files.coarse, *SEA, "--geometry", "radar")
-        + ("-o", folder / "radar.nc"),
+        (
+            *("masks", "--like", files.image, "--dem", files.coarse, *SEA),
+            *("--geometry", "radar", "-o", folder / "radar.nc"),
+        ),
         ("series", *dates, "--dem", folder / "series.tif", *SEA, "-o", folder / "stack.zarr"),
-        ("batch", files.image, "--dem", files.coarse, "--set", "vertical=ellipsoidal")
-        + ("-o", folder / "many"),
+        (
+            *("batch", files.image, "--dem", files.coarse),
+            *("--set", "vertical=ellipsoidal", "-o", folder / "many"),
+        ),
     ):
         done = run(*command)
         assert done.exit_code == 0, done.output
@@ -103,7 +107,12 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "store.zarr": ("result on a map grid", "RTC", "made"),
     "picture.png": ("picture of a result", "from image"),
     "result.stac.json": ("STAC item", "2024", "assets"),
-    "stack.zarr": ("stack of dates of one track", "dates", "2: 2024-01-01, 2024-01-13", "baselines"),
+    "stack.zarr": (
+        "stack of dates of one track",
+        "dates",
+        "2: 2024-01-01, 2024-01-13",
+        "baselines",
+    ),
     "city.zarr": ("stack of a city", "months", "sar bands"),
     "scene.zarr": ("training scene", "coarse"),
     "model": ("network for building heights", "vv_ascending, vh_ascending"),
@@ -125,7 +134,9 @@ def test_info_tells_what_a_file_is(made: dict[str, Path], name: str) -> None:
     said = " ".join(done.stdout.replace("\u2502", " ").split())
     for words in EXPECTED[name]:
         assert words in said, words
-    rows = [line.split("\u2502")[1].strip() for line in done.stdout.splitlines() if "\u2502" in line]
+    rows = [
+        line.split("\u2502")[1].strip() for line in done.stdout.splitlines() if "\u2502" in line
+    ]
     named = [row for row in rows if row]
     assert len(named) == len(set(named)), "no row twice"
 
