@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sarheight.cli._session import Session
 
 PICTURE = ".png"
+CHUNK = 1024
+"""Cells along a side of what is read at once of a result that was written in parts."""
 
 
 def output_folder() -> Option:
@@ -40,8 +42,7 @@ def require_writable(
     try:
         check_writable(path, overwrite=overwrite, suffixes=suffixes or SUFFIXES)
     except OutputError as error:
-        advice = " (--overwrite)" if "exists already" in str(error) else ""
-        msg = f"{error}{advice}"
+        msg = str(error).replace("overwrite=True", "--overwrite")
         raise OptionError(msg, option=name) from error
 
 
@@ -105,7 +106,7 @@ def write_result(
         write(dataset, output, overwrite=overwrite, stac=result.stac, scale=result.scale, draw=draw)
     # A result that was written in parts need not be computed again for picture and summary.
     in_parts = bool(dataset.chunks) and output.suffix.lower() != PICTURE
-    written = open_result(output, chunks={}) if in_parts else dataset
+    written = open_result(output, chunks={"y": CHUNK, "x": CHUNK}) if in_parts else dataset
     if result.quicklook is not None:
         save_png(draw(written), result.quicklook, overwrite=overwrite)
     return written
