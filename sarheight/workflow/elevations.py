@@ -74,7 +74,7 @@ def read_dem(
 
 
 def open_elevations(
-    config: GridConfig, source: ImageSource | None, reporter: Reporter
+    config: DemConfig, source: ImageSource | None, reporter: Reporter
 ) -> tuple[xr.DataArray, dict[str, Path]]:
     """Open the elevation model, fetched first if its name is "auto"; return it and fetched files.
 
@@ -90,7 +90,7 @@ def open_elevations(
 
 
 def _fetch_dem(
-    config: GridConfig, bounds: Bounds | None, source: ImageSource | None, reporter: Reporter
+    config: DemConfig, bounds: Bounds | None, source: ImageSource | None, reporter: Reporter
 ) -> tuple[list[Path], str | float | None]:
     """Fetch the tiles for the bounds or the footprint of the image; return them and the datum."""
     from sarheight import fetch

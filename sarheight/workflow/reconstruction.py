@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sarheight.errors import OptionError, naming_extras
 from sarheight.workflow.config import FIT, ReconstructConfig, parse_law, parse_method
@@ -174,7 +174,7 @@ def run_reconstruction(
         heights, fetched = open_elevations(config, source, reporter)
     heights = place_on_grid(heights, config, reporter)
     guide = None if config.guide is None else open_map(config.guide)
-    whole = source.scene()
+    whole = source.scene(heights=heights)
     # Crop: the image is read once, with a margin for a shift; the rest is never read.
     reporter.stage("find the part that the elevation model covers")
     dem = CheckedDem.of(heights)
@@ -187,7 +187,8 @@ def run_reconstruction(
         near = replace(near, image=near.image.compute())
     # Co-register.
     law = None if config.law == FIT else parse_law(config.law)
-    near, shift = coregister(near, dem, config.coregister, law=law)
+    policy = _coregistration(config, source, reporter)
+    near, shift = coregister(near, dem, policy, law=law)
     scene = crop_scene_to_dem(near, dem)
     fraction = _pixels(scene.grid) / _pixels(whole.grid)
     if fraction < FULL_COVERAGE:
@@ -213,6 +214,22 @@ def run_reconstruction(
         _report_shift(shift, config, reporter)
     _describe(result, config, fetched, scene, fraction, heights, shift)
     return Reconstruction(result, scene, heights, shift, in_parts)
+
+
+def _coregistration(
+    config: ReconstructConfig, source: ImageSource, reporter: Reporter
+) -> Literal["report", "correct", "none"]:
+    """Return the policy for the shift of an image: none for one that was simulated from the DEM."""
+    if source.flattened is None:
+        return config.coregister
+    if config.coregister == "correct":
+        msg = (
+            f"'{source.name}' is terrain-flattened: its provider has placed it on the map, and "
+            "taken back by the elevation model it shows no shift; omit the option"
+        )
+        raise OptionError(msg, option="coregister")
+    reporter.say("no co-registration: the image was placed on the map by its provider")
+    return "none"
 
 
 def chosen_layers(config: ReconstructConfig) -> tuple[str, ...]:
@@ -317,7 +334,8 @@ def _in_parts(scene: Scene, limit: float, heights: xr.DataArray) -> tuple[Scene,
     """Put an image that is in memory on dask; return it and the limit without what is held."""
     from sarheight.layover.tiles import memory_bytes
 
-    held = 0 if heights.chunks else heights.nbytes
+    # As they are, and checked with north up.
+    held = 0 if heights.chunks else 2 * heights.nbytes
     if not scene.image.chunks:
         held += scene.image.nbytes
         scene = replace(scene, image=scene.image.chunk({"line": CHUNK, "sample": CHUNK}))

@@ -471,7 +471,7 @@ def test_another_dem_is_refused(
         ("facets", 0),
         ("window", 4), ("window", -7),
     ):  # fmt: skip
-        with pytest.raises(ValueError, match=f"{name}=|window of"):
+        with pytest.raises(ValueError, match=f"{name}=|window of|memory limit of"):
             series.build_stack(dates, dem, tmp_path / "new.zarr", **{name: value})
     with pytest.raises(SeriesError, match=r"no date that can be read"):
         series.build_stack("no.zip", dem, tmp_path / "new.zarr")
