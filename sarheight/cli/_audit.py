@@ -54,15 +54,15 @@ class AuditOutput(Configuration):
 
     Attributes
     ----------
-    picture : pathlib.Path, optional
-        Also save the picture: the image, predicted incidence, mask, and brightness by incidence.
+    quicklook : pathlib.Path, optional
+        Also draw a picture: the image, predicted incidence, mask, and brightness by incidence.
     json : pathlib.Path, optional
         Also save the figures as JSON.
     overwrite : bool
         Replace existing files.
     """
 
-    picture: Annotated[Path | None, option(OUTPUT, metavar="FILE.png")] = None
+    quicklook: Annotated[Path | None, option(OUTPUT, metavar="FILE.png")] = None
     json: Annotated[Path | None, option(OUTPUT, metavar="FILE.json")] = None
     overwrite: Overwrite = False
 
@@ -76,19 +76,19 @@ def audit(settings: AuditConfig, output: AuditOutput, running: Running) -> None:
     is not as it should be.
 
     ```
-    sarheight audit OPERA_L2_RTC-S1_….h5 --dem glo30.tif --vertical EGM2008 --picture audit.png
+    sarheight audit OPERA_L2_RTC-S1_….h5 --dem glo30.tif --vertical EGM2008 --quicklook audit.png
     ```
     """
     settings.require_files()
     inputs = list(settings.files().values())
     for path, name, suffix in (
-        (output.picture, "picture", PICTURE),
+        (output.quicklook, "quicklook", PICTURE),
         (output.json, "json", ".json"),
     ):
         require_apart(path, name, inputs)
         require_writable(path, name, overwrite=output.overwrite, suffixes=(suffix,))
-    require_apart(output.picture, "picture", [output.json])
-    with session("audit", running, steps=2) as current:
+    require_apart(output.quicklook, "quicklook", [output.json])
+    with session("audit", running, {"read": 1, "compare": 9}) as current:
         current.stage("read")
         from sarheight import archives
 
@@ -117,8 +117,8 @@ def _save(found: Audit, output: AuditOutput) -> None:
     from sarheight.output import save_png
     from sarheight.output.atomic import atomic_write
 
-    if output.picture is not None:
-        save_png(plot.audit(found), output.picture, overwrite=output.overwrite)
+    if output.quicklook is not None:
+        save_png(plot.audit(found), output.quicklook, overwrite=output.overwrite)
     if output.json is not None:
         with atomic_write(output.json, overwrite=output.overwrite, suffixes=(".json",)) as work:
             work.write_text(found.to_json() + "\n", "utf-8")

@@ -132,7 +132,7 @@ def test_the_command_writes_a_picture_and_figures(tmp_path: Path) -> None:
     DEM.rio.to_raster(tmp_path / "dem.tif")
     path = opera_of(FLAT, SCENE, tmp_path / "product.h5")
     command = ["audit", str(path), "--dem", str(tmp_path / "dem.tif"), "--vertical", "ellipsoidal"]
-    files = ["--picture", str(tmp_path / "a.png"), "--json", str(tmp_path / "a.json")]
+    files = ["--quicklook", str(tmp_path / "a.png"), "--json", str(tmp_path / "a.json")]
     made = CliRunner().invoke(app, [*command, *files])
     assert made.exit_code == 0, made.output
     assert "displacement" in made.output
