@@ -189,18 +189,13 @@ def refine(
     worker = _TileWorker(
         scenes, whole, void, surface, factor, chosen, tiling.size, seed, correction
     )
-    # The two layers of a pass are missing in the same cells, all others nowhere.
-    groups = [0, 0, 0, *(number for number in range(1, len(scenes) + 1) for _ in range(2))]
-    groups += [0] * (worker.layers - len(groups))
     mosaic = Mosaic(
         (surface if dem.chunks is None else surface.chunk({"y": block, "x": block}),),
         worker.estimate,
         worker.layers,
         tiling,
-        groups=groups,
         batch=1,
         threads=os.cpu_count() or 1,
-        sums=np.float32,
     )
     values = mosaic.compute(block, report)
     result = _dataset(values, surface, len(scenes), corrected=correction is not None)
