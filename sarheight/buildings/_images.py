@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -156,7 +155,9 @@ def resample_image(image: xr.DataArray, like: xr.DataArray | xr.Dataset) -> xr.D
             resampling=Resampling[ways[not finer]],
             tolerance=0.01,
         )
-    if not _overlap(image, source[1], like, target[1]):
+    west, south, east, north = image.rio.transform_bounds(like.rio.crs)
+    x, y = grid["x"], grid["y"]
+    if not (west <= x.max() and east >= x.min() and south <= y.max() and north >= y.min()):
         msg = (
             f"the image, in {source[1].name!r} from ({source[0].c:.8g}, {source[0].f:.8g}), does "
             f"not meet the grid in {target[1].name!r} from ({target[0].c:.8g}, {target[0].f:.8g})"
@@ -168,17 +169,6 @@ def resample_image(image: xr.DataArray, like: xr.DataArray | xr.Dataset) -> xr.D
     return written
 
 
-def _overlap(
-    image: xr.DataArray, source: CRS, like: xr.DataArray | xr.Dataset, target: CRS
-) -> bool:
-    corners = [float(image[axis][end]) for axis in ("x", "y") for end in (0, -1)]
-    box = (min(corners[:2]), min(corners[2:]), max(corners[:2]), max(corners[2:]))
-    to_target = Transformer.from_crs(source, target, always_xy=True)
-    west, south, east, north = to_target.transform_bounds(*box, densify_pts=POINTS_PER_SIDE)
-    x, y = like["x"].values, like["y"].values
-    return bool(west <= x.max() and east >= x.min() and south <= y.max() and north >= y.min())
-
-
 def _same_grid(one: tuple[Affine, CRS], other: tuple[Affine, CRS]) -> bool:
     difference = np.abs(np.subtract(one[0][:6], other[0][:6])).max()
     return bool(difference < SAME_GRID * abs(other[0].a)) and one[1] == other[1]
@@ -187,7 +177,6 @@ def _same_grid(one: tuple[Affine, CRS], other: tuple[Affine, CRS]) -> bool:
 # Monthly composites.
 
 Composite = Literal["median", "mean"]
-REDUCTIONS: dict[str, Callable[..., Any]] = {"median": np.nanmedian, "mean": np.nanmean}
 
 
 def monthly_composite(
@@ -245,27 +234,15 @@ def monthly_composite(
 
 def composite(images: xr.DataArray, how: Composite) -> xr.DataArray:
     """Reduce images along time by the median or the mean of what is not NaN."""
-    if how not in REDUCTIONS:
+    if how not in get_args(Composite):
         msg = f"found how={how!r}, expected one of {', '.join(get_args(Composite))}"
         raise ValueError(msg)
-
-    def reduce(values: NDArray[Any]) -> NDArray[np.float32]:
-        with warnings.catch_warnings():
-            # A cell that was never clear stays NaN, as intended.
-            warnings.filterwarnings("ignore", message=".*(All-NaN slice|empty slice).*")
-            return np.asarray(REDUCTIONS[how](values, axis=-1), dtype=np.float32)
-
     if images.chunks is not None:
         images = images.chunk(time=-1)
-    reduced: xr.DataArray = xr.apply_ufunc(
-        reduce,
-        images,
-        input_core_dims=[["time"]],
-        dask="parallelized",
-        output_dtypes=[np.float32],
-        keep_attrs=True,
-    )
-    return reduced
+    # Other libraries add single precision up in another order.
+    with xr.set_options(use_bottleneck=False, use_numbagg=False):  # type: ignore[no-untyped-call]
+        reduced: xr.DataArray = getattr(images, how)("time", skipna=True, keep_attrs=True)
+    return reduced.astype(np.float32, keep_attrs=True)
 
 
 def months_between(first: Any, last: Any) -> NDArray[np.datetime64]:  # noqa: ANN401
@@ -296,34 +273,6 @@ DARKEST_WITH_OFFSET = 0.09
 is still in it: shadow, water and vegetation are darker, also in a desert."""
 DARK_PERCENTILE = 0.1
 
-COMMON_NAMES = {
-    "coastal": "B01",
-    "blue": "B02",
-    "green": "B03",
-    "red": "B04",
-    "rededge1": "B05",
-    "rededge2": "B06",
-    "rededge3": "B07",
-    "nir": "B08",
-    "nir08": "B8A",
-    "nir09": "B09",
-    "swir16": "B11",
-    "swir22": "B12",
-}
-"""Names of the assets of Earth Search."""
-
-
-def optical_band(name: str) -> str | None:
-    """Return the band that a catalogue or a file names in its own way, None for other names."""
-    bare = re.sub(r"[_-]?\d\dm$", "", name.strip(), flags=re.IGNORECASE)
-    if bare.lower() in COMMON_NAMES:
-        return COMMON_NAMES[bare.lower()]
-    match = re.fullmatch(r"B(\d{1,2})(A?)", bare, flags=re.IGNORECASE)
-    if match is None:
-        return None
-    band = f"B{match[1].lstrip('0')}A" if match[2] else f"B{int(match[1]):02d}"
-    return band if band in OPTICAL_BANDS else None
-
 
 def offset_of_baseline(baseline: str | float) -> float:
     """Return the offset to add to digital numbers of a processing baseline.
@@ -340,20 +289,6 @@ def offset_of_baseline(baseline: str | float) -> float:
         msg = f"found the processing baseline {baseline!r}, expected one such as '05.09'"
         raise StackError(msg)
     return OFFSET if number >= OFFSET_SINCE else 0.0
-
-
-def offset_of_item(properties: Mapping[str, Any]) -> float:
-    """Return the offset to add to digital numbers, from the properties of a STAC item."""
-    if properties.get("earthsearch:boa_offset_applied") is True:
-        return 0.0
-    for name in ("s2:processing_baseline", "processing:version"):
-        if properties.get(name) not in {None, ""}:
-            return offset_of_baseline(str(properties[name]))
-    msg = (
-        "found no processing baseline (s2:processing_baseline, processing:version), expected one: "
-        "since 04.00 an offset of -1000 is to be added to the numbers. State the offset"
-    )
-    raise StackError(msg)
 
 
 def reflectance(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from glob import glob
 from numbers import Real
@@ -13,24 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import rasterio
 import xarray as xr
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
 
-from sarheight._files import NO_SIDECARS, file_errors, read_toml
+from sarheight._files import file_errors, read_toml
 from sarheight.buildings._footprints import rasterise_buildings, read_buildings
 from sarheight.buildings._images import (
-    FINER,
-    POLARISATIONS,
     check_offset,
     city_grid,
     clear_sky_mask,
     composite,
     months_between,
-    offset_of_item,
-    optical_band,
     reconstruct_product,
     reflectance,
     sar_series,
@@ -46,19 +37,16 @@ from sarheight.buildings.stack import (
     require_bands,
     write_stack,
 )
-from sarheight.errors import FetchError, ProductError, StackError
+from sarheight.errors import StackError
 from sarheight.output import provenance
-from sarheight.output.grid import MapGrid
 
 if TYPE_CHECKING:
     import os
 
     from numpy.typing import NDArray
-    from rasterio.io import DatasetReader
 
     from sarheight.buildings.items import ImageItem
     from sarheight.fetch import Settings
-    from sarheight.fetch.remote import RemoteImage
 
 Table = TypeVar("Table")
 
@@ -471,12 +459,14 @@ class _Builder:
 
     def _radar(self, source: RadarSource) -> Iterator[xr.Dataset]:
         """Yield radar images on the grid of the city, one after the other."""
+        from sarheight.buildings.items import flattened_image
+
         used = self.images["radar"] = []
         if not source.products:
             for item in self._items(source):
                 self.report(f"{self.city.name}: {item.name}")
                 used.append(item.name)
-                yield _flattened_image(item, source.radiometry, self.grid)
+                yield flattened_image(item, source.radiometry, self.grid)
             return
         from sarheight.dem import open_dem
 
@@ -494,7 +484,11 @@ class _Builder:
 
     def _optical(self, source: OpticalSource) -> xr.DataArray:
         """Return monthly medians of clear reflectance."""
-        items = [item for item in self._items(source) if _cloud_cover(item) <= source.most_cloud]
+        items = [
+            item
+            for item in self._items(source)
+            if float(item.properties.get("eo:cloud_cover") or 0.0) <= source.most_cloud
+        ]
         self.images["optical"] = [item.name for item in items]
         shape = len(self.months), len(source.bands), *self.grid.shape
         values = np.full(shape, np.nan, dtype=np.float32)
@@ -523,18 +517,18 @@ class _Builder:
         self, source: OpticalSource, items: Sequence[ImageItem]
     ) -> NDArray[np.float32]:
         """Return the median of each band, shape (bands, rows, columns)."""
-        masks = [
-            clear_sky_mask(_read_window(item.source(_asset(item, "SCL")), self.grid, "mode"))
+        from sarheight.buildings.items import offset_of_item, read_band
+
+        masks = [clear_sky_mask(read_band(item, "SCL", self.grid)) for item in items]
+        offsets = [
+            offset_of_item(item.properties) if source.offset is None else source.offset
             for item in items
         ]
         medians = []
         for band in source.bands:
             clear = [
-                reflectance(
-                    _read_window(item.source(_asset(item, band)), self.grid, "average"),
-                    offset=_offset(item, source),
-                ).where(mask)
-                for item, mask in zip(items, masks, strict=True)
+                reflectance(read_band(item, band, self.grid), offset=offset).where(mask)
+                for item, mask, offset in zip(items, masks, offsets, strict=True)
             ]
             medians.append(composite(xr.concat(clear, dim="time", join="exact"), "median").values)
         return np.stack(medians)
@@ -571,88 +565,3 @@ class _Builder:
             msg = f"found no file '{path}' with the buildings of {city.name}"
             raise StackError(msg)
         return files
-
-
-# Images of a catalogue: names of bands, and the part over a city.
-
-
-def _flattened_image(item: ImageItem, radiometry: str, grid: xr.DataArray) -> xr.Dataset:
-    """Read the part of a terrain-flattened image over a city."""
-    assets = {name.lower(): name for name in item.addresses}
-    names = [name for name in POLARISATIONS if name.lower() in assets]
-    if not names:
-        msg = f"found the images {', '.join(item.addresses)} in {item.name}, expected vv or vh"
-        raise ProductError(msg)
-    layers = [_read_window(item.source(assets[name.lower()]), grid, "average") for name in names]
-    power = xr.concat(layers, dim=xr.Variable("polarisation", names), join="exact")
-    record = {
-        "start": item.time.replace(tzinfo=None).isoformat(),
-        "orbit_state": str(item.properties.get("sat:orbit_state", "")).lower(),
-        "polarisations": names,
-    }
-    return xr.Dataset(
-        {radiometry: power.where(power >= 0.0)}, attrs={"acquisition": json.dumps([record])}
-    )
-
-
-def _asset(item: ImageItem, band: str) -> str:
-    """Return the asset of a band, by the names that catalogues use; the finest comes first."""
-    for name in sorted(item.addresses, key=lambda name: (len(name), name)):
-        if "jp2" in name.lower():
-            continue
-        bare = name.upper().partition("_")[0]
-        if (band == "SCL" and bare == "SCL") or optical_band(name) == band:
-            return name
-    return band
-
-
-def _cloud_cover(item: ImageItem) -> float:
-    return float(item.properties.get("eo:cloud_cover") or 0.0)
-
-
-def _offset(item: ImageItem, source: OpticalSource) -> float:
-    return source.offset if source.offset is not None else offset_of_item(item.properties)
-
-
-def _read_window(source: Path | RemoteImage, grid: xr.DataArray, resampling: str) -> xr.DataArray:
-    """Read an image at the cells of a grid, and no more of the file than that needs.
-
-    Codes and numbers come as float32, NaN where the image has no data.
-    """
-    transform = MapGrid.of(grid).transform
-    rows, columns = grid.shape
-    try:
-        # A VRT would read the files and addresses that it names.
-        driver = "JP2OpenJPEG" if str(source).lower().endswith(".jp2") else "GTiff"
-        with _open_image(source, driver) as image:
-            finer = abs(image.transform.a) < FINER * abs(transform.a)
-            interpolation = Resampling.nearest if resampling == "mode" else Resampling.bilinear
-            with WarpedVRT(
-                image,
-                crs=grid.rio.crs,
-                transform=transform,
-                width=columns,
-                height=rows,
-                resampling=Resampling[resampling] if finer else interpolation,
-                tolerance=0.01,
-                add_alpha=image.nodata is None,
-            ) as warped:
-                values = warped.read(1).astype(np.float32)
-                known = warped.dataset_mask() > 0
-    except FetchError:
-        raise
-    except (RasterioError, OSError) as error:
-        msg = f"'{source}' cannot be read as raster ({error})"
-        raise ProductError(msg) from error
-    return on_grid_of(grid, np.where(known, values, np.nan).astype(np.float32))
-
-
-@contextmanager
-def _open_image(source: Path | RemoteImage, driver: str) -> Iterator[DatasetReader]:
-    """Open an image of a folder or a server, and nothing beside it."""
-    if isinstance(source, Path):
-        with rasterio.Env(**NO_SIDECARS), rasterio.open(source, driver=driver) as image:
-            yield image
-    else:
-        with source.open(driver) as image:
-            yield image

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pystac
+import rasterio
+import xarray as xr
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
 
-from sarheight._files import read_text
-from sarheight.errors import FetchError, NotThereError, UnsafeAddressError
+from sarheight._files import NO_SIDECARS, read_text
+from sarheight.buildings._images import FINER, POLARISATIONS, offset_of_baseline
+from sarheight.buildings.stack import OPTICAL_BANDS, on_grid_of
+from sarheight.dem.tiles import bounding_boxes
+from sarheight.errors import FetchError, NotThereError, ProductError, StackError, UnsafeAddressError
 from sarheight.fetch.catalogues import (
     Query,
-    bounding_boxes,
     mapping,
     parse_time,
     require_identifier,
@@ -24,11 +35,15 @@ from sarheight.fetch.http import HttpClient, refusal_in
 from sarheight.fetch.products import signer
 from sarheight.fetch.remote import RemoteImage
 from sarheight.fetch.settings import Catalogue, Settings, lookup
+from sarheight.output.grid import MapGrid
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sarheight.fetch.catalogues import Place, Time
+    from rasterio.io import DatasetReader
+
+    from sarheight.dem.tiles import Place
+    from sarheight.fetch.catalogues import Time
 
 
 @dataclass(frozen=True)
@@ -245,3 +260,128 @@ def _item_time(item: Mapping[str, Any]) -> datetime:
     except ValueError:
         msg = f"found the time {text!r} in the item {item.get('id')}, expected one of ISO 8601"
         raise FetchError(msg) from None
+
+
+# Images of a catalogue: names of bands, and the part over a city.
+
+COMMON_NAMES = {
+    "coastal": "B01",
+    "blue": "B02",
+    "green": "B03",
+    "red": "B04",
+    "rededge1": "B05",
+    "rededge2": "B06",
+    "rededge3": "B07",
+    "nir": "B08",
+    "nir08": "B8A",
+    "nir09": "B09",
+    "swir16": "B11",
+    "swir22": "B12",
+}
+"""Names of the assets of Earth Search."""
+
+
+def flattened_image(item: ImageItem, radiometry: str, grid: xr.DataArray) -> xr.Dataset:
+    """Read the part of a terrain-flattened image over a city."""
+    assets = {name.lower(): name for name in item.addresses}
+    names = [name for name in POLARISATIONS if name.lower() in assets]
+    if not names:
+        msg = f"found the images {', '.join(item.addresses)} in {item.name}, expected vv or vh"
+        raise ProductError(msg)
+    layers = [read_window(item.source(assets[name.lower()]), grid, "average") for name in names]
+    power = xr.concat(layers, dim=xr.Variable("polarisation", names), join="exact")
+    record = {
+        "start": item.time.replace(tzinfo=None).isoformat(),
+        "orbit_state": str(item.properties.get("sat:orbit_state", "")).lower(),
+        "polarisations": names,
+    }
+    return xr.Dataset(
+        {radiometry: power.where(power >= 0.0)}, attrs={"acquisition": json.dumps([record])}
+    )
+
+
+def read_band(item: ImageItem, band: str, grid: xr.DataArray) -> xr.DataArray:
+    """Read the part over a city of a band of Sentinel-2, or of its classes (SCL)."""
+    how = "mode" if band == "SCL" else "average"
+    return read_window(item.source(_asset(item, band)), grid, how)
+
+
+def _asset(item: ImageItem, band: str) -> str:
+    """Return the asset of a band, by the names that catalogues use; the finest comes first."""
+    for name in sorted(item.addresses, key=lambda name: (len(name), name)):
+        if "jp2" in name.lower():
+            continue
+        bare = name.upper().partition("_")[0]
+        if (band == "SCL" and bare == "SCL") or optical_band(name) == band:
+            return name
+    return band
+
+
+def optical_band(name: str) -> str | None:
+    """Return the band that a catalogue or a file names in its own way, None for other names."""
+    bare = re.sub(r"[_-]?\d\dm$", "", name.strip(), flags=re.IGNORECASE)
+    if bare.lower() in COMMON_NAMES:
+        return COMMON_NAMES[bare.lower()]
+    match = re.fullmatch(r"B(\d{1,2})(A?)", bare, flags=re.IGNORECASE)
+    if match is None:
+        return None
+    band = f"B{match[1].lstrip('0')}A" if match[2] else f"B{int(match[1]):02d}"
+    return band if band in OPTICAL_BANDS else None
+
+
+def offset_of_item(properties: Mapping[str, Any]) -> float:
+    """Return the offset to add to digital numbers, from the properties of a STAC item."""
+    if properties.get("earthsearch:boa_offset_applied") is True:
+        return 0.0
+    for name in ("s2:processing_baseline", "processing:version"):
+        if properties.get(name) not in {None, ""}:
+            return offset_of_baseline(str(properties[name]))
+    msg = (
+        "found no processing baseline (s2:processing_baseline, processing:version), expected one: "
+        "since 04.00 an offset of -1000 is to be added to the numbers. State the offset"
+    )
+    raise StackError(msg)
+
+
+def read_window(source: Path | RemoteImage, grid: xr.DataArray, resampling: str) -> xr.DataArray:
+    """Read an image at the cells of a grid, and no more of the file than that needs.
+
+    Codes and numbers come as float32, NaN where the image has no data.
+    """
+    transform = MapGrid.of(grid).transform
+    rows, columns = grid.shape
+    try:
+        # A VRT would read the files and addresses that it names.
+        driver = "JP2OpenJPEG" if str(source).lower().endswith(".jp2") else "GTiff"
+        with _open_image(source, driver) as image:
+            finer = abs(image.transform.a) < FINER * abs(transform.a)
+            interpolation = Resampling.nearest if resampling == "mode" else Resampling.bilinear
+            with WarpedVRT(
+                image,
+                crs=grid.rio.crs,
+                transform=transform,
+                width=columns,
+                height=rows,
+                resampling=Resampling[resampling] if finer else interpolation,
+                tolerance=0.01,
+                add_alpha=image.nodata is None,
+            ) as warped:
+                values = warped.read(1).astype(np.float32)
+                known = warped.dataset_mask() > 0
+    except FetchError:
+        raise
+    except (RasterioError, OSError) as error:
+        msg = f"'{source}' cannot be read as raster ({error})"
+        raise ProductError(msg) from error
+    return on_grid_of(grid, np.where(known, values, np.nan).astype(np.float32))
+
+
+@contextmanager
+def _open_image(source: Path | RemoteImage, driver: str) -> Iterator[DatasetReader]:
+    """Open an image of a folder or a server, and nothing beside it."""
+    if isinstance(source, Path):
+        with rasterio.Env(**NO_SIDECARS), rasterio.open(source, driver=driver) as image:
+            yield image
+    else:
+        with source.open(driver) as image:
+            yield image

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BUILT_FROM = 1.0
-"""Metres: cells at least this high count as built in a map of heights."""
+"""Height in metres from which a cell of a map counts as built."""
 CLASSES = (5.0, 10.0, 20.0, 40.0)
 """Limits of the classes of height in metres."""
 
@@ -214,11 +214,11 @@ PANELS = {
     "novelty": ("novelty of the images", "times the usual", "inferno"),
 }
 PERCENTILE = 99.0
-"""Of the heights: the upper end of the colour scale."""
+"""Percentile of the heights at the upper end of the colour scale."""
 MOST_NOVEL = 3.0
 """Upper end of the scale of novelty."""
 MIN_TOP = 10.0
-"""Metres: the lowest upper end."""
+"""Lowest upper end in metres."""
 
 
 def plot_building_heights(

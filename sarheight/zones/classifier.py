@@ -62,6 +62,8 @@ class ZoneModel(Pretrained):
         If codes, classes and temperature are inconsistent.
     """
 
+    batch: ClassVar[int] = 512  # patches of a map that are classified together
+
     def __init__(
         self,
         channels: Sequence[Channel],

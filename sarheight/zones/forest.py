@@ -23,7 +23,6 @@ from sarheight.learning.channels import Channel, transform_values
 from sarheight.zones.classifier import ZoneModel
 from sarheight.zones.evaluation import LEAST_PROBABILITY, fit_temperature
 from sarheight.zones.samples import zone_statistics
-from sarheight.zones.sources import centred_windows
 
 if TYPE_CHECKING:
     import os
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 ARRAYS = ("roots", "feature", "left", "right", "threshold", "fractions")
-BATCH = 16_384
-"""Cells of a map whose neighbourhoods are in memory together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +134,7 @@ class ZoneForest(ZoneModel):
     """
 
     kind: ClassVar[str] = "local climate zones, forest"
+    batch: ClassVar[int] = 16_384
 
     def __init__(
         self,
@@ -234,16 +232,6 @@ class ZoneForest(ZoneModel):
         features = patch_features(image.cpu().numpy(), self.channels, self.size)
         filled = np.where(np.isfinite(features), features, self.get_buffer("usual").numpy())
         return torch.from_numpy(self._classify(filled)).to(image.device)
-
-    def cell_probabilities(self, values: Floats, rows: Integers, columns: Integers) -> Floats:
-        """Return the probabilities of cells of a stack (channels, rows, columns), (n, classes)."""
-        half = self.size // 2
-        found = np.empty((rows.size, len(self.classes)), dtype=np.float32)
-        for first in range(0, rows.size, BATCH):
-            cells = slice(first, first + BATCH)
-            patches = centred_windows(values, rows[cells] - half, columns[cells] - half, self.size)
-            found[cells] = self.probabilities(torch.from_numpy(patches)).numpy()
-        return found
 
     def _classify(self, features: Floats) -> Floats:
         """Average the class fractions of the leaves that samples (n, features) reach."""

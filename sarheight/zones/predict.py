@@ -23,13 +23,12 @@ from sarheight.output import check_writable, nodata_value, write
 from sarheight.output.atomic import atomic_write
 from sarheight.zones.classes import flag_colours, zone_of_name
 from sarheight.zones.evaluation import ClassScores, class_scores
-from sarheight.zones.forest import ZoneForest
 from sarheight.zones.sources import band_dimension, centred_windows, channel_names
 
 if TYPE_CHECKING:
     import os
 
-    from sarheight.zones.classifier import ZoneClassifier
+    from sarheight.zones.classifier import ZoneModel
     from sarheight.zones.samples import ZoneSamples
 
 Floats = NDArray[np.float32]
@@ -38,7 +37,7 @@ Floats = NDArray[np.float32]
 
 
 def zone_probabilities(
-    classifier: ZoneClassifier | ZoneForest,
+    classifier: ZoneModel,
     samples: ZoneSamples,
     *,
     batch: int = 256,
@@ -48,7 +47,7 @@ def zone_probabilities(
 
     Parameters
     ----------
-    classifier : ZoneClassifier or ZoneForest
+    classifier : ZoneModel
         A trained classifier.
     samples : ZoneSamples
         With all channels of the classifier, and with its classes.
@@ -80,7 +79,7 @@ def zone_probabilities(
 
 
 def evaluate_zones(
-    classifier: ZoneClassifier | ZoneForest,
+    classifier: ZoneModel,
     samples: ZoneSamples,
     *,
     batch: int = 256,
@@ -102,7 +101,7 @@ def evaluate_zones(
     return class_scores(samples.labels, probabilities.argmax(axis=1), classifier.classes)
 
 
-def _channel_numbers(classifier: ZoneClassifier | ZoneForest, samples: ZoneSamples) -> list[int]:
+def _channel_numbers(classifier: ZoneModel, samples: ZoneSamples) -> list[int]:
     """Return the numbers of the channels of a classifier among those of samples."""
     names = [channel.name for channel in classifier.channels]
     missing = [name for name in names if name not in samples.channels]
@@ -119,8 +118,6 @@ def _channel_numbers(classifier: ZoneClassifier | ZoneForest, samples: ZoneSampl
 # Maps.
 
 COLOURED = (".tif", ".tiff")
-BATCH = 512
-"""Patches that are classified together."""
 POSTING_TOLERANCE = 0.02
 """Tolerated relative difference of the posting from that of training."""
 TILE_SIZES, MOST_READ = (24, 128), 1280
@@ -200,7 +197,7 @@ def _category_names(zone: xr.DataArray) -> bytes:
 
 
 def predict_zones(
-    classifier: ZoneClassifier | ZoneForest,
+    classifier: ZoneModel,
     stack: xr.DataArray | xr.Dataset,
     *,
     step: int = 1,
@@ -215,7 +212,7 @@ def predict_zones(
 
     Parameters
     ----------
-    classifier : ZoneClassifier or ZoneForest
+    classifier : ZoneModel
         A trained classifier.
     stack : xarray.DataArray or xarray.Dataset
         Dims (band, y, x), or variables of dims (y, x), with the channels of the classifier, in any
@@ -282,9 +279,7 @@ def predict_zones(
     return _dataset(probability, classifier, like, step)
 
 
-def _select_layers(
-    classifier: ZoneClassifier | ZoneForest, stack: xr.DataArray | xr.Dataset
-) -> list[xr.DataArray]:
+def _select_layers(classifier: ZoneModel, stack: xr.DataArray | xr.Dataset) -> list[xr.DataArray]:
     """Return the channels of the classifier from a stack, by name."""
     if isinstance(stack, xr.Dataset):
         present = {
@@ -312,7 +307,7 @@ def _select_layers(
 class _TileWorker:
     """Classifies the cells of tiles, each by the patch around it."""
 
-    classifier: ZoneClassifier | ZoneForest
+    classifier: ZoneModel
     size: int  # of the tiles
     step: int
     nodata: list[float | None]  # of the channels
@@ -339,14 +334,10 @@ class _TileWorker:
         rows, columns = (each.ravel() for each in np.meshgrid(along, along, indexing="ij"))
         cells = np.flatnonzero(np.isfinite(values[:, rows, columns]).any(axis=0))
         result = np.full((len(self.classifier.classes), rows.size), np.nan, dtype=np.float32)
-        if isinstance(self.classifier, ZoneForest):
-            found = self.classifier.cell_probabilities(values, rows[cells], columns[cells])
-            result[:, cells] = found.T
-            return result.reshape(-1, self.size, self.size)
-        half = self.classifier.size // 2
+        half, batch = self.classifier.size // 2, self.classifier.batch
         with torch.inference_mode():
-            for first in range(0, cells.size, BATCH):
-                numbers = cells[first : first + BATCH]
+            for first in range(0, cells.size, batch):
+                numbers = cells[first : first + batch]
                 patches = centred_windows(
                     values, rows[numbers] - half, columns[numbers] - half, self.classifier.size
                 )
@@ -370,7 +361,7 @@ def _blend(probability: Floats, size: float) -> Floats:
 
 
 def _dataset(
-    probability: Floats, classifier: ZoneClassifier | ZoneForest, like: xr.DataArray, step: int
+    probability: Floats, classifier: ZoneModel, like: xr.DataArray, step: int
 ) -> xr.Dataset:
     """Return the map with its coordinates, attributes and CRS."""
     valid = np.isfinite(probability[0])

@@ -97,7 +97,7 @@ class ZoneSamples(ABC):
 
     def subset(self, indices: Sequence[int] | Integers) -> ZoneSamples:
         """Return a view of some of the patches."""
-        return _Subset(self, np.asarray(indices, dtype=np.int64))
+        return _View(self, np.asarray(indices, dtype=np.int64))
 
     def with_channels(self, names: Sequence[str]) -> ZoneSamples:
         """Return a view of some of the channels, in the order of the names.
@@ -111,7 +111,7 @@ class ZoneSamples(ABC):
         if missing:
             msg = f"found no channel {', '.join(missing)} among {', '.join(self.channels)}"
             raise ValueError(msg)
-        return self if tuple(names) == self.channels else _ChannelView(self, tuple(names))
+        return self if tuple(names) == self.channels else _View(self, None, tuple(names))
 
     def load(self, dtype: DTypeLike = np.float32) -> ZonePatches:
         """Read all patches into memory.
@@ -134,30 +134,22 @@ class ZoneSamples(ABC):
         return ZonePatches(image, self.labels, self.channels, self.classes, codes=self.codes)
 
 
-class _Subset(ZoneSamples):
-    """View of some of the patches of other samples."""
+class _View(ZoneSamples):
+    """View of some of the patches and channels of other samples."""
 
-    def __init__(self, base: ZoneSamples, indices: Integers) -> None:
-        self.base, self.indices = base, indices
-        self.channels, self.classes, self.codes = base.channels, base.classes, base.codes
-        self.size, self.labels = base.size, base.labels[indices]
-
-    def read(self, indices: Integers, channels: Sequence[int] | None = None) -> Floats:
-        return self.base.read(self.indices[indices], channels)
-
-
-class _ChannelView(ZoneSamples):
-    """View of some of the channels of other samples."""
-
-    def __init__(self, base: ZoneSamples, names: tuple[str, ...]) -> None:
-        self.base, self.channels = base, names
-        self.classes, self.codes = base.classes, base.codes
-        self.size, self.labels = base.size, base.labels
-        self.numbers = [base.channels.index(name) for name in names]
+    def __init__(
+        self, base: ZoneSamples, indices: Integers | None, names: tuple[str, ...] | None = None
+    ) -> None:
+        self.base, self.classes, self.codes, self.size = base, base.classes, base.codes, base.size
+        self.indices = np.arange(len(base)) if indices is None else indices
+        self.labels = base.labels[self.indices]
+        self.channels = base.channels if names is None else names
+        self.numbers = [base.channels.index(name) for name in self.channels]
 
     def read(self, indices: Integers, channels: Sequence[int] | None = None) -> Floats:
         chosen = self.numbers if channels is None else [self.numbers[k] for k in channels]
-        return self.base.read(indices, chosen)
+        everything = chosen == list(range(len(self.base.channels)))
+        return self.base.read(self.indices[indices], None if everything else chosen)
 
 
 class ZonePatches(ZoneSamples):
@@ -377,7 +369,7 @@ def exclude_neighbours(
 
 
 def require_classes(training: ZoneSamples, other: ZoneSamples, role: str) -> None:
-    """Refuse samples with other classes, channels or size, or with a class that training lacks."""
+    """Raise if samples have other classes, channels or size, or a class that training lacks."""
     if (training.classes, training.channels, training.size) != (
         other.classes,
         other.channels,

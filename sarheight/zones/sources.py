@@ -175,7 +175,7 @@ class So2SatPatches(ZoneSamples):
         )
 
     def _check(self, file: h5py.File) -> None:
-        """Refuse a file without the expected data sets and shapes."""
+        """Raise if a file lacks the expected data sets and shapes."""
         import h5py
 
         expected: dict[str, tuple[int, ...]] = {

@@ -112,9 +112,13 @@ def test_catalogues_that_name_each_other_are_visited_once(tmp_path: Path) -> Non
     assert [item.name for item in items_of(catalogue)] == ["one"]
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_pipe_is_no_image(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.tif")
-    (item,) = items_of(catalogue_of(tmp_path, "pipe.tif"))
-    with pytest.raises(UnsafeAddressError, match="which is no file"):
+def test_an_image_is_a_file_in_the_folder_of_its_catalogue(tmp_path: Path) -> None:
+    write_geotiff(tmp_path / "secret.tif", np.ones((4, 4), dtype=np.uint8))
+    (item,) = items_of(catalogue_of(tmp_path / "folder", "../secret.tif"))
+    with pytest.raises(UnsafeAddressError, match="not in its folder"):
         item.source("blue")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.tif")
+        (item,) = items_of(catalogue_of(tmp_path, "pipe.tif"))
+        with pytest.raises(UnsafeAddressError, match="which is no file"):
+            item.source("blue")

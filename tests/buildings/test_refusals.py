@@ -38,6 +38,7 @@ from sarheight.buildings import (
     select_bands,
     split_blocks,
     split_cities,
+    stack_from_folder,
 )
 from sarheight.buildings.distributions import HeightBins
 from sarheight.buildings.resnet import ResNet50
@@ -54,6 +55,7 @@ from tests.cities import (
     images_of,
     small_stack,
     write_buildings,
+    write_geotiff,
 )
 from tests.zone_samples import patches
 
@@ -91,8 +93,17 @@ def _optical(grid: xr.DataArray, **options: float) -> xr.DataArray:
     return images_of(grid, "optical_band", OPTICAL_BANDS, **options)
 
 
+def _folder(folder: Path, *names: str, value: int = 9) -> object:
+    for name in names:
+        write_geotiff(folder / name, np.full((4, 4), value, dtype=np.uint16))
+    return stack_from_folder(folder, offset=0.0)
+
+
 STACKS: Refusals = {
     StackError: [
+        (lambda folder: _folder(folder, "S2_20211340_B02.tif"), "found the date '20211340'"),
+        (lambda folder: _folder(folder, "S2_20210104_B02.tif", "S2_20210104_SCL.tif"),
+         "found no clear cell in any month"),
         (lambda _: city_stack(), "neither sar nor optical"),
         (lambda _: check_stack(STACK[["height"]]), r"found the variables height.*sar"),
         (lambda _: city_stack(sar=SAR, optical=_optical(grid_of(12, 16, west=628_005.0))),

@@ -31,11 +31,8 @@ from sarheight.buildings import (
     valid_months,
     write_stack,
 )
-from sarheight.buildings._images import (
-    check_offset,
-    offset_of_item,
-    optical_band,
-)
+from sarheight.buildings._images import check_offset
+from sarheight.buildings.items import offset_of_item, optical_band
 from sarheight.errors import ProductError, StackError
 from sarheight.scene import Scene
 from tests.cities import (

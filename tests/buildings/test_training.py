@@ -1,11 +1,11 @@
-"""Training for building heights: losses, calibration, and runs that learn and are taken up."""
+"""Training for building heights: losses, calibration, runs that learn and resume, the recipe."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
 from safetensors.torch import load_file, save_file
 
+from benchmarks.buildings import OURS
 from sarheight import learning
 from sarheight.buildings import (
     BuildingDistribution,
@@ -29,12 +30,9 @@ from sarheight.buildings.calibration import _width as width_of
 from sarheight.buildings.distributions import HeightBins, distribution_loss
 from sarheight.buildings.mbhr import regression_loss
 from sarheight.buildings.resnet import ResNet50
-from sarheight.errors import CheckpointError
-from sarheight.learning import (
-    Channel,
-    Part,
-)
+from sarheight.learning import Channel, Part, packaged_model
 from tests.cities import small_stack
+from tests.worlds.city_images import CitySettings, simulated_city
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,12 +160,6 @@ def test_training_learns_and_leaves_a_calibrated_model(stack: xr.Dataset, tmp_pa
     torch.testing.assert_close(again.network.sigma_factors, model.network.sigma_factors)
     assert model.network.novelty.is_known
     torch.testing.assert_close(again.network.novelty.limit, model.network.novelty.limit)
-    # A finished run is not run again.
-    before = (tmp_path / "run" / "last.ckpt").stat().st_mtime_ns
-    train(stack, tmp_path / "run", replace(SETTINGS, epochs=14))
-    assert (tmp_path / "run" / "last.ckpt").stat().st_mtime_ns == before
-    with pytest.raises(CheckpointError, match="other settings"):
-        train(stack, tmp_path / "run")
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(stack: xr.Dataset, tmp_path: Path) -> None:
@@ -344,3 +336,33 @@ def test_batch_normalisation_statistics_are_those_of_the_training_places(tmp_pat
         assert len(seen[layer]) == int(layer.num_batches_tracked) == 2
         mean = torch.stack(seen[layer]).mean(dim=0)
         torch.testing.assert_close(layer.running_var, mean, rtol=1e-4, atol=1e-7)
+
+
+# --- the recipe of the included network ----------------------------------------------------------
+
+
+def test_the_included_network_was_made_with_these_settings() -> None:
+    described = json.loads((packaged_model("buildings") / "config.json").read_text("utf-8"))
+    recorded, ours = described["card"]["training"]["settings"], asdict(OURS)
+    varied = {"seed", "epochs", "patience", "plateau", "stride", "workers"}
+    for name in (recorded.keys() & ours.keys()) - varied:
+        found = list(ours[name]) if isinstance(ours[name], tuple) else ours[name]
+        assert found == recorded[name], name
+    assert described["configuration"]["options"] == OURS.options
+
+
+@pytest.mark.slow
+def test_the_recipe_gives_the_same_weights_each_time(tmp_path: Path) -> None:
+    world = replace(CitySettings.wide(), cells=64)
+    cities = [simulated_city(world, seed=seed) for seed in (0, 1000)]
+    here, there = ([[Part.whole(cities[0])], []], [[], [Part.whole(cities[1])]])
+    settings = replace(OURS, epochs=1, patience=1, batch=4)
+    found = []
+    for number in range(2):
+        prepared = building_task(cities, here, there, settings)
+        run = tmp_path / f"run_{number}"
+        found.append(learning.train(*prepared, run, accelerator="cpu", progress=False).network)
+    for name, value in found[0].state_dict().items():
+        assert torch.equal(value, found[1].state_dict()[name]), name
+    again = BuildingHeightEstimator.from_pretrained(tmp_path / "run_0" / "model")
+    assert torch.equal(again.network.novelty.limit, found[0].network.novelty.limit)

@@ -192,6 +192,7 @@ REFUSALS: list[Refusal] = [
     (lambda w: height_interval(w.scene), ValueError, "height_sigma"),
     (lambda w: observe_scene(w.image, w.truth, coarser=0), ValueError, "coarser=0"),
     (lambda w: observe_scene(w.image, w.truth, posting=-30.0), ValueError, "posting=-30"),
+    (lambda w: predict_image(w.model, w.image, w.coarse, grid=-1.0), TypeError, "GeoBox"),
     (lambda w: observe_scene(
         replace(w.image, image=w.image.image.expand_dims(polarisation=["VV", "VH"])), w.truth
     ), ValueError, "found 2 polarisations in image 1, expected one: select it"),

@@ -272,6 +272,7 @@ SAMPLES_AND_MAPS: Refusals = {
         (lambda _: RasterPatches(STACK[0], LABELS), r"expected \(band, y, x\)"),
         (lambda _: RasterPatches(STACK.assign_coords(band=["a", "a", "b"]), LABELS),
          "a unique name"),
+        (lambda _: RasterPatches(STACK, STACK), r"expected one map of dims \(y, x\)"),
         (_other_grid, "one grid"),
         (lambda _: spatial_folds([0, 1, 0], [0.0, 1.0, 2.0], [0.0, 0.0, 0.0], width=1e6),
          "smaller blocks"),

@@ -1,19 +1,24 @@
-"""So2Sat LCZ42: patches and statistics of its files, and invalid files."""
+"""So2Sat LCZ42: patches and statistics of its files, in all versions, and training on them."""
 
 from __future__ import annotations
 
+import json
 import pickle
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 h5py = pytest.importorskip("h5py", reason="the extra `learn` is not installed")
 
+from sarheight.cli import app
+from sarheight.errors import DatasetError
 from sarheight.zones import (
     OPTICAL_CHANNELS,
     RADAR_CHANNELS,
     So2SatPatches,
+    ZoneClassifier,
     so2sat_files,
 )
 from sarheight.zones.samples import zone_statistics
@@ -143,3 +148,79 @@ def test_statistics_ignore_values_that_are_not_finite(tmp_path: Path) -> None:
     (band,) = zone_statistics(samples, channels=["B5"])
     assert (band.mean, band.std) == pytest.approx((finite.mean(), finite.std()), rel=1e-5)
     assert np.isnan(samples[0]["image"][11]).all()
+
+
+# --- versions --------------------------------------------------------------------------------
+
+
+def write_geolocation(path: Path, count: int, **changes: object) -> None:
+    """Write locations as version 4 has them: UTM x and y, rows and columns, EPSG, world file."""
+    coordinates = np.zeros((count, 6))
+    coordinates[:, 0] = 5e5 + 100.0 * np.arange(count)
+    coordinates[:, 1] = 4e6 - 100.0 * np.arange(count)
+    arrays = {
+        "coord": coordinates,
+        "epsg": np.where(np.arange(count) < count // 2, 32633, 32650)[:, None],
+        "tfw": np.tile([10.0, 0.0, 0.0, -10.0, 5e5, 4e6], (count, 1)),
+        **changes,
+    }
+    with h5py.File(path, "w") as file:
+        for name, values in arrays.items():
+            if values is not None:
+                file.create_dataset(name, data=values)
+
+
+def test_version_4_adds_the_places_of_version_2(tmp_path: Path) -> None:
+    path = write_so2sat(tmp_path / "training.h5", so2sat_arrays(17))
+    patches = So2SatPatches(path)
+    with pytest.raises(FileNotFoundError, match="take version 4"):
+        patches.places()
+    write_geolocation(tmp_path / "training_geo.h5", 17)
+    x, y, epsg = patches.places()
+    np.testing.assert_array_equal(x, 5e5 + 100.0 * np.arange(17))
+    np.testing.assert_array_equal(y, 4e6 - 100.0 * np.arange(17))
+    assert set(epsg.tolist()) == {32633, 32650}
+    # The files with locations are no files of patches.
+    assert set(so2sat_files(tmp_path)) == {"training"}
+
+
+@pytest.mark.parametrize(
+    ("count", "changes"), [(16, {}), (17, {"tfw": None}), (17, {"epsg": np.zeros((17, 2))})]
+)
+def test_places_of_another_shape_are_refused(
+    tmp_path: Path, count: int, changes: dict[str, object]
+) -> None:
+    patches = So2SatPatches(write_so2sat(tmp_path / "testing.h5", so2sat_arrays(17)))
+    write_geolocation(tmp_path / "testing_geo.h5", count, **changes)
+    with pytest.raises(DatasetError, match="one row for each patch"):
+        patches.places()
+
+
+def test_version_3_has_a_folder_for_each_split(tmp_path: Path) -> None:
+    for name in ("random", "block", "culture_10"):
+        (tmp_path / name).mkdir()
+        write_so2sat(tmp_path / name / "training.h5", so2sat_arrays(17))
+        write_so2sat(tmp_path / name / "testing.h5", so2sat_arrays(17, seed=1))
+    assert set(so2sat_files(tmp_path / "block")) == {"training", "test"}
+
+
+def test_files_of_so2sat_train_a_network_by_one_command(tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+    data = tmp_path / "so2sat_v2"
+    data.mkdir()
+    for number, name in enumerate(("training", "validation", "testing")):
+        write_so2sat(data / f"{name}.h5", so2sat_arrays(340 if number == 0 else 17, seed=number))
+    options = {"widths": [2, 2, 2, 2, 2], "dense": 4}
+    settings = {"options": options, "epochs": 1, "batch": 34, "precision": "32-true"}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    arguments = [
+        "train", "zones", data, "--stages", "0,independent", "--seeds", 1, "--device", "cpu",
+        "--settings", tmp_path / "settings.json", "-o", tmp_path / "run",
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    table = json.loads((tmp_path / "run" / "table.json").read_text())
+    assert table["samples"] == {"training": 340, "validation": 17, "test": 17}
+    assert [form["independent"] for form in table["forms"]] == [False, True]
+    model = ZoneClassifier.from_pretrained(tmp_path / "run" / "model")
+    assert (len(model.channels), len(model.classes), model.size) == (18, 17, 32)

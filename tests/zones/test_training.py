@@ -13,7 +13,6 @@ torch = pytest.importorskip("torch", reason="the extra `learn` is not installed"
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
 from sarheight import learning
-from sarheight.errors import CheckpointError
 from sarheight.zones import (
     FusionResult,
     ZoneClassifier,
@@ -31,7 +30,6 @@ from sarheight.zones import (
 from sarheight.zones.evaluation import scores_from_confusion
 from sarheight.zones.fusion import train_strategy
 from sarheight.zones.fusion_cnn import FusionStrategy
-from sarheight.zones.training import ZoneTask
 from tests.zone_samples import patches
 
 if TYPE_CHECKING:
@@ -98,37 +96,6 @@ def test_training_learns_and_leaves_a_model_and_its_curve(
     assert validation["overall"] > 0.9
     assert validation["calibration_error"] <= validation["calibration_error_before"] + 0.05
     assert (tmp_path / "run" / "curves" / "metrics.csv").exists()
-    # A finished run is not repeated.
-    before = (tmp_path / "run" / "last.ckpt").stat().st_mtime_ns
-    train(parts, tmp_path / "run", replace(SETTINGS, epochs=8))
-    assert (tmp_path / "run" / "last.ckpt").stat().st_mtime_ns == before
-
-
-def test_a_resumed_run_equals_an_uninterrupted_one(
-    parts: dict[str, ZoneSamples], tmp_path: Path
-) -> None:
-    settings = replace(SETTINGS, epochs=3)
-    whole = train(parts, tmp_path / "whole", settings)
-
-    class Stop(Exception):  # noqa: N818
-        pass
-
-    step = ZoneTask.training_step
-
-    def failing(self: ZoneTask, sample: dict[str, torch.Tensor], index: int) -> torch.Tensor:
-        if self.current_epoch == 2:
-            raise Stop
-        return step(self, sample, index)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ZoneTask, "training_step", failing)
-        with pytest.raises(Stop):
-            train(parts, tmp_path / "stopped", settings)
-    resumed = train(parts, tmp_path / "stopped", settings)
-    assert same(whole, resumed)
-    assert not same(whole, train(parts, tmp_path / "other", replace(settings, seed=1)))
-    with pytest.raises(CheckpointError, match="another folder"):
-        train(parts, tmp_path / "whole", replace(settings, seed=1))
 
 
 def test_independent_branches_are_averaged(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
