@@ -16,15 +16,13 @@ pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 from torch.utils.data import DataLoader
 
 from sarheight.errors import CheckpointError
-from sarheight.learning import (
-    Channel,
-    split_bands,
-)
+from sarheight.learning import Channel, Part, split_bands
 from sarheight.terrain import (
     HeightEstimate,
     HeightEstimator,
     TerrainPatches,
     TerrainSettings,
+    evaluate_terrain,
     simulate_scene,
     train_terrain,
 )
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from sarheight.learning import Part
 
 # Test processes share the cores; threads of each would wait for each other.
 torch.set_num_threads(1)
@@ -218,3 +215,18 @@ def test_missing_values_do_not_affect_training(scene: xr.Dataset, tmp_path: Path
     holes["gamma0_posterior"][5:15, 5:15] = np.nan
     model = train(holes, tmp_path / "run", replace(SETTINGS, epochs=1))
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+def test_estimates_are_measured_against_the_truth(scene: xr.Dataset) -> None:
+    """An untrained network gives the coarse heights, here 3 m too high."""
+    high = scene.assign(coarse_height=scene["height"] + np.float32(3.0))
+    model = HeightEstimator(
+        [Channel("gamma0_posterior", "1", "decibel")], options=SETTINGS.options, reference="coarse"
+    ).eval()
+    settings = replace(SETTINGS, channels=("gamma0_posterior",))
+    errors = evaluate_terrain(model, [high], [Part.whole(high)], settings)
+    for name in ("network", "coarse"):
+        for found in errors[name].values():
+            assert found.rmse == pytest.approx(3.0, rel=1e-3)
+            assert found.bias == pytest.approx(3.0, rel=1e-3)
+        assert errors[name]["all"].count > errors[name]["layover"].count > 0
