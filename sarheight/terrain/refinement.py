@@ -441,7 +441,7 @@ def _repeated(cells: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
 
 
 def _spans(first: int, length: int, size: int, least: int) -> tuple[slice, slice]:
-    """Cells of an axis that a tile has, and those that are solved: at least some number of them."""
+    """Return the cells of an axis that a tile has, and those that are solved: a least number."""
     start, stop = max(first, 0), min(first + size, length)
     return slice(start, stop), slice(
         max(min(start, stop - least), 0), max(stop, min(least, length))
