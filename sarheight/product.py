@@ -127,6 +127,10 @@ class Product(Protocol):
     def verify(self) -> None:
         """Compare all files with the checksums of the product's own list."""
 
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Files of which parts were read so far, without comparing a checksum that they have."""
+
 
 def open_product(
     source: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None

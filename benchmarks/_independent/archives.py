@@ -105,20 +105,27 @@ def product_gamma0(observed: Observed, maker: Maker, posting: Posting) -> xr.Dat
     return gamma0
 
 
-def _projection(observed: Observed, dem: xr.DataArray) -> Floats:
-    """Flatten an image by areas of facets, projected with the geometry of the simulator."""
+@lru_cache(maxsize=2)
+def _areas(observed: Observed) -> tuple[Floats, Floats]:
+    """Sum the areas of facets in pixels; return them, and the areas of the pixels themselves."""
     grid = observed.scene.grid
-    line, sample, facets = _projected(upsampled(dem, FACES), observed)
+    line, sample, facets = _projected(upsampled(provider_dem(observed), FACES), observed)
     area = np.zeros(grid.shape)
     row, column = np.floor(line), np.floor(sample)
     for down, right in product((0, 1), repeat=2):
         share = np.abs(1 - down - line + row) * np.abs(1 - right - sample + column)
         area += _summed(row + down, column + right, share * facets, grid.shape)
     slant = grid.slant_range(np.zeros(grid.samples), np.arange(grid.samples))
-    pixel = np.gradient(slant) * grid.line_spacing(observed.scene.orbit)
+    return area, np.gradient(slant) * grid.line_spacing(observed.scene.orbit)
+
+
+def _projection(observed: Observed, dem: xr.DataArray) -> Floats:
+    """Flatten an image by areas of facets, projected with the geometry of the simulator."""
+    area, pixel = _areas(observed)
     with np.errstate(divide="ignore", invalid="ignore"):
         flat = np.where(area > LEAST_AREA * pixel, observed.scene.image.values * pixel / area, 0.0)
-    found = map_coordinates(flat, np.stack(_projected(dem, observed)[:2]), order=1)
+    at = np.stack(_projected(dem, observed)[:2])
+    found = map_coordinates(flat, at, order=1)
     gamma0: Floats = np.where(found > 0.0, found, np.nan)
     return gamma0
 
@@ -154,11 +161,8 @@ def _projected(dem: xr.DataArray, observed: Observed) -> tuple[Floats, Floats, F
 def taken_back(observed: Observed, name: str) -> xr.Dataset:
     """Reconstruct an image by way of a product."""
     _, maker, posting, back = WAYS[name]
-    scene = to_radar(
-        _dataset(product_gamma0(observed, maker, posting), observed),
-        _dem_back(observed, back),
-        observed.scene.orbit,
-    )
+    dataset = _dataset(product_gamma0(observed, maker, posting), observed)
+    scene = to_radar(dataset, _dem_back(observed, back), observed.scene.orbit)
     return reconstruct(scene, observed.dem)
 
 

@@ -195,7 +195,7 @@ def _is_number(kind: Any) -> bool:  # noqa: ANN401
 
 
 class _BorrowingLower(Lower):
-    """Numba's translation of a function to LLVM, which borrows arrays where it returns none."""
+    """A translation of functions to LLVM that borrows arrays where a function returns none."""
 
     def extract_function_arguments(self) -> Any:  # noqa: ANN401
         """Read the arguments of the function."""
@@ -217,7 +217,7 @@ class _BorrowingLowering(BaseNativeLowering):
 
 
 class _Compiler(CompilerBase):
-    """Numba's steps of compilation, but with arrays that are borrowed."""
+    """A compiler with the steps of Numba's, but with arrays that are borrowed."""
 
     def define_pipelines(self) -> list[Any]:
         """List the steps."""

@@ -125,6 +125,46 @@ def open_rtc(
     return _flattened_dataset(product)
 
 
+def is_rtc(source: object) -> bool:
+    """Tell whether a path is that of a terrain-flattened product, by the names of its files.
+
+    Parameters
+    ----------
+    source : path
+        A file, folder or zip.
+
+    Returns
+    -------
+    bool
+        True for products of OPERA and HyP3 whose files keep their names, and for STAC items of the
+        collection ``sentinel-1-rtc``.
+    """
+    if not isinstance(source, str | os.PathLike) or "://" in str(source):
+        return False
+    path = Path(source)
+    if _is_item_file(path):
+        try:
+            record = read_json(path, ProductError)
+        except (ProductError, OSError):
+            return False
+        return str(record.get("id", "")).endswith("_rtc") or "sentinel-1-rtc" in str(
+            record.get("collection", "")
+        )
+    try:
+        names = (path.name, *find_files(path))
+    except (ProductError, OSError):
+        return False
+    found = {
+        parts[0]
+        for name in names
+        if IMAGE.search(name) or name.lower().endswith((".h5", ".zip")) or name == path.name
+        for parts in (OPERA.pattern.search(name), HYP3.pattern.search(name))
+        if parts is not None
+    }
+    # A folder of several is that of a series.
+    return len(found) == 1
+
+
 def _is_item_file(source: object) -> bool:
     return isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == ".json"
 

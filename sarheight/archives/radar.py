@@ -27,7 +27,7 @@ from sarheight.dem import local_posting, reproject
 from sarheight.dem.checked import CheckedDem
 from sarheight.dem.layout import outer_edges
 from sarheight.ellipsoid import to_earth_fixed
-from sarheight.errors import GeometryError, OrbitCoverageError, ProductError
+from sarheight.errors import DemError, GeometryError, OrbitCoverageError, ProductError
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.geometry.placement import time_and_range
 from sarheight.grid import RadarGrid
@@ -124,13 +124,15 @@ def to_radar(
     Small, D. (2011). Flattening gamma. IEEE TGRS 49(8), 3081-3093: area and gamma0 of a pixel.
     """
     dataset = product if isinstance(product, xr.Dataset) else open_rtc(product)
-    facts = _Facts.of(dataset)
-    used = _orbit_of(dataset, facts) if orbit is None else orbit
+    facts = Facts.of(dataset)
+    used = orbit_of(dataset, facts) if orbit is None else orbit
     facts.require_orbit(used)
     reflectivity = dataset[facts.radiometry]
     _require_power(reflectivity, facts)
     _warn_of_copies(reflectivity, facts)
-    ground = _Ground.of(reflectivity, CheckedDem.of(dem).north_up().array, facts)
+    checked = CheckedDem.of(dem).north_up().array
+    _warn_of_another_ground(dataset, checked, facts)
+    ground = Ground.of(reflectivity, checked, facts)
     grid = _grid_over(ground, used, facts) if grid is None else replace(grid, bursts=())
     names = [str(name) for name in np.atleast_1d(reflectivity["polarisation"].values)]
     grid = replace(
@@ -173,11 +175,22 @@ def provider_heights(product: xr.Dataset) -> xr.DataArray | None:
     return heights.assign_attrs(units="m", vertical_datum="ellipsoid")
 
 
+def ground_of(
+    product: xr.Dataset, dem: xr.DataArray, orbit: Orbit, facts: Facts
+) -> tuple[Ground, RadarGrid]:
+    """Find the part of a product that an elevation model covers, and lay a radar grid over it.
+
+    The cells are those of the product, undivided.
+    """
+    ground = replace(Ground.of(product[facts.radiometry], dem, facts), factor=1)
+    return ground, _grid_over(ground, orbit, facts)
+
+
 # What a product says of itself.
 
 
 @dataclass(frozen=True)
-class _Facts:
+class Facts:
     """What is known of a product and its acquisition."""
 
     name: str
@@ -189,7 +202,7 @@ class _Facts:
     direction: str  # of flight; empty if it is not known
 
     @classmethod
-    def of(cls, dataset: xr.Dataset) -> _Facts:
+    def of(cls, dataset: xr.Dataset) -> Facts:
         """Read the attributes of a product."""
         radiometry = next((name for name in ("gamma0", "sigma0") if name in dataset), None)
         name = str(dataset.attrs.get("product_name", "the image"))
@@ -259,7 +272,7 @@ def _time(text: str) -> np.datetime64:
     return nanoseconds(np.datetime64(text.removesuffix("Z")))
 
 
-def _orbit_of(dataset: xr.Dataset, facts: _Facts) -> Orbit:
+def orbit_of(dataset: xr.Dataset, facts: Facts) -> Orbit:
     if ORBIT not in dataset.attrs:
         msg = (
             f"'{facts.name}' of {facts.archive} holds no orbit: pass orbit= with that of "
@@ -270,7 +283,7 @@ def _orbit_of(dataset: xr.Dataset, facts: _Facts) -> Orbit:
     return orbit_from_json(dataset.attrs[ORBIT])
 
 
-def _require_power(reflectivity: xr.DataArray, facts: _Facts) -> None:
+def _require_power(reflectivity: xr.DataArray, facts: Facts) -> None:
     """Refuse decibels, and warn of amplitudes, by some of the values."""
     steps = {name: slice(None, None, max(reflectivity.sizes[name] // SAMPLED, 1)) for name in "yx"}
     values = np.asarray(reflectivity.isel(steps).values)
@@ -291,7 +304,39 @@ def _require_power(reflectivity: xr.DataArray, facts: _Facts) -> None:
         warnings.warn(msg, stacklevel=3)
 
 
-def _warn_of_copies(reflectivity: xr.DataArray, facts: _Facts) -> None:
+def _warn_of_another_ground(product: xr.Dataset, dem: xr.DataArray, facts: Facts) -> None:
+    """Warn of an elevation model that is far from the one of the provider, where that is known."""
+    delivered = provider_heights(product)
+    if delivered is None:
+        return
+    steps = {name: slice(None, None, max(delivered.sizes[name] // SAMPLED, 1)) for name in "yx"}
+    some = delivered.isel(steps)
+    try:
+        other = reproject(dem, like=some, resampling="cubic")
+    except DemError:
+        return
+    apart = (other.values - some.values)[np.isfinite(other.values) & np.isfinite(some.values)]
+    if apart.size == 0:
+        return
+    middle = float(np.median(apart))
+    spread = float(np.median(np.abs(apart - middle))) / MAD_OF_NORMAL
+    if abs(middle) > FARTHEST_LEVEL or spread > FARTHEST_SPREAD:
+        msg = (
+            f"the elevation model lies {middle:.0f} m from that which '{facts.name}' was flattened "
+            f"with, and differs by {spread:.0f} m from place to place: check its vertical datum, "
+            "or take the image back with sarheight.archives.provider_heights"
+        )
+        warnings.warn(msg, stacklevel=3)
+
+
+FARTHEST_LEVEL, FARTHEST_SPREAD = 10.0, 15.0
+"""Metres between elevation models up to which the way back was tried: one of 90 m with an error of
+4.5 m, and one of 30 m with an error of 3 m, of mountains."""
+MAD_OF_NORMAL = 0.6745
+"""Median absolute deviation of a normal distribution over its standard deviation."""
+
+
+def _warn_of_copies(reflectivity: xr.DataArray, facts: Facts) -> None:
     """Warn of a product that is not as its archive delivers it."""
     crs, step = reflectivity.rio.crs, abs(float(reflectivity["x"][1] - reflectivity["x"][0]))
     altered = []
@@ -321,7 +366,7 @@ def _is_of_archives(crs: Any) -> bool:  # noqa: ANN401  # of rasterio
 
 
 @dataclass(frozen=True, eq=False)
-class _Ground:
+class Ground:
     """The ground of a product, and cells around it whose reflectivity is not known."""
 
     reflectivity: xr.DataArray  # dims (polarisation, y, x): the cells of the product
@@ -332,7 +377,7 @@ class _Ground:
     pad: int  # cells around those of the product
 
     @classmethod
-    def of(cls, reflectivity: xr.DataArray, dem: xr.DataArray, facts: _Facts) -> _Ground:
+    def of(cls, reflectivity: xr.DataArray, dem: xr.DataArray, facts: Facts) -> Ground:
         """Find the part of a product that an elevation model covers."""
         low, high = float(dem.min()), float(dem.max())
         part = _within(reflectivity, dem, facts)
@@ -391,6 +436,10 @@ class _Ground:
         placed: xr.DataArray = grid.rio.write_crs(self.reflectivity.rio.crs)
         return placed
 
+    def grid(self) -> xr.DataArray:
+        """Return the grid of all cells, divided, without values."""
+        return self._empty(slice(0, self.shape[0]), slice(0, self.shape[1]))
+
     def samples(self) -> tuple[NDArray[np.float64], int]:
         """Return the places of some cells, those in every n-th row and column, and n.
 
@@ -410,7 +459,7 @@ SAMPLE_STEP = 32
 """Rows and columns from one cell to the next of those that tell where a map lies in the image."""
 
 
-def _within(reflectivity: xr.DataArray, dem: xr.DataArray, facts: _Facts) -> xr.DataArray:
+def _within(reflectivity: xr.DataArray, dem: xr.DataArray, facts: Facts) -> xr.DataArray:
     """Return the part of a product that lies in the box of an elevation model and has values."""
     west, south, east, north = transform_bounds(
         dem.rio.crs, reflectivity.rio.crs, *outer_edges(dem), densify_pts=21
@@ -470,7 +519,7 @@ FAINTEST = 1e-5
 # The image.
 
 
-def _grid_over(ground: _Ground, orbit: Orbit, facts: _Facts) -> RadarGrid:
+def _grid_over(ground: Ground, orbit: Orbit, facts: Facts) -> RadarGrid:
     """Lay pixels of 10 m over the ground of a product, in slant range and zero-Doppler time."""
     west, south, east, north = transform_bounds(
         ground.reflectivity.rio.crs, 4326, *outer_edges(ground.reflectivity)
@@ -516,7 +565,7 @@ def _time_and_range(
     return time.reshape(places.shape[:-1]), distance.reshape(places.shape[:-1])
 
 
-def _image(ground: _Ground, grid: RadarGrid, orbit: Orbit) -> Any:  # noqa: ANN401  # of NumPy or dask
+def _image(ground: Ground, grid: RadarGrid, orbit: Orbit) -> Any:  # noqa: ANN401  # of NumPy or dask
     """Project the reflectivity, shape (polarisation, line, sample), in blocks where it is large."""
     whole = slice(0, ground.shape[0]), slice(0, ground.shape[1])
     if ground.shape[0] * ground.shape[1] * ground.factor**2 <= LARGEST_PART:
@@ -557,7 +606,7 @@ def _box_of(near: NDArray[np.bool_], step: int, size: int) -> slice:
     return slice(max((found[0] - 1) * step, 0), min((found[-1] + 1) * step + 1, size))
 
 
-def _project(ground: _Ground, grid: RadarGrid, orbit: Orbit, rows: slice, columns: slice) -> Floats:
+def _project(ground: Ground, grid: RadarGrid, orbit: Orbit, rows: slice, columns: slice) -> Floats:
     """Project some cells to an image, shape (polarisation, line, sample)."""
     heights, reflectivity = ground.part(rows, columns)
     image = np.full((len(reflectivity), *grid.shape), np.nan, dtype=np.float32)

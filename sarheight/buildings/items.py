@@ -22,10 +22,10 @@ from rasterio.vrt import WarpedVRT
 from sarheight._files import NO_SIDECARS, read_text
 from sarheight.buildings._images import FINER, POLARISATIONS, offset_of_baseline
 from sarheight.buildings.stack import OPTICAL_BANDS, on_grid_of
+from sarheight.dem.tiles import bounding_boxes
 from sarheight.errors import FetchError, NotThereError, ProductError, StackError, UnsafeAddressError
 from sarheight.fetch.catalogues import (
     Query,
-    bounding_boxes,
     mapping,
     parse_time,
     require_identifier,
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
     from rasterio.io import DatasetReader
 
-    from sarheight.fetch.catalogues import Place, Time
+    from sarheight.dem.tiles import Place
+    from sarheight.fetch.catalogues import Time
 
 
 @dataclass(frozen=True)

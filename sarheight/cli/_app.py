@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sarheight.cli._audit import audit
 from sarheight.cli._batch import batch
 from sarheight.cli._composite import composite
 from sarheight.cli._demo import demo
@@ -79,6 +80,7 @@ for function in (
     stack,
     refine,
     predict,
+    audit,
     view,
     info,
 ):

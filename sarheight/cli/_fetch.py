@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -216,7 +216,8 @@ def _print_records(records: tuple[SceneRecord, ...], *, as_json: bool) -> None:
     from rich.filesize import decimal
 
     if as_json:
-        typer.echo(json.dumps([_record_facts(record) for record in records], indent=1))
+        facts = [asdict(record) | {"size": record.size} for record in records]
+        typer.echo(json.dumps(facts, indent=1, default=str))
         return
     width = max((len(record.name) for record in records), default=0)
     for record in records:
@@ -228,30 +229,6 @@ def _print_records(records: tuple[SceneRecord, ...], *, as_json: bool) -> None:
     unknown = len(records) - len(sizes)
     more = f" and {unknown} of unknown size" if unknown else ""
     typer.echo(f"{count}, {decimal(sum(sizes))}{more}; --download downloads them", err=True)
-
-
-def _record_facts(record: SceneRecord) -> dict[str, Any]:
-    return {
-        "name": record.name,
-        "catalogue": record.catalogue,
-        "start": str(record.start),
-        "stop": str(record.stop),
-        "polarisations": record.polarisations,
-        "pass": record.passing,
-        "track": record.relative_orbit,
-        "footprint": dict(record.footprint),
-        "size": record.size,
-        "files": [
-            {
-                "name": asset.name,
-                "size": asset.size,
-                "checksum": None
-                if asset.checksum is None
-                else f"{asset.checksum.kind}:{asset.checksum.value}",
-            }
-            for asset in record.assets
-        ],
-    }
 
 
 # ``sarheight fetch orbit``: the best orbit file of a product.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,8 @@ from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
 from sarheight._files import check_hdf5, reason, refuse_other_files
-from sarheight.dem.checked import assume_ellipsoidal, north_up, to_ellipsoidal
+from sarheight.dem._cells import mosaic
+from sarheight.dem.checked import assume_ellipsoidal, to_ellipsoidal
 from sarheight.dem.datum import (
     ELLIPSOID,
     FULL_TURN,
@@ -35,16 +36,12 @@ from sarheight.dem.datum import (
     datum_of_text,
     parse_crs,
     sample_extent,
-    stated_crs,
     stated_datum,
 )
 from sarheight.dem.layout import (
     build_dem,
-    cell_steps,
-    history_lines,
     longitude_shift,
     normalise,
-    require_heights,
     require_map_grid,
     to_metres,
 )
@@ -535,126 +532,3 @@ def _cell_range(origin: float, step: float, count: int, low: float, high: float)
     if stop - first == 1:
         first, stop = max(0, first - 1), min(count, max(stop, 2))
     return first, stop - first
-
-
-# Joining tiles.
-
-_LARGEST_OFFSET = 0.02
-"""Largest offset of a tile from the grid of the others, in cells."""
-
-_REPROJECT_ADVICE = "bring them to one grid first: reproject(tile, like=...)"
-_WARP_ADVICE = "bring them to one grid first, e.g. rio warp tile.tif same.tif --like other.tif"
-
-
-def mosaic(dems: Iterable[xr.DataArray]) -> xr.DataArray:
-    """Join the tiles of a DEM on their common grid, without resampling.
-
-    Where tiles overlap, the first that is not void counts; where there is none the result is void.
-    Tiles on both sides of the antimeridian are joined there, with longitudes that rise beyond 180.
-
-    Parameters
-    ----------
-    dems : iterable of DataArray
-        Tiles with dims (y, x), all of one reference system, vertical datum, posting and phase.
-
-    Returns
-    -------
-    DataArray
-        One DEM, northern row first, western column first (float32 metres).
-
-    Raises
-    ------
-    DemError
-        If there is no tile, or they differ in reference system, posting, or phase.
-    VerticalDatumError
-        If their vertical datums differ.
-    """
-    tiles = [north_up(normalise(dem, void_allowed=True)) for dem in dems]
-    if not tiles:
-        msg = "there are no DEM tiles to join"
-        raise DemError(msg)
-    crs = stated_crs(tiles[0])
-    _require_same_grid(tiles)
-    columns = [tile["x"].values for tile in tiles]
-    if crs.is_geographic:
-        columns = _unwrap_tiles(columns)
-    rows = [tile["y"].values for tile in tiles]
-    dy, dx = cell_steps(tiles[0])
-    top, left = max(float(y[0]) for y in rows), min(float(x[0]) for x in columns)
-    first_rows = [_cell_offset(float(y[0]), top, dy) for y in rows]
-    first_columns = [_cell_offset(float(x[0]), left, dx) for x in columns]
-    shape = (
-        max(row + y.size for row, y in zip(first_rows, rows, strict=True)),
-        max(column + x.size for column, x in zip(first_columns, columns, strict=True)),
-    )
-    heights = np.full(shape, np.nan, dtype=np.float32)
-    for tile, row, column in zip(tiles, first_rows, first_columns, strict=True):
-        part = heights[row : row + tile.shape[0], column : column + tile.shape[1]]
-        np.copyto(part, tile.values, where=np.isnan(part))
-    require_heights(heights)
-    y, x = top + dy * np.arange(shape[0]), left + dx * np.arange(shape[1])
-    return build_dem(heights, y, x, crs, _merge_attrs(tiles))
-
-
-def _require_same_grid(tiles: list[xr.DataArray]) -> None:
-    """Refuse tiles of different reference systems, vertical datums or postings."""
-    first = tiles[0]
-    crs, datum, steps = stated_crs(first), stated_datum(first), cell_steps(first)
-    for tile in tiles[1:]:
-        if stated_crs(tile) != crs:
-            msg = (
-                f"the tiles have different reference systems ({crs.name!r} and "
-                f"{stated_crs(tile).name!r})"
-            )
-            raise DemError(msg, _REPROJECT_ADVICE, file_advice=_WARP_ADVICE)
-        if stated_datum(tile) != datum:
-            msg = (
-                f"the tiles have different vertical datums ({datum or 'unstated'} and "
-                f"{stated_datum(tile) or 'unstated'})"
-            )
-            advice = "convert each by to_ellipsoidal first"
-            raise VerticalDatumError(msg, advice, file_advice="give only tiles of one datum")
-        stretch = [
-            abs(mine / theirs - 1.0) * size
-            for mine, theirs, size in zip(cell_steps(tile), steps, tile.shape, strict=True)
-        ]
-        if max(stretch) > _LARGEST_OFFSET:
-            msg = f"the tiles have different postings, (dy, dx) = {steps} and {cell_steps(tile)}"
-            raise DemError(msg, _REPROJECT_ADVICE, file_advice=_WARP_ADVICE)
-
-
-def _unwrap_tiles(columns: list[npt.NDArray[np.float64]]) -> list[npt.NDArray[np.float64]]:
-    """Shift tiles by multiples of 360 degrees so that they span the least longitude together."""
-    west = np.array([x[0] for x in columns])
-    width = np.array([x[-1] - x[0] for x in columns])
-    best, least = west, float((west + width).max() - west.min())
-    for start in west:
-        moved = start + (west - start) % FULL_TURN
-        span = float((moved + width).max() - moved.min())
-        if span < least - 1e-6:
-            best, least = moved, span
-    if best is west:
-        return columns
-    slack = abs(float(columns[0][1] - columns[0][0]))
-    best = best + longitude_shift(float(best.min()), slack)
-    return [x + (new - old) for x, new, old in zip(columns, best, west, strict=True)]
-
-
-def _cell_offset(position: float, origin: float, step: float) -> int:
-    """Return the number of cells between two positions, which must be whole."""
-    cells = (position - origin) / step
-    if abs(cells - round(cells)) > _LARGEST_OFFSET:
-        msg = f"a tile lies {abs(cells - round(cells)):.2f} cells off the grid of the others"
-        raise DemError(msg, _REPROJECT_ADVICE, file_advice=_WARP_ADVICE)
-    return round(cells)
-
-
-def _merge_attrs(tiles: list[xr.DataArray]) -> dict[str, str]:
-    """Join the sources and histories of tiles; other attributes are those of the first."""
-    attrs = dict(tiles[0].attrs)
-    lines = dict.fromkeys(line for tile in tiles for line in history_lines(tile))
-    sources = dict.fromkeys(str(tile.attrs["source"]) for tile in tiles if "source" in tile.attrs)
-    if sources:
-        attrs["source"] = "; ".join(sources)
-    attrs["history"] = "\n".join([*lines, f"mosaic: {len(tiles)} tiles"])
-    return attrs

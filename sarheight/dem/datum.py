@@ -258,7 +258,7 @@ _GRID_SUFFIXES = (".gtx", ".tif", ".tiff", ".gtg", ".byn")
 def undulations(
     geoid: Geoid, dem: xr.DataArray
 ) -> tuple[str, Iterator[tuple[slice, npt.NDArray[np.float64]]]]:
-    """Name of a geoid, and its undulation at every cell of a DEM in blocks of rows.
+    """Return the name of a geoid, and its undulation at the cells of a DEM in blocks of rows.
 
     Cells outside the geoid's grid are infinite.
     """

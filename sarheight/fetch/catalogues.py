@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Any, TypeAlias
@@ -14,16 +13,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sarheight._runtime import library
+from sarheight.dem.tiles import Box, Place, bounding_boxes
 from sarheight.errors import FetchError, NotThereError, UnsafeAddressError
 from sarheight.fetch.addresses import redact
 from sarheight.fetch.http import HttpClient, describe_error, refusal_in
 from sarheight.fetch.settings import Catalogue, Settings, lookup
 from sarheight.fetch.transfer import Checksum
 
-Place: TypeAlias = Sequence[float]
-"""(west, south, east, north) or (longitude, latitude), degrees."""
-Box: TypeAlias = tuple[float, float, float, float]
-"""(west, south, east, north) in degrees, west before east."""
 Time: TypeAlias = str | date | datetime | np.datetime64
 
 _ASF_ADDRESS = "https://cmr.earthdata.nasa.gov"
@@ -43,40 +39,7 @@ _TIME_TOLERANCE = np.timedelta64(5, "s")
 _WORLD: Box = (-180.0, -90.0, 180.0, 90.0)
 
 
-# --- places and times --------------------------------------------------------------------------
-
-
-def bounding_boxes(place: Place) -> tuple[Box, ...]:
-    """Turn a place into boxes that do not cross the antimeridian; ValueError if it is none.
-
-    Across the antimeridian, either west > east or east > 180.
-    """
-    values = [float(each) for each in place]
-    if len(values) == 2:
-        values = values * 2
-    if len(values) != 4 or not all(map(math.isfinite, values)):
-        msg = (
-            f"the place is {tuple(place)}, expected (west, south, east, north) or (longitude, "
-            "latitude) in degrees"
-        )
-        raise ValueError(msg)
-    west, south, east, north = values
-    if not -90.0 <= south <= north <= 90.0:
-        msg = (
-            f"the place reaches from latitude {south:g} to {north:g}, expected south before north, "
-            "within -90 and 90: the order is (west, south, east, north)"
-        )
-        raise ValueError(msg)
-    if not (-180.0 <= west <= 360.0 and -180.0 <= east <= 540.0):
-        msg = f"the place reaches from longitude {west:g} to {east:g}, expected -180 to 180"
-        raise ValueError(msg)
-    if east - west >= 360.0:
-        return ((-180.0, south, 180.0, north),)
-    width = (east - west) % 360.0
-    west = (west + 180.0) % 360.0 - 180.0
-    if west + width <= 180.0:
-        return ((west, south, west + width, north),)
-    return ((west, south, 180.0, north), (-180.0, south, west + width - 360.0, north))
+# --- times -------------------------------------------------------------------------------------
 
 
 def parse_time(when: Time, *, end: bool = False) -> datetime:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import rasterio
 from rasterio.errors import RasterioError
 
-from sarheight.dem.tiles import match_spacing, save_part, sea_tile
+from sarheight.dem.tiles import bounding_boxes, match_spacing, save_part, sea_tile, tile_corners
 from sarheight.errors import ChecksumError, FetchError, NotThereError
 from sarheight.fetch.addresses import redact, safe_name
-from sarheight.fetch.catalogues import bounding_boxes
 from sarheight.fetch.http import HttpClient
 from sarheight.fetch.remote import RemoteImage
 from sarheight.fetch.settings import DemSource, Settings, fill, lookup
@@ -30,7 +28,7 @@ from sarheight.fetch.transfer import (
 )
 
 if TYPE_CHECKING:
-    from sarheight.fetch.catalogues import Box, Place
+    from sarheight.dem.tiles import Box, Place
     from sarheight.fetch.transfer import Report
 
 GRIDS = {"EGM96": "us_nga_egm96_15.tif", "EGM2008": "us_nga_egm08_25.tif"}
@@ -70,24 +68,6 @@ class Tile:
         name = safe_name(self.address(template).partition("?")[0].rpartition("/")[2])
         unique = all(f"{{{each}" in last for each in _FIELDS)
         return name if unique else f"{self.name}_{name}"
-
-
-def tiles_of(bounds: Place) -> list[Tile]:
-    """List the tiles that meet a place, from south-west to north-east."""
-
-    def degrees(first: float, last: float, least: int, most: int) -> range:
-        # Those with more than a single point of the span, or the point itself.
-        low = min(max(math.floor(first), least), most)
-        return range(low, min(max(math.ceil(last) - 1, low), most) + 1)
-
-    return sorted(
-        {
-            Tile(latitude, longitude)
-            for west, south, east, north in bounding_boxes(bounds)
-            for latitude in degrees(south, north, -90, 89)
-            for longitude in degrees(west, east, -180, 179)
-        }
-    )
 
 
 # --- the DEM of a place ------------------------------------------------------------------------
@@ -167,7 +147,7 @@ def dem(
     """
     settings = settings or Settings.load()
     source = DemSource(model) if "{" in model else lookup(settings.dem, model, "DEM")
-    tiles = tiles_of(bounds)
+    tiles = [Tile(*corner) for corner in tile_corners(bounds)]
     if len(tiles) > settings.limits.tiles:
         msg = (
             f"the place spans {len(tiles)} tiles of one degree, more than {settings.limits.tiles} "

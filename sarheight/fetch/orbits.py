@@ -6,7 +6,7 @@ import itertools
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -221,13 +221,12 @@ def list_files(
 
 def _entries(text: str, source: OrbitSource) -> Iterator[tuple[OrbitFileName, Mapping[str, Any]]]:
     """Find the names of orbit files in a list, and what a list in JSON says of each."""
-    if source.mark not in text:
+    entries: object = [{"Name": each[0]} for each in _NAMES.finditer(text)]
+    if text.lstrip().startswith("{"):
+        entries = mapping(parse_reply(text, source.url)).get("value")
+    if source.mark not in text or not isinstance(entries, list):
         msg = f"{redact(source.url)} did not send a list of files: is it the right address?"
         raise FetchError(msg)
-    entries: Iterable[object] = ({"Name": each[0]} for each in _NAMES.finditer(text))
-    if text.lstrip().startswith("{"):
-        values = mapping(parse_reply(text, source.url)).get("value")
-        entries = values if isinstance(values, list) else []
     for entry in entries:
         facts = mapping(entry)
         name = OrbitFileName.parse(str(facts.get("Name", "")))

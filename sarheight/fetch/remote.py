@@ -11,9 +11,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import rasterio
 import requests
@@ -56,7 +54,8 @@ class RemoteImage:
     def name(self) -> str:
         """A path that no file has, by which GDAL knows the image."""
         digest = hashlib.sha256(self.url.encode()).hexdigest()
-        return f"{digest[:16]}/{PurePosixPath(urlsplit(self.url).path).name}"
+        is_jpeg = self.url.partition("?")[0].lower().endswith(".jp2")
+        return f"{digest[:16]}/image{'.jp2' if is_jpeg else '.tif'}"
 
     def __str__(self) -> str:
         """Return its address without secrets."""
@@ -75,6 +74,7 @@ class RemoteImage:
     @contextmanager
     def open(self, driver: str = "GTiff") -> Iterator[DatasetReader]:
         """Open it with rasterio; FetchError where it cannot be requested or read."""
+        self.failures.clear()
         with (
             self.raised_failures(),
             rasterio.Env(**NO_SIDECARS),

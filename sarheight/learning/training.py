@@ -407,8 +407,10 @@ class Task(lightning.LightningModule, Generic[Network]):
         steps = max(int(self.trainer.estimated_stepping_batches), 2)
         schedule: torch.optim.lr_scheduler.LRScheduler
         if settings.schedule == "one_cycle":
+            # A rise of a single step is none: PyTorch would divide by its length less one.
+            rise = 0.0 if settings.warm_up * steps == 1.0 else settings.warm_up
             schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimiser, settings.rate, total_steps=steps, pct_start=settings.warm_up
+                optimiser, settings.rate, total_steps=steps, pct_start=rise
             )
         else:
             rise, fall = (

@@ -164,7 +164,7 @@ def build_stack(
     OutputError
         If the stack cannot be written, or another process writes it.
     ValueError
-        If a setting is not what it should be.
+        If an option has an impossible value.
 
     Notes
     -----

@@ -31,7 +31,7 @@ def local_means(gamma: Layers, window: int) -> Layers:
     means = np.empty_like(gamma)
     weight = np.ones(gamma.shape[1:], np.float32)
     for layer, mean in zip(gamma, means, strict=True):
-        pool(layer, weight, False, taps, taps, mean)  # noqa: FBT003 - kernels take no keywords
+        pool(layer, weight, taps, taps, mean)
     return means
 
 

@@ -145,6 +145,29 @@ def read_elevations(config: KnownConfig) -> KnownElevations | None:
         raise error.of_options(prefix="known-") from error
 
 
+def _provider_heights(
+    source: ImageSource, config: PassImageConfig, heights: xr.DataArray
+) -> xr.DataArray:
+    """Return the elevation model that a product was flattened with: no other has its slopes."""
+    from sarheight.archives import provider_heights
+    from sarheight.dem import open_dem
+
+    if config.provider_dem is not None:
+        dem = open_dem(config.provider_dem)
+        stated = dem.attrs.get("vertical_datum") is not None
+        return dem if stated else open_dem(config.provider_dem, vertical="EGM2008")
+    delivered = None if source.flattened is None else provider_heights(source.flattened)
+    if delivered is None:
+        msg = (
+            f"'{source.name}' is terrain-flattened: its slopes were taken out by the elevation "
+            "model of its provider, and only that one puts them back. Pass it (all archives use "
+            "Copernicus GLO-30: `sarheight fetch dem`), or order products of HyP3 with it"
+        )
+        raise OptionError(msg, option="provider_dem")
+    west, south, east, north = heights.rio.transform_bounds(delivered.rio.crs)
+    return delivered.sel(x=slice(west, east), y=slice(north, south))
+
+
 def read_pass(
     config: PassImageConfig, image: str, heights: xr.DataArray, reporter: Reporter
 ) -> Scene:
@@ -155,7 +178,9 @@ def read_pass(
     dates = find_dates(image)
     if dates:
         return average_dates(image, dates, config.reading, heights, reporter)
-    scene = ImageSource.of(image, config.reading, reporter).scene()
+    source = ImageSource.of(image, config.reading, reporter)
+    provider = None if source.flattened is None else _provider_heights(source, config, heights)
+    scene = source.scene(heights=provider)
     if config.polarisation is not None and "polarisation" in scene.image.dims:
         chosen = scene.image.sel(polarisation=config.polarisation, drop=True)
         scene = replace(scene, image=chosen)

@@ -32,7 +32,17 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["Entry", "Estimate", "Job", "Manifest", "estimate", "jobs_of_files", "read_jobs", "run"]
+__all__ = [
+    "Entry",
+    "Estimate",
+    "Job",
+    "Manifest",
+    "estimate",
+    "jobs_of_files",
+    "parse_manifest",
+    "read_jobs",
+    "run",
+]
 
 
 # Jobs.
@@ -409,20 +419,12 @@ class Manifest:
 
     def _read(self) -> None:
         self._file.seek(0)
-        lines = self._file.read().split(b"\n")
-        # Text behind the last line break is a line that was not completed.
-        for number, line in enumerate(lines[:-1], 1):
-            if line.strip():
-                try:
-                    entry = Entry(**json.loads(line))
-                except (TypeError, ValueError, RecursionError):
-                    entry = None
-                if entry is None or entry.status not in ("done", "failed"):
-                    msg = f"line {number} of '{self.path}' is not a line of a manifest"
-                    raise ManifestError(msg)
-                self._register(entry)
-        if lines[-1]:
-            self._file.truncate(sum(len(line) + 1 for line in lines[:-1]))
+        text = self._file.read()
+        for entry in parse_manifest(text, self.path):
+            self._register(entry)
+        whole = text.rfind(b"\n") + 1
+        if whole < len(text):
+            self._file.truncate(whole)
 
     def add(self, entry: Entry) -> Entry:
         """Write a line, and flush it to the disk."""
@@ -466,6 +468,26 @@ def _made_by(job: Job) -> bool:
     files = [path for path in job.settings.files().values() if path.exists()]
     younger = all(path.stat().st_mtime <= made for path in files)
     return bool(settings == job.settings.record()) and younger
+
+
+def parse_manifest(text: bytes, path: Path) -> list[Entry]:
+    """Return the lines of a manifest; text behind the last line break was not completed.
+
+    Raises ManifestError where a line is of another kind.
+    """
+    entries = []
+    for number, line in enumerate(text.split(b"\n")[:-1], 1):
+        if not line.strip():
+            continue
+        try:
+            entry = Entry(**json.loads(line))
+        except (TypeError, ValueError, RecursionError):
+            entry = None
+        if entry is None or entry.status not in ("done", "failed"):
+            msg = f"line {number} of '{path}' is not a line of a manifest"
+            raise ManifestError(msg)
+        entries.append(entry)
+    return entries
 
 
 def _lock(file: IO[bytes]) -> None:

@@ -334,6 +334,9 @@ class ImageConfig(Configuration):
     polarisations : tuple of str
         Polarisations, separated by commas. Default: all. They also name the bands of a raster
         that does not name them.
+    focusing : {"zero", "native"}
+        Doppler to which a NISAR RSLC is focused: `zero`, as its documents say, or `native`, the
+        Doppler centroid that it states.
     """
 
     like: Like = ()
@@ -350,6 +353,7 @@ class ImageConfig(Configuration):
     verify: Annotated[bool, option(RADAR, "--verify")] = False
     calibration: Annotated[Calibration | None, option(RADAR)] = None
     polarisations: Annotated[Names, option(RADAR, metavar="VV,VH", convert=_upper_names)] = ()
+    focusing: Annotated[Literal["zero", "native"], option(RADAR)] = "zero"
 
     def __post_init__(self) -> None:
         """Check options that exclude each other."""
@@ -368,7 +372,7 @@ class ReconstructConfig(ImageConfig, ClipConfig):
         Sentinel-1 GRD or SLC as the archive delivers it: SAFE folder, zip, or a URL of either
         (https://, s3://); or a NISAR RSLC (.h5). Or an image in radar geometry, linear power:
         written by `simulate`, or any raster without a map grid (then with `--like` and
-        `--calibration`).
+        `--calibration`). Or a terrain-flattened product of OPERA, HyP3 or the Planetary Computer.
     dem : tuple of str
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.
@@ -530,10 +534,14 @@ class PassImageConfig(Configuration):
         Polarisation, of images that have several.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range, before anything else.
+    provider_dem : pathlib.Path, optional
+        Elevation model with which the provider of terrain-flattened images flattened them, above
+        EGM2008 unless the file says otherwise. Default: the one in a product of HyP3.
     """
 
     like: Like = ()
     calibration: Annotated[Calibration | None, option(RADAR)] = None
+    provider_dem: Annotated[Path | None, option(DEM, metavar="FILE")] = None
     polarisation: Annotated[str | None, option(RADAR, metavar="NAME", convert=str.upper)] = None
     multilook: Multilook = None
 

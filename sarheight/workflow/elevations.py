@@ -27,6 +27,7 @@ __all__ = [
     "open_elevations",
     "place_on_grid",
     "read_dem",
+    "read_polygons",
 ]
 
 DATUMS = (
@@ -73,7 +74,7 @@ def read_dem(
 
 
 def open_elevations(
-    config: GridConfig, source: ImageSource | None, reporter: Reporter
+    config: DemConfig, source: ImageSource | None, reporter: Reporter
 ) -> tuple[xr.DataArray, dict[str, Path]]:
     """Open the elevation model, fetched first if its name is "auto"; return it and fetched files.
 
@@ -89,7 +90,7 @@ def open_elevations(
 
 
 def _fetch_dem(
-    config: GridConfig, bounds: Bounds | None, source: ImageSource | None, reporter: Reporter
+    config: DemConfig, bounds: Bounds | None, source: ImageSource | None, reporter: Reporter
 ) -> tuple[list[Path], str | float | None]:
     """Fetch the tiles for the bounds or the footprint of the image; return them and the datum."""
     from sarheight import fetch
@@ -250,7 +251,7 @@ def clip(result: xr.Dataset, config: ClipConfig) -> xr.Dataset:
 
     from sarheight._runtime import nodata_value
 
-    polygons, crs = _polygons(config.clip)
+    polygons, crs = read_polygons(config.clip)
     grid = result.rio.crs
     placed = [transform_geom(crs, grid, each) for each in polygons]
     shape = result.sizes["y"], result.sizes["x"]
@@ -270,7 +271,7 @@ def clip(result: xr.Dataset, config: ClipConfig) -> xr.Dataset:
     return cut.assign(clipped)
 
 
-def _polygons(path: Path) -> tuple[list[dict[str, Any]], Any]:
+def read_polygons(path: Path) -> tuple[list[dict[str, Any]], Any]:
     """Read polygons as GeoJSON has them, and their reference system."""
     from sarheight._files import read_json, read_vector
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from sarheight.errors import naming_extras
+from sarheight.errors import OptionError, naming_extras
 from sarheight.workflow.config import FIT, ReconstructConfig, parse_law, parse_method
 from sarheight.workflow.elevations import clip, open_elevations, place_on_grid
 from sarheight.workflow.images import ImageSource, Silent
@@ -170,7 +170,7 @@ def run_reconstruction(
         heights, fetched = open_elevations(config, source, reporter)
     heights = place_on_grid(heights, config, reporter)
     guide = None if config.guide is None else open_map(config.guide)
-    whole = source.scene()
+    whole = source.scene(heights=heights)
     # Crop: the image is read once, with a margin for a shift; the rest is never read.
     reporter.stage("find the part that the elevation model covers")
     dem = CheckedDem.of(heights)
@@ -181,7 +181,8 @@ def run_reconstruction(
         near = replace(near, image=near.image.compute())
     # Co-register.
     law = None if config.law == FIT else parse_law(config.law)
-    near, shift = coregister(near, dem, config.coregister, law=law)
+    policy = _coregistration(config, source, reporter)
+    near, shift = coregister(near, dem, policy, law=law)
     scene = crop_scene_to_dem(near, dem)
     fraction = _pixels(scene.grid) / _pixels(whole.grid)
     if fraction < FULL_COVERAGE:
@@ -206,6 +207,22 @@ def run_reconstruction(
         _report_shift(shift, config, reporter)
     _describe(result, config, fetched, scene, fraction, heights, shift)
     return Reconstruction(result, scene, heights, shift, in_parts)
+
+
+def _coregistration(
+    config: ReconstructConfig, source: ImageSource, reporter: Reporter
+) -> Literal["report", "correct", "none"]:
+    """Return the policy for the shift of an image: none for one that was simulated from the DEM."""
+    if source.flattened is None:
+        return config.coregister
+    if config.coregister == "correct":
+        msg = (
+            f"'{source.name}' is terrain-flattened: its provider has placed it on the map, and "
+            "taken back by the elevation model it shows no shift; omit the option"
+        )
+        raise OptionError(msg, option="coregister")
+    reporter.say("no co-registration: the image was placed on the map by its provider")
+    return "none"
 
 
 def chosen_layers(config: ReconstructConfig) -> tuple[str, ...]:
@@ -238,6 +255,12 @@ def _with_layers(
         # The same pixels as of the image, with the timing that it was corrected to.
         around = crop_scene_to_dem(noise, dem, margin=SHIFT_MARGIN)
         noise = crop_scene_to_dem(replace(around, grid=near.grid), dem)
+    if noise is not None and not (noise.image > 0.0).any():
+        source.reporter.warn(
+            f"{source.name} states a thermal noise of zero, as early processors did: the result "
+            "has no layer noise_power"
+        )
+    elif noise is not None:
         flattened = layover.reconstruct(noise, dem, method=layover.RTC(), variables=("gamma0",))
         equivalent = flattened["gamma0"]
     return ceos_nrb(
@@ -286,7 +309,14 @@ def _report_shift(shift: Shift, config: ReconstructConfig, reporter: Reporter) -
     from sarheight.coregistration import is_significant
 
     reporter.say(f"co-registration: {shift}")
-    if config.coregister == "report" and is_significant(shift):
+    if not shift.found:
+        reporter.say(
+            "the image could not be compared with its simulation: usually the vertical reference "
+            "of the heights is another (--vertical), the orbit is a predicted one (--orbit), or "
+            "the elevation model holds too few mountains; a NISAR RSLC may be focused to its "
+            "native Doppler (--focusing native)"
+        )
+    elif config.coregister == "report" and is_significant(shift):
         reporter.say(
             "this shift makes the shares on steep slopes wrong: check the vertical reference of "
             "the heights (--vertical) and the orbit (--orbit), or pass --coregister correct"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import xarray as xr
+
     from sarheight.product import Product
     from sarheight.scene import Scene
     from sarheight.series import Report
@@ -67,7 +69,7 @@ def run_series(config: SeriesConfig, output: Path, reporter: Reporter) -> Report
         opened, _ = open_elevations(config, source, reporter)
         heights = place_on_grid(opened, config, reporter)
     return build_stack(
-        images,
+        [_taken_back(each, config, heights, reporter) for each in images],
         heights,
         output,
         method=parse_method(config.method),
@@ -81,12 +83,24 @@ def run_series(config: SeriesConfig, output: Path, reporter: Reporter) -> Report
     )
 
 
+def _taken_back(
+    image: str | Path, config: SeriesConfig, heights: xr.DataArray | None, reporter: Reporter
+) -> str | Path | Scene:
+    """Take a terrain-flattened product back to radar geometry; return other images as they are."""
+    from sarheight.archives import is_rtc
+
+    if not is_rtc(image):
+        return image
+    return ImageSource.of(str(image), config, reporter).scene(heights=heights)
+
+
 def _products(images: Sequence[str | Path]) -> Iterator[Product]:
     """Open the products among images; one that cannot be read is named where dates are opened."""
+    from sarheight.archives import is_rtc
     from sarheight.product import is_product, open_product
 
     for image in images:
-        if is_product(image):
+        if is_product(image) and not is_rtc(image):
             try:
                 yield open_product(image)
             except (ValueError, OSError):

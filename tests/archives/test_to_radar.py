@@ -208,7 +208,7 @@ def test_a_product_brings_its_own_orbit(tmp_path: Path) -> None:
             group[name] = getattr(orbit, name)
         group["referenceEpoch"] = np.bytes_("2020-07-02T00:00:00.000000000")
     read = archives.open_rtc(path)
-    stored = radar._orbit_of(read, radar._Facts.of(read))
+    stored = radar.orbit_of(read, radar.Facts.of(read))
     np.testing.assert_array_equal(stored.position, orbit.position)
     assert stored.epoch == np.datetime64("2020-07-02T00:00:00", "ns")
 
@@ -302,3 +302,12 @@ def test_refusals(
 def test_warnings(values: xr.DataArray, words: str) -> None:
     with pytest.warns(UserWarning, match=words):
         archives.to_radar(product(values), DEM, ORBIT, GRID)
+
+
+def test_an_elevation_model_far_from_that_of_the_provider() -> None:
+    """HyP3 delivers its own: another datum is told, errors as of a DEM are not."""
+    own = DEM + 3.0 * np.random.default_rng(0).standard_normal(DEM.shape).astype(np.float32)
+    dataset = product(constant()).assign(height=own.drop_attrs())
+    archives.to_radar(dataset, DEM, ORBIT, GRID)
+    with pytest.warns(UserWarning, match="lies 48 m from that"):
+        archives.to_radar(dataset, (DEM + 48.0).assign_attrs(DEM.attrs), ORBIT, GRID)

@@ -7,9 +7,19 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 from rasterio import Affine
 
-from sarheight.dem import assume_ellipsoidal, check_dem, local_posting, to_metres
+from sarheight.dem import (
+    assume_ellipsoidal,
+    check_dem,
+    layout,
+    local_posting,
+    map_grid,
+    to_grid,
+    to_metres,
+)
 from sarheight.errors import DemError, SarheightError, VerticalDatumError
 from tests.dems import array, utm_array
 
@@ -181,6 +191,54 @@ def test_arrays_that_are_no_dem(make: Callable[[], xr.DataArray], message: str):
         check_dem(make())
     assert isinstance(raised.value, SarheightError)
     assert isinstance(raised.value, ValueError)
+
+
+def spiked(row: int, column: int, height: float) -> xr.DataArray:
+    heights = np.random.default_rng(0).uniform(2800.0, 3300.0, (70, 90)).astype(np.float32)
+    heights[row, column] = height
+    return utm_dem(heights)
+
+
+@pytest.mark.parametrize("place", [(30, 40), (0, 0), (69, 12), (35, 89)])
+@pytest.mark.parametrize("height", [8990.0, 8850.0])
+def test_a_cell_that_sticks_out_is_refused_with_its_place(
+    place: tuple[int, int], height: float, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(layout, "_ROWS", 35)
+    row, column = place
+    dem = spiked(row, column, height)
+    where = f"at x {500_000 + 30 * column}, y {5_200_000 - 30 * row}"
+    message = rf"a height of {height:g} m {where}, 5\d\d\d m above.*dem\.where"
+    with pytest.raises(DemError, match=message) as raised:
+        check_dem(dem)
+    assert raised.value.options == {"nodata": height}
+    pit = dem.copy(data=9000.0 - dem.values)
+    with pytest.raises(DemError, match=rf"{where}, .* m below"):
+        check_dem(pit)
+    grid = map_grid(dem, resolution=45.0)
+    for lazy in (dem.chunk(), dem.chunk(y=20, x=90)):
+        with pytest.raises(DemError, match=rf"{where}, .* m above"):
+            to_grid(lazy, grid).compute()
+    masked = dem.where(dem != height)
+    assert int(check_dem(masked).isnull().sum()) == 1
+
+
+def test_cells_beside_a_spike_or_a_void_do_not_hide_it():
+    dem = spiked(30, 40, 8990.0)
+    for beside, value in (((30, 41), 8900.0), ((29, 40), np.nan)):
+        dem[beside] = value
+        with pytest.raises(DemError, match=r"at x 5012[03]0, y 5199100"):
+            check_dem(dem)
+
+
+@given(st.floats(2.0, 40.0), st.floats(0.0, 360.0))
+def test_mountains_of_any_steepness_pass(width: float, direction: float):
+    """A cone of 8.4 km that falls by 4.2 km from cell to cell, and a wall of 5.4 km."""
+    row, column = np.mgrid[-35:35, -45:45].astype(np.float32)
+    along = np.cos(np.radians(direction)) * row + np.sin(np.radians(direction)) * column
+    cone = 8400.0 * np.clip(1.0 - np.hypot(row, column) / width, 0.0, 1.0)
+    for heights in (cone, np.where(along > 0.0, 0.0, 5400.0)):
+        check_dem(utm_dem(heights.astype(np.float32)))
 
 
 def test_not_an_array():

@@ -13,7 +13,7 @@ import pytest
 
 from sarheight.errors import FetchError, MissingLibraryError, NotThereError, UnsafeAddressError
 from sarheight.fetch import Checksum, Limits, SceneRecord, scene_named, scenes
-from sarheight.fetch.catalogues import bounding_boxes, parse_time
+from sarheight.fetch.catalogues import parse_time
 from sarheight.fetch.settings import Catalogue
 from tests.servers import (
     CONFORMS,
@@ -23,12 +23,10 @@ from tests.servers import (
     add_stac,
     alone,
     multihash,
-    running,
     stac_item,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from sarheight.fetch import Settings
@@ -40,12 +38,6 @@ OTHER = "S1A_IW_GRDH_1SDV_20210403T170600_20210403T170625_037293_0464B3_AAAA"
 SLC = "S1B_IW_SLC__1SDV_20210401T052622_20210401T052650_026269_032297_1234"
 ALPS = (10.5, 46.0, 11.5, 47.0)
 DAYS = ("2021-04-01", "2021-04-30")
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with running() as server:
-        yield server
 
 
 def items() -> list[dict[str, Any]]:
@@ -144,31 +136,6 @@ def test_one_product_is_found_by_any_spelling_of_its_name(known: Settings) -> No
         scene_named(GRD.replace("052623", "052600"), settings=known)
     with pytest.raises(ValueError, match="expected one such as"):
         scene_named("something else", settings=known)
-
-
-@pytest.mark.parametrize(
-    ("place", "parts"),
-    [
-        ((10.0, 46.0), ((10.0, 46.0, 10.0, 46.0),)),
-        ((190.0, 0.0, 200.0, 1.0), ((-170.0, 0.0, -160.0, 1.0),)),
-        ((179.0, 0.0, -179.0, 1.0), ((179.0, 0.0, 180.0, 1.0), (-180.0, 0.0, -179.0, 1.0))),
-        ((179.0, 0.0, 180.0, 1.0), ((179.0, 0.0, 180.0, 1.0),)),
-        ((-180.0, -90.0, 180.0, 90.0), ((-180.0, -90.0, 180.0, 90.0),)),
-    ],
-)
-def test_a_place_becomes_boxes(
-    place: tuple[float, ...], parts: tuple[tuple[float, ...], ...]
-) -> None:
-    assert bounding_boxes(place) == parts
-
-
-@pytest.mark.parametrize(
-    "place",
-    [(1.0,), (0, 1, 2), (0.0, 5.0, 1.0, 4.0), (0.0, -91.0), (float("nan"), 0.0), (999.0, 0.0)],
-)
-def test_what_is_no_place_is_refused(place: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="the place"):
-        bounding_boxes(place)
 
 
 @pytest.mark.parametrize(
@@ -416,6 +383,17 @@ def test_a_failure_of_asf_is_one_error(site: Site, asf: Settings) -> None:
         site.pages["/search/granules.umm_json"] = lambda _, status=status: Reply(body, status)
         with pytest.raises(FetchError, match=message):
             scenes(ALPS, *DAYS, catalogue="asf", settings=asf)
+
+
+def test_pages_of_asf_without_end_are_left_at_the_limit(site: Site, asf: Settings) -> None:
+    page = json.dumps({"items": [granule("S1B_OTHER")], "hits": 10**6}).encode()
+    site.pages["/search/granules.umm_json"] = lambda _: Reply(
+        page, headers={"CMR-Search-After": "again", "CMR-Hits": "1000000"}
+    )
+    few = replace(asf, limits=Limits(pages=5))
+    with pytest.raises(FetchError, match="exceeds pages = 5"):
+        scenes(ALPS, *DAYS, catalogue="asf", settings=few)
+    assert len(site.requests) <= 5
 
 
 def test_no_warning_comes_of_an_honest_catalogue(known: Settings) -> None:

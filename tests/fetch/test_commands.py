@@ -126,7 +126,8 @@ def test_a_list_shows_sizes_and_downloads_nothing(site: Site) -> None:
 def test_a_list_can_be_read_by_programs(site: Site) -> None:
     (entry,) = json.loads(good("scenes", "--point", "11", "46.5", *ALPS[5:], "--json"))
     assert entry["name"] == NAME
-    assert entry["files"][0]["checksum"].startswith("md5:")
+    assert entry["start"] == "2021-04-01T05:26:23.000000000"
+    assert entry["assets"][0]["checksum"]["kind"] == "md5"
     assert site.asked("/zip") == []
 
 

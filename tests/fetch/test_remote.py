@@ -24,10 +24,10 @@ from sarheight.fetch import dem
 from sarheight.fetch.http import HttpClient
 from sarheight.fetch.remote import RemoteImage
 from sarheight.fetch.settings import DemSource
-from tests.servers import Raw, Reply, Request, Site, Trouble, add_stac, alone, running, stac_item
+from tests.servers import Raw, Reply, Request, Site, Trouble, add_stac, alone, stac_item
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sarheight.fetch import Settings
 
@@ -48,17 +48,6 @@ def geotiff(**options: Any) -> bytes:  # noqa: ANN401
 
 
 TILED = geotiff(tiled=True, blockxsize=64, blockysize=64, compress="deflate")
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    return alone(monkeypatch, tmp_path, tries=2)
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ XML = annotation_xml(GRID, ORBIT)
 
 STAMP = re.compile(r"\d{4}-\d{2}-\d{2}T[\d:.]+")
 LEAP = np.datetime64("2017-01-01T00:00:00", "ns")
-"""Before it lies 2016-12-31T23:59:60."""
+"""The instant after 2016-12-31T23:59:60."""
 DAY = np.timedelta64(86400, "s")
 
 
@@ -176,11 +176,14 @@ def test_the_number_of_looks_is_that_of_the_product(
     mode: str, spacing: float, looks: float
 ) -> None:
     grid, orbit = synthetic_grid(sample_spacing=spacing)
+    axes = "".join(
+        f"<{axis}Processing><numberOfLooks>{count}</numberOfLooks><windowType>None</windowType>"
+        f"<lookBandwidth>1e6</lookBandwidth></{axis}Processing>"
+        for axis, count in (("range", 5), ("azimuth", 3))
+    )
     processing = (
-        "<processingInformation><swathProcParamsList><swathProcParams><rangeProcessing>"
-        "<numberOfLooks>5</numberOfLooks></rangeProcessing><azimuthProcessing>"
-        "<numberOfLooks>3</numberOfLooks></azimuthProcessing></swathProcParams>"
-        "</swathProcParamsList></processingInformation></imageAnnotation>"
+        f"<processingInformation><swathProcParamsList><swathProcParams><swath>IW1</swath>{axes}"
+        "</swathProcParams></swathProcParamsList></processingInformation></imageAnnotation>"
     )
     xml = annotation_xml(grid, orbit).replace(">IW<", f">{mode}<")
     xml = xml.replace("</imageAnnotation>", processing)

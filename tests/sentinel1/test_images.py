@@ -77,10 +77,15 @@ class MemoryFiles:
     """Measurements in memory, in place of the files of a product."""
 
     rasters: dict[str, MemoryRaster]
+    missing: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
     def raster(self, name: str) -> Iterator[MemoryRaster]:
         yield self.rasters[name]
+
+    def count(self, name: str, pixels: int, total: int) -> None:
+        """Note how many pixels are not read yet."""
+        self.missing[name] = self.missing.get(name, total) - pixels
 
     def pixels_read(self) -> int:
         windows = [each for raster in self.rasters.values() for each in raster.windows]
@@ -429,7 +434,7 @@ def assert_apart(pieces: tuple[Piece, ...], shape: tuple[int, int]) -> None:
 
 
 def test_a_simulated_product_of_two_real_swaths_gives_back_one_scene(tmp_path: Path) -> None:
-    """Through the writer and the whole reader, across the borders of bursts and of swaths."""
+    """The scene passes writer and reader, across the borders of bursts and of swaths."""
     paths = [shared_data("sentinel1", name) for name in MOROCCO]
     grids, orbits = map(read_grid, paths), map(read_orbit, paths)
     lines, samples = (1380, 1460), (20_050, 20_700)
@@ -534,6 +539,7 @@ def test_the_whole_image_reads_each_valid_pixel_once() -> None:
     product = iw_product()
     slc_image(*product.parts(SWATHS))[0].compute()
     assert product.files.pixels_read() == valid().sum()
+    assert product.files.missing == dict.fromkeys(product.measurements.values(), 0)
 
 
 @pytest.mark.parametrize("pixels_of_chunk", [500, 5_000, 2**23])
@@ -777,7 +783,7 @@ def test_stamps_of_swaths_may_refer_to_ranges_that_differ_a_little() -> None:
 
 
 def test_of_stacked_polarisations_only_the_window_is_read() -> None:
-    """In one polarisation or all, by slices, steps and integers."""
+    """One polarisation or all are read, by slices, steps and integers."""
     rng = np.random.default_rng(5)
     whole = rng.random((2, 300, 400)).astype(np.float32)
     windows: list[tuple[int, int, int]] = []
