@@ -20,8 +20,8 @@ from sarheight._runtime import ignore_missing_georeference
 from sarheight.acquisition import grid_from_json, grid_to_json, orbit_from_json, orbit_to_json
 from sarheight.errors import DamagedFileError
 from sarheight.output import open_result, save_png
-from sarheight.output._bands import list_bands, merge_bands, share_type
-from sarheight.output._geotiff import restore_dataset, write_bands
+from sarheight.output._bands import list_bands, list_stored, read_bands, share_type
+from sarheight.output._geotiff import write_bands
 from sarheight.output.atomic import atomic_write, require_path
 from sarheight.output.files import FORMATS
 from sarheight.output.stores import open_store
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.figure import Figure
-    from rasterio import DatasetReader
 
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
@@ -159,19 +158,22 @@ def _open_lazily(path: Path) -> xr.Dataset:
 
 
 def _read_raster(path: Path) -> xr.Dataset:
-    with file_errors(path, "a GeoTIFF"):
-        with ignore_missing_georeference(), open_geotiff(path) as file:
-            _require_radar_geometry(file, path)
-            tags = [file.tags(index) for index in file.indexes]
-            values = file.read()
-            nodata, names = file.nodata, file.descriptions
-            file_tags = file.tags()
-        image = xr.DataArray(values, dims=("band", "y", "x"))
-        if all("BAND_VARIABLE" in tag for tag in tags):
-            dataset = xr.Dataset(merge_bands(image, tags))
+    with file_errors(path, "a GeoTIFF"), ignore_missing_georeference():
+        bands, grid, tags = list_stored(path)
+        if grid is not None and not grid.transform.is_identity:
+            msg = (
+                f"'{path}' has a map grid ({grid.crs.to_string()}); expected radar geometry, lines "
+                "along azimuth and samples along range: pass the image before it was geocoded"
+            )
+            raise DamagedFileError(msg)
+        if bands:
+            dataset = read_bands(bands, None, tags, None)
         else:
-            dataset = _image_of_bands(image, nodata, names, path).to_dataset(name="image")
-        return restore_dataset(dataset.rename(y="line", x="sample"), file_tags)
+            with open_geotiff(path) as file:
+                image = xr.DataArray(file.read(), dims=("band", *RADAR_DIMS.values()))
+                image = _image_of_bands(image, file.nodata, file.descriptions, path)
+            dataset = image.to_dataset(name="image")
+        return dataset.rename({old: new for new, old in RADAR_DIMS.items()})
 
 
 def raster_geometry(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]:
@@ -183,15 +185,6 @@ def raster_geometry(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]
             return "radar" if file.crs is None else "map"
     except Exception:  # noqa: BLE001  # whatever GDAL and rasterio say of other files
         return ""
-
-
-def _require_radar_geometry(file: DatasetReader, path: Path) -> None:
-    if file.crs is not None and not file.transform.is_identity:
-        msg = (
-            f"'{path}' has a map grid ({file.crs.to_string()}); expected radar geometry, lines "
-            "along azimuth and samples along range: pass the image before it was geocoded"
-        )
-        raise DamagedFileError(msg)
 
 
 def _uncalibrated(image: xr.DataArray, path: str | os.PathLike[str]) -> str:
