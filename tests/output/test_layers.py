@@ -20,8 +20,8 @@ import xarray as xr
 
 from sarheight import layover, output
 from sarheight.errors import DamagedFileError, OutputError
-from tests.mountains import LAW
 from sarheight.view._layers import ResultView
+from tests.mountains import LAW
 from tests.results import dem_of, masks_of, result_of, scene
 
 if TYPE_CHECKING:
