@@ -36,6 +36,8 @@ from sarheight.output.grid import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rasterio import DatasetReader
+
 # float32 holds every whole number up to 2^24.
 LARGEST_EXACT_INTEGER = 1 << 24
 STATISTICS_PREFIX = "STATISTICS_"
@@ -308,9 +310,16 @@ class StoredBand:
         """Nodata value of the variable; None without one."""
         return self.dtype.type(self.tags["BAND_NODATA"]) if self.tags.get("BAND_NODATA") else None
 
-    def read(self, rows: slice | None = None, columns: slice | None = None, step: int = 1) -> Array:
+    def read(
+        self,
+        rows: slice | None = None,
+        columns: slice | None = None,
+        step: int = 1,
+        files: dict[Path, DatasetReader] | None = None,
+    ) -> Array:
         """Read a window of the variable; of overviews, if `step` is above 1.
 
+        `files` are those that are open: it gets this one, too, which is closed again without it.
         DamagedFileError where the file differs from its checksum, which is compared once.
         """
         with file_errors(self.path, "a GeoTIFF of a result"):
@@ -319,8 +328,15 @@ class StoredBand:
                 _require_digest(self.path, self.digest, status.st_size, status.st_mtime_ns)
             parts = (rows or slice(0, self.shape[0]), columns or slice(0, self.shape[1]))
             shape = tuple(-(-(part.stop - part.start) // step) for part in parts)
-            with open_geotiff(self.path) as file:
-                stored = file.read(self.number, window=Window.from_slices(*parts), out_shape=shape)
+            file = (files or {}).get(self.path) or open_geotiff(self.path)
+            try:
+                window = Window.from_slices(*parts)
+                stored = file.read(self.number, window=window, out_shape=shape)
+            finally:
+                if files is None:
+                    file.close()
+                else:
+                    files[self.path] = file
         return self._decode(stored)
 
     def _decode(self, stored: Array) -> Array:
@@ -353,9 +369,7 @@ def _read_block(band: StoredBand, *_: int, block_info: Any = None) -> Array:  # 
     return band.read(rows, columns)
 
 
-def _array(band: StoredBand, *, lazy: bool) -> Any:  # noqa: ANN401  # of NumPy or Dask
-    if not lazy:
-        return band.read()
+def _lazy(band: StoredBand) -> Any:  # noqa: ANN401  # of Dask
     # The time is part of the name that Dask gives to a file's contents.
     changed = band.path.stat().st_mtime_ns
     chunks = tuple(
@@ -403,11 +417,17 @@ def read_bands(
     members: dict[str, list[StoredBand]] = {}
     for band in sorted(bands, key=lambda band: list(band.entry.values())):
         members.setdefault(band.variable, []).append(band)
-    variables = {
-        band.variable: _restore_variable(members[band.variable], lazy=chunks is not None)
-        for band in bands
-    }
-    dataset = xr.Dataset(variables)
+    files: dict[Path, DatasetReader] = {}
+    try:
+        arrays = {
+            name: [_lazy(one) if chunks is not None else one.read(files=files) for one in several]
+            for name, several in members.items()
+        }
+    finally:
+        for file in files.values():
+            file.close()
+    names = dict.fromkeys(band.variable for band in bands)
+    dataset = xr.Dataset({name: _restore_variable(members[name], arrays[name]) for name in names})
     if grid is not None:
         dataset = dataset.assign_coords(grid.coordinates)
         dataset = dataset.rio.write_crs(grid.crs).rio.write_transform(grid.transform)
@@ -419,17 +439,16 @@ def read_bands(
     return dataset if chunks is None or chunks == {} else dataset.chunk(chunks)
 
 
-def _restore_variable(bands: list[StoredBand], *, lazy: bool) -> xr.DataArray:
+def _restore_variable(bands: list[StoredBand], arrays: list[Any]) -> xr.DataArray:
     """Restore one variable with its dimensions, attributes and nodata value."""
     first = bands[0]
-    arrays = [_array(band, lazy=lazy) for band in bands]
     dims = [*first.entry]
     coordinates = {}
     for axis, name in enumerate(dims):
         named = {band.entry[name]: band.labels[axis] for band in bands}
         coordinates[name] = _labels(name, [named[index] for index in sorted(named)])
-    stack = dask.array.stack if lazy else np.stack
     shape = *(len(values) for values in coordinates.values()), *first.shape
+    stack = np.stack if isinstance(arrays[0], np.ndarray) else dask.array.stack
     values = stack(arrays).reshape(shape)
     attributes = decode_attributes(
         {

@@ -7,13 +7,11 @@ JSON in its attributes, exact to the last bit.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from sarheight._files import file_errors, open_geotiff
 from sarheight._runtime import ignore_missing_georeference
@@ -24,7 +22,6 @@ from sarheight.output._bands import list_bands, list_stored, read_bands, share_t
 from sarheight.output._geotiff import write_bands
 from sarheight.output.atomic import atomic_write, require_path
 from sarheight.output.files import FORMATS
-from sarheight.output.stores import open_store
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_grid, read_orbit
@@ -100,10 +97,10 @@ def read_radar(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Datase
     if suffix in {".safe", ".zip"} or (path.is_dir() and suffix != ".zarr"):
         msg = f"'{path}' {WHOLE_PRODUCT}"
         raise DamagedFileError(msg)
-    if lazy and suffix in STORES:
-        dataset = _open_lazily(path)
+    if suffix in STORES:
+        dataset = open_result(path, chunks={} if lazy else None)
     else:
-        dataset = open_result(path) if suffix in STORES else _read_raster(path)
+        dataset = _read_raster(path)
     for name, variable in dataset.data_vars.items():
         if variable.dims[-2:] != tuple(RADAR_DIMS):
             msg = (
@@ -112,49 +109,6 @@ def read_radar(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Datase
             )
             raise DamagedFileError(msg)
     return dataset
-
-
-@dataclass(frozen=True, eq=False)
-class _StoredVariable:
-    """A variable of a file, of which parts are read: an array as dask takes it."""
-
-    path: Path
-    variable: xr.Variable  # not read yet
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.variable.shape
-
-    @property
-    def ndim(self) -> int:
-        return self.variable.ndim
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return cast("np.dtype[Any]", self.variable.dtype)
-
-    def __getitem__(self, part: tuple[slice, ...]) -> NDArray[Any]:
-        """Read a part; an error names the file, as it comes long after opening."""
-        with file_errors(self.path, "an image in radar geometry"):
-            return np.asarray(self.variable[part].values)
-
-
-def _open_lazily(path: Path) -> xr.Dataset:
-    """Open variables of which parts are read when they are computed, in chunks of the file."""
-    import dask.array
-
-    options = {"mask_and_scale": False, "decode_timedelta": False}
-    dataset = open_store(path, decode_coords="all", **options)
-    lazy = {}
-    for name, variable in dataset.data_vars.items():
-        sizes = variable.encoding.get("preferred_chunks", {})
-        chunks = tuple(sizes.get(dim, size) for dim, size in variable.sizes.items())
-        stored = _StoredVariable(path, variable.variable)
-        data = dask.array.from_array(  # type: ignore[no-untyped-call]
-            stored, chunks=chunks, name=False, asarray=False, meta=np.empty((), stored.dtype)
-        )
-        lazy[name] = xr.DataArray(data, variable.coords, variable.dims, name, variable.attrs)
-    return dataset.assign(lazy)
 
 
 def _read_raster(path: Path) -> xr.Dataset:

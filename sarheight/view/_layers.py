@@ -46,6 +46,7 @@ class RasterReader:
     """Reads GeoTIFF files, whose overviews are the averages."""
 
     bands: list[StoredBand]
+    files: dict[Path, Any] = field(default_factory=dict)  # open files
 
     def read(self, name: str, entry: Entry, rows: slice, columns: slice, step: int) -> Floats:
         """Read a window from the overview that fits best."""
@@ -54,7 +55,7 @@ class RasterReader:
             for one in self.bands
             if one.variable == name and all(entry.get(d, 0) == i for d, i in one.entry.items())
         )
-        stored = band.read(rows, columns, step)
+        stored = band.read(rows, columns, step, self.files)
         values: Floats = stored.astype(np.float32)
         if band.nodata is not None:
             values[stored == band.nodata] = np.nan
@@ -223,6 +224,9 @@ class ResultView:
         """Close the files of the result."""
         with self.lock:
             self.dataset.close()
+            if isinstance(self.reader, RasterReader):
+                for file in self.reader.files.values():
+                    file.close()
 
     def size(self, dimension: str) -> int:
         """Return the number of dates or polarisations."""
