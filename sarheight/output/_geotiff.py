@@ -410,7 +410,7 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, backscatter: s
         digests = dict(zip(paths, found, strict=True))
     for text, files, records in zip(dates, assets, records_by_time(dataset), strict=True):
         identifier = "_".join(filter(None, (name, text)))
-        item = layers_item(dataset, files, records, identifier, digests)
+        item = layers_item(dataset, files, records, digests)
         write_item(item, folder / f"{identifier}{STAC_SUFFIX}")
 
 

@@ -162,7 +162,7 @@ def write(
         else:
             form.write(checked, work)
         if item:
-            described = stac_item(checked, f"./{path.name}", file=work, identifier=path.stem)
+            described = stac_item(checked, f"./{path.name}", file=work)
             write_item(described, work.with_name(item))
     return path
 
