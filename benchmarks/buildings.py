@@ -70,21 +70,11 @@ OURS = BuildingSettings(batch=BATCH, options={"bins": {"count": 40, "highest": 6
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes
-    ----------
-    text : str
-        What it is.
-    settings : BuildingSettings
-        How it is trained, apart from seed and length.
-    one_month : bool
-        Whether it learns from one month of each city alone.
-    """
-
-    text: str
-    settings: BuildingSettings
-    one_month: bool = False
+    text: str  # What it is
+    settings: BuildingSettings  # How it is trained, apart from seed and length
+    one_month: bool = False  # Whether it learns from one month of each city alone
 
 
 ROWS = {

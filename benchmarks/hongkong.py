@@ -43,13 +43,13 @@ from benchmarks._zones.hongkong_report import (
     markdown,
     outcome,
 )
-from sarheight.zones import ForestSettings, ZonePatches, train_forest
+from sarheight.zones import ForestSettings, ZonePatches, train_forest, zone_probabilities
 from sarheight.zones.sources import centred_windows
 
 __all__ = ["METHODS", "main"]
 
 SEEDS, DESIGN_SPLITS = 3, 6
-TREES = 100
+TREES, BATCH = 100, 16_384
 Integers = NDArray[np.int64]
 Method: TypeAlias = Callable[[HongKong, Integers, Integers, Integers, int], NDArray[np.float64]]
 """From the place, numbers of cells for training, rows and columns of others, and a seed."""
@@ -69,13 +69,16 @@ def forest(
     half = window // 2
     pad = ((0, 0), (half, half), (half, half))
     values = np.pad(place.stack.values, pad, constant_values=np.nan)
-    patches = centred_windows(values, place.rows[training], place.columns[training], window)
     names = [str(name) for name in place.stack["band"].values]
-    samples = ZonePatches(patches, place.labels[training], names, CLASSES)
+
+    def patches(rows: Integers, columns: Integers, labels: Integers) -> ZonePatches:
+        return ZonePatches(centred_windows(values, rows, columns, window), labels, names, CLASSES)
+
+    samples = patches(place.rows[training], place.columns[training], place.labels[training])
     pairs = block_numbers(place.x[training], place.y[training])
     _, blocks = np.unique(pairs, axis=0, return_inverse=True)
     model = train_forest(samples, settings, blocks=blocks.ravel())
-    return model.cell_probabilities(values, rows + half, columns + half).astype(np.float64)
+    return zone_probabilities(model, patches(rows, columns, np.zeros_like(rows)), batch=BATCH)
 
 
 METHODS: dict[str, Method] = {

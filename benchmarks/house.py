@@ -33,6 +33,7 @@ LINE = (
     ("_windows",),
     ("_zarr",),
     ("ellipsoid",),
+    ("_state_vectors",),
     ("orbit",),
     ("ground_range",),
     ("doppler",),

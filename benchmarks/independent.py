@@ -57,6 +57,7 @@ from benchmarks._independent.places import PLACES, places_of
 from benchmarks._independent.report import (
     Found,
     Key,
+    archive_figures,
     figures_of,
     height_figures,
     markdown,
@@ -240,6 +241,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="score reconstruction on refined heights, on the coarser DEM, and save that",
     )
+    parser.add_argument(
+        "--from-rtc",
+        action="store_true",
+        help="score reconstruction by way of archives' products, and save that",
+    )
     parser.add_argument("--simulate", action="store_true", help="make the images, score nothing")
     return parser
 
@@ -254,7 +260,12 @@ def _names(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> list[
         chosen.laws, chosen.forms = "several", "coarser"
         compared = [name for name in roles if roles[name] in {"baseline", "heights"}]
         return [*compared, "posterior", "surface_posterior"]
-    usual = [name for name in roles if roles[name] not in {"oracle", "heights"}]
+    if chosen.from_rtc:
+        chosen.laws, chosen.forms = "several", "coarser"
+        by_way = {"product", "archive"}
+        return ["posterior", *(name for name in roles if roles[name] in by_way)]
+    special = {"oracle", "heights", "product", "archive"}
+    usual = [name for name in roles if roles[name] not in special]
     names = chosen.methods.split(",") if chosen.methods else usual
     if unknown := set(names) - set(METHODS):
         parser.error(
@@ -276,13 +287,18 @@ def _places(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> list
 def _save(found: Found, chosen: argparse.Namespace, places: list[str], text: str) -> None:
     """Put on record what was asked for."""
     tables, command = text.split("### Figures", maxsplit=1)[0], "python -m benchmarks.independent"
-    if chosen.oracles or chosen.heights:
-        name = "oracles" if chosen.oracles else "heights"
-        figures = oracle_figures(found) if chosen.oracles else height_figures(found)
+    asked = {
+        "oracles": oracle_figures,
+        "heights": height_figures,
+        "from_rtc": archive_figures,
+    }
+    name = next((name for name in asked if getattr(chosen, name)), None)
+    if name is not None:
+        figures = asked[name](found)
         for key, value in figures.items():
             print(f"{key}: {value[0] if isinstance(value, tuple) else value:.3f}")
         if chosen.places == "scored":
-            record(figures, f"{command} --{name}")
+            record(figures, f"{command} --{name.replace('_', '-')}")
             (RESULTS / f"independent_{name}.md").write_text(tables, "utf-8")
         return
     if not chosen.save:

@@ -66,30 +66,20 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class PublishedRun:
-    """What one form reached from one seed.
-
-    Attributes
-    ----------
-    split, stage, independent, seed
-        The form, and the seed.
-    validation, seen, unseen : float
-        Average accuracies: at validation, and on test patches of seen and of other regions.
-    overall, error : float
-        Overall accuracy and calibration error in other regions.
-    epochs, best : int
-        Epochs that were trained, and the number of the best; of independent branches those of the
-        one whose best came last.
-    """
+    """What one form reached from one seed."""
 
     split: str
     stage: int
     independent: bool
     seed: int
+    # Average accuracies: at validation, and on test patches of seen and of other regions
     validation: float
     seen: float
     unseen: float
-    overall: float
-    error: float
+    overall: float  # Overall accuracy and calibration error in other regions
+    error: float  # Overall accuracy and calibration error in other regions
+    # Epochs that were trained, and the number of the best; of independent branches those of the one
+    # whose best came last
     epochs: int
     best: int
 
@@ -208,12 +198,9 @@ def _interval(differences: Sequence[float]) -> tuple[float, float, int]:
 def claims(runs: Sequence[PublishedRun]) -> dict[str, tuple[float, float, int]]:
     """Test what the paper claims, on pairs of one split and one seed.
 
-    Returns
-    -------
-    dict
-        By claim mean, half-width of the 95 % interval, and number of pairs, in average accuracy in
-        unseen regions: what late fusion gains over the best stage before it, which validation
-        chooses; and what independent branches gain over those that are trained together.
+    Returns by claim mean, half-width of the 95 % interval, and number of pairs, in average accuracy
+    in unseen regions: what late fusion gains over the best stage before it, which validation
+    chooses; and what independent branches gain over those that are trained together.
     """
     by_key = {(run.form, run.seed): run for run in runs}
     late, apart = [], []

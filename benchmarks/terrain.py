@@ -417,9 +417,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     console = Console()
     if not chosen.report:
-        ground = make_ground(
-            chosen.work / "scenes", chosen.data, console.print, more=True, laws="several"
-        )
+        ground = make_ground(chosen.work / "scenes", chosen.data, console.print)
         kept = kept_runs(KEPT)
         for length, seed, row in tasks(chosen.seeds, by_seed=chosen.by_seed):
             left_out = row not in chosen.rows or length not in chosen.lengths

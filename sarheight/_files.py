@@ -25,7 +25,6 @@ from functools import wraps
 from itertools import product
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit
 
 from sarheight._runtime import require
 from sarheight.errors import DamagedFileError, SarheightError
@@ -96,10 +95,11 @@ def read_rows(file: IO[bytes], begins: Sequence[int], rows: NDArray[Any]) -> boo
 
 def without_secrets(address: str) -> str:
     """Return an address without user, password and signature, for messages; a path as it is."""
-    if "://" not in address:
+    scheme, separator, rest = address.partition("://")
+    if not separator:
         return address
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 # Rasters of others.
@@ -153,7 +153,7 @@ def file_errors(
     path : path-like
         The file, or a name for it.
     expected : str
-        What was expected, such as "a Zarr store".
+        The kind of file that was expected, such as "a Zarr store".
     error : type, optional
         The error to raise; errors of `sarheight.errors` pass as they are, as do those of files that
         do not exist or may not be read.
@@ -347,7 +347,7 @@ def check_hdf5(
     *,
     complete: bool = False,
 ) -> None:
-    """Read the texts of an HDF5 file by h5py, and look for its chunks; refuse doors to other files.
+    """Read the texts of an HDF5 file, find its chunks, and refuse references to other files.
 
     h5py raises errors where netCDF's library, in damaged texts, may search for ever.
 
@@ -356,7 +356,7 @@ def check_hdf5(
     path : path-like
         The file.
     expected : str, optional
-        What was expected.
+        The kind of file that was expected.
     error : type, optional
         The error to raise.
     complete : bool
@@ -419,7 +419,7 @@ def refuse_other_files(
 ) -> None:
     """Refuse an HDF5 file whose values lie in other files: the bytes of any would become pixels.
 
-    HDF5 has three doors: external storage, virtual data sets, and external links.
+    HDF5 has three kinds of reference: external storage, virtual data sets, and external links.
     """
     import h5py
 

@@ -21,7 +21,7 @@ import lazy_loader
 import numpy as np
 import xarray as xr
 
-from sarheight.errors import MissingLibraryError
+from sarheight.errors import missing_library, naming_extras
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -36,22 +36,13 @@ def require(*modules: str, extra: str) -> None:
     """Check that the libraries of an extra are installed, without importing them."""
     missing = [name for name in modules if not is_installed(name)]
     if missing:
-        raise MissingLibraryError(_advice(missing, extra))
+        raise missing_library(missing, extra)
 
 
-def library(name: str, *, extra: str) -> ModuleType:
+def library(name: str) -> ModuleType:
     """Import a module of an extra."""
-    try:
+    with naming_extras():
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise MissingLibraryError(_advice([name.partition(".")[0]], extra)) from error
-
-
-def _advice(missing: list[str], extra: str) -> str:
-    return (
-        f"this needs {', '.join(missing)}, which is not installed; do: "
-        f"pip install 'sarheight[{extra}]'"
-    )
 
 
 # The cache of downloads.
@@ -100,18 +91,14 @@ def provide_rio() -> None:
 
 
 def lazy_namespace(
-    package: str, file: str, *, extra: str
+    package: str, file: str
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Make the public names of a package load at first use."""
     attribute, names, exported = lazy_loader.attach_stub(package, file)
 
     def load(name: str) -> Any:  # noqa: ANN401  # functions, classes and constants
-        try:
+        with naming_extras():
             return attribute(name)
-        except ModuleNotFoundError as error:
-            if (error.name or "sarheight").startswith("sarheight"):
-                raise
-            raise MissingLibraryError(_advice([str(error.name)], extra)) from error
 
     return load, names, exported
 

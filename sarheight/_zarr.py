@@ -92,7 +92,7 @@ def check_blosc(frame: NDArray[np.uint8], size: int | None = None) -> None:
     Parameters
     ----------
     frame : numpy.ndarray of uint8
-        What was compressed.
+        The compressed bytes.
     size : int, optional
         Bytes that it must have when it is decompressed.
 

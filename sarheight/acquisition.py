@@ -39,6 +39,7 @@ __all__ = [
     "orbit_numbers",
     "relative_orbit",
 ]
+__dir__ = __all__.copy  # `dir` lists the public names
 
 SOURCE = "source_metadata"
 """Attribute of an image: JSON text that says how its product was processed and sampled."""

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sarheight_kernels.doppler import DopplerTable, closing_speeds
 
 __all__ = ["DopplerLUT"]
+__dir__ = __all__.copy  # `dir` lists the public names
 
 Floats = NDArray[np.float64]
 

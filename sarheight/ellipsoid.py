@@ -18,6 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "ECCENTRICITY_SQUARED",
+    "EQUATORIAL_RADIUS",
+    "GRAVITATIONAL_PARAMETER",
+    "POLAR_RADIUS",
+    "ROTATION_RATE",
+    "SPEED_OF_LIGHT",
     "LookSide",
     "cartesian",
     "geodetic",
@@ -28,6 +34,7 @@ __all__ = [
     "to_earth_fixed",
     "vertical",
 ]
+__dir__ = __all__.copy  # `dir` lists the public names
 
 SPEED_OF_LIGHT = 299_792_458.0
 """Metres per second, in vacuum."""

@@ -7,7 +7,8 @@ was expected, and what to do.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from typing import Self
 
@@ -37,6 +38,7 @@ __all__ = [
     "UnsafeAddressError",
     "VerticalDatumError",
 ]
+__dir__ = __all__.copy  # `dir` lists the public names
 
 
 FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
@@ -196,3 +198,39 @@ class SeriesError(SarheightError, ValueError):
 
 class DatasetError(SarheightError, ValueError):
     """Labelled samples for learning are damaged, incomplete, or of another form."""
+
+
+# Libraries of extras.
+
+EXTRAS = {
+    "learn": ("lightning", "safetensors", "sklearn", "torch", "torchmetrics"),
+    "fetch": (
+        *("aiohttp", "asf_search", "botocore", "filelock", "pystac_client", "requests", "s3fs"),
+        "urllib3",
+    ),
+    "vector": ("geopandas", "pyarrow", "pyogrio"),
+    "cluster": ("distributed",),
+    "condition": ("skimage",),
+}
+"""Modules of the optional dependencies by extra."""
+
+
+@contextmanager
+def naming_extras() -> Iterator[None]:
+    """Turn the error of an optional library that is missing into one that names its extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        extra = next((extra for extra, names in EXTRAS.items() if name in names), None)
+        if extra is None:
+            raise
+        raise missing_library([name], extra) from error
+
+
+def missing_library(missing: Sequence[str], extra: str) -> MissingLibraryError:
+    """Make the error of libraries that are not installed."""
+    return MissingLibraryError(
+        f"this needs {', '.join(missing)}, which is not installed; do: "
+        f"pip install 'sarheight[{extra}]'"
+    )

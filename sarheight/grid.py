@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
 
 __all__ = ["Burst", "RadarGrid", "require_positive"]
+__dir__ = __all__.copy  # `dir` lists the public names
 
 Floats = NDArray[np.float64]
 
@@ -233,14 +234,33 @@ class RadarGrid(Described):
         OrbitCoverageError
             If the orbit does not pass the place, or is too short for the image.
         """
-        return _simulated_grid(
-            orbit,
-            (latitude, longitude, height),
-            (lines, samples),
-            (line_spacing, sample_spacing),
-            look_side,
-            ground_range=ground_range,
+        side = look_sign(look_side)
+        time, middle = _closest_approach(orbit, (latitude, longitude, height), side)
+        line_interval = line_spacing / _ground_speed(orbit, time, middle, side)
+        half_time = line_interval * (lines - 1) / 2
+        orbit.require_cover(time - half_time, time + half_time)
+        half_swath = sample_spacing * (samples - 1) / 2
+        near_range, conversion = middle - half_swath, None
+        if ground_range:
+            records = max(math.ceil(half_time / RECORD_INTERVAL), 1)
+            times = time + RECORD_INTERVAL * np.arange(-records, records + 1)
+            times = np.clip(times, orbit.time[0], orbit.stop)
+            conversion = ground_range_over(
+                orbit, times, middle, half_swath, half_swath, side, height
+            )
+            near_range = float(conversion.slant(0.0, time - half_time))
+        return cls(
+            epoch=orbit.epoch,
+            line_zero_time=time - half_time,
+            line_interval=line_interval,
+            lines=lines,
+            samples=samples,
+            near_range=near_range,
+            sample_spacing=sample_spacing,
+            look_side=look_side,
+            ground_range=conversion,
             looks=looks,
+            product="simulated",
         )
 
     def facts(self) -> dict[str, str]:
@@ -323,10 +343,9 @@ class RadarGrid(Described):
         """Return zero-Doppler time minus nominal time in seconds."""
         if self.bistatic_range is None or slant_range is None:
             return 0.0
-        delay: Floats = (np.asarray(slant_range, dtype=np.float64) - self.bistatic_range) / (
-            SPEED_OF_LIGHT
+        return np.asarray(
+            (np.asarray(slant_range, dtype=np.float64) - self.bistatic_range) / SPEED_OF_LIGHT
         )
-        return delay
 
     def slant_range(self, line: ArrayLike, sample: ArrayLike) -> Floats:
         """Return the slant range of pixels in metres.
@@ -513,10 +532,8 @@ class RadarGrid(Described):
         ValueError
             If the window is empty or larger than the image.
         """
-        for name, window, size in (
-            ("lines", lines, self.lines),
-            ("samples", samples, self.samples),
-        ):
+        for name, window in (("lines", lines), ("samples", samples)):
+            size = getattr(self, name)
             if window != int(window) or not 1 <= window <= size:
                 msg = (
                     f"found a window of {window} {name}, expected a whole number from 1 to the "
@@ -565,51 +582,6 @@ def _ground_speed(orbit: Orbit, time: float, slant_range: float, side: float) ->
         for at in (time - step, time + step)
     ]
     return float(np.linalg.norm(ends[1] - ends[0]) / (2 * step))
-
-
-def _simulated_grid(
-    orbit: Orbit,
-    place: tuple[float, float, float],
-    shape: tuple[int, int],
-    spacing: tuple[float, float],
-    look_side: LookSide,
-    *,
-    ground_range: bool,
-    looks: float,
-) -> RadarGrid:
-    """Make a grid centred on a place (latitude, longitude, height); see `RadarGrid.over`."""
-    lines, samples = shape
-    side = look_sign(look_side)
-    time, slant_range = _closest_approach(orbit, place, side)
-    line_interval = spacing[0] / _ground_speed(orbit, time, slant_range, side)
-    half_time = line_interval * (lines - 1) / 2
-    orbit.require_cover(time - half_time, time + half_time)
-    half_swath = spacing[1] * (samples - 1) / 2
-    conversion = None
-    if ground_range:
-        records = max(math.ceil(half_time / RECORD_INTERVAL), 1)
-        times = time + RECORD_INTERVAL * np.arange(-records, records + 1)
-        times = np.clip(times, orbit.time[0], orbit.stop)
-        conversion = ground_range_over(
-            orbit, times, slant_range, half_swath, half_swath, side, place[2]
-        )
-    return RadarGrid(
-        epoch=orbit.epoch,
-        line_zero_time=time - half_time,
-        line_interval=line_interval,
-        lines=lines,
-        samples=samples,
-        near_range=(
-            slant_range - half_swath
-            if conversion is None
-            else float(conversion.slant(0.0, time - half_time))
-        ),
-        sample_spacing=spacing[1],
-        look_side=look_side,
-        ground_range=conversion,
-        looks=looks,
-        product="simulated",
-    )
 
 
 def _closest_approach(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
 
 __all__ = ["GroundRange", "RangeInterpolation", "ground_range_over"]
+__dir__ = __all__.copy  # `dir` lists the public names
 
 Floats = NDArray[np.float64]
 RangeInterpolation = Literal["linear", "nearest"]

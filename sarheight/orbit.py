@@ -12,6 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from sarheight_kernels.orbit import hermite_coefficients, orbit_states
 
 from sarheight._runtime import Described
+from sarheight._state_vectors import (
+    FEWEST_VECTORS,
+    POSITIONS_FOR_VELOCITY,
+    derive_velocities,
+    describe_problem,
+    find_displaced,
+    find_wrong_velocity,
+)
 from sarheight.ellipsoid import (
     EQUATORIAL_RADIUS,
     GRAVITATIONAL_PARAMETER,
@@ -33,24 +41,12 @@ __all__ = [
     "seconds_between",
     "whole_second",
 ]
+__dir__ = __all__.copy  # `dir` lists the public names
 
 Floats = NDArray[np.float64]
 
-FEWEST_VECTORS = 4
-"""State vectors of an orbit: the interpolating polynomial goes through four."""
-
-POSITIONS_FOR_VELOCITY = 7
-"""Positions whose polynomial is differentiated where there are no velocities."""
-
-LONGEST_GAP = 240.0
-"""Seconds. Across a gap this long the interpolation of a low orbit is good to a millimetre."""
-
-VELOCITY_TOLERANCE = 0.02
-"""Relative difference between velocities and the change of positions. The rotation of the Earth
-changes velocities by up to 7 %: those of an inertial frame are noticed."""
-
-NEIGHBOURS = 6
-"""Neighbours through which a polynomial predicts a state vector."""
+PRECISION = 1.0, 0.1
+"""Errors that a position (metres) and a velocity (metres per second) may have, at most."""
 
 STEEPEST, GRAZING = 1.0, 90.0
 """Incidence angles in degrees between which a look is to one side and reaches the ground."""
@@ -114,7 +110,8 @@ class Orbit(Described):
     ------
     ValueError
         If there are fewer than four vectors, or they are not finite, not in ascending order,
-        more than four minutes apart, not in metres, or velocities do not match positions.
+        more than four minutes apart, not in metres, or velocities do not match positions; or if
+        a vector does not continue those beside it (see `require_smooth`).
 
     References
     ----------
@@ -134,10 +131,11 @@ class Orbit(Described):
             values = np.array(getattr(self, name), dtype=np.float64, order="C")
             values.flags.writeable = False
             object.__setattr__(self, name, values)
-        problem = _problem(self.time, self.position, self.velocity)
+        problem = describe_problem(self.time, self.position, self.velocity)
         if problem is not None:
             msg = f"the orbit from {self.source} cannot be used: {problem}"
             raise ValueError(msg)
+        self.require_smooth(*PRECISION)
 
     @classmethod
     def from_positions(
@@ -177,7 +175,7 @@ class Orbit(Described):
                 "pass more of the orbit, or velocities as well"
             )
             raise ValueError(msg)
-        return cls(epoch, times, positions, _velocities(times, positions), source)
+        return cls(epoch, times, positions, derive_velocities(times, positions), source)
 
     @classmethod
     def circular(
@@ -227,12 +225,41 @@ class Orbit(Described):
         ValueError
             If the inclination does not allow the latitude, or the duration is too short.
         """
-        when = np.datetime64(epoch) if isinstance(epoch, str) else epoch
-        time, position, velocity = _circular_vectors(
-            latitude, longitude, ascending, duration, interval, altitude, inclination
+        tilt = math.radians(inclination)
+        # Argument of latitude u in the middle of the orbit: sin(latitude) = sin(i) sin(u).
+        sine = math.sin(math.radians(latitude)) / math.sin(tilt)
+        if abs(sine) > 1.0:
+            msg = (
+                f"found latitude {latitude}, but an orbit of {inclination} degrees of inclination "
+                f"reaches {math.degrees(math.asin(abs(math.sin(tilt)))):.2f} at most: pass a "
+                "latitude closer to the equator"
+            )
+            raise ValueError(msg)
+        middle = math.asin(sine) if ascending else math.pi - math.asin(sine)
+        radius = EQUATORIAL_RADIUS + altitude
+        # Mean motion, by Kepler's third law.
+        rate = math.sqrt(GRAVITATIONAL_PARAMETER / radius**3)
+        steps = math.ceil(duration / interval - 1e-9)
+        time = np.linspace(-duration / 2, duration / 2, steps + 1)
+        # In an inertial frame with the ascending node on its x axis.
+        angle = middle + rate * time
+        along, across = np.cos(angle), np.sin(angle)
+        plane = np.array([[1.0, 0.0, 0.0], [0.0, math.cos(tilt), math.sin(tilt)]])
+        inertial = radius * (along[:, None] * plane[0] + across[:, None] * plane[1])
+        velocity = radius * rate * (along[:, None] * plane[1] - across[:, None] * plane[0])
+        node = math.atan2(math.sin(middle) * math.cos(tilt), math.cos(middle))
+        # In the Earth-fixed frame, below which the Earth rotates: v - w x r.
+        turn = math.radians(longitude) - node - ROTATION_RATE * time
+        position = _rotate(inertial, turn)
+        x, y, _ = position.T
+        spin = ROTATION_RATE * np.stack([-y, x, np.zeros_like(time)], axis=1)
+        return cls(
+            np.datetime64(epoch),
+            time,
+            position,
+            _rotate(velocity, turn) - spin,
+            f"a simulated circular orbit, {altitude / 1000:g} km high",
         )
-        source = f"a simulated circular orbit, {altitude / 1000:g} km high"
-        return cls(when, time, position, velocity, source)
 
     @cached_property
     def _table(self) -> tuple[Floats, Floats]:
@@ -321,14 +348,15 @@ class Orbit(Described):
             If a vector lies beside the others; the message names it.
         """
         rates = self.velocity if velocity is None else velocity
-        problem = _roughness(self.time, self.position, position_tolerance)
+        problem = find_displaced(self.time, self.position, position_tolerance)
         if problem is None:
-            problem = _wrong_velocity(self.time, self.position, rates, velocity_tolerance)
+            problem = find_wrong_velocity(self.time, self.position, rates, velocity_tolerance)
         if problem is not None:
             index, found = problem
             msg = (
                 f"the orbit from {self.source} cannot be used: state vector {index + 1} of "
-                f"{self.time.size}, of {self.utc(self.time[index])}, {found}"
+                f"{self.time.size}, of {self.utc(self.time[index])}, {found}: correct it, or leave "
+                "it out"
             )
             raise ValueError(msg)
 
@@ -359,6 +387,8 @@ class Orbit(Described):
 
     def with_epoch(self, epoch: np.datetime64) -> Orbit:
         """Return the same orbit with seconds counted from another time (UTC)."""
+        if epoch == self.epoch:
+            return self
         later = seconds_between(nanoseconds(epoch), self.epoch)
         return replace(self, epoch=nanoseconds(epoch), time=self.time + later)
 
@@ -493,217 +523,8 @@ def look_at(
     return (longitude - seen_place(time)[1] + 180.0) % 360.0 - 180.0
 
 
-# State vectors: derived velocities, checks, and those of a circular orbit.
-
-
-def _velocities(time: Floats, position: Floats, count: int = POSITIONS_FOR_VELOCITY) -> Floats:
-    """Differentiate, at each time, the polynomial through the nearest positions."""
-    velocity = np.empty_like(position)
-    for index in range(time.size):
-        first = min(max(index - count // 2, 0), time.size - count)
-        nearest = slice(first, first + count)
-        elapsed = time[nearest] - time[index]
-        scale = np.abs(elapsed).max()
-        powers = np.vander(elapsed / scale, increasing=True)
-        try:
-            velocity[index] = np.linalg.solve(powers, position[nearest])[1] / scale
-        except np.linalg.LinAlgError:
-            velocity[index] = np.nan
-    return velocity
-
-
-def _neighbours(size: int, count: int) -> NDArray[np.int64]:
-    """Return the nearest `count` vectors of each of `size`, with itself, shape (size, count)."""
-    first = np.clip(np.arange(size) - count // 2, 0, size - count)
-    return first[:, None] + np.arange(count)
-
-
-def _factorial_bound(elapsed: Floats) -> Floats:
-    """Bound the error in metres of polynomials through times at distances, shape (n, k), from 0.
-
-    It is the derivative of order k, divided by k!, times the product of the distances. For a low
-    orbit, whose radius is below twice the Earth's, that derivative is radius * rate**k at most.
-    """
-    rate = math.sqrt(GRAVITATIONAL_PARAMETER / EQUATORIAL_RADIUS**3) + ROTATION_RATE
-    order = elapsed.shape[1]
-    scale = 2.0 * EQUATORIAL_RADIUS / math.factorial(order)
-    bound: Floats = scale * np.prod(rate * np.abs(elapsed), axis=1)
-    return bound
-
-
-def _prediction_errors(time: Floats, position: Floats) -> tuple[Floats, Floats, Floats]:
-    """Compare positions with the polynomial through their neighbours.
-
-    Returns the distance in metres, how many times the error of one position it may be, and the
-    error of the polynomial in metres, each of shape (n,).
-    """
-    own = np.arange(time.size)
-    count = min(NEIGHBOURS, time.size - 1)
-    nearest = _neighbours(time.size, count + 1)
-    others = nearest[nearest != own[:, None]].reshape(-1, count)
-    elapsed = time[others] - time[:, None]
-    # Lagrange's weights at the time of the vector itself: the product of t_k / (t_k - t_j).
-    gaps = elapsed[:, None, :] - elapsed[:, :, None]
-    gaps[:, np.arange(count), np.arange(count)] = 1.0
-    factors = elapsed[:, None, :] / gaps
-    factors[:, np.arange(count), np.arange(count)] = 1.0
-    weights = factors.prod(axis=2)
-    predicted = np.einsum("nk,nkd->nd", weights, position[others])
-    distance = np.linalg.norm(predicted - position, axis=1)
-    # Errors of one size in all positions add up to this many times that size.
-    gain = np.sqrt(1.0 + (weights**2).sum(axis=1))
-    return distance, gain, _factorial_bound(elapsed)
-
-
-def _roughness(time: Floats, position: Floats, tolerance: float) -> tuple[int, str] | None:
-    """Find the state vector that lies beside the others, and describe it, or return None."""
-    distance, gain, truncation = _prediction_errors(time, position)
-    excess = (distance - truncation) / gain
-    if excess.max() <= tolerance:
-        return None
-    # One wrong position spoils the predictions of all its neighbours: the wrong one is that without
-    # which the others are smooth.
-    worst = int(np.argmax(excess))
-    begin = max(worst - NEIGHBOURS, 0)
-    suspects = range(begin, min(worst + NEIGHBOURS + 1, time.size))
-
-    def rest(index: int) -> float:
-        span = slice(max(begin - NEIGHBOURS, 0), suspects.stop + NEIGHBOURS)
-        others = np.delete(np.arange(time.size)[span], np.arange(time.size)[span] == index)
-        if others.size <= FEWEST_VECTORS:  # too few to say which one it is
-            return float(index != worst)
-        found, scale, error = _prediction_errors(time[others], position[others])
-        return float(((found - error) / scale).max())
-
-    index = min(suspects, key=rest)
-    return index, (
-        f"lies {distance[index]:.3g} m beside the polynomial through its neighbours, expected at "
-        f"most {tolerance * gain[index] + truncation[index]:.2g} m"
-    )
-
-
-def _wrong_velocity(
-    time: Floats, position: Floats, velocity: Floats, tolerance: float
-) -> tuple[int, str] | None:
-    """Find the velocity that differs most from the change of positions, and describe it."""
-    slopes = _velocities(time, position, min(POSITIONS_FOR_VELOCITY, time.size))
-    error = np.linalg.norm(velocity - slopes, axis=1)
-    worst = int(np.argmax(error - _slope_truncation(time)))
-    limit = tolerance + float(_slope_truncation(time)[worst])
-    if error[worst] <= limit:
-        return None
-    found = (
-        f"has a velocity that differs by {error[worst]:.3g} m/s from the change of the positions, "
-        f"expected at most {limit:.2g} m/s"
-    )
-    return worst, found
-
-
-def _slope_truncation(time: Floats) -> Floats:
-    """Bound the error of slopes in metres per second, shape (n,)."""
-    count = min(POSITIONS_FOR_VELOCITY, time.size)
-    own = np.arange(time.size)[:, None]
-    nearest = _neighbours(time.size, count)
-    others = nearest[nearest != own].reshape(-1, count - 1)
-    rate = math.sqrt(GRAVITATIONAL_PARAMETER / EQUATORIAL_RADIUS**3) + ROTATION_RATE
-    # The slope has the error of the polynomial without the vector itself, of one order more.
-    bound: Floats = _factorial_bound(time[others] - time[:, None]) * rate / count
-    return bound
-
-
-def _problem(time: Floats, position: Floats, velocity: Floats) -> str | None:
-    """Describe the problem of state vectors, or return None."""
-    if time.ndim != 1 or position.shape != (time.size, 3) or velocity.shape != (time.size, 3):
-        return (
-            f"found times, positions and velocities of shapes {time.shape}, {position.shape} and "
-            f"{velocity.shape}, expected (n,), (n, 3) and (n, 3)"
-        )
-    if time.size < FEWEST_VECTORS:
-        return (
-            f"found {time.size} state vectors, expected at least {FEWEST_VECTORS}: pass more of "
-            "the orbit"
-        )
-    for name, values in (("times", time), ("positions", position), ("velocities", velocity)):
-        if not np.isfinite(values).all():
-            return f"found {name} that are not finite, expected numbers: leave such vectors out"
-    step = np.diff(time)
-    if step.min() <= 0.0:
-        late = int(np.argmin(step)) + 1
-        return (
-            f"found time {time[late]:.6f} s after {time[late - 1]:.6f} s, expected strictly "
-            "ascending times: sort the vectors and drop repeated ones"
-        )
-    if step.max() > LONGEST_GAP:
-        return (
-            f"found a gap of {step.max():.0f} s between state vectors, expected at most "
-            f"{LONGEST_GAP:.0f} s: pass an orbit without gaps"
-        )
-    return _frame_problem(step, position, velocity)
-
-
-def _frame_problem(step: Floats, position: Floats, velocity: Floats) -> str | None:
-    """Describe state vectors that are not Earth-fixed and in metres, or return None."""
-    distance = np.linalg.norm(position, axis=1)
-    if distance.min() < EQUATORIAL_RADIUS or distance.max() > 10 * EQUATORIAL_RADIUS:
-        return (
-            f"found positions {distance.min():.6g} to {distance.max():.6g} from the Earth's "
-            "centre, expected a low orbit in metres: convert the positions to metres"
-        )
-    mean_velocity = np.diff(position, axis=0) / step[:, None]
-    mismatch = np.linalg.norm(mean_velocity - (velocity[1:] + velocity[:-1]) / 2, axis=1)
-    if (mismatch > VELOCITY_TOLERANCE * np.linalg.norm(mean_velocity, axis=1)).any():
-        return (
-            f"found velocities that differ from the change of the positions by up to "
-            f"{mismatch.max():.6g} m/s, expected metres per second in an Earth-fixed "
-            "frame: convert velocities of an inertial frame"
-        )
-    return None
-
-
 def _rotate(vectors: Floats, angle: Floats) -> Floats:
     """Rotate vectors, shape (n, 3), about the Earth's axis by angles in radians, shape (n,)."""
     cosine, sine = np.cos(angle), np.sin(angle)
     x, y, z = vectors.T
     return np.stack([cosine * x - sine * y, sine * x + cosine * y, z], axis=1)
-
-
-def _circular_vectors(
-    latitude: float,
-    longitude: float,
-    ascending: bool,  # noqa: FBT001 - the public keyword of Orbit.circular
-    duration: float,
-    interval: float,
-    altitude: float,
-    inclination: float,
-) -> tuple[Floats, Floats, Floats]:
-    """Return time, position and velocity of a circular orbit; see `Orbit.circular`."""
-    tilt = math.radians(inclination)
-    # Argument of latitude u in the middle of the orbit: sin(latitude) = sin(i) sin(u).
-    sine = math.sin(math.radians(latitude)) / math.sin(tilt)
-    if abs(sine) > 1.0:
-        msg = (
-            f"found latitude {latitude}, but an orbit of {inclination} degrees of inclination "
-            f"reaches {math.degrees(math.asin(abs(math.sin(tilt)))):.2f} at most: pass a latitude "
-            "closer to the equator"
-        )
-        raise ValueError(msg)
-    middle = math.asin(sine) if ascending else math.pi - math.asin(sine)
-    radius = EQUATORIAL_RADIUS + altitude
-    # Mean motion, by Kepler's third law.
-    rate = math.sqrt(GRAVITATIONAL_PARAMETER / radius**3)
-    steps = math.ceil(duration / interval - 1e-9)
-    time = np.linspace(-duration / 2, duration / 2, steps + 1)
-
-    # In an inertial frame with the ascending node on its x axis.
-    angle = middle + rate * time
-    along, across = np.cos(angle), np.sin(angle)
-    inertial = radius * np.stack([along, across * math.cos(tilt), across * math.sin(tilt)], axis=1)
-    inertial_velocity = (radius * rate) * np.stack(
-        [-across, along * math.cos(tilt), along * math.sin(tilt)], axis=1
-    )
-    node = math.radians(longitude) - math.atan2(math.sin(middle) * math.cos(tilt), math.cos(middle))
-    # To the Earth-fixed frame: the Earth rotates below, and its rotation is subtracted: v - w x r.
-    turn = node - ROTATION_RATE * time
-    position = _rotate(inertial, turn)
-    spin = ROTATION_RATE * np.stack([-position[:, 1], position[:, 0], np.zeros_like(time)], axis=1)
-    return time, position, _rotate(inertial_velocity, turn) - spin

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sarheight.scene import Calibration, Scene
 
 __all__ = ["Product", "is_product", "open_product"]
+__dir__ = __all__.copy  # `dir` lists the public names
 
 READERS = {"NISAR": "sarheight.nisar", "Sentinel-1": "sarheight.sentinel1"}
 """Missions, and the rooms that open their products; the first that recognises one opens it."""
@@ -125,6 +126,10 @@ class Product(Protocol):
 
     def verify(self) -> None:
         """Compare all files with the checksums of the product's own list."""
+
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Files of which parts were read so far, without comparing a checksum that they have."""
 
 
 def open_product(

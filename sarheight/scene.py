@@ -31,6 +31,7 @@ __all__ = [
     "multilook",
     "require_unflattened",
 ]
+__dir__ = __all__.copy  # `dir` lists the public names
 
 Calibration = Literal["beta0", "sigma0", "gamma0"]
 """Area by which the radar cross-section is divided: in slant range, on the ellipsoid, or
@@ -173,21 +174,25 @@ class Scene(Described):
         return found
 
     def facts(self) -> dict[str, str]:
-        """Return the facts of the grid and those of the image, as text; nothing is loaded."""
+        """Return the facts of the grid, each with those of the image; nothing is loaded."""
         values = self.image.variable._data  # noqa: SLF001  # `data` would load a lazy image
         held = "in memory" if isinstance(values, np.ndarray) else "read when it is needed"
         _, velocity = self.orbit.with_epoch(self.grid.epoch).state(self.grid.first_time)
         flight = "ascending" if velocity[2] > 0.0 else "descending"
+        down, across = (
+            self.grid.line_spacing(self.orbit),
+            ground_sample_spacing(self.grid, self.orbit),
+        )
         near, far = self._incidences()
-        angles = f", incidence {near:.1f}° to {far:.1f}° on the ellipsoid"
-        return self.grid.facts() | {
-            "ground": f"{self.grid.line_spacing(self.orbit):.4g} m × "
-            f"{ground_sample_spacing(self.grid, self.orbit):.4g} m, {flight}"
-            + (angles if np.isfinite(near + far) else ""),
-            "intensity": f"{self.calibration}, linear power, {self.image.dtype}, "
-            f"{self.image.nbytes / 1e6:.4g} MB, {held}",
-            "orbit": self.orbit.source,
+        more = {
+            "image": f"{self.calibration} in linear power",
+            "time": f"{flight}, {self.orbit.source}",
+            "size": f"{self.image.dtype}, {self.image.nbytes / 1e6:.4g} MB, {held}",
+            "spacing": f"{down:.4g} m × {across:.4g} m on the ground",
+            "swath": f"{near:.1f}° to {far:.1f}° of incidence" if np.isfinite(near + far) else "",
         }
+        facts = self.grid.facts()
+        return {name: ", ".join(filter(None, (facts[name], more[name]))) for name in facts}
 
     def _require_power(self) -> None:
         """Refuse an image in memory whose typical power overflows single precision when squared."""

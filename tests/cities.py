@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +11,19 @@ import rasterio
 import rioxarray  # noqa: F401  # gives xarray objects their `rio`
 import xarray as xr
 from affine import Affine
-from pyproj import Transformer
+from pyproj import CRS, Transformer
 
-from sarheight.buildings import OPTICAL_BANDS, SAR_BANDS, city_stack
+from sarheight.buildings import (
+    OPTICAL_BANDS,
+    SAR_BANDS,
+    Buildings,
+    city_stack,
+    clear_sky_mask,
+    monthly_composite,
+    reflectance,
+    resample_image,
+)
+from tests.conftest import shared_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,6 +112,62 @@ def small_stack(
     }
     layers = {"height": height, "footprint": (height > 0.0).astype(np.float32)}
     return city_stack(**made, layers=layers)
+
+
+def flattened_image(
+    time: str, orbit_direction: str, level: float, grid: xr.DataArray
+) -> xr.Dataset:
+    """Make a terrain-flattened image of one date, a level of VV and a fifth of it of VH."""
+    power = xr.concat([grid.fillna(level), grid.fillna(0.2 * level)], dim="polarisation")
+    record = {"start": time, "orbit_state": orbit_direction, "polarisations": ["VV", "VH"]}
+    return xr.Dataset(
+        {"gamma0": power.assign_coords(polarisation=["VV", "VH"])},
+        attrs={"acquisition": json.dumps([record])},
+    )
+
+
+def boxes(*rows: tuple[float, float, float, float, float]) -> Buildings:
+    """Make buildings of (west, south, east, north, height), in metres from the corner."""
+    import shapely
+
+    outlines = [
+        shapely.box(WEST + west, NORTH - south, WEST + east, NORTH - north)
+        for west, south, east, north, _ in rows
+    ]
+    return Buildings(outlines, np.array([row[4] for row in rows]), CRS.from_epsg(EPSG))
+
+
+def real_series() -> xr.Dataset:
+    """Make a stack of a real field, sixteen months of radar and optical images in arrays."""
+    with np.load(shared_data("timeseries", "worldcereal_00002806639B424A.npz")) as opened:
+        arrays = dict(opened)
+
+    def dated(name: str, kind: str, axis: str, bands: Sequence[str]) -> xr.DataArray:
+        values = arrays[name].reshape(len(arrays[name]), len(bands), *arrays[name].shape[-2:])
+        step = 10 if values.shape[-1] == arrays["x10"].size else 20
+        times = arrays[f"{kind}_time"].astype("datetime64[s]").astype("datetime64[ns]")
+        coordinates = {"time": times, axis: list(bands)}
+        coordinates |= {each: arrays[f"{each}{step}"] for each in ("y", "x")}
+        placed: xr.DataArray = xr.DataArray(
+            values.astype(np.float32), coordinates, ("time", axis, "y", "x")
+        ).rio.write_crs(int(arrays["epsg"]))
+        return placed
+
+    fine = ("B02", "B03", "B04", "B08")
+    coarse = ("B05", "B06", "B07", "B8A", "B11", "B12")
+    like = dated(f"s2_10m_{'_'.join(fine)}", "s2", "optical_band", fine)
+    both = [
+        resample_image(reflectance(each, baseline="02.05"), like)
+        for each in (like, dated(f"s2_20m_{'_'.join(coarse)}", "s2", "optical_band", coarse))
+    ]
+    classes = dated("scl", "s2", "band", ["SCL"]).isel(band=0, drop=True).astype(np.uint8)
+    clear = clear_sky_mask(resample_image(classes, like))
+    image = xr.concat(both, "optical_band", join="exact").where(clear)
+    optical = monthly_composite(image, "median")
+    power = 10.0 ** (
+        0.001 * dated("s1_vv_vh_cdB", "s1", "sar_band", ["vv_ascending", "vh_ascending"])
+    )
+    return city_stack(sar=resample_image(monthly_composite(power, "mean"), like), optical=optical)
 
 
 def write_geotiff(

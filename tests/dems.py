@@ -106,6 +106,45 @@ def dem_around(
     return placed
 
 
+def rough(seed: int, rows: int, columns: int) -> NDArray[np.float32]:
+    """Random heights from cell to cell, between 0 and 3000 m."""
+    return np.random.default_rng(seed).uniform(0.0, 3000.0, (rows, columns)).astype(np.float32)
+
+
+def array(
+    heights: NDArray[np.generic],
+    y: NDArray[np.generic],
+    x: NDArray[np.generic],
+    crs: str | None,
+    **attrs: object,
+) -> xr.DataArray:
+    """Put heights on coordinates."""
+    dem = xr.DataArray(heights, dims=("y", "x"), coords={"y": y, "x": x}, attrs=attrs)
+    return dem if crs is None else dem.rio.write_crs(crs)
+
+
+def utm_array(
+    heights: NDArray[np.generic],
+    *,
+    step: float = 30.0,
+    crs: str | None = "EPSG:32632",
+    **attrs: object,
+) -> xr.DataArray:
+    """Put heights on a map in metres, ellipsoidal unless told otherwise."""
+    rows, columns = heights.shape
+    y, x = 5.2e6 - step * np.arange(rows), 5e5 + step * np.arange(columns)
+    return array(heights, y, x, crs, **({"vertical_datum": "ellipsoid"} | attrs))
+
+
+def degree_array(
+    heights: NDArray[np.generic], crs: str = "EPSG:4326", **attrs: object
+) -> xr.DataArray:
+    """Put heights on a grid in degrees."""
+    rows, columns = heights.shape
+    y, x = 47.0 - 0.01 * np.arange(rows), 10.0 + 0.01 * np.arange(columns)
+    return array(heights, y, x, crs, **attrs)
+
+
 def positions(dem: xr.DataArray, heights: Floats | None = None) -> Floats:
     """Earth-fixed positions of the cells of a DEM by pyproj, shape (rows, columns, 3)."""
     to_geographic = pyproj.Transformer.from_crs(dem.rio.crs, "EPSG:4326", always_xy=True)

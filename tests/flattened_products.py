@@ -8,13 +8,19 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import h5py
 import netCDF4
 import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.scene import Scene
 
 OPERA = "OPERA_L2_RTC-S1_T047-100908-IW3_20200702T000000Z_20230101T100506Z_S1B_30_v1.0"
 HYP3 = "S1A_IW_20180128T161201_DVP_RTC30_G_{}uned_FD6A"
@@ -105,6 +111,41 @@ def opera_table(path: Path) -> Path:
         for name, number in (("absoluteOrbitNumber", 22292), ("trackNumber", 47)):
             facts.createVariable(name, "i8")[:] = number
     return path
+
+
+def opera_of(gamma0: xr.DataArray, scene: Scene, path: Path) -> Path:
+    """Write gamma0 of a scene on a map, dims (y, x), as the HDF5 file of an OPERA product."""
+    zero = scene.orbit.with_epoch(scene.grid.epoch)
+    first, last = (
+        str(zero.utc(time))[:26] for time in (scene.grid.first_time, scene.grid.last_time)
+    )
+    stamp = first[:19].replace("-", "").replace(":", "")
+    name = f"OPERA_L2_RTC-S1_T001-000001-IW1_{stamp}Z_20250101T000000Z_S1A_30_v1.0"
+    _, velocity = zero.state(scene.grid.first_time)
+    with h5py.File(path.with_name(f"{name}.h5"), "w") as file:
+        for axis in ("y", "x"):
+            file[f"data/{axis}Coordinates"] = gamma0[axis].values
+        file["data/VV"] = gamma0.values.astype(np.float32)
+        file["data/VV"].dims[0].attach_scale(_scale(file["data/yCoordinates"]))
+        file["data/VV"].dims[1].attach_scale(_scale(file["data/xCoordinates"]))
+        file["data/projection"] = np.int32(gamma0.rio.crs.to_epsg())
+        file["data/projection"].attrs["epsg_code"] = np.int32(gamma0.rio.crs.to_epsg())
+        for key, text in (
+            ("orbitPassDirection", "ascending" if velocity[2] > 0.0 else "descending"),
+            ("zeroDopplerStartTime", first),
+            ("zeroDopplerEndTime", last),
+            ("productID", name),
+        ):
+            file[f"identification/{key}"] = np.bytes_(text)
+        for key in ("time", "position", "velocity"):
+            file[f"metadata/orbit/{key}"] = getattr(zero, key)
+        file["metadata/orbit/referenceEpoch"] = np.bytes_(str(zero.epoch)[:26])
+    return path.with_name(f"{name}.h5")
+
+
+def _scale(coordinates: h5py.Dataset) -> h5py.Dataset:
+    coordinates.make_scale()
+    return coordinates
 
 
 def hyp3_folder(folder: Path, kind: str = "gp", readme: bool = True) -> Path:  # noqa: FBT001, FBT002

@@ -8,7 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sarheight.acquisition import acquisition_json, acquisition_record, acquisitions, orbit_numbers
+from sarheight.acquisition import (
+    acquisition_json,
+    acquisition_record,
+    acquisitions,
+    orbit_numbers,
+    relative_orbit,
+)
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.results import PRODUCT, masks_of, result_of, scene
@@ -73,3 +79,26 @@ def test_the_times_are_those_of_the_lines() -> None:
     assert seconds / np.timedelta64(1, "s") == pytest.approx(expected, abs=2e-6)
     later = replace(image, grid=grid.with_epoch(grid.epoch - np.timedelta64(7, "s")))
     assert json.loads(acquisition_json([later]))[0] == first
+
+
+@pytest.mark.parametrize(
+    ("mission", "absolute", "when", "relative"),
+    [
+        ("S1A", 46693, "2023-01-08", 71),
+        ("S1A", 45461, "2022-10-16", 64),
+        ("S1B", 26269, "2021-04-01", 168),
+        ("S1D", 4762, "2026-09-27", 171),
+    ],
+)
+def test_relative_orbits_are_those_of_known_passes(
+    mission: str, absolute: int, when: str, relative: int
+) -> None:
+    assert relative_orbit(mission, absolute, np.datetime64(when)) == relative
+
+
+def test_a_mission_that_moved_is_counted_anew() -> None:
+    before, after = np.datetime64("2026-06-01"), np.datetime64("2026-07-01")
+    assert relative_orbit("S1C", 1000, before) == (1000 - 172) % 175 + 1
+    assert relative_orbit("S1C", 1000, after) == (1000 - 99) % 175 + 1
+    with pytest.raises(ValueError, match="found mission 'ERS'"):
+        relative_orbit("ERS", 1, before)

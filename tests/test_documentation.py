@@ -29,12 +29,13 @@ from sarheight.layover import reconstruct
 from sarheight.output import write
 from sarheight.sentinel1 import read_grid
 from sarheight.terrain import draw_known_elevations
-from tests.annotations import annotation_xml, eof_xml
 from tests.dems import geoid_bytes
 from tests.flattened_products import hyp3_folder
 from tests.mountains import PLAIN, mountain, raster
-from tests.products import grd_product, pack
 from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import annotation_xml, eof_xml
+from tests.worlds.products import grd_product
+from tests.worlds.safe import pack
 
 ROOT = Path(__file__).parents[1]
 BUILT = {"_build", "gallery", "api"}

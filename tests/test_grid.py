@@ -18,7 +18,9 @@ from sarheight.ellipsoid import SPEED_OF_LIGHT, LookSide, look_sign, points_at_r
 from sarheight.errors import OrbitCoverageError
 from sarheight.grid import RadarGrid
 from sarheight.sentinel1 import geolocation_grid, read_grid, read_orbit
-from tests.annotations import (
+from tests.conftest import ANNOTATIONS, shared_data
+from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import (
     BURST_STEP,
     FIRST_VALID,
     INVALID_LINES,
@@ -26,8 +28,6 @@ from tests.annotations import (
     LINES_PER_BURST,
     annotation_xml,
 )
-from tests.conftest import ANNOTATIONS, shared_data
-from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
     from sarheight.ground_range import GroundRange

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sarheight.errors import AnnotationError
 from sarheight.ground_range import GroundRange, RangeInterpolation
 from sarheight.sentinel1 import read_grid
-from tests.annotations import annotation_xml
 from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import annotation_xml
 
 EPOCH = np.datetime64("2024-01-01T05:00:00")
 

@@ -18,9 +18,9 @@ from sarheight.scene import Scene, ground_sample_spacing, looks_for_spacing, mul
 from sarheight.sentinel1 import read_annotation, read_grid, read_orbit
 from sarheight.sentinel1.annotation import Spectrum
 from sarheight.sentinel1.grid import equivalent_looks, independent_pixels
-from tests.annotations import annotation_xml
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import annotation_xml
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid

@@ -43,7 +43,7 @@ from sarheight.geometry.placement import crop_grid_to_dem
 from sarheight.illumination import simulate
 from sarheight.sentinel1 import read_grid, read_orbit
 from sarheight.sentinel1._product import open_product
-from tests.worlds.safe_product import write_product
+from tests.worlds.products import write_product
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -52,46 +52,25 @@ DESIGN_SEED = 4000
 
 @dataclass(frozen=True)
 class Size:
-    """How much is simulated, and how long networks are trained.
+    """How much is simulated, and how long networks are trained."""
 
-    Attributes
-    ----------
-    cells : int
-        Width and height of a city in cells of 10 m.
-    training, validation, test : int
-        Cities.
-    outside : int
-        Cities of each world outside the range of training.
-    epochs : int
-        Of each training.
-    stride : int
-        Cells from one patch for training to the next.
-    """
-
-    cells: int
-    training: int
+    cells: int  # Width and height of a city in cells of 10 m
+    training: int  # Cities, likewise below
     validation: int
     test: int
-    outside: int
-    epochs: int
-    stride: int
+    outside: int  # Cities of each world outside the range of training
+    epochs: int  # Epochs of each training
+    stride: int  # Cells from one patch for training to the next
 
 
 @dataclass(frozen=True)
 class Cities:
-    """Cities for training, for choosing the epoch, and for the tests.
+    """Cities for training, for choosing the epoch, and for the tests."""
 
-    Attributes
-    ----------
-    training, validation, test : list of xarray.Dataset
-        City stacks.
-    outside : dict
-        Cities outside the range of training, by the world in `OUTSIDE`.
-    """
-
-    training: list[xr.Dataset]
+    training: list[xr.Dataset]  # City stacks
     validation: list[xr.Dataset]
     test: list[xr.Dataset]
+    # Cities outside the range of training, by the world in `OUTSIDE`
     outside: dict[str, list[xr.Dataset]]
 
     @property
@@ -106,21 +85,7 @@ class Cities:
 
 
 def make_cities(size: Size, folder: Path, report: Callable[[str], None]) -> Cities:
-    """Simulate cities, or open those that are there.
-
-    Parameters
-    ----------
-    size : Size
-        How many, and how large.
-    folder : Path
-        Where they are kept.
-    report : callable
-        Told which one is made.
-
-    Returns
-    -------
-    Cities
-    """
+    """Simulate cities, or open those that are there."""
     found = {
         part: world_cities(part, WIDE, first, getattr(size, part), size.cells, folder, report)
         for part, first in FIRST_SEED.items()

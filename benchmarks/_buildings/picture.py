@@ -26,15 +26,7 @@ KILOMETRES = 0.01
 
 
 def save_picture(published: Pair, ours: Pair, across: int) -> None:
-    """Draw the city of the test with the most buildings, to ``pictures/buildings.png``.
-
-    Parameters
-    ----------
-    published, ours : Pair
-        What two networks made of the same patches.
-    across : int
-        Patches from one edge of a city to the other.
-    """
+    """Draw the city of the test with the most buildings, to ``pictures/buildings.png``."""
     truths = _cities(ours[0], across)
     shown = int(np.argmax((truths > 0.0).mean(axis=(1, 2))))
     truth = truths[shown]
@@ -65,15 +57,7 @@ def save_picture(published: Pair, ours: Pair, across: int) -> None:
 
 
 def save_curves(curves: Mapping[str, Mapping[int, Curve]], printed: float) -> None:
-    """Draw how the validation errors fell, to ``pictures/buildings_curves.png``.
-
-    Parameters
-    ----------
-    curves : mapping
-        Trainings by the name of the network and by seed.
-    printed : float
-        RMSE in metres that the paper of MBHR-Net reports.
-    """
+    """Draw how the validation errors fell, to ``pictures/buildings_curves.png``."""
     figure = Figure(figsize=(8.0, 4.5), layout="constrained")
     axes = figure.subplots()
     for index, (name, seeds) in enumerate(curves.items()):

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import rasterio
 import rioxarray  # noqa: F401  # gives xarray objects their `rio`
 import xarray as xr
 
@@ -61,9 +60,7 @@ from tests.flattened_products import (
     opera_table,
     planetary_item,
 )
-from tests.products import grd_product, slc_product
-from tests.simulated_products import ground_image, slant_image
-from tests.worlds.safe_product import write_product
+from tests.worlds.products import grd_product, slc_product
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -402,27 +399,6 @@ def slant_range_product() -> Mapping[str, Any]:
         found: dict[str, Any] = {name: loaded(scene) for name, scene in scenes.items()}
         images, _ = product.complex_images()
         found["complex"] = {name: image.compute() for name, image in images.items()}
-    return found
-
-
-@case
-def written_products() -> Mapping[str, Any]:
-    """Write a GRD and an SLC, and read numbers and scenes back."""
-    found: dict[str, Any] = {}
-    for kind, (annotation, scene) in {
-        "grd": ground_image(calibration="sigma0"),
-        "slc": slant_image(),
-    }.items():
-        with temporary_folder() as folder:
-            written = write_product(scene, folder / f"{kind}.SAFE", like=annotation, seed=3)
-            found[f"{kind}_factor"] = written.calibration_factor
-            for path in sorted((written.path / "measurement").iterdir()):
-                with rasterio.open(path) as file:
-                    found[f"{kind}_numbers"] = file.read(1)
-                    found[f"{kind}_points"] = [
-                        (each.row, each.col, each.x, each.y, each.z) for each in file.gcps[0]
-                    ]
-            found[f"{kind}_read"] = loaded(open_product(written.path).scene())
     return found
 
 

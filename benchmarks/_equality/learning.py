@@ -11,6 +11,7 @@ import rioxarray  # noqa: F401  # gives xarray objects their `rio`
 import xarray as xr
 
 from benchmarks._equality.worlds import (
+    LAW,
     case,
     dem_of,
     radar_over,
@@ -34,19 +35,20 @@ from sarheight.buildings import (
     write_stack,
 )
 from sarheight.buildings.stack import band_statistics
-from sarheight.learning import (
-    Part,
-    height_errors,
-    split_bands,
-)
+from sarheight.illumination import simulate
+from sarheight.learning import Part, Tiling, height_errors, packaged_model, split_bands
 from sarheight.terrain import (
     KnownElevations,
+    RefinementNetwork,
+    RefinementSettings,
     TerrainPatches,
     distance_to_known,
     draw_altimeter_tracks,
     draw_known_elevations,
+    height_interval,
     interpolate_elevations,
     rasterise_elevations,
+    refine,
     simulate_scene,
 )
 from sarheight.terrain.scenes import degrade_dem, patchy_reflectivity
@@ -85,7 +87,6 @@ def sparse_heights() -> Mapping[str, Any]:
     points = _known(dem)
     sets = {
         "random": points,
-        "stratified": draw_known_elevations(dem, density=8.0, pattern="stratified", seed=2),
         "tracks": tracks,
     }
     found: dict[str, Any] = {
@@ -131,6 +132,33 @@ def _learning_scene() -> xr.Dataset:
     """Simulate a scene in the form that networks take."""
     dem = dem_of(rough_heights(72, 96, seed=11))
     return simulate_scene(dem, *radar_over(300, 380), seed=5)
+
+
+@case
+def refined_heights() -> Mapping[str, Any]:
+    """Refine heights by one image and by two: in a tile, in several, on dask, and with points."""
+    dem = dem_of(rough_heights(108, 144, seed=11))
+    coarse = degrade_dem(dem, np.random.default_rng(1), error=2.0)
+    scenes = [
+        simulate(dem, *radar_over(ascending=ascending), law=LAW, looks=20.0, seed=seed)
+        for seed, ascending in enumerate((True, False))
+    ]
+    known = draw_known_elevations(dem, 40, sigma=0.5, seed=3)
+    settings = RefinementSettings(error=2.0, iterations=3, steps=8, samples=2)
+    network = RefinementNetwork.from_pretrained(packaged_model("refinement"))
+    tiling = Tiling(72, 12)
+    return {
+        "one": refine(scenes[0], coarse, settings=settings, coregister="none"),
+        "tiles": refine(scenes, coarse, settings=settings, tiling=tiling, coregister="none"),
+        "lazy": refine(
+            scenes, coarse.chunk(y=18, x=24), settings=settings, tiling=tiling, block=80
+        ).compute(),
+        "known": refine(
+            scenes, coarse + np.float32(9.0), known, settings=settings, coregister="correct"
+        ),
+        "network": refine(scenes, coarse, settings=settings, network=network, coregister="none"),
+        "interval": height_interval(refine(scenes, coarse, settings=settings)),
+    }
 
 
 @cache
@@ -301,7 +329,7 @@ def predicted_heights() -> Mapping[str, Any]:
     """Predict terrain with a small network, at once and in blocks."""
     import torch
 
-    from sarheight.learning import Channel, Tiling
+    from sarheight.learning import Channel
     from sarheight.terrain import HeightEstimator, predict_heights
 
     scene = _learning_scene()
@@ -328,7 +356,6 @@ def predicted_heights() -> Mapping[str, Any]:
 def predicted_buildings() -> Mapping[str, Any]:
     """Predict buildings with the packaged network, at once and in blocks."""
     from sarheight.buildings import BuildingHeightEstimator, predict_buildings
-    from sarheight.learning import Tiling, packaged_model
 
     model = BuildingHeightEstimator.from_pretrained(packaged_model("buildings"))
     city, tiling = _city(), Tiling(16, 4)
@@ -389,7 +416,6 @@ def predicted_zones() -> Mapping[str, Any]:
 @case
 def trained_heights() -> Mapping[str, Any]:
     """Train a small network for terrain for two epochs."""
-    from sarheight.learning import Tiling
     from sarheight.terrain import TerrainSettings, predict_heights, train_terrain
 
     scene = _learning_scene()
@@ -426,7 +452,7 @@ def trained_heights() -> Mapping[str, Any]:
 def trained_buildings() -> Mapping[str, Any]:
     """Train a small network for buildings for one epoch."""
     from sarheight.buildings import BuildingSettings, building_task, predict_buildings
-    from sarheight.learning import Tiling, train
+    from sarheight.learning import train
 
     city = _city()
     settings = BuildingSettings(

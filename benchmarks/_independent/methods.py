@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks._independent.archives import WAYS, on_cells, taken_back
 from benchmarks._independent.filters import (
     FACETS,
     SMALLEST_AREA,
@@ -59,6 +60,8 @@ Role = Literal[
     "guided",
     "oracle",
     "heights",
+    "product",
+    "archive",
 ]
 
 
@@ -92,7 +95,8 @@ class Method:
         "posterior": ours, for one pass. "two_passes", "composite": ours and the baseline for two.
         "guided": ours, with the true kinds of ground. "oracle": told some truth, to see what
         bounds the others. "heights": given a finer DEM, which both passes refine or the coarse
-        one is interpolated to.
+        one is interpolated to. "product", "archive": a product as archives have it, and ours by way
+        of one.
     run : callable
         From the observations to an estimate for each.
     forms : tuple of str
@@ -112,7 +116,7 @@ class Method:
     @property
     def squares(self) -> bool:
         """Whether its response to bright squares is measured."""
-        return self.role not in {"oracle", "heights"}
+        return self.role not in {"oracle", "heights", "product", "archive"}
 
 
 # ------------------------------------------------------------------------------------- baselines
@@ -258,6 +262,11 @@ def _one_step(passes: Sequence[Observed]) -> list[Estimate]:
     return [_estimate(reconstruct(each.scene, each.dem, method=Reallocation())) for each in passes]
 
 
+def _archive(name: str) -> Callable[[Sequence[Observed]], list[Estimate]]:
+    """Reconstruct by way of an archive's product."""
+    return lambda passes: [_estimate(taken_back(each, name)) for each in passes]
+
+
 def _posterior(passes: Sequence[Observed]) -> list[Estimate]:
     return [_estimate(reconstruct(each.scene, each.dem)) for each in passes]
 
@@ -376,6 +385,17 @@ METHODS = {
     "posterior_refined": Method(
         "posterior on refined heights", "heights", _on_refined(on_finer), ("coarser",)
     ),
+    "product_30": Method("RTC of 30 m", "product", _each(on_cells), ("coarser",)),
+    "product_30_projection": Method(
+        "another provider's RTC of 30 m",
+        "product",
+        _each(lambda each: on_cells(each, "projection")),
+        ("coarser",),
+    ),
+    **{
+        name: Method(title, "archive", _archive(name), ("coarser",))
+        for name, (title, *_) in WAYS.items()
+    },
     **{
         name: Method(f"told {title}", "oracle", _each(_told(**what)))
         for name, (title, what) in ORACLES.items()

@@ -309,6 +309,37 @@ def height_figures(found: Found, prefix: str = "independent") -> dict[str, Value
     return figures
 
 
+PRODUCTS = {"back_30_projection": "product_30_projection"}
+"""The product that a way back began with, where it is not that of ours at 30 m."""
+
+
+def archive_figures(found: Found, prefix: str = "archives") -> dict[str, Value]:
+    """Return what reconstruction by way of archives loses, and what it cuts off their products.
+
+    Medians over places and incidences of ground with several laws, and the spread of their means
+    over seeds: ``loss`` is RMSE over that of direct reconstruction, minus 1.
+    """
+    figures: dict[str, Value] = {}
+    columns = [each for each in groups(found) if (each.form, each.laws) == ("coarser", "several")]
+    for method, area in product(found.methods("archive"), ("layover", "outside")):
+        start = prefix if method == "back_30" else f"{prefix}.{method}"
+        flat = PRODUCTS.get(method.removesuffix("_provider"), "product_30")
+        for name, other, sign in (("loss", "posterior", -1.0), ("cut_vs_rtc", flat, 1.0)):
+            cuts = [
+                [sign * each for each in by_seed]
+                for group in columns
+                for by_seed in group.cuts(method, area, other).values()
+            ]
+            if cuts:
+                means = [median(each) for each in zip(*cuts, strict=True)]
+                spread = stdev(means) if len(means) > 1 else None
+                figures[f"{start}.{name}.{area}"] = median(map(fmean, cuts)), spread
+        total = _total(found, method, "coarser")
+        if total.asked[area, 0.8]:
+            figures[f"{start}.coverage_80.{area}"] = total.coverage(area, 0.8), None
+    return figures
+
+
 def _total(found: Found, method: str, form: Form, laws: Laws = "several") -> Score:
     """Add up all scores of a method."""
     total = Score()

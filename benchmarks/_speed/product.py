@@ -18,7 +18,6 @@ each side from its middle.
 from __future__ import annotations
 
 import json
-import lzma
 import subprocess
 import sys
 import time
@@ -47,7 +46,7 @@ from sarheight.output import open_result, write
 from sarheight.product import open_product
 from sarheight.scene import Scene
 from sarheight.sentinel1 import read_grid, read_orbit
-from tests.worlds.safe_product import write_product
+from tests.worlds.products import write_product
 
 if TYPE_CHECKING:
     from benchmarks._figures import Value
@@ -93,11 +92,8 @@ def make_product(folder: Path, data: str | None, scale: float) -> None:
     ]
     image = xr.DataArray(dask.array.stack(layers), dims=("polarisation", "line", "sample"))  # type: ignore[no-untyped-call]
     scene = Scene(image.assign_coords(polarisation=["VV", "VH"]), grid, orbit, "beta0")
-    text = lzma.decompress(data_file(ALPS, data).read_bytes())
-    crossed = text.replace(b"<polarisation>VV<", b"<polarisation>VH<")
-    write_product(
-        scene, folder / "product.SAFE.zip", like=(text, crossed), calibration_factor=237.0
-    )
+    like = Path(data_file(ALPS, data))
+    write_product(scene, folder / "product.SAFE.zip", like=like, factor=237.0)
 
 
 def heights(cells: int, rows: slice) -> NDArray[np.float32]:

@@ -29,7 +29,7 @@ from sarheight.terrain import (
     simulate_scene,
     write_scenes,
 )
-from sarheight.terrain.scenes import Laws, simulate_image
+from sarheight.terrain.scenes import simulate_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,29 +102,15 @@ class Ground:
     more_parts: list[Part]
 
 
-def job_of(
-    name: str, folder: str | None, *, ascending: bool = False, laws: Laws = "single"
-) -> SceneConfiguration:
-    """Describe the scene of a place.
-
-    Parameters
-    ----------
-    name : str
-        Of a region, or of a place for training alone.
-    folder : str or None
-        Where the data are.
-    ascending : bool
-        Whether the place is seen from the other side.
-    laws : {"single", "several"}
-        Whether all ground has one backscatter law.
-    """
+def job_of(name: str, folder: str | None, *, ascending: bool = False) -> SceneConfiguration:
+    """Describe the scene of a region or of a place for training alone, seen from either side."""
     place = (REGIONS | FAR)[name]
     if place.descending == ALPS:
         place = replace(place, ascending=ORBIT_FILE)
     kind = FarSite if name in FAR else Site
     site = kind(place, place.incidences[0], folder)
 
-    settings, seed = SceneSettings(laws=laws), int(ascending)
+    settings, seed = SceneSettings(), int(ascending)
 
     def make() -> xr.Dataset:
         seen = site.ascending() if ascending else site.descending()
@@ -136,7 +122,7 @@ def job_of(
         f"{name}_ascending" if ascending else name,
         make,
         {"dem": data_file(place.dem, folder), "annotation": data_file(orbit, folder)},
-        {"laws": laws, "seed": seed, "incidence": site.incidence},
+        {"seed": seed, "incidence": site.incidence},
     )
 
 
@@ -153,43 +139,19 @@ def _with_level(scene: xr.Dataset, image: Scene, coarse: xr.DataArray) -> xr.Dat
     return scene.assign({LEVEL: (("y", "x"), gamma0, scene["gamma0_geocoded"].attrs)})
 
 
-def make_ground(
-    work: Path,
-    folder: str | None,
-    report: Callable[[str], None],
-    *,
-    more: bool,
-    laws: Laws = "single",
-) -> Ground:
-    """Make all scenes, or open those that are there.
+def make_ground(work: Path, folder: str | None, report: Callable[[str], None]) -> Ground:
+    """Make all scenes in a work folder, or open those that are there.
 
-    One process at a time makes them: others wait, and find them.
-
-    Parameters
-    ----------
-    work : Path
-        Folder of the scenes.
-    folder : str or None
-        Where the data are.
-    report : callable
-        Told of each scene before it is made.
-    more : bool
-        Whether scenes for training alone are wanted.
-    laws : {"single", "several"}
-        Whether all ground has one backscatter law.
+    One process at a time makes them: others wait, and find them. The data are in `folder`.
     """
-    jobs = [job_of(name, folder, laws=laws) for name in REGIONS]
-    if more:
-        jobs += [job_of(name, folder, laws=laws) for name in FAR]
-        jobs += [job_of(name, folder, ascending=True, laws=laws) for name in REGIONS]
+    jobs = [job_of(name, folder) for name in (*REGIONS, *FAR)]
+    jobs += [job_of(name, folder, ascending=True) for name in REGIONS]
     work.mkdir(parents=True, exist_ok=True)
     with FileLock(work.with_name(f"{work.name}.lock")):
         scenes = [open_scene(path) for path in write_scenes(jobs, work, report=report)]
     count = len(REGIONS)
     regions = dict(zip(REGIONS, scenes, strict=False))
     bands = {name: split_bands(scene, SHARES, gap=GAP) for name, scene in regions.items()}
-    if not more:
-        return Ground(regions, bands, [], [])
     far, others = scenes[count : count + len(FAR)], scenes[count + len(FAR) :]
     whole = [Part.whole(scene) for scene in far]
     return Ground(

@@ -33,18 +33,11 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a method reached on the cells of one split.
+    """What a method reached on the cells of one split."""
 
-    Attributes
-    ----------
-    confusion : array of int, shape (seeds, blocks, classes, classes)
-        Cells by reference and assigned class.
-    errors : tuple of float
-        Expected calibration error of each seed.
-    """
-
+    # Cells by reference and assigned class; shape (seeds, blocks, classes, classes)
     confusion: Integers
-    errors: tuple[float, ...]
+    errors: tuple[float, ...]  # Expected calibration error of each seed
 
     @property
     def averages(self) -> NDArray[np.float64]:

@@ -321,7 +321,7 @@ def _allocate_tile(
     cells: AllocatedCells,
     total: F8,
 ) -> None:
-    """Do the work of `allocate_rcs` for a tile; `corner` is row and column of its first cell."""
+    """Allocate RCS to the cells of a tile, whose first one has row and column `corner`."""
     rows, count = illuminated.shape
     tables, windows = footprint_tables(surface), np.empty(4 * PITCH, np.int32)
     window, shares = np.empty(INITIAL_SIZE, np.float32), np.empty(INITIAL_SIZE, np.float32)

@@ -326,7 +326,7 @@ def _solve_nodes(
 def _solve_native_nodes(
     radar: RadarModel, positions: F8, time: float, annotated: F8, slant_range: F8
 ) -> None:
-    """Do the same at the Doppler centroid: the zero of w . e - q |e|, with the closing speed q."""
+    """Solve at the Doppler centroid, for the zero of w . e - q |e| with the closing speed q."""
     start, table = radar.orbit_start, radar.orbit_coefficients
     sx, sy, sz, vx, vy, vz, ax, ay, az = evaluate_orbit(time, start, table)
     _, _, _, _, _, _, bx, by, bz = evaluate_orbit(time + 1.0, start, table)

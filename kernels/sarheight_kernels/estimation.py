@@ -42,20 +42,13 @@ LEAST_RATIO, LEAST_RATIO_LOGARITHM = np.float32(1e-30), np.float32(-69.0)
 
 
 @njit
-def _weigh_row(
-    values: F4,
-    weight: NDArray[np.floating],
-    weighted: bool,  # noqa: FBT001 - kernels take no keywords
-    reach: int,
-    padded: F4,
-) -> None:
+def _weigh_row(values: F4, weight: NDArray[np.floating], reach: int, padded: F4) -> None:
     """Write weighted values of a row and their weights, shape (2, columns + 2 reach)."""
     products, weights = padded[0, reach:], padded[1, reach:]
     for j in range(values.size):
         here = np.float32(weight[j])
         valid = here > ZERO and not math.isnan(values[j])
-        part = values[j] if weighted else here * values[j]
-        products[j] = part if valid else ZERO
+        products[j] = here * values[j] if valid else ZERO
         weights[j] = here if valid else ZERO
 
 
@@ -66,7 +59,6 @@ def pool(
     end: int,
     values: F4,
     weight: NDArray[np.floating],
-    weighted: bool,  # noqa: FBT001 - kernels take no keywords
     down: F4,
     across: F4,
     result: F4,
@@ -79,8 +71,6 @@ def pool(
         The values; NaN does not count.
     weight : array, shape (rows, columns)
         Their weights; where not positive, the value does not count.
-    weighted : bool
-        Whether `values` are multiplied by their weights already.
     down, across : array, shape (2 n + 1,), (2 m + 1,)
         Symmetric kernel in rows and columns, the middle weight for the cell itself.
     result : array, shape (rows, columns)
@@ -94,7 +84,7 @@ def pool(
         along = np.zeros((2, last - first + 2 * high, columns), np.float32)
         padded = np.zeros((2, columns + 2 * reach), np.float32)
         for i in range(max(first - high, 0), min(last + high, rows)):
-            _weigh_row(values[i], weight[i], weighted, reach, padded)
+            _weigh_row(values[i], weight[i], reach, padded)
             for part in range(2):
                 smooth_across(padded[part], across, along[part, i - first + high])
         total, weights = np.empty(columns, np.float32), np.empty(columns, np.float32)
@@ -504,7 +494,7 @@ def _backscatter_row(
     sigma: F4,
     missing: F4,
 ) -> None:
-    """Do the work of `to_backscatter` for a row; `missing` becomes 0 where there is a value."""
+    """Turn a row into backscatter; `missing` becomes 0 where there is a value."""
     for j in range(mean.size):
         valid = _has_value(mean[j], area[j], expected[j], smallest_area)
         gamma = factor * mean[j] * expected[j] / area[j]

@@ -284,7 +284,7 @@ def facet_rcs(law: F8, area: F4, projected: F4) -> None:
 
 @njit
 def _rcs_of_row(law: F8, area: F4, projected: F4) -> None:
-    """Do the work of `facet_rcs` for a row of facets."""
+    """Turn areas of a row of facets into radar cross-sections."""
     last, before_last = np.float32(law.size - 1), np.int32(law.size - 2)
     # Without branches: a facet that faces away takes part, and its product is dropped.
     for j in range(area.size):

@@ -446,7 +446,7 @@ def profile_samples(radar: RadarModel, time: float, outward: F8, downward: F8, s
 def _native_samples(
     radar: RadarModel, time: float, segment: int, outward: F8, downward: F8, sample: F8
 ) -> None:
-    """Do the same at the Doppler centroid, with slant ranges by a cubic of E^2 + D^2's root."""
+    """Find samples at the Doppler centroid, with slant ranges by a cubic of E^2 + D^2's root."""
     _, _, _, vx, vy, vz, _, _, _ = evaluate_orbit(time, radar.orbit_start, radar.orbit_coefficients)
     nearest, farthest = math.inf, -math.inf
     for i in range(outward.size):

@@ -256,7 +256,7 @@ def _fraction_within(
 def _gather_tile(
     surface: TileSurface, illuminated: B1, corner: tuple[int, int], image: F4, sums: F4, area: F4
 ) -> None:
-    """Do the work of `gather` for a tile; `corner` is row and column of its first cell."""
+    """Sum an image for the cells of a tile, whose first one has row and column `corner`."""
     rows, count = illuminated.shape
     channels, high, wide = image.shape
     tables, windows = footprint_tables(surface), np.empty(4 * PITCH, np.int32)

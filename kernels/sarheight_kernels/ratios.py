@@ -7,6 +7,12 @@ difference over their sum, its hyperbolic tangent, which also bounds it at the b
 simulated. The weight of a pixel is the inverse of the variance of its ratio up to a factor,
 :math:`1 / (f + q)` with the square q of that change.
 
+In plain radiometric terrain correction no pixel is weighed. The ratio is
+
+.. math:: \frac{\sum_k g_k I_{p+k}}{\sum_k g_k S_{p+k}}
+
+with a separable kernel g over lines and samples; sums run over the pixels that have data.
+
 An image is worked on in blocks of `STRIP` lines and `CHUNK` samples, which the caches hold, and
 only as far as something is simulated.
 """
@@ -105,7 +111,7 @@ def _weigh_block(
     block: tuple[int, int, int, int],
     pairs: F4,
 ) -> None:
-    """Do the work of `weigh_ratios` for a block of lines and samples."""
+    """Weigh the ratios of a block of lines and samples."""
     first, end, left, right = block
     polarisations, samples = image.shape[0], right - left
     high, reach = down.size // 2, across.size // 2
@@ -181,3 +187,58 @@ def weigh_ratios(
                 image, area_lines, table, simulated, down, across, np.float32(floor), block,
                 pairs,
             )  # fmt: skip
+
+
+@njit
+def _mask_row(values: F4, simulated: F4, masked: F4) -> None:
+    """Copy values of a line where anything is simulated; 0 elsewhere."""
+    for j in range(values.size):
+        masked[j] = values[j] if simulated[j] > ZERO else ZERO
+
+
+@spread_over("simulated", block=STRIP)
+@njit
+def smooth_by_simulation(
+    begin: int, end: int, image: F4, simulated: F4, down: F4, across: F4, smoothed: F4
+) -> None:
+    """Smooth the ratio of an image and its simulation, and multiply it by the simulation again.
+
+    Parameters
+    ----------
+    image : array, shape (polarisations, lines, samples)
+        Intensity I; finite where anything is simulated.
+    simulated : array, shape (lines, samples)
+        Simulated RCS S; 0 where a polarisation has no data.
+    down, across : array, shape (2 n + 1,), (2 m + 1,)
+        Symmetric kernel in lines and samples.
+    smoothed : array, shape (polarisations, lines, samples)
+        Receives S times the ratio of the smoothed images; 0 where there is no data.
+
+    References
+    ----------
+    Small, D. (2011). Flattening gamma. IEEE TGRS 49(8), 3081-3093.
+    """
+    polarisations, lines, samples = image.shape
+    high, reach = down.size // 2, across.size // 2
+    for first in range(begin, end, STRIP):
+        last = min(first + STRIP, end)
+        # Smoothed along lines; nothing beyond the border of the image.
+        along = np.zeros((polarisations + 1, last - first + 2 * high, samples), np.float32)
+        padded = np.zeros(samples + 2 * reach, np.float32)
+        inner = padded[reach : reach + samples]
+        for line in range(max(first - high, 0), min(last + high, lines)):
+            for p in range(polarisations + 1):
+                values = image[p, line] if p < polarisations else simulated[line]
+                _mask_row(values, simulated[line], inner)
+                smooth_across(padded, across, along[p, line - first + high])
+        total, expected = np.empty(samples, np.float32), np.empty(samples, np.float32)
+        for line in range(first, last):
+            smooth_down(along[polarisations], line - first, down, expected)
+            here = simulated[line]
+            for p in range(polarisations):
+                smooth_down(along[p], line - first, down, total)
+                row = smoothed[p, line]
+                for j in range(samples):
+                    valid = (here[j] > ZERO) & (expected[j] > ZERO)
+                    ratio = total[j] / (expected[j] if valid else ONE)
+                    row[j] = ratio * here[j] if valid else ZERO

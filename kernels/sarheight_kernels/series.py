@@ -1,12 +1,4 @@
-r"""Series of images of one track: images over their simulations, multi-temporal filtering, means.
-
-The ratio of image and simulation is that of radiometric terrain correction,
-
-.. math:: Q_p = A_p \frac{\sum_k g_k I_{p+k}}{\sum_k g_k S_{p+k}},
-
-with intensities I, areas A to which they refer, simulated RCS S, and a separable kernel g over
-lines and samples; sums run over the pixels that have data.
-"""
+"""Series of images of one track: multi-temporal filtering, means in the geometry of one date."""
 
 from __future__ import annotations
 
@@ -15,87 +7,6 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import F4, F8, NAN, ONE, ZERO, njit
 from sarheight_kernels.pool import spread_over
-from sarheight_kernels.radiometry import areas_of_line
-from sarheight_kernels.smoothing import smooth_across, smooth_down
-
-STRIP = 64
-"""Lines that are smoothed at a time."""
-
-
-@njit
-def _mask_row(values: F4, simulated: F4, masked: F4) -> None:
-    """Copy values of a line where anything is simulated; 0 elsewhere."""
-    for j in range(values.size):
-        masked[j] = values[j] if simulated[j] > ZERO else ZERO
-
-
-@spread_over("simulated", block=STRIP)
-@njit
-def divide_by_simulation(
-    begin: int,
-    end: int,
-    image: F4,
-    area_lines: F8,
-    areas: F8,
-    simulated: F4,
-    down: F4,
-    across: F4,
-    channels: F4,
-) -> None:
-    """Divide the RCS of pixels by their simulated RCS, both smoothed.
-
-    Parameters
-    ----------
-    image : array, shape (polarisations, lines, samples)
-        Intensity; finite where anything is simulated.
-    area_lines, areas : array, shape (k,), (k, samples)
-        Areas to which intensities refer, in square metres, see
-        `sarheight_kernels.radiometry.areas_of_line`.
-    simulated : array, shape (lines, samples)
-        Simulated RCS; 0 where a polarisation has no data.
-    down, across : array, shape (2 n + 1,), (2 m + 1,)
-        Symmetric kernel in lines and samples.
-    channels : array, shape (polarisations, lines, samples) or (polarisations + 1, lines, samples)
-        Receives the ratios Q and, if there is room for it, 1 where there is data; 0 where there is
-        none.
-
-    References
-    ----------
-    Small, D. (2011). Flattening gamma. IEEE TGRS 49(8), 3081-3093.
-    """
-    polarisations, lines, samples = image.shape
-    high, reach = down.size // 2, across.size // 2
-    for first in range(begin, end, STRIP):
-        last = min(first + STRIP, end)
-        # Smoothed along lines; nothing beyond the border of the image.
-        along = np.zeros((polarisations + 1, last - first + 2 * high, samples), np.float32)
-        padded = np.zeros(samples + 2 * reach, np.float32)
-        inner = padded[reach : reach + samples]
-        for line in range(max(first - high, 0), min(last + high, lines)):
-            for p in range(polarisations + 1):
-                values = image[p, line] if p < polarisations else simulated[line]
-                _mask_row(values, simulated[line], inner)
-                smooth_across(padded, across, along[p, line - first + high])
-        smooth, area = np.empty((polarisations + 1, samples), np.float32), np.empty(samples)
-        for line in range(first, last):
-            areas_of_line(area_lines, areas, float(line), area)
-            for p in range(polarisations + 1):
-                smooth_down(along[p], line - first, down, smooth[p])
-            expected = smooth[polarisations]
-            for j in range(samples):
-                valid = (simulated[line, j] > ZERO) & (expected[j] > ZERO)
-                factor = np.float32(area[j]) / (expected[j] if valid else ONE)
-                expected[j] = factor if valid else ZERO
-            for p in range(polarisations):
-                ratio = channels[p, line]
-                for j in range(samples):
-                    ratio[j] = expected[j] * smooth[p, j] if expected[j] > ZERO else ZERO
-            if channels.shape[0] > polarisations:
-                for j in range(samples):
-                    channels[polarisations, line, j] = ONE if expected[j] > ZERO else ZERO
-
-
-# Multi-temporal filtering.
 
 
 @spread_over("gamma")

@@ -15,7 +15,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -23,7 +23,7 @@ import numpy as np
 import xarray as xr
 
 from sarheight._files import check_hdf5, file_reader, open_geotiff, read_json
-from sarheight.acquisition import SENTINEL_1_NAME, orbit_numbers
+from sarheight.acquisition import SENTINEL_1_NAME, orbit_numbers, orbit_to_json
 from sarheight.archives.rasters import (
     NO_DATA,
     Scale,
@@ -35,12 +35,13 @@ from sarheight.archives.rasters import (
 )
 from sarheight.errors import ProductError, UnsafeAddressError
 from sarheight.layover import FLAGS
-from sarheight.orbit import parse_compact_time
+from sarheight.orbit import Orbit, parse_compact_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sarheight.archives.rasters import PathLike
+    from sarheight.fetch.remote import RemoteImage
 
 Radiometry = Literal["gamma0", "sigma0"]
 
@@ -48,6 +49,8 @@ IMAGE = re.compile(r"_(VV|VH|HH|HV)\.tiff?$")
 ORDER = ("VV", "VH", "HH", "HV")
 FREQUENCY = 5.405
 """Centre frequency of Sentinel-1 in GHz."""
+ORBIT = "orbit"
+"""Attribute of a product with the state vectors that came with it, as JSON."""
 LARGEST_SHIFT = 0.01
 """Fraction of a cell by which the grids of one product may differ."""
 
@@ -120,6 +123,46 @@ def open_rtc(
         )
         raise ProductError(msg)
     return _flattened_dataset(product)
+
+
+def is_rtc(source: object) -> bool:
+    """Tell whether a path is that of a terrain-flattened product, by the names of its files.
+
+    Parameters
+    ----------
+    source : path
+        A file, folder or zip.
+
+    Returns
+    -------
+    bool
+        True for products of OPERA and HyP3 whose files keep their names, and for STAC items of the
+        collection ``sentinel-1-rtc``.
+    """
+    if not isinstance(source, str | os.PathLike) or "://" in str(source):
+        return False
+    path = Path(source)
+    if _is_item_file(path):
+        try:
+            record = read_json(path, ProductError)
+        except (ProductError, OSError):
+            return False
+        return str(record.get("id", "")).endswith("_rtc") or "sentinel-1-rtc" in str(
+            record.get("collection", "")
+        )
+    try:
+        names = (path.name, *find_files(path))
+    except (ProductError, OSError):
+        return False
+    found = {
+        parts[0]
+        for name in names
+        if IMAGE.search(name) or name.lower().endswith((".h5", ".zip")) or name == path.name
+        for parts in (OPERA.pattern.search(name), HYP3.pattern.search(name))
+        if parts is not None
+    }
+    # A folder of several is that of a series.
+    return len(found) == 1
 
 
 def _is_item_file(source: object) -> bool:
@@ -274,7 +317,23 @@ def _open_hdf5(paths: Sequence[str], chunks: Any) -> _Product:  # noqa: ANN401  
         _snake(str(name)): _text(value.values) for name, value in identification.variables.items()
     }
     name = tags.get("product_id") or Path(path).stem
-    return _opera_product(name, images, {"mask": masks[0]} if masks else {}, tags)
+    product = _opera_product(name, images, {"mask": masks[0]} if masks else {}, tags)
+    return replace(product, attributes=_hdf5_orbit(path))
+
+
+def _hdf5_orbit(path: str) -> dict[str, str]:
+    """Return the state vectors of a product as an attribute, if it has them."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        if "metadata/orbit/referenceEpoch" not in file:
+            return {}
+        group = file["metadata/orbit"]
+        time, position, velocity = (group[name][()] for name in ("time", "position", "velocity"))
+        epoch = _text(group["referenceEpoch"][()]).removesuffix("Z")
+    source = f"state vectors of {Path(path).name}"
+    orbit = Orbit(np.datetime64(epoch, "ns"), time, position, velocity, source)
+    return {ORBIT: orbit_to_json(orbit)}
 
 
 def _group(path: str, group: str, chunks: Any) -> xr.Dataset:  # noqa: ANN401
@@ -437,7 +496,7 @@ def _open_planetary(item: Any, chunks: Any) -> _Product:  # noqa: ANN401  # an i
     properties, assets = record.get("properties", {}), record.get("assets", {})
     name = str(record.get("id", ""))
     images = {
-        key: power(open_raster(_address(str(assets[key.lower()]["href"]), folder), chunks))
+        key: power(open_raster(_located(str(assets[key.lower()]["href"]), folder), chunks))
         for key in ORDER
         if key.lower() in assets
     }
@@ -465,27 +524,25 @@ def _read_item(item: Any) -> tuple[Mapping[str, Any], Path | None]:  # noqa: ANN
     return read_json(path, ProductError), path.parent.resolve()
 
 
-def _address(href: str, folder: Path | None) -> str:
-    """Return the address of an image for GDAL, if it is safe: items are written by others."""
-    from sarheight.fetch.addresses import AddressRule, host_of
-
+def _located(href: str, folder: Path | None) -> str | RemoteImage:
+    """Return where an image is read, if that is safe: items are written by others."""
     if "://" in href:
-        rule = AddressRule()
-        rule.check(href)
-        try:
-            rule.check_host(host_of(href), 443)
-        except OSError as error:
-            if isinstance(error, UnsafeAddressError):
-                raise
-            msg = f"'{href.partition('?')[0]}' cannot be reached ({error})"
-            raise ProductError(msg) from error
-        return f"/vsicurl/{href}"
+        from sarheight.fetch.http import HttpClient
+        from sarheight.fetch.remote import RemoteImage
+        from sarheight.fetch.settings import Settings
+
+        client = HttpClient.trusting(Settings.load())
+        client.check(href)
+        return RemoteImage(client, href)
     target = None if folder is None else (folder / href).resolve()
     if target is None or folder is None or not target.is_relative_to(folder):
         msg = (
             f"the item names the file {href!r}, which is not in its folder: nothing was read. "
             "Pass the path of the item, with the images beside it, or an item with https addresses"
         )
+        raise UnsafeAddressError(msg)
+    if target.exists() and not target.is_file():
+        msg = f"the item names {href!r}, which is no file: nothing was read"
         raise UnsafeAddressError(msg)
     return str(target)
 

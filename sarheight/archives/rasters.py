@@ -21,6 +21,8 @@ from sarheight.layover import FLAGS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sarheight.fetch.remote import RemoteImage
+
 Scale = Literal["power", "amplitude", "decibel"]
 NO_DATA = 255
 """Code of a mask where nothing is known."""
@@ -63,22 +65,25 @@ def read_text(path: str) -> str:
         return opened.read(name).decode("utf-8", errors="replace")
 
 
-def open_raster(path: str, chunks: Any) -> xr.DataArray:  # noqa: ANN401  # as xarray has it
-    """Open a raster of one band."""
-    shown = path.partition("?")[0]
+def open_raster(source: str | RemoteImage, chunks: Any) -> xr.DataArray:  # noqa: ANN401  # as xarray
+    """Open a raster of one band: a file, or an image on a server."""
+    shown, path = str(source), source if isinstance(source, str) else source.name
+    remote: dict[str, Any] = {} if isinstance(source, str) else {"opener": source}
     try:
         # Other drivers, such as that of VRT, read the files and addresses that a file names.
-        driver = "JP2OpenJPEG" if shown.lower().endswith(".jp2") else "GTiff"
+        driver = "JP2OpenJPEG" if path.lower().endswith(".jp2") else "GTiff"
         with rasterio.Env(**NO_SIDECARS):
-            image = rioxarray.open_rasterio(path, chunks=chunks, driver=driver)
+            image = rioxarray.open_rasterio(path, chunks=chunks, driver=driver, **remote)
         # Before anything is read: a damaged file may claim thousands of bands, or any size.
         if not isinstance(image, xr.DataArray) or image.sizes["band"] != 1:
             msg = f"found several bands in '{shown}', expected one"
             raise ProductError(msg)
-        _require_plausible(shown, image)
+        _require_plausible(path, image)
         if chunks is None:
             image.load().close()
     except (RasterioError, OSError) as error:
+        if not isinstance(source, str) and source.failures:
+            raise source.failures[0] from None
         msg = f"'{shown}' is no raster that GDAL can read, or it is damaged ({error})"
         raise ProductError(msg) from error
     return image.isel(band=0, drop=True)
@@ -89,7 +94,9 @@ def _require_plausible(path: str, image: xr.DataArray) -> None:
     file = Path(path.removeprefix("/vsizip/{").partition("}/")[0])
     if not file.is_file():
         return
-    size = file.stat().st_size
+    stat = file.stat()
+    # Of a sparse file, which may claim any size, what the disk holds counts.
+    size = min(stat.st_size, 512 * getattr(stat, "st_blocks", stat.st_size))
     if image.nbytes > max(LARGEST_SMALL, LARGEST_RATIO * size):
         rows, columns = image.sizes["y"], image.sizes["x"]
         msg = (

@@ -15,7 +15,6 @@ from ._images import (
     sar_series,
 )
 from ._readers import (
-    stack_from_arrays,
     stack_from_folder,
     stack_from_raster,
 )
@@ -30,6 +29,7 @@ from .configuration import (
 )
 from .distributions import BuildingDistribution, BuildingEstimate
 from .estimators import BuildingHeightEstimator, predict_buildings
+from .items import ImageItem, image_items
 from .mbhr import MBHRNet, regression_loss
 from .metrics import (
     BuildingErrors,
@@ -66,6 +66,7 @@ __all__ = [
     "BuildingTask",
     "Buildings",
     "City",
+    "ImageItem",
     "MBHRNet",
     "OpticalSource",
     "RadarSource",
@@ -82,6 +83,7 @@ __all__ = [
     "footprint_iou",
     "heights_from_raster",
     "heights_of_outlines",
+    "image_items",
     "load_resnet_weights",
     "make_stack",
     "monthly_composite",
@@ -98,7 +100,6 @@ __all__ = [
     "select_bands",
     "split_blocks",
     "split_cities",
-    "stack_from_arrays",
     "stack_from_folder",
     "stack_from_raster",
     "valid_months",

@@ -27,9 +27,9 @@ HEIGHTS = ("height", "building_height", "measuredheight", "h_mean", "b3_h_dak_50
 ROOFS, BUILDINGS, IDENTIFIER = "lod12_2d", "pand", "identificatie"
 """Layers in a GeoPackage of 3D BAG of roofs and of whole buildings, and what joins them."""
 GROUND = "b3_h_maaiveld"
-"""Of 3D BAG, whose heights of roofs are above NAP: the height of the ground at the building."""
+"""Height of the ground at a building of 3D BAG above NAP, as its roofs are."""
 MAX_BELOW_GROUND = 1.0
-"""Metres: a difference of roof and ground above minus this is noise of the laser, and becomes 0."""
+"""Metres by which noise of the laser may set a roof below the ground; its height becomes 0."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from affine import Affine
     from numpy.typing import NDArray
 
-    from sarheight.illumination import BackscatterLaw
     from sarheight.layover import Method
     from sarheight.scene import Scene
 
@@ -105,10 +103,10 @@ def city_grid(
     return written
 
 
-def resample_image(
-    image: xr.DataArray, like: xr.DataArray | xr.Dataset, *, resampling: str | None = None
-) -> xr.DataArray:
-    """Resample an image onto the grid of another.
+def resample_image(image: xr.DataArray, like: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    """Resample an image onto the grid of another: by the mean where it is finer, else bilinearly.
+
+    Codes take the most frequent one where the image is finer, else the nearest.
 
     Parameters
     ----------
@@ -117,9 +115,6 @@ def resample_image(
         Power is to be averaged as power, never as decibels.
     like : xarray.DataArray or xarray.Dataset
         On the target grid.
-    resampling : str, optional
-        A method of GDAL. By default the mean where the image is finer, else bilinear; for codes
-        the most frequent one where the image is finer, else the nearest.
 
     Returns
     -------
@@ -141,25 +136,28 @@ def resample_image(
         return same
     floating = image.dtype.kind == "f"
     finer = abs(source[0].a) < FINER * abs(target[0].a) and source[1] == target[1]
-    default = ("average" if finer else "bilinear") if floating else ("mode" if finer else "nearest")
+    ways = ("average", "bilinear") if floating else ("mode", "nearest")
     no_data: float = np.nan if floating else 0
-    leading = image.shape[:-2]
-    resampled = np.full((*leading, len(grid["y"]), len(grid["x"])), no_data, dtype=image.dtype)
-    values = np.ascontiguousarray(image.values)
-    for index in np.ndindex(leading):
+    shape = *image.shape[:-2], len(grid["y"]), len(grid["x"])
+    resampled = np.full(shape, no_data, dtype=image.dtype)
+    for plane, result in zip(
+        image.values.reshape(-1, *image.shape[-2:]), resampled.reshape(-1, *shape[-2:]), strict=True
+    ):
         reproject(
-            values[index],
-            resampled[index],
+            np.ascontiguousarray(plane),
+            result,
             src_transform=source[0],
             src_crs=rasterio.crs.CRS.from_wkt(source[1].to_wkt()),
             src_nodata=no_data,
             dst_transform=target[0],
             dst_crs=rasterio.crs.CRS.from_wkt(target[1].to_wkt()),
             dst_nodata=no_data,
-            resampling=Resampling[default if resampling is None else resampling],
+            resampling=Resampling[ways[not finer]],
             tolerance=0.01,
         )
-    if not _overlap(image, source[1], like, target[1]):
+    west, south, east, north = image.rio.transform_bounds(like.rio.crs)
+    x, y = grid["x"], grid["y"]
+    if not (west <= x.max() and east >= x.min() and south <= y.max() and north >= y.min()):
         msg = (
             f"the image, in {source[1].name!r} from ({source[0].c:.8g}, {source[0].f:.8g}), does "
             f"not meet the grid in {target[1].name!r} from ({target[0].c:.8g}, {target[0].f:.8g})"
@@ -171,17 +169,6 @@ def resample_image(
     return written
 
 
-def _overlap(
-    image: xr.DataArray, source: CRS, like: xr.DataArray | xr.Dataset, target: CRS
-) -> bool:
-    corners = [float(image[axis][end]) for axis in ("x", "y") for end in (0, -1)]
-    box = (min(corners[:2]), min(corners[2:]), max(corners[:2]), max(corners[2:]))
-    to_target = Transformer.from_crs(source, target, always_xy=True)
-    west, south, east, north = to_target.transform_bounds(*box, densify_pts=POINTS_PER_SIDE)
-    x, y = like["x"].values, like["y"].values
-    return bool(west <= x.max() and east >= x.min() and south <= y.max() and north >= y.min())
-
-
 def _same_grid(one: tuple[Affine, CRS], other: tuple[Affine, CRS]) -> bool:
     difference = np.abs(np.subtract(one[0][:6], other[0][:6])).max()
     return bool(difference < SAME_GRID * abs(other[0].a)) and one[1] == other[1]
@@ -190,7 +177,6 @@ def _same_grid(one: tuple[Affine, CRS], other: tuple[Affine, CRS]) -> bool:
 # Monthly composites.
 
 Composite = Literal["median", "mean"]
-REDUCTIONS: dict[str, Callable[..., Any]] = {"median": np.nanmedian, "mean": np.nanmean}
 
 
 def monthly_composite(
@@ -248,27 +234,15 @@ def monthly_composite(
 
 def composite(images: xr.DataArray, how: Composite) -> xr.DataArray:
     """Reduce images along time by the median or the mean of what is not NaN."""
-    if how not in REDUCTIONS:
+    if how not in get_args(Composite):
         msg = f"found how={how!r}, expected one of {', '.join(get_args(Composite))}"
         raise ValueError(msg)
-
-    def reduce(values: NDArray[Any]) -> NDArray[np.float32]:
-        with warnings.catch_warnings():
-            # A cell that was never clear stays NaN, as intended.
-            warnings.filterwarnings("ignore", message=".*(All-NaN slice|empty slice).*")
-            return np.asarray(REDUCTIONS[how](values, axis=-1), dtype=np.float32)
-
     if images.chunks is not None:
         images = images.chunk(time=-1)
-    reduced: xr.DataArray = xr.apply_ufunc(
-        reduce,
-        images,
-        input_core_dims=[["time"]],
-        dask="parallelized",
-        output_dtypes=[np.float32],
-        keep_attrs=True,
-    )
-    return reduced
+    # Other libraries add single precision up in another order.
+    with xr.set_options(use_bottleneck=False, use_numbagg=False):  # type: ignore[no-untyped-call]
+        reduced: xr.DataArray = getattr(images, how)("time", skipna=True, keep_attrs=True)
+    return reduced.astype(np.float32, keep_attrs=True)
 
 
 def months_between(first: Any, last: Any) -> NDArray[np.datetime64]:  # noqa: ANN401
@@ -299,34 +273,6 @@ DARKEST_WITH_OFFSET = 0.09
 is still in it: shadow, water and vegetation are darker, also in a desert."""
 DARK_PERCENTILE = 0.1
 
-COMMON_NAMES = {
-    "coastal": "B01",
-    "blue": "B02",
-    "green": "B03",
-    "red": "B04",
-    "rededge1": "B05",
-    "rededge2": "B06",
-    "rededge3": "B07",
-    "nir": "B08",
-    "nir08": "B8A",
-    "nir09": "B09",
-    "swir16": "B11",
-    "swir22": "B12",
-}
-"""Names of the assets of Earth Search."""
-
-
-def optical_band(name: str) -> str | None:
-    """Return the band that a catalogue or a file names in its own way, None for other names."""
-    bare = re.sub(r"[_-]?\d\dm$", "", name.strip(), flags=re.IGNORECASE)
-    if bare.lower() in COMMON_NAMES:
-        return COMMON_NAMES[bare.lower()]
-    match = re.fullmatch(r"B(\d{1,2})(A?)", bare, flags=re.IGNORECASE)
-    if match is None:
-        return None
-    band = f"B{match[1].lstrip('0')}A" if match[2] else f"B{int(match[1]):02d}"
-    return band if band in OPTICAL_BANDS else None
-
 
 def offset_of_baseline(baseline: str | float) -> float:
     """Return the offset to add to digital numbers of a processing baseline.
@@ -345,26 +291,11 @@ def offset_of_baseline(baseline: str | float) -> float:
     return OFFSET if number >= OFFSET_SINCE else 0.0
 
 
-def offset_of_item(properties: Mapping[str, Any]) -> float:
-    """Return the offset to add to digital numbers, from the properties of a STAC item."""
-    if properties.get("earthsearch:boa_offset_applied") is True:
-        return 0.0
-    for name in ("s2:processing_baseline", "processing:version"):
-        if properties.get(name) not in {None, ""}:
-            return offset_of_baseline(str(properties[name]))
-    msg = (
-        "found no processing baseline (s2:processing_baseline, processing:version), expected one: "
-        "since 04.00 an offset of -1000 is to be added to the numbers. State the offset"
-    )
-    raise StackError(msg)
-
-
 def reflectance(
     numbers: xr.DataArray,
     *,
     baseline: str | float | None = None,
     offset: float | None = None,
-    quantification: float = QUANTIFICATION,
 ) -> xr.DataArray:
     """Convert digital numbers of Sentinel-2 L2A products to surface reflectance.
 
@@ -377,8 +308,6 @@ def reflectance(
         contains it, ``N0509``. Give this or `offset`.
     offset : float, optional
         Added to the numbers: -1000 since baseline 04.00, else 0.
-    quantification : float
-        Digital numbers to a reflectance of 1.
 
     Returns
     -------
@@ -406,7 +335,7 @@ def reflectance(
         )
         raise StackError(msg)
     known = np.isfinite(values) & (values > 0.0)
-    scaled: xr.DataArray = ((values + np.float32(added)) / np.float32(quantification)).where(known)
+    scaled: xr.DataArray = ((values + np.float32(added)) / np.float32(QUANTIFICATION)).where(known)
     scaled.attrs = {"long_name": "surface reflectance", "units": "1"}
     return scaled
 
@@ -461,6 +390,7 @@ def clear_sky_mask(classification: xr.DataArray) -> xr.DataArray:
 
 OrbitDirection = Literal["ascending", "descending"]
 RADIOMETRIES = ("gamma0", "sigma0")
+POLARISATIONS = ("VV", "VH")
 LAW_LEVEL = 0.1
 """Level of the backscatter law; only ratios of it count."""
 
@@ -471,13 +401,13 @@ def reconstruct_product(
     like: xr.DataArray | xr.Dataset,
     *,
     method: Method | None = None,
-    law: BackscatterLaw | None = None,
-    polarisations: Sequence[str] = ("VV", "VH"),
 ) -> xr.Dataset:
     """Reconstruct the backscatter of a Sentinel-1 product on the grid of a city.
 
     As `sarheight.layover.reconstruct`, with calibration, noise, orbit and geometry of the product;
-    the elevation model decides how the radar cross-section is allocated to cells.
+    the elevation model decides how the radar cross-section is allocated to cells. The backscatter
+    law is a constant gamma0: most cities are too flat and too small to fit a law, and on flat
+    ground the law has no effect.
 
     Parameters
     ----------
@@ -490,11 +420,6 @@ def reconstruct_product(
         On the grid of the city.
     method : Reallocation or PosteriorMean, optional
         `Reallocation()` by default, which preserves the texture of a city.
-    law : callable, optional
-        Backscatter law, see `reconstruct`. By default gamma0 is the same at all angles: most cities
-        are too flat and too small to fit a law, and on flat ground the law has no effect.
-    polarisations : sequence of str
-        Polarisations to open, as far as the product has them.
 
     Returns
     -------
@@ -529,10 +454,10 @@ def reconstruct_product(
         bounds = template.rio.transform_bounds(4326)
         known = ground.values[np.isfinite(ground.values)]
         product = open_product(source)
-        available = tuple(name for name in polarisations if name in product.polarisations)
+        available = tuple(name for name in POLARISATIONS if name in product.polarisations)
         if not available:
             found = ", ".join(product.polarisations)
-            msg = f"found the polarisations {found} in '{product.name}', expected {polarisations}"
+            msg = f"found the polarisations {found} in '{product.name}', expected VV, VH or both"
             raise StackError(msg)
         scene = product.scene(
             polarisations=available,
@@ -543,7 +468,7 @@ def reconstruct_product(
         scene,
         ground,
         method=Reallocation() if method is None else method,
-        law=CosinePower(LAW_LEVEL, 1.0) if law is None else law,
+        law=CosinePower(LAW_LEVEL, 1.0),
     )
 
 

@@ -1,9 +1,8 @@
-"""City stacks from files: folders of GeoTIFFs, chips and arrays."""
+"""City stacks from files: folders of GeoTIFFs, and GeoTIFFs of many bands."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,11 @@ import rioxarray
 import xarray as xr
 from rasterio.errors import RasterioError
 
-from sarheight._files import file_reader
 from sarheight.archives.rasters import Scale, open_raster, power
 from sarheight.buildings._images import (
     check_offset,
     clear_sky_mask,
     monthly_composite,
-    optical_band,
     reflectance,
     resample_image,
 )
@@ -38,9 +35,6 @@ from sarheight.output.grid import MapGrid
 if TYPE_CHECKING:
     import os
 
-    from numpy.typing import NDArray
-
-    from sarheight.buildings._images import OrbitDirection
 
 CLASSIFICATION = "SCL"
 DATE = r"(?<!\d)(?P<date>\d{4}-?\d{2}(?:-?\d{2})?)(?!\d)"
@@ -269,10 +263,7 @@ def _without_cloud(
     return series
 
 
-# Chips of all bands of one date, and series in arrays.
-
-DECIBELS = {"cdB": 0.01, "dB": 1.0}
-"""Decibels in one unit of an array, by the unit in its name."""
+# A GeoTIFF of all bands of one date.
 
 
 def stack_from_raster(
@@ -289,7 +280,7 @@ def stack_from_raster(
     Parameters
     ----------
     path : path-like
-        Any raster that GDAL reads.
+        The GeoTIFF.
     bands : sequence of str or None
         For each band of the raster one of `SAR_BANDS` or `OPTICAL_BANDS`; the name of a layer, such
         as "dem" or "height", which is kept as it is; or None to drop it.
@@ -325,176 +316,27 @@ def stack_from_raster(
         )
         raise StackError(msg)
     image.load().close()
-    repeated = [name for name, count in Counter(filter(None, bands)).items() if count > 1]
-    if repeated:
-        msg = f"found {', '.join(repeated)} more than once among the bands, expected each once"
-        raise StackError(msg)
+    names = list(filter(None, bands))
+    require_bands(names, names, f"bands of '{path}'")
     numbers = image.astype(np.float32)
     if image.rio.nodata is not None:
         numbers = numbers.where(image != image.rio.nodata)
     layers = {name: numbers[index].drop_vars("band") for index, name in enumerate(bands) if name}
-    radar = {name: layers.pop(name) for name in tuple(layers) if name in SAR_BANDS}
-    optics = {name: layers.pop(name) for name in tuple(layers) if name in OPTICAL_BANDS}
-    sar = optical = None
-    if radar:
-        stored = _concatenate("sar_band", radar)
-        values = stored if decibels is None else 10.0 ** (decibels * stored / 10.0)
-        sar = _single_month(values, time, "sar")
-    if optics:
-        stored = _concatenate("optical_band", optics)
-        values = check_offset(reflectance(stored, baseline=baseline, offset=offset))
-        optical = _single_month(values, time, "optical")
+
+    def joined(modality: str) -> xr.DataArray | None:
+        """Take the bands of a modality from the layers, as images along time."""
+        axis, known = BANDS[modality]
+        chosen = {name: layers.pop(name) for name in names if name in known}
+        if not chosen:
+            return None
+        image = xr.concat(list(chosen.values()), dim=xr.Variable(axis, list(chosen)), join="exact")
+        return image.expand_dims(time=[np.datetime64(time, "ns")])
+
+    sar, optical = joined("sar"), joined("optical")
+    if sar is not None:
+        values = sar if decibels is None else 10.0 ** (decibels * sar / 10.0)
+        sar = monthly_composite(values, "mean")
+    if optical is not None:
+        values = check_offset(reflectance(optical, baseline=baseline, offset=offset))
+        optical = monthly_composite(values, "median")
     return city_stack(sar=sar, optical=optical, layers=layers, posting=None)
-
-
-def stack_from_arrays(
-    path: str | os.PathLike[str] | Mapping[str, NDArray[Any]],
-    *,
-    orbit_direction: OrbitDirection | None = None,
-    baseline: str | float | None = None,
-    offset: float | None = None,
-    posting: float = 10.0,
-) -> xr.Dataset:
-    """Make a city stack from series of arrays in an ``.npz`` file.
-
-    Arrays have dims (time, band, row, column) or (time, row, column), and these names:
-
-    ``s1_vv_vh_dB``
-        Radar in decibels; ``cdB`` for hundredths, neither for linear power.
-    ``s2_10m_B02_B03``
-        Digital numbers of L2A of these bands at 10 m; any number of such arrays.
-    ``scl``
-        The scene classification.
-    ``s1_time``, ``s2_time``
-        Seconds since 1970.
-    ``x10``, ``y10``, ``x20``, ``y20``
-        Cell centres of the grids of 10 and 20 m.
-    ``epsg``
-        Code of the projected reference system.
-
-    Parameters
-    ----------
-    path : path-like or mapping
-        An ``.npz``, or its arrays by name.
-    orbit_direction : {"ascending", "descending"}, optional
-        Pass of the radar images; required where there are some.
-    baseline, offset : optional
-        Of the optical images, see `reflectance`.
-    posting : float
-        Posting of the grid that becomes that of the stack.
-
-    Returns
-    -------
-    xarray.Dataset
-        A city stack with all months from the first image to the last.
-
-    Raises
-    ------
-    StackError
-        If an array is missing or of the wrong shape, or values fail a check.
-    """
-    arrays = path if isinstance(path, Mapping) else _read_arrays(Path(path))
-    grid = _array_grid(arrays, int(posting))
-    months = _time_span(arrays)
-    radar = next((name for name in arrays if re.match(r"s1_(vv|vh)", name)), None)
-    sar = None
-    if radar is not None:
-        if orbit_direction is None:
-            msg = f"found radar images ({radar}) without their pass, expected orbit_direction="
-            raise StackError(msg)
-        words = radar.split("_")[1:]
-        bands = [f"{word}_{orbit_direction}" for word in words if word in {"vv", "vh"}]
-        values = _array_series(arrays, radar, "s1_time", "sar_band", bands)
-        unit = next((DECIBELS[word] for word in words if word in DECIBELS), None)
-        values = values if unit is None else 10.0 ** (unit * values / 10.0)
-        sar = resample_image(monthly_composite(values, "mean", months=months), grid)
-    series = []
-    for name in arrays:
-        bands = [band for word in name.split("_")[2:] if (band := optical_band(word))]
-        if name.startswith("s2_") and bands:
-            numbers = _array_series(arrays, name, "s2_time", "optical_band", bands)
-            values = reflectance(numbers, baseline=baseline, offset=offset)
-            series.append(resample_image(values, grid))
-    optical = None
-    if series:
-        image = xr.concat(series, dim="optical_band", join="exact")
-        if "scl" in arrays:
-            classes = _array_series(arrays, "scl", "s2_time", "band", [CLASSIFICATION])
-            classes = classes.isel(band=0, drop=True).astype(np.uint8)
-            image = image.where(clear_sky_mask(resample_image(classes, grid)))
-        optical = monthly_composite(check_offset(image), "median", months=months)
-    return city_stack(sar=sar, optical=optical, posting=posting)
-
-
-def _concatenate(axis: str, images: Mapping[str, xr.DataArray]) -> xr.DataArray:
-    """Join images of one grid along an axis of bands."""
-    joined: xr.DataArray = xr.concat(
-        list(images.values()), dim=xr.Variable(axis, list(images)), join="exact"
-    )
-    return joined
-
-
-def _single_month(
-    image: xr.DataArray,
-    time: Any,  # noqa: ANN401  # whatever numpy takes for a time
-    modality: str,
-) -> xr.DataArray:
-    """Return an image of one time as a series of its month."""
-    series = image.expand_dims(time=[np.datetime64(time, "ns")])
-    return monthly_composite(series, "mean" if modality == "sar" else "median")
-
-
-@file_reader("an archive of plain arrays", StackError)
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as opened:
-            return {name: opened[name] for name in opened}
-    except ValueError as error:
-        msg = f"'{path}' is no archive of plain arrays ({error})"
-        raise StackError(msg) from error
-
-
-def _require_array(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
-    if name not in arrays:
-        msg = f"found the arrays {', '.join(arrays)}, expected {name} among them"
-        raise StackError(msg)
-    return arrays[name]
-
-
-def _array_grid(arrays: Mapping[str, NDArray[Any]], posting: int) -> xr.DataArray:
-    y, x = (_require_array(arrays, f"{axis}{posting}") for axis in ("y", "x"))
-    empty = np.full((len(y), len(x)), np.nan, dtype=np.float32)
-    grid: xr.DataArray = xr.DataArray(empty, coords={"y": y, "x": x}).rio.write_crs(
-        int(_require_array(arrays, "epsg"))
-    )
-    return grid
-
-
-def _time_span(arrays: Mapping[str, NDArray[Any]]) -> tuple[np.datetime64, np.datetime64]:
-    times = [arrays[name] for name in ("s1_time", "s2_time") if name in arrays]
-    if not times:
-        msg = f"found the arrays {', '.join(arrays)}, expected s1_time or s2_time among them"
-        raise StackError(msg)
-    seconds = np.concatenate(times).astype("datetime64[s]")
-    return seconds.min(), seconds.max()
-
-
-def _array_series(
-    arrays: Mapping[str, NDArray[Any]], name: str, times: str, axis: str, bands: list[str]
-) -> xr.DataArray:
-    """Return an array on the grid that its shape matches, dims (time, band, y, x)."""
-    values = arrays[name]
-    values = (values if values.ndim == 4 else values[:, None]).astype(np.float32)
-    acquired = _require_array(arrays, times).astype("datetime64[s]").astype("datetime64[ns]")
-    grids = [
-        grid
-        for step in (10, 20, 60)
-        if f"x{step}" in arrays and (grid := _array_grid(arrays, step)).shape == values.shape[2:]
-    ]
-    if not grids or values.shape[:2] != (len(acquired), len(bands)):
-        msg = (
-            f"found {name} with the shape {values.shape}, expected {len(acquired)} times, "
-            f"{len(bands)} bands ({', '.join(bands)}), and the rows and columns of one of the grids"
-        )
-        raise StackError(msg)
-    return on_grid_of(grids[0], values, {"time": acquired, axis: bands})

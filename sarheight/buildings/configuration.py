@@ -7,27 +7,21 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from glob import glob
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import rasterio
 import xarray as xr
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
 
 from sarheight._files import file_errors, read_toml
 from sarheight.buildings._footprints import rasterise_buildings, read_buildings
 from sarheight.buildings._images import (
-    FINER,
     check_offset,
     city_grid,
     clear_sky_mask,
     composite,
     months_between,
-    offset_of_item,
-    optical_band,
     reconstruct_product,
     reflectance,
     sar_series,
@@ -43,16 +37,16 @@ from sarheight.buildings.stack import (
     require_bands,
     write_stack,
 )
-from sarheight.errors import ProductError, StackError
+from sarheight.errors import StackError
 from sarheight.output import provenance
-from sarheight.output.grid import MapGrid
 
 if TYPE_CHECKING:
     import os
 
     from numpy.typing import NDArray
 
-    from sarheight.fetch import ImageItem, Settings
+    from sarheight.buildings.items import ImageItem
+    from sarheight.fetch import Settings
 
 Table = TypeVar("Table")
 
@@ -74,11 +68,10 @@ class City:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        try:
-            count = len([float(each) for each in self.bounds])
-        except (TypeError, ValueError):
-            count = 0
-        if count != 4:
+        bounds: Any = self.bounds  # of a file it may be anything
+        if not isinstance(bounds, tuple) or [isinstance(each, Real) for each in bounds] != 4 * [
+            True
+        ]:
             msg = (
                 f"found the bounds {self.bounds} of {self.name}, expected west, south, east and "
                 "north in degrees"
@@ -94,7 +87,7 @@ class RadarSource:
     ----------
     catalogue, collection : str
         Of terrain-flattened images (RTC) with the assets vv and vh in linear power; see
-        `sarheight.fetch.image_items`.
+        `sarheight.buildings.image_items`.
     products : str
         Instead, products as they come from the archive: a path with ``{name}`` for the city and
         ``*``, such as ``sentinel1/{name}/*.SAFE``. They are reconstructed on the grid of the city.
@@ -130,7 +123,7 @@ class OpticalSource:
     Attributes
     ----------
     catalogue, collection : str
-        Of L2A images; see `sarheight.fetch.image_items`.
+        Of L2A images; see `sarheight.buildings.image_items`.
     bands : tuple of str
         Some of `OPTICAL_BANDS`.
     most_cloud : float
@@ -441,7 +434,7 @@ class _Builder:
 
     def _items(self, source: RadarSource | OpticalSource) -> Sequence[ImageItem]:
         """Find the images of a catalogue."""
-        from sarheight.fetch import image_items
+        from sarheight.buildings.items import image_items
 
         catalogue, configuration = source.catalogue, self.configuration
         if catalogue.endswith(".json") and "://" not in catalogue:
@@ -466,12 +459,14 @@ class _Builder:
 
     def _radar(self, source: RadarSource) -> Iterator[xr.Dataset]:
         """Yield radar images on the grid of the city, one after the other."""
+        from sarheight.buildings.items import flattened_image
+
         used = self.images["radar"] = []
         if not source.products:
             for item in self._items(source):
                 self.report(f"{self.city.name}: {item.name}")
                 used.append(item.name)
-                yield _flattened_image(item, source.radiometry, self.grid)
+                yield flattened_image(item, source.radiometry, self.grid)
             return
         from sarheight.dem import open_dem
 
@@ -489,7 +484,11 @@ class _Builder:
 
     def _optical(self, source: OpticalSource) -> xr.DataArray:
         """Return monthly medians of clear reflectance."""
-        items = [item for item in self._items(source) if _cloud_cover(item) <= source.most_cloud]
+        items = [
+            item
+            for item in self._items(source)
+            if float(item.properties.get("eo:cloud_cover") or 0.0) <= source.most_cloud
+        ]
         self.images["optical"] = [item.name for item in items]
         shape = len(self.months), len(source.bands), *self.grid.shape
         values = np.full(shape, np.nan, dtype=np.float32)
@@ -518,18 +517,18 @@ class _Builder:
         self, source: OpticalSource, items: Sequence[ImageItem]
     ) -> NDArray[np.float32]:
         """Return the median of each band, shape (bands, rows, columns)."""
-        masks = [
-            clear_sky_mask(_read_window(item.source(_asset(item, "SCL")), self.grid, "mode"))
+        from sarheight.buildings.items import offset_of_item, read_band
+
+        masks = [clear_sky_mask(read_band(item, "SCL", self.grid)) for item in items]
+        offsets = [
+            offset_of_item(item.properties) if source.offset is None else source.offset
             for item in items
         ]
         medians = []
         for band in source.bands:
             clear = [
-                reflectance(
-                    _read_window(item.source(_asset(item, band)), self.grid, "average"),
-                    offset=_offset(item, source),
-                ).where(mask)
-                for item, mask in zip(items, masks, strict=True)
+                reflectance(read_band(item, band, self.grid), offset=offset).where(mask)
+                for item, mask, offset in zip(items, masks, offsets, strict=True)
             ]
             medians.append(composite(xr.concat(clear, dim="time", join="exact"), "median").values)
         return np.stack(medians)
@@ -566,87 +565,3 @@ class _Builder:
             msg = f"found no file '{path}' with the buildings of {city.name}"
             raise StackError(msg)
         return files
-
-
-# Images of a catalogue: names of bands, and the part over a city.
-
-REMOTE = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_HTTP_MAX_RETRY": "5",
-    "GDAL_HTTP_RETRY_DELAY": "2",
-    "GDAL_HTTP_MULTIRANGE": "YES",
-}
-"""GDAL's options for remote files: folders are not listed, and failed requests are repeated."""
-POLARISATIONS = ("VV", "VH")
-
-
-def _flattened_image(item: ImageItem, radiometry: str, grid: xr.DataArray) -> xr.Dataset:
-    """Read the part of a terrain-flattened image over a city."""
-    assets = {name.lower(): name for name in item.addresses}
-    names = [name for name in POLARISATIONS if name.lower() in assets]
-    if not names:
-        msg = f"found the images {', '.join(item.addresses)} in {item.name}, expected vv or vh"
-        raise ProductError(msg)
-    layers = [_read_window(item.source(assets[name.lower()]), grid, "average") for name in names]
-    power = xr.concat(layers, dim=xr.Variable("polarisation", names), join="exact")
-    record = {
-        "start": item.time.replace(tzinfo=None).isoformat(),
-        "orbit_state": str(item.properties.get("sat:orbit_state", "")).lower(),
-        "polarisations": names,
-    }
-    return xr.Dataset(
-        {radiometry: power.where(power >= 0.0)}, attrs={"acquisition": json.dumps([record])}
-    )
-
-
-def _asset(item: ImageItem, band: str) -> str:
-    """Return the asset of a band, by the names that catalogues use; the finest comes first."""
-    for name in sorted(item.addresses, key=lambda name: (len(name), name)):
-        if "jp2" in name.lower():
-            continue
-        bare = name.upper().partition("_")[0]
-        if (band == "SCL" and bare == "SCL") or optical_band(name) == band:
-            return name
-    return band
-
-
-def _cloud_cover(item: ImageItem) -> float:
-    return float(item.properties.get("eo:cloud_cover") or 0.0)
-
-
-def _offset(item: ImageItem, source: OpticalSource) -> float:
-    return source.offset if source.offset is not None else offset_of_item(item.properties)
-
-
-def _read_window(address: str, grid: xr.DataArray, resampling: str) -> xr.DataArray:
-    """Read an image at the cells of a grid, and no more of the file than that needs.
-
-    Codes and numbers come as float32, NaN where the image has no data.
-    """
-    transform = MapGrid.of(grid).transform
-    rows, columns = grid.shape
-    try:
-        # A VRT would read the files and addresses that it names.
-        is_jpeg = address.partition("?")[0].lower().endswith(".jp2")
-        driver = "JP2OpenJPEG" if is_jpeg else "GTiff"
-        with rasterio.Env(**REMOTE), rasterio.open(address, driver=driver) as image:
-            finer = abs(image.transform.a) < FINER * abs(transform.a)
-            interpolation = Resampling.nearest if resampling == "mode" else Resampling.bilinear
-            with WarpedVRT(
-                image,
-                crs=grid.rio.crs,
-                transform=transform,
-                width=columns,
-                height=rows,
-                resampling=Resampling[resampling] if finer else interpolation,
-                tolerance=0.01,
-                add_alpha=image.nodata is None,
-            ) as warped:
-                values = warped.read(1).astype(np.float32)
-                known = warped.dataset_mask() > 0
-    except (RasterioError, OSError) as error:
-        # The query may contain a signature, which must not reach a log.
-        shown = address.partition("?")[0]
-        msg = f"'{shown}' cannot be read as raster ({str(error).replace(address, shown)})"
-        raise ProductError(msg) from error
-    return on_grid_of(grid, np.where(known, values, np.nan).astype(np.float32))

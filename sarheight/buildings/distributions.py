@@ -139,7 +139,7 @@ NEIGHBOURHOOD = 25
 LEAST_VARIANCE = 0.02
 """Share of the largest variance below which a direction of the features counts as noise."""
 LEAST_SPREAD = 0.03
-"""The same as a standard deviation in normalised units: less is no property of places."""
+"""Standard deviation, in normalised units, below which a direction counts as noise, too."""
 TYPICAL = 0.9
 """Share of the validation cells whose novelty is at most 1."""
 
@@ -358,7 +358,7 @@ class SeriesDistribution(nn.Module):
 # The loss.
 
 HEIGHTS_WEIGHT = 0.5
-"""Of the cross entropy of the heights, which is some three times the binary ones."""
+"""Weight of the cross entropy of the heights, which is some three times the binary ones."""
 
 
 def distribution_loss(

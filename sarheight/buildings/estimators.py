@@ -21,7 +21,7 @@ from sarheight.buildings.resnet import ResNet50, load_resnet_weights
 from sarheight.buildings.stack import BANDS, check_stack
 from sarheight.errors import CheckpointError
 from sarheight.learning.channels import Channel
-from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks
+from sarheight.learning.tiles import Corner, Mosaic, Tiling, as_tensors, match_chunks
 from sarheight.learning.weights import Pretrained, select_device
 
 if TYPE_CHECKING:
@@ -322,11 +322,11 @@ def predict_buildings(
         Size and overlap of the tiles, by default 128 and 32 cells. The size must be a multiple of
         the estimator's stride.
     block : int
-        Cells along a side of a block: memory grows with its square.
+        Cells along a side of the chunks of a lazy result: memory grows with its square.
     device : str
         "auto" takes a GPU if there is one, "cpu", "cuda", "mps".
     report : callable, optional
-        Called with the finished share of the work after each block; not for a lazy result.
+        Called repeatedly with the finished share of the work; not for a lazy result.
 
     Returns
     -------
@@ -349,17 +349,13 @@ def predict_buildings(
     chosen = TILING if tiling is None else tiling
     chosen.require_fit(estimator.stride, block)
     images = _images(estimator, check_stack(stack, posting=None))
-    names = tuple(images)
-    month = torch.from_numpy(stack["month"].dt.month.values.astype(np.int64))
+    month = stack["month"].dt.month.values.astype(np.int64)
     estimator.to(select_device(device)).eval()
 
     def estimate(tiles: list[Floats], _corners: list[Corner]) -> Floats:
-        place = next(estimator.parameters()).device
-        sample = {
-            name: torch.from_numpy(np.ascontiguousarray(values)).to(place)
-            for name, values in zip(names, tiles, strict=True)
-        }
-        sample["month"] = month.expand(len(tiles[0]), -1).to(place)
+        months = np.tile(month, (len(tiles[0]), 1))
+        arrays = dict(zip(images, tiles, strict=True)) | {"month": months}
+        sample = as_tensors(arrays, next(estimator.parameters()).device)
         with torch.inference_mode():
             layers = [each for each in estimator(sample) if each is not None]
         return np.asarray(torch.cat(layers, dim=1).float().cpu().numpy())

@@ -182,9 +182,9 @@ def variant_named(name: str) -> Variant:
 REDUCTION = 16
 """Channels to those of the bottleneck in squeeze and excitation."""
 INITIAL_HEIGHT = 1.0
-"""Metres: mean output of an untrained network; below zero the gradient of its last ReLU is zero."""
+"""Mean output of an untrained network in metres: below zero the last ReLU has no gradient."""
 DECODER_EPSILON = 1e-3
-"""Added to variances in the decoder, as in the authors' code (the default of Keras). It matters:
+"""Number that is added to variances in the decoder, as in the authors' code (the default of Keras):
 there normalisation follows the ReLU, and a channel that was zero throughout training has no
 variance. With PyTorch's 1e-5 such a channel is amplified 316 times, at each step of the decoder,
 where it becomes active in a new place."""

@@ -6,7 +6,6 @@ have no building and are easily estimated as 0 m, which lowers the first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BUILT_FROM = 1.0
-"""Metres: cells at least this high count as built in a map of heights."""
+"""Height in metres from which a cell of a map counts as built."""
 CLASSES = (5.0, 10.0, 20.0, 40.0)
 """Limits of the classes of height in metres."""
 
@@ -105,7 +104,6 @@ def building_errors(
     truth: ArrayLike,
     *,
     where: ArrayLike | None = None,
-    classes: Sequence[float] = CLASSES,
     built_from: float = BUILT_FROM,
 ) -> BuildingErrors:
     """Measure the errors of building heights.
@@ -118,8 +116,6 @@ def building_errors(
         Heights above the ground in metres, 0 where there is no building, of one shape.
     where : array of bool, optional
         Cells to evaluate; by default all.
-    classes : sequence of float
-        Rising limits of the classes of true heights in metres, of which the first begins at 0.
     built_from : float
         Metres from which a cell counts as built, in the estimate and in the truth.
 
@@ -130,25 +126,20 @@ def building_errors(
     Raises
     ------
     ValueError
-        If shapes differ, the mask is not boolean, classes do not rise, or `built_from` is not
-        above 0.
+        If shapes differ, the mask is not boolean, or `built_from` is not above 0.
     """
-    limits = [0.0, *classes]
-    if any(low >= high for low, high in pairwise(limits)):
-        msg = f"found classes {list(classes)}, expected heights above 0 that rise"
-        raise ValueError(msg)
     estimated, expected = finite_pairs(estimate, truth, where)
     built = expected > 0.0
     groups = {
         f"{low:g}-{high:g} m": (expected > low) & (expected <= high)
-        for low, high in pairwise(limits)
+        for low, high in pairwise((0.0, *CLASSES))
     }
-    groups[f"{limits[-1]:g} m and more"] = expected > limits[-1]
+    groups[f"{CLASSES[-1]:g} m and more"] = expected > CLASSES[-1]
     return BuildingErrors(
         everywhere=_regression(estimated, expected),
         buildings=_regression(estimated[built], expected[built]),
         classes={
-            name: _regression(estimated[inside & built], expected[inside & built])
+            name: _regression(estimated[inside], expected[inside])
             for name, inside in groups.items()
         },
         iou=footprint_iou(estimated, expected, threshold=built_from),
@@ -223,11 +214,11 @@ PANELS = {
     "novelty": ("novelty of the images", "times the usual", "inferno"),
 }
 PERCENTILE = 99.0
-"""Of the heights: the upper end of the colour scale."""
+"""Percentile of the heights at the upper end of the colour scale."""
 MOST_NOVEL = 3.0
 """Upper end of the scale of novelty."""
 MIN_TOP = 10.0
-"""Metres: the lowest upper end."""
+"""Lowest upper end in metres."""
 
 
 def plot_building_heights(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -215,8 +216,14 @@ def load_resnet_weights(
         msg = f"found no {FIRST} of four dimensions in '{path}', expected (64, channels, 7, 7)"
         raise CheckpointError(msg)
     taken[FIRST] = _adapt_channels(first, network.conv1.in_channels, bands)
-    _require_equal(taken, own, path)
-    network.load_state_dict(taken, strict=True)
+    try:
+        # A copy takes them first: a network keeps its own if they do not fit.
+        deepcopy(network).load_state_dict(taken)
+    except RuntimeError as error:
+        found = " ".join(str(error).split())
+        msg = f"found weights in '{path}' that do not fit; expected those of this ResNet50: {found}"
+        raise CheckpointError(msg) from error
+    network.load_state_dict(taken)
     left_out = tuple(sorted({start + name for name in unused} | others))
     return LoadedWeights(start, int(first.shape[1]), left_out)
 
@@ -253,9 +260,10 @@ def _find_prefix(tensors: Mapping[str, Tensor], path: Path) -> str:
         if prefix + FIRST in tensors:
             return prefix
     candidates = sorted(name for name in tensors if name.endswith(FIRST)) or sorted(tensors)
+    shown = ", ".join(candidates[:MAX_SHOWN]) + (" …" if len(candidates) > MAX_SHOWN else "")
     msg = (
         f"found no {FIRST} in '{path}', with or without {', '.join(filter(None, PREFIXES))}; it "
-        f"has {_listed(candidates)}: pass prefix=..."
+        f"has {shown}: pass prefix=..."
     )
     raise CheckpointError(msg)
 
@@ -274,26 +282,3 @@ def _adapt_channels(filters: Tensor, channels: int, bands: Sequence[int | None] 
     mean = filters.mean(dim=1)
     chosen = [mean if band is None else filters[:, band] for band in bands]
     return torch.stack(chosen, dim=1) * (available / channels)
-
-
-def _require_equal(taken: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
-    """Raise unless names and shapes of weights are those of a network."""
-    wrong = [
-        f"{name} of shape {tuple(each.shape)} instead of {tuple(own[name].shape)}"
-        for name, each in taken.items()
-        if name in own and each.shape != own[name].shape
-    ]
-    faults = {
-        "without": sorted(set(own) - set(taken)),
-        "with the unknown": sorted(set(taken) - set(own)),
-        "with": wrong,
-    }
-    shown = [f"{kind} {_listed(names)}" for kind, names in faults.items() if names]
-    if shown:
-        msg = f"found weights in '{path}' {', '.join(shown)}; expected those of this ResNet50"
-        raise CheckpointError(msg)
-
-
-def _listed(names: Sequence[str]) -> str:
-    rest = len(names) - MAX_SHOWN
-    return ", ".join(names[:MAX_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

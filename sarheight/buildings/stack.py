@@ -68,11 +68,11 @@ GRID_TOLERANCE = 0.01
 """Largest difference between grids that count as one, in cells."""
 MAX_MEDIAN_REFLECTANCE = 1.5
 MIN_REFLECTANCE, MAX_NEGATIVE_SHARE = -0.05, 0.05
-"""Only noise lies below this reflectance, and only in this share of the cells."""
+"""Reflectance below which only noise lies, and the share of cells that noise may bring there."""
 MAX_HEIGHT = 1000.0
-"""Metres: no building is higher."""
+"""Height in metres that no building exceeds."""
 MAX_MEDIAN_HEIGHT = 150.0
-"""Metres: few buildings of a city are higher, and never half of them."""
+"""Height in metres that half of the buildings of a city never exceed."""
 TRANSFORMS: dict[str, Transform] = {"sar": "decibel", "optical": "none"}
 
 

@@ -10,15 +10,15 @@ from pyproj import CRS, Transformer
 
 from sarheight._files import read_vector
 from sarheight._runtime import require
+from sarheight.dem.tiles import bounding_boxes
 from sarheight.errors import FetchError, NotThereError
 from sarheight.fetch.addresses import redact, safe_name
-from sarheight.fetch.catalogues import bounding_boxes
 from sarheight.fetch.http import HttpClient
 from sarheight.fetch.settings import Settings
 from sarheight.fetch.transfer import FileRequest, ensure_file, no_progress, run_parallel
 
 if TYPE_CHECKING:
-    from sarheight.fetch.catalogues import Place
+    from sarheight.dem.tiles import Place
     from sarheight.fetch.transfer import Report
 
 BUILDING_INDEX = "https://data.3dbag.nl/latest/tile_index.fgb"

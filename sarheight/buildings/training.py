@@ -143,7 +143,7 @@ BY_MONTH = ("sar", "optical", "sar_valid", "optical_valid", "month")
 STATISTICS_BATCHES = 200
 """Batches for training over which the final statistics of batch normalisation are taken."""
 EPOCH_STATISTICS_BATCHES = 24
-"""The same before each validation of MBHR-Net."""
+"""Batches for training over which they are taken before each validation of MBHR-Net."""
 
 
 class BuildingTask(Task[BuildingHeightEstimator]):

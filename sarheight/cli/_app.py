@@ -12,15 +12,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sarheight.cli._audit import audit
 from sarheight.cli._batch import batch
 from sarheight.cli._composite import composite
 from sarheight.cli._demo import demo
 from sarheight.cli._fetch import fetch
 from sarheight.cli._info import info
 from sarheight.cli._options import command, misuse_in_one_line
-from sarheight.cli._predict import predict, stack
+from sarheight.cli._predict import predict, refine, stack
 from sarheight.cli._reconstruct import masks, reconstruct
-from sarheight.cli._refine import refine
 from sarheight.cli._scenes import scenes
 from sarheight.cli._series import series
 from sarheight.cli._session import (
@@ -80,6 +80,7 @@ for function in (
     stack,
     refine,
     predict,
+    audit,
     view,
     info,
 ):

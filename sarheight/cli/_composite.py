@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from sarheight.cli._files import require_apart, require_writable
+from sarheight.cli._files import require_result, write_result
 from sarheight.cli._session import session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import DemConfig, DemFiles, FileOutput, Names, Running
+from sarheight.workflow.config import DemConfig, DemFiles, Names, ResultOutput, Running
 from sarheight.workflow.elevations import read_dem
 from sarheight.workflow.options import argument
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
-FORMATS = (".tif", ".tiff", ".nc", ".zarr")
 CHUNK = 2048
 """Pixels along a side of a chunk of the image that stands for a pass."""
 
@@ -43,7 +42,7 @@ class CompositeConfig(DemConfig):
     dem: DemFiles = ()
 
 
-def composite(settings: CompositeConfig, result: FileOutput, running: Running) -> None:
+def composite(settings: CompositeConfig, result: ResultOutput, running: Running) -> None:
     r"""Combine results of several passes into one map, weighted by local resolution.
 
     A pass that sees a slope foreshortened or in layover images much ground in few pixels; one from
@@ -66,13 +65,11 @@ def composite(settings: CompositeConfig, result: FileOutput, running: Running) -
     ```
     """
     settings.require_files()
-    output = result.output
-    require_apart(output, "output", settings.files().values())
-    require_writable(output, "output", overwrite=result.overwrite, suffixes=FORMATS)
+    require_result(result, settings.files().values())
     with session("composite", running, steps=3) as current:
         current.stage("read")
-        from sarheight import layover
-        from sarheight.output import open_result, provenance, write
+        from sarheight import layover, plot
+        from sarheight.output import open_result, provenance
 
         parts = [open_result(Path(each), chunks={}) for each in settings.results]
         passes = _passes(settings.results, parts)
@@ -86,11 +83,10 @@ def composite(settings: CompositeConfig, result: FileOutput, running: Running) -
         combined.attrs["provenance"] = provenance(
             settings.files(), {"command": "composite", "settings": settings.record()}
         )
-        write(combined, output, overwrite=result.overwrite)
-        written = open_result(output, chunks={})
+        written = write_result(combined, result, lambda part: plot.backscatter(part["gamma0"]))
         current.say(
-            f"{output}: {written.sizes['y']} x {written.sizes['x']} cells, {len(passes)} passes, "
-            f"{100.0 * float(written['gamma0'].notnull().mean()):.1f} % with a value"
+            f"{result.output}: {written.sizes['y']} x {written.sizes['x']} cells, {len(passes)} "
+            f"passes, {100.0 * float(written['gamma0'].notnull().mean()):.1f} % with a value"
         )
 
 

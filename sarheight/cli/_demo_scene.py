@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sarheight_kernels.profiles import NO_DATA
 
 from sarheight.acquisition import grid_from_json, orbit_from_json
-from sarheight.layover import RTC, Reallocation, reconstruct
+from sarheight.layover import RTC, Reallocation, in_layover, reconstruct
 from sarheight.plot.maps import Class
 from sarheight.scene import Scene
 
@@ -140,9 +140,9 @@ def compare(scene: EmbeddedScene, report: Report | None = None) -> Comparison:
     }
     common = scene.compared & np.isfinite(list(estimates.values())).all(axis=0)
     errors = tuple(_errors(name, estimate, scene, common) for name, estimate in estimates.items())
-    folded = result["fold_count"].values[scene.compared] > 1
-    in_layover = float(scene.layover[scene.compared].mean())
-    return Comparison(errors, corrected["gamma0"], result, in_layover, float(folded.mean()))
+    folded = in_layover(result["mask"]).values[scene.compared]
+    true = float(scene.layover[scene.compared].mean())
+    return Comparison(errors, corrected["gamma0"], result, true, float(folded.mean()))
 
 
 def _errors(
@@ -214,7 +214,7 @@ def most_layover(scene: EmbeddedScene) -> tuple[slice, slice]:
 
 def _layover_classes(scene: EmbeddedScene, result: xr.Dataset) -> xr.DataArray:
     """Tell layover by the simulation from layover by the coarse DEM, see `LAYOVER_CLASSES`."""
-    by_dem = (result["fold_count"].values > 1) & (result["fold_count"].values < NO_DATA)
+    by_dem = in_layover(result["mask"]).values
     codes = scene.layover.astype(np.uint8) + 2 * by_dem.astype(np.uint8)
     codes[~scene.compared] = NO_DATA
     return result["fold_count"].copy(data=codes)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -81,7 +81,7 @@ class AcquisitionTime(Configuration):
 def download_session(name: str, running: Messages) -> Iterator[Report]:
     """Run a command with progress bars for its downloads, and errors in one line."""
     with session(f"fetch {name}", Messages(quiet=True, debug=running.debug)):
-        from sarheight.fetch.transfer import show_progress
+        from sarheight.cli._progress import show_progress
 
         try:
             with show_progress(quiet=running.quiet) as report:
@@ -213,45 +213,22 @@ def scenes(
 
 def _print_records(records: tuple[SceneRecord, ...], *, as_json: bool) -> None:
     """Print products and their total size."""
-    from sarheight.fetch.transfer import format_size
+    from rich.filesize import decimal
 
     if as_json:
-        typer.echo(json.dumps([_record_facts(record) for record in records], indent=1))
+        facts = [asdict(record) | {"size": record.size} for record in records]
+        typer.echo(json.dumps(facts, indent=1, default=str))
         return
     width = max((len(record.name) for record in records), default=0)
     for record in records:
-        size = "?" if record.size is None else format_size(record.size)
+        size = "?" if record.size is None else decimal(record.size)
         track = "?" if record.relative_orbit is None else str(record.relative_orbit)
         typer.echo(f"{record.name:{width}}  {record.passing or '?':10}  {track:>3}  {size:>7}")
     sizes = [record.size for record in records if record.size is not None]
     count = f"{len(records)} product{'s' * (len(records) != 1)}"
     unknown = len(records) - len(sizes)
     more = f" and {unknown} of unknown size" if unknown else ""
-    typer.echo(f"{count}, {format_size(sum(sizes))}{more}; --download downloads them", err=True)
-
-
-def _record_facts(record: SceneRecord) -> dict[str, Any]:
-    return {
-        "name": record.name,
-        "catalogue": record.catalogue,
-        "start": str(record.start),
-        "stop": str(record.stop),
-        "polarisations": record.polarisations,
-        "pass": record.passing,
-        "track": record.relative_orbit,
-        "footprint": dict(record.footprint),
-        "size": record.size,
-        "files": [
-            {
-                "name": asset.name,
-                "size": asset.size,
-                "checksum": None
-                if asset.checksum is None
-                else f"{asset.checksum.kind}:{asset.checksum.value}",
-            }
-            for asset in record.assets
-        ],
-    }
+    typer.echo(f"{count}, {decimal(sum(sizes))}{more}; --download downloads them", err=True)
 
 
 # ``sarheight fetch orbit``: the best orbit file of a product.

@@ -1,13 +1,20 @@
-"""Outputs of commands, checked before the work."""
+"""Outputs of commands: checked before the work, and written in the format of their name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sarheight.errors import OptionError
-from sarheight.workflow.config import OUTPUT, ReconstructionOutput, ResultOutput
+from sarheight.workflow.config import OUTPUT, ResultOutput
 from sarheight.workflow.options import Option, option
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+PICTURE = ".png"
 
 
 def output_folder() -> Option:
@@ -49,24 +56,48 @@ def require_result(result: ResultOutput, inputs: Iterable[Path]) -> None:
     from sarheight.output.atomic import RESULTS
     from sarheight.output.stac import STAC_SUFFIX
 
-    output, overwrite = result.output, result.overwrite
+    output, overwrite, picture = result.output, result.overwrite, result.quicklook
     inputs = list(inputs)
     require_apart(output, "output", inputs)
     require_writable(output, "output", overwrite=overwrite, suffixes=RESULTS)
-    if result.stac and output.suffix.lower() == ".png":
+    if result.stac and output.suffix.lower() == PICTURE:
         msg = f"'{output}' is a picture without a grid and has no STAC item: write .tif, .nc, .zarr"
         raise OptionError(msg, option="stac")
     if result.stac and output.suffix:
         item = output.with_name(output.stem + STAC_SUFFIX)
         require_writable(item, "stac", overwrite=overwrite, suffixes=(".json",))
-    if isinstance(result, ReconstructionOutput):
-        if result.backscatter != "linear" and output.suffix:
-            msg = f"'{output}' holds linear power; only a folder of layers, a name without suffix, "
-            msg += f"holds {result.backscatter}"
-            raise OptionError(msg, option="backscatter")
-        picture = result.quicklook
-        require_apart(picture, "quicklook", (output, *inputs))
-        require_writable(picture, "quicklook", overwrite=overwrite)
-        if picture is not None and picture.suffix.lower() != ".png":
-            msg = f"found '{picture}', expected a name that ends in .png"
-            raise OptionError(msg, option="quicklook")
+    if result.scale == "db-int16" and output.suffix:
+        msg = (
+            f"'{output}' has one type of numbers; only a folder of layers, a name without suffix, "
+        )
+        msg += f"holds {result.scale}"
+        raise OptionError(msg, option="scale")
+    if result.scale != "linear" and output.suffix.lower() == PICTURE:
+        msg = f"'{output}' is a picture, which shows decibels: leave it out"
+        raise OptionError(msg, option="scale")
+    require_apart(picture, "quicklook", (output, *inputs))
+    require_writable(picture, "quicklook", overwrite=overwrite)
+    if picture is not None and picture.suffix.lower() != PICTURE:
+        msg = f"found '{picture}', expected a name that ends in .png"
+        raise OptionError(msg, option="quicklook")
+
+
+def is_pictured(result: ResultOutput) -> bool:
+    """Tell whether a picture of a result is drawn."""
+    return result.quicklook is not None or result.output.suffix.lower() == PICTURE
+
+
+def write_result(
+    dataset: xr.Dataset, result: ResultOutput, draw: Callable[[xr.Dataset], Figure]
+) -> xr.Dataset:
+    """Write a result and its picture; return it as it can be read again."""
+    from sarheight.output import open_result, save_png, write
+
+    output, overwrite = result.output, result.overwrite
+    write(dataset, output, overwrite=overwrite, stac=result.stac, scale=result.scale, draw=draw)
+    # A result that was written in parts need not be computed again for picture and summary.
+    in_parts = bool(dataset.chunks) and output.suffix.lower() != PICTURE
+    written = open_result(output, chunks={}) if in_parts else dataset
+    if result.quicklook is not None:
+        save_png(draw(written), result.quicklook, overwrite=overwrite)
+    return written

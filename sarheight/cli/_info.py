@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,19 +32,21 @@ def info(
     verify: Annotated[bool, option(None, "--verify")] = False,
     debug: Debug = False,
 ) -> None:
-    """Describe files: product, annotation, orbit file, elevation model, image or result.
+    """Describe files: all that the commands read or write.
 
     ```
     sarheight info S1A_IW_GRDH_….SAFE.zip
     sarheight info s1a-iw-grd-vv-….xml glo30.tif unfolded.zarr
+    sarheight info stack.zarr run/model jobs.toml
     sarheight info unfolded.tif --config > run.toml
     ```
 
     Parameters
     ----------
     files : tuple of str
-        Products (SAFE folder, zip, HDF5 or URL), annotations, orbit files, elevation models,
-        images, results.
+        Products (SAFE folder, zip, HDF5 or URL), annotations, orbit files, elevation models and
+        other rasters, images, results, pictures and their STAC items, stacks of dates or of a city,
+        training scenes, points and polygons, networks, lists of jobs and their manifests, settings.
     config : bool
         Write the settings that made a result, as TOML for `--config`.
     verify : bool
@@ -70,9 +73,19 @@ def info(
             table = Table(title=path, title_justify="left", show_header=False)
             table.add_column(style="bold", no_wrap=True)
             table.add_column(overflow="fold")
-            for name, text in _facts(path, verify=verify):
+            for name, text in _rows(_facts(path, verify=verify)).items():
                 table.add_row(name, text)
             console.print(table, highlight=False, markup=False)
+
+
+def _rows(facts: Facts) -> dict[str, str]:
+    """Return a row for each name: what is told twice is told once, what differs is joined."""
+    rows: dict[str, list[str]] = {}
+    for name, text in facts:
+        told = rows.setdefault(name, [])
+        if text not in told:
+            told.append(text)
+    return {name: "; ".join(told) for name, told in rows.items()}
 
 
 def _configuration(path: Path) -> str:
@@ -87,22 +100,25 @@ def _configuration(path: Path) -> str:
 
 
 def _facts(source: str, *, verify: bool) -> Facts:
+    """Describe a file by its kind."""
     from sarheight.product import is_product
 
-    if is_product(source) and not _is_layers(Path(source)):
-        return _product(source, verify=verify)
     path = Path(source)
+    if path.is_dir() and (path / "config.json").exists():
+        return _network(path)
+    if is_product(source) and not _is_layers(path):
+        return _product(source, verify=verify)
     name = path.name.lower().removesuffix(".xz")
-    if name.endswith(".eof"):
-        return _orbit_file(path)
-    if name.endswith(".xml"):
-        return _annotation(path)
-    return _raster(path)
+    described = (each for ending, each in DESCRIBED.items() if name.endswith(ending))
+    return next(described, _raster)(path)
 
 
 def _is_layers(path: Path) -> bool:
     """Tell whether a path is a folder of layers, which a STAC item beside them says."""
     return path.is_dir() and not path.suffix and any(path.glob("*.stac.json"))
+
+
+# Radar: products, annotations, orbits.
 
 
 def _product(source: str, *, verify: bool) -> Facts:
@@ -154,7 +170,7 @@ def _orbit(orbit: Orbit) -> Facts:
     first, last = (
         orbit.utc(float(time)).astype("datetime64[s]") for time in (orbit.time[0], orbit.stop)
     )
-    yield "orbit", f"{orbit.time.size} state vectors, {first} to {last} UTC, {orbit.source}"
+    yield "state vectors", f"{orbit.time.size}, {first} to {last} UTC, {orbit.source}"
 
 
 def _orbit_file(path: Path) -> Facts:
@@ -173,18 +189,20 @@ def _place(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> Fac
     yield "place", f"longitude {east}, latitude {north}"
 
 
+# Rasters and stores: images, results, stacks, elevation models.
+
+
 def _raster(path: Path) -> Facts:
-    """Describe a raster: an image, a result, or an elevation model."""
+    """Describe a raster: an image, a result, an elevation model, or another one."""
     from sarheight.output import open_result
     from sarheight.output.radar_images import STORES, raster_geometry, read_radar
 
-    stored = path.suffix.lower() in STORES or _is_layers(path)
-    if not stored and not raster_geometry(path):
-        return _dem(path)
-    dataset = open_result(path, chunks={}) if stored else None
-    if dataset is None:
-        dataset = read_radar(path) if raster_geometry(path) == "radar" else open_result(path)
-    return _dataset(dataset)
+    if path.suffix.lower() in STORES or _is_layers(path):
+        return _dataset(open_result(path, chunks={}))
+    geometry = raster_geometry(path)
+    if not geometry:
+        return _plain_raster(path)
+    return _dataset(read_radar(path) if geometry == "radar" else open_result(path, chunks={}))
 
 
 def _dataset(dataset: xr.Dataset) -> Facts:
@@ -192,25 +210,81 @@ def _dataset(dataset: xr.Dataset) -> Facts:
     from sarheight.output.radar_images import has_grid_and_orbit
 
     attributes = dataset.attrs
-    radar = "line" in dataset.dims
-    kind = "in radar geometry" if radar else "on a map grid"
     simulated = any("simulated" in each.attrs for each in (dataset, *dataset.data_vars.values()))
-    yield "what", f"{'simulated, ' if simulated else ''}written by sarheight, {kind}"
-    if not radar and dataset.rio.crs is not None:
+    yield "what", f"{'simulated ' if simulated else ''}{_kind(dataset)}, written by sarheight"
+    if {"y", "x"} <= set(dataset.dims) and dataset.rio.crs is not None:
         yield "grid", f"{dataset.sizes['y']} x {dataset.sizes['x']} cells, {dataset.rio.crs}"
+        yield from _place_of(dataset)
+    for axis in {"time", "month"} & set(dataset.dims):
+        yield from _dates(str(axis), dataset)
     for name, variable in dataset.data_vars.items():
         yield str(name), _variable(variable)
-    if "polarisation" in dataset.coords:
-        yield "polarisations", ", ".join(map(str, dataset["polarisation"].values.ravel()))
+    for name in ("polarisation", "sar_band", "optical_band"):
+        if name in dataset.coords:
+            yield f"{name}s".replace("_", " "), ", ".join(map(str, dataset[name].values.ravel()))
     if has_grid_and_orbit(attributes):
         yield from _sampling(grid_from_json(attributes["radar_grid"]))
         yield from _orbit(orbit_from_json(attributes["orbit_state_vectors"]))
-    if "orbit_source" in attributes:
-        yield "orbit", str(attributes["orbit_source"])
+    yield from _acquisition(attributes)
     if "parameters" not in attributes and "calibration" in attributes:
         yield "calibration", str(attributes["calibration"])
     yield from _settings(attributes.get("parameters"))
     yield from _origin(attributes.get("provenance"))
+
+
+def _kind(dataset: xr.Dataset) -> str:
+    """Name the kind of a store by what it holds."""
+    if "line" in dataset.dims:
+        return "image in radar geometry"
+    if "stack" in dataset.attrs:
+        return "stack of dates of one track"
+    if "month" in dataset.dims:
+        return "stack of a city"
+    return "training scene" if "coarse_height" in dataset else "result on a map grid"
+
+
+def _place_of(raster: xr.Dataset | xr.DataArray) -> Facts:
+    """Describe where the corners of a map lie."""
+    import numpy as np
+    import pyproj
+
+    corners = np.meshgrid(raster["x"].values[[0, -1]], raster["y"].values[[0, -1]])
+    to_degrees = pyproj.Transformer.from_crs(raster.rio.crs, 4326, always_xy=True)
+    yield from _place(*to_degrees.transform(*corners))
+
+
+def _dates(name: str, dataset: xr.Dataset) -> Facts:
+    """Describe the dates or months along a dimension, and how far passes flew from each other."""
+    import numpy as np
+
+    unit = "D" if name == "time" else "M"
+    days = [str(each) for each in np.sort(dataset[name].values.astype(f"datetime64[{unit}]"))]
+    yield "dates" if unit == "D" else "months", f"{len(days)}: {', '.join(days)}"
+    if "perpendicular_baseline" in dataset.coords:
+        values = dataset["perpendicular_baseline"].values
+        yield "baselines", f"{values.min():.0f} to {values.max():.0f} m across the line of sight"
+
+
+MOST_PASSES = 3
+"""Passes that are described one by one."""
+
+
+def _acquisition(attributes: Mapping[Any, Any]) -> Facts:
+    """Describe when and how the images of a result were taken, and their shifts."""
+    from sarheight.acquisition import acquisitions
+    from sarheight.coregistration import Shift
+
+    records = acquisitions(attributes)
+    for record in records if len(records) <= MOST_PASSES else ():
+        yield "time", f"{record.get('start', '?')} to {record.get('end', '?')}"
+        names = ("mission", "orbit_state", "look_side", "relative_orbit", "product_name")
+        yield "pass", ", ".join(str(record[name]) for name in names if record.get(name))
+    if "orbit_source" in attributes:
+        yield "orbit", str(attributes["orbit_source"])
+    shifts = _decoded(attributes.get("coregistration"))
+    for shift in shifts if isinstance(shifts, list) else [shifts]:
+        if "found" in shift:
+            yield "shift", str(Shift.from_json(json.dumps(shift)))
 
 
 def _variable(variable: xr.DataArray) -> str:
@@ -220,12 +294,13 @@ def _variable(variable: xr.DataArray) -> str:
     return f"{variable.attrs.get('long_name', 'no description')}{unit}, {variable.dtype}"
 
 
-def _decoded(text: object) -> dict[str, Any]:
-    """Decode JSON text."""
-    import json
-
-    decoded = json.loads(text) if isinstance(text, str) else text
-    return decoded if isinstance(decoded, dict) else {}
+def _decoded(text: object) -> Any:  # noqa: ANN401  # of JSON
+    """Decode JSON text; return an empty mapping where there is none."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict | list) else {}
 
 
 def _settings(text: object) -> Facts:
@@ -249,9 +324,30 @@ def _origin(text: object) -> Facts:
         yield f"from {name}", str(source.get("path", source))
 
 
+def _plain_raster(path: Path) -> Facts:
+    """Describe a raster of others."""
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    from sarheight._runtime import ignore_missing_georeference
+
+    try:
+        with ignore_missing_georeference(), rasterio.open(path) as file:
+            bands, crs, kind = file.count, file.crs, file.dtypes[0]
+            names = ", ".join(filter(None, file.descriptions))
+            grid = f"{file.height} x {file.width} cells"
+    except RasterioError:
+        bands, crs, kind = 1, "unknown", ""  # what is wrong with it is told of an elevation model
+    if bands == 1 and crs is not None and kind != "uint8":
+        yield from _dem(path)
+        return
+    yield "what", "raster" if crs is not None else "raster without a map grid, such as an image"
+    yield "grid", grid if crs is None else f"{grid}, {crs}"
+    yield "bands", f"{bands}, {kind}{f': {names}' if names else ''}"
+
+
 def _dem(path: Path) -> Facts:
     import numpy as np
-    import pyproj
 
     from sarheight.dem import local_posting, open_dem
 
@@ -260,10 +356,141 @@ def _dem(path: Path) -> Facts:
     down, across = local_posting(dem)
     yield "what", "raster, usable as elevation model"
     yield "grid", f"{rows} x {columns} cells of {down:.4g} m x {across:.4g} m, {dem.rio.crs}"
-    corners = np.meshgrid(dem.x.values[[0, -1]], dem.y.values[[0, -1]])
-    to_degrees = pyproj.Transformer.from_crs(dem.rio.crs, 4326, always_xy=True)
-    yield from _place(*to_degrees.transform(*corners))
+    yield from _place_of(dem)
     void = 100 * float(np.isnan(dem.values).mean())
     yield "heights", f"{float(dem.min()):.1f} to {float(dem.max()):.1f} m, {void:.2g} % void"
     datum = dem.attrs.get("vertical_datum")
     yield "measured from", datum or "not stated: the commands require --vertical"
+
+
+# Other files: points and polygons, networks, lists of jobs, settings, pictures, STAC items.
+
+
+def _vector(path: Path) -> Facts:
+    from sarheight._files import read_vector
+
+    table = read_vector(path)
+    kinds = ", ".join(sorted(table.geometry.geom_type.dropna().unique()))
+    yield "what", f"vector file: {len(table)} of {kinds or 'no geometry'}"
+    yield "grid", str(table.crs.to_string() if table.crs is not None else "no reference system")
+    if table.crs is not None and len(table):
+        west, south, east, north = table.to_crs(4326).total_bounds
+        yield "place", f"longitude {west:.3f} to {east:.3f}, latitude {south:.3f} to {north:.3f}"
+    yield "fields", ", ".join(str(name) for name in table.columns if name != "geometry") or "none"
+
+
+def _geojson(path: Path) -> Facts:
+    from sarheight.workflow.elevations import read_polygons
+
+    shapes, crs = read_polygons(path)
+    yield "what", f"{len(shapes)} polygons, for --clip"
+    yield "grid", crs.partition("[")[0]
+
+
+def _csv(path: Path) -> Facts:
+    """Describe a table: a list of jobs, or known elevations."""
+    import csv
+
+    with path.open(encoding="utf-8", newline="") as file:
+        head = {name.strip() for name in next(csv.reader(file), [])}
+    if {"image", "output"} & head:
+        yield from _jobs(path)
+        return
+    with path.open(encoding="utf-8") as file:
+        yield "what", f"table of {sum(1 for line in file if line.strip()) - 1} rows"
+    yield "fields", ", ".join(sorted(head))
+
+
+def _jobs(path: Path) -> Facts:
+    from sarheight.workflow.batch import read_jobs
+
+    jobs = read_jobs(path)
+    yield "what", f"list of {len(jobs)} jobs for `sarheight batch`"
+    for number, job in enumerate(jobs, 1):
+        yield f"job {number}", f"{job.settings.image} to {job.output}"
+
+
+def _toml(path: Path) -> Facts:
+    """Describe a list of jobs, settings of a command, or a configuration of cities."""
+    from sarheight._files import read_toml
+
+    tables = read_toml(path)
+    if "job" in tables:
+        yield from _jobs(path)
+        return
+    yield "what", "settings: " + ", ".join(f"[{name}]" for name in tables)
+    for table, values in tables.items():
+        for name, value in values.items() if isinstance(values, dict) else ():
+            yield f"{table}.{name}", str(value)
+
+
+def _json(path: Path) -> Facts:
+    """Describe a STAC item, a list of jobs, or settings of a training."""
+    from sarheight._files import read_text
+
+    found = json.loads(read_text(path, "JSON"))
+    if isinstance(found, list) or "jobs" in found:
+        yield from _jobs(path)
+    elif found.get("type") == "Feature" and "stac_version" in found:
+        properties = found.get("properties", {})
+        yield "what", f"STAC item {found.get('id')}, collection {found.get('collection', 'none')}"
+        yield "time", str(properties.get("datetime") or properties.get("start_datetime"))
+        yield "place", ", ".join(f"{each:.3f}" for each in found.get("bbox", ()))
+        yield "assets", ", ".join(found.get("assets", {}))
+    elif found.get("type") in {"FeatureCollection", "Feature", "Polygon", "MultiPolygon"}:
+        yield from _geojson(path)
+    else:
+        yield "what", "settings"
+        yield from ((name, str(value)) for name, value in found.items())
+
+
+def _manifest(path: Path) -> Facts:
+    from sarheight.workflow.batch import parse_manifest
+
+    entries = {each.output: each for each in parse_manifest(path.read_bytes(), path)}.values()
+    failed = [entry for entry in entries if entry.failed]
+    yield "what", f"manifest of `sarheight batch`: {len(entries)} jobs, {len(failed)} failed"
+    for entry in failed:
+        yield "failed", f"{entry.output}: {entry.error}"
+
+
+def _picture(path: Path) -> Facts:
+    from sarheight.output import read_provenance
+
+    yield "what", "picture of a result"
+    yield from _origin(read_provenance(path))
+
+
+def _network(path: Path) -> Facts:
+    from sarheight._files import read_json
+
+    config = read_json(path / "config.json")
+    yield "what", f"network for {config.get('kind', 'an unknown purpose')}"
+    inner = config.get("configuration", {})
+    channels = inner.get("channels", ())
+    groups = channels.values() if isinstance(channels, dict) else [channels]
+    names = [str(each["name"]) for group in groups for each in group if "name" in each]
+    if names:
+        yield "channels", ", ".join(names)
+    for name in ("network", "classes", "postings", "size"):
+        if name in inner:
+            yield name, str(inner[name])
+    for name, value in config.get("card", {}).items():
+        yield name.replace("_", " "), str(value)
+
+
+DESCRIBED: dict[str, Callable[[Path], Facts]] = {
+    ".eof": _orbit_file,
+    ".xml": _annotation,
+    ".png": _picture,
+    ".geojson": _geojson,
+    ".gpkg": _vector,
+    ".parquet": _vector,
+    ".shp": _vector,
+    ".fgb": _vector,
+    ".csv": _csv,
+    ".toml": _toml,
+    ".json": _json,
+    ".jsonl": _manifest,
+}
+"""What describes a file by the end of its name; all others are rasters and stores."""

@@ -1,13 +1,18 @@
-"""``sarheight predict`` and ``sarheight stack``."""
+"""``sarheight refine``, ``sarheight predict`` and ``sarheight stack``: heights and zones."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from sarheight.cli._files import output_folder, require_apart, require_writable
-from sarheight.cli._refine import HeightOutput, refine
+from sarheight.cli._files import (
+    output_folder,
+    require_result,
+    require_writable,
+    write_result,
+)
 from sarheight.cli._session import session
 from sarheight.errors import OptionError
 from sarheight.workflow.config import (
@@ -15,17 +20,17 @@ from sarheight.workflow.config import (
     DEM,
     RADAR,
     RUNNING,
+    ClipConfig,
     Coregister,
-    DemConfig,
     DemFiles,
     KnownConfig,
     Messages,
     Names,
     PassImageConfig,
     RefineConfig,
+    ResultOutput,
     Running,
 )
-from sarheight.workflow.elevations import read_dem
 from sarheight.workflow.options import argument, option
 
 if TYPE_CHECKING:
@@ -36,22 +41,85 @@ if TYPE_CHECKING:
     from sarheight.terrain.sar2height import HeightEstimator
 
 
+# ``sarheight refine``: heights of a coarse elevation model, refined by radar images.
+
+
+def refine(settings: RefineConfig, result: ResultOutput, running: Running) -> None:
+    r"""Refine the heights of an elevation model by one or more radar images.
+
+    Heights and reflectivity that explain all images, given the elevation model and its error. Where
+    the images do not tell, the heights are those of the elevation model, interpolated so that its
+    cells keep their means.
+
+    Writes heights and their standard deviation, the interpolated heights, the number of images of
+    each cell, and for each image its disagreement with the simulation and the backscatter γ⁰.
+
+    ```
+    sarheight refine ascending.nc descending.nc --dem glo90.tif --vertical EGM2008 -o heights.nc
+    sarheight refine ascending/ descending/ --polarisation VV --dem glo90.tif --vertical EGM2008 \
+        -o heights.nc
+    sarheight refine ascending/ descending/ --dem glo90.tif --vertical EGM2008 --network \
+        -o heights.nc
+    sarheight refine S1A_….zip --dem glo90.tif --vertical EGM2008 --known points.csv \
+        --known-vertical ellipsoidal -o heights.tif
+    ```
+    """
+    settings.require_files()
+    require_result(result, settings.files().values())
+    with session("refine", running, steps=3) as current:
+        current.stage("read")
+        current.announce_compilation()
+        from sarheight import plot
+        from sarheight.terrain.workflow import refine_files
+
+        refined = refine_files(settings, reporter=current)
+        current.stage("write")
+        write_result(refined, result, plot.heights)
+        rows, columns = refined["height"].shape
+        change, sigma = _rms(refined["height"] - refined["baseline"]), _rms(refined["height_sigma"])
+        corrected = ""
+        if "correction" in refined:
+            corrected = f" (by the network {_rms(refined['correction']):.1f} m)"
+        current.say(
+            f"{result.output}: {rows} x {columns} cells, {len(settings.images)} images, heights "
+            f"changed by {change:.1f} m{corrected}, standard deviation {sigma:.1f} m (root mean "
+            "squares)"
+        )
+
+
+def _rms(values: xr.DataArray) -> float:
+    """Return the root mean square of the values that are there."""
+    return float((values**2).mean() ** 0.5)
+
+
 # ``sarheight predict``: maps by a trained network.
 
 MUCH_NOVEL = 0.3
 """Share of cells unlike those of training from which a map warns; in validation it is 0.1."""
 
-CITY_OPTIONS = ("footprints", "baseline", "scale")
+CITY_OPTIONS = ("footprints", "baseline", "radar_scale")
 """Options that only networks for building heights have."""
 TERRAIN_OPTIONS = (
-    *("dem", "vertical", "units", "nodata", "condition", "posting", "dem_error", "coregister"),
-    *("like", "calibration", "polarisation", "multilook", "known", "known_vertical", "known_crs"),
+    *("dem", "vertical", "units", "nodata", "condition", "dem_error", "coregister", "like"),
+    *(
+        "crs",
+        "resolution",
+        "align",
+        "mgrs",
+        "clip",
+        "calibration",
+        "polarisation",
+        "multilook",
+        "known",
+        "known_vertical",
+        "known_crs",
+    ),
 )
 """Options that only networks for terrain heights have."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(PassImageConfig, KnownConfig, DemConfig):
+class PredictConfig(PassImageConfig, KnownConfig, ClipConfig):
     """All that a prediction depends on.
 
     Attributes
@@ -68,9 +136,13 @@ class PredictConfig(PassImageConfig, KnownConfig, DemConfig):
     dem : tuple of str
         Coarse elevation model: any raster that GDAL reads. Repeat the option for each tile. Not
         needed for a scene.
-    posting : float, optional
-        Only with `--model`: posting of the heights, in the UTM zone of the elevation model.
-        Default: the middle of those for which the network was trained.
+    like : tuple of str
+        For terrain heights a raster on a map grid, such as an earlier result: the result gets its
+        grid. Or the annotation of images that have no sampling and orbit (XML of a GRD or SLC,
+        plain or .xz). Repeat the option for both.
+    resolution : float, optional
+        Size of the cells of terrain heights, in units of their reference system. Default: a third
+        of that of the elevation model; with `--model` the middle of the postings of its training.
     dem_error : float, optional
         Only without `--model`: standard deviation of the elevation model's error in metres.
     coregister : {"report", "correct", "none"}, optional
@@ -82,7 +154,7 @@ class PredictConfig(PassImageConfig, KnownConfig, DemConfig):
     baseline : str, optional
         Only for a folder of images of a city: processing baseline of the optical ones, such as
         `05.09`.
-    scale : {"power", "amplitude", "decibel"}
+    radar_scale : {"power", "amplitude", "decibel"}
         Only for a folder: scale of the radar images.
     step : int, optional
         Only for Local Climate Zones: cells of the images in a cell of the map, along each axis; 1
@@ -94,12 +166,11 @@ class PredictConfig(PassImageConfig, KnownConfig, DemConfig):
     images: Annotated[Names, argument("IMAGE", location=True)]
     model: Annotated[Path | None, option(file_okay=False, metavar="FOLDER")] = None
     dem: DemFiles = ()
-    posting: Annotated[float | None, option(least=0.1, metavar="METRES")] = None
     dem_error: Annotated[float | None, option(DEM, metavar="METRES")] = None
     coregister: Annotated[Coregister | None, option(RADAR)] = None
     footprints: Annotated[Path | None, option(CITY, dir_okay=False, metavar="FILE")] = None
     baseline: Annotated[str | None, option(CITY, metavar="NUMBER")] = None
-    scale: Annotated[Literal["power", "amplitude", "decibel"] | None, option(CITY)] = None
+    radar_scale: Annotated[Literal["power", "amplitude", "decibel"] | None, option(CITY)] = None
     step: Annotated[int | None, option(least=1, metavar="CELLS")] = None
     device: Annotated[str, option(RUNNING)] = "auto"
 
@@ -126,7 +197,7 @@ class PredictConfig(PassImageConfig, KnownConfig, DemConfig):
         )
 
 
-def predict(settings: PredictConfig, result: HeightOutput, running: Running) -> None:
+def predict(settings: PredictConfig, result: ResultOutput, running: Running) -> None:
     r"""Map terrain heights, building heights or Local Climate Zones, as the network decides.
 
     Terrain: without `--model` this is `sarheight refine --network`, with the same result; a network
@@ -146,9 +217,7 @@ def predict(settings: PredictConfig, result: HeightOutput, running: Running) -> 
         _refine(settings, result, running)
         return
     settings.require_files()
-    output, overwrite = result.output, result.overwrite
-    require_apart(output, "output", settings.files().values())
-    require_writable(output, "output", overwrite=overwrite)
+    require_result(result, settings.files().values())
     with session("predict", running, steps=4) as current:
         current.stage("read")
         from sarheight.buildings.estimators import BuildingHeightEstimator
@@ -171,9 +240,6 @@ def predict(settings: PredictConfig, result: HeightOutput, running: Running) -> 
             settings.refuse(("step",), kind)
         if kind != BuildingHeightEstimator.kind:
             settings.refuse(CITY_OPTIONS, kind)
-            if result.picture:
-                msg = f"a network for {kind} has no --picture"
-                raise OptionError(msg, option="picture")
         if kind == BuildingHeightEstimator.kind:
             _map_buildings(settings, model, result, current)
         elif of_zones:
@@ -182,9 +248,9 @@ def predict(settings: PredictConfig, result: HeightOutput, running: Running) -> 
             _map_heights(settings, model, result, current)
 
 
-def _refine(settings: PredictConfig, result: HeightOutput, running: Running) -> None:
+def _refine(settings: PredictConfig, result: ResultOutput, running: Running) -> None:
     """Refine the elevation model with the included network, as `sarheight refine` does."""
-    settings.refuse(("step", "posting", "footprints", "baseline", "scale"), "terrain heights")
+    settings.refuse(("step", "footprints", "baseline", "radar_scale"), "terrain heights")
     names = {each.name for each in fields(RefineConfig)} & set(asdict(settings))
     given = {name: value for name in names if (value := getattr(settings, name)) is not None}
     if settings.dem_error is not None:
@@ -203,9 +269,10 @@ def _is_city_stack(path: Path) -> bool:
 
 
 def _map_buildings(
-    settings: PredictConfig, model: Path, result: HeightOutput, current: Session
+    settings: PredictConfig, model: Path, result: ResultOutput, current: Session
 ) -> None:
     """Estimate the building heights of a city."""
+    from sarheight.acquisition import ACQUISITION
     from sarheight.buildings import (
         heights_of_outlines,
         open_stack,
@@ -213,42 +280,35 @@ def _map_buildings(
         stack_from_folder,
     )
     from sarheight.buildings.estimators import BuildingHeightEstimator, predict_buildings
-    from sarheight.output import open_result, write
     from sarheight.output.atomic import atomic_write
 
     output, overwrite = result.output, result.overwrite
     image = settings.image("stacks")
-    outlines, picture = (output.with_suffix(suffix) for suffix in (".gpkg", ".png"))
+    outlines = output.with_suffix(".gpkg")
     if settings.footprints is not None:
         require_writable(outlines, "footprints", overwrite=overwrite, suffixes=(".gpkg",))
-    if result.picture:
-        require_writable(picture, "picture", overwrite=overwrite)
     estimator = BuildingHeightEstimator.from_pretrained(model)
     if image.suffix.lower() == ".zarr":
-        if settings.baseline is not None or settings.scale is not None:
+        if settings.baseline is not None or settings.radar_scale is not None:
             msg = "a stack holds reflectance and power already: leave it out"
-            raise OptionError(msg, option="scale" if settings.baseline is None else "baseline")
+            raise OptionError(
+                msg, option="radar_scale" if settings.baseline is None else "baseline"
+            )
         # As dask arrays, a stack of any size is estimated and written block by block.
         stack = open_stack(image, chunks={})
     else:
         stack = stack_from_folder(
-            image, scale=settings.scale or "power", baseline=settings.baseline
+            image, scale=settings.radar_scale or "power", baseline=settings.baseline
         )
     current.stage("estimate and write")
     heights = predict_buildings(estimator, stack, device=settings.device)
-    heights.attrs["provenance"] = settings.provenance(model)
-    write(heights, output, overwrite=overwrite)
-    if settings.footprints is not None or result.picture:
-        heights = open_result(output)
+    heights.attrs |= {"provenance": settings.provenance(model), ACQUISITION: _months(stack)}
+    heights = write_result(heights, result, plot_building_heights)
     if settings.footprints is not None:
         table = heights_of_outlines(heights, settings.footprints)
         with atomic_write(outlines, overwrite=overwrite, suffixes=(".gpkg",)) as work:
             table.to_file(work, driver="GPKG")
         current.say(f"{outlines}: {len(table)} outlines with heights")
-    if result.picture:
-        with atomic_write(picture, overwrite=overwrite, suffixes=(".png",)) as work:
-            plot_building_heights(heights).savefig(work, dpi=150)
-        current.say(f"{picture}: a picture of the maps")
     if "novelty" in heights:
         novel = float((heights["novelty"] > 1.0).mean())
         if novel > MUCH_NOVEL:
@@ -260,14 +320,27 @@ def _map_buildings(
     current.say(f"{output}: {rows} x {columns} cells, {stack.sizes['month']} months")
 
 
+def _months(stack: xr.Dataset) -> str:
+    """Describe when the images of a city were taken, as acquisition records do."""
+    import numpy as np
+
+    first = stack["month"].values.astype("datetime64[M]")
+    last = (first + 1).astype("datetime64[s]") - np.timedelta64(1, "s")
+    ends = first.min().astype("datetime64[s]"), last.max()
+    begin, end = (f"{np.datetime_as_string(each)}Z" for each in ends)
+    return json.dumps([{"start": begin, "end": end, "polarisations": []}])
+
+
 def _map_zones(
-    settings: PredictConfig, model: Path, result: HeightOutput, current: Session
+    settings: PredictConfig, model: Path, result: ResultOutput, current: Session
 ) -> None:
     """Map the Local Climate Zones of a scene."""
+    from sarheight import plot
     from sarheight.learning.weights import model_kind
+    from sarheight.output import save_png
     from sarheight.zones.classifier import ZoneClassifier
     from sarheight.zones.forest import ZoneForest
-    from sarheight.zones.predict import predict_zones, write_zones
+    from sarheight.zones.predict import COLOURED, beside_zones, predict_zones, write_zones
     from sarheight.zones.sources import read_stack
 
     classifier: ZoneClassifier | ZoneForest
@@ -275,6 +348,12 @@ def _map_zones(
         classifier = ZoneForest.from_pretrained(model)
     else:
         classifier = ZoneClassifier.from_pretrained(model)
+    _refuse_item(result, "rasters")
+    if result.output.suffix.lower() in COLOURED:
+        for path in beside_zones(result.output):
+            require_writable(
+                path, "output", overwrite=result.overwrite, suffixes=(path.suffix.lower(),)
+            )
     stack = read_stack(*(Path(image) for image in settings.images))
     current.stage("estimate")
     zones = predict_zones(
@@ -286,33 +365,50 @@ def _map_zones(
     )
     current.stage("write")
     zones.attrs["provenance"] = settings.provenance(model)
-    written = write_zones(zones, result.output, overwrite=result.overwrite)
+    files = [result.output]
+    if result.output.suffix.lower() in COLOURED:
+        files = write_zones(zones, result.output, overwrite=result.overwrite)
+        if result.quicklook is not None:
+            save_png(plot.mask(zones["zone"]), result.quicklook, overwrite=result.overwrite)
+    else:
+        write_result(zones, result, lambda part: plot.mask(part["zone"]))
     rows, columns = zones["zone"].shape
-    names = ", ".join(path.name for path in written)
+    names = ", ".join(path.name for path in files)
     current.say(f"{names}: {rows} x {columns} cells, {len(classifier.classes)} classes")
 
 
+def _refuse_item(result: ResultOutput, inputs: str) -> None:
+    """Refuse outputs that have a STAC item where the inputs do not say when they were taken."""
+    if result.stac or not result.output.suffix:
+        msg = (
+            f"a STAC item, which a folder of layers has, too, needs the date of the images, and "
+            f"{inputs} do not say it: write .tif, .nc, .zarr or .png, without --stac"
+        )
+        raise OptionError(msg, option="output")
+
+
 def _map_heights(
-    settings: PredictConfig, model: Path, result: HeightOutput, current: Session
+    settings: PredictConfig, model: Path, result: ResultOutput, current: Session
 ) -> None:
     """Estimate terrain heights."""
-    from sarheight.output import write
+    from sarheight import plot
     from sarheight.terrain.sar2height import HeightEstimator
     from sarheight.terrain.workflow import read_elevations
 
     image = settings.image("images")
-    estimator = HeightEstimator.from_pretrained(model)
-    known = read_elevations(settings)
-    if settings.dem:
-        heights = _heights_of_image(settings, image, estimator, known, current)
-    elif image.suffix.lower() == ".zarr":
-        heights = _heights_of_scene(settings, image, estimator, known, current)
-    else:
+    if not settings.dem and image.suffix.lower() != ".zarr":
         msg = f"'{image}' is in radar geometry, so an elevation model is needed"
         raise OptionError(msg, option="dem")
+    if not settings.dem:
+        _refuse_item(result, "training scenes")
+        settings.refuse(("crs", "resolution", "align", "mgrs", "clip"), "training scenes")
+    estimator = HeightEstimator.from_pretrained(model)
+    known = read_elevations(settings)
+    estimate = _heights_of_image if settings.dem else _heights_of_scene
+    heights = estimate(settings, image, estimator, known, current)
     current.stage("write")
     heights.attrs["provenance"] = settings.provenance(model)
-    write(heights, result.output, overwrite=result.overwrite)
+    write_result(heights, result, plot.heights)
     rows, columns = heights["height"].shape
     count = heights.attrs["known_elevations"]
     current.say(f"{result.output}: {rows} x {columns} cells, {count} known elevations")
@@ -331,8 +427,8 @@ def _heights_of_scene(
 
     if known is None:
         current.warn(
-            "without known elevations the heights are only as good as the coarse elevation model, "
-            "or the mean height of the training area; pass --known"
+            "without known elevations the heights are only as good as the coarse elevation model; "
+            "pass --known"
         )
     scene = open_scene(image, chunks={})
     current.stage("estimate")
@@ -347,23 +443,27 @@ def _heights_of_image(
     current: Session,
 ) -> xr.Dataset:
     """Estimate the heights of an image and an elevation model."""
-    from sarheight.terrain.predict import predict_image
+    from sarheight.acquisition import ACQUISITION, acquisition_json
+    from sarheight.terrain.predict import predict_image, usual_posting
     from sarheight.terrain.workflow import read_pass
+    from sarheight.workflow.elevations import choose_grid, clip, read_dem
 
     current.announce_compilation()
     coarse = read_dem(settings)
     radar = read_pass(settings, str(image), coarse, current)
     current.stage("estimate")
-    return predict_image(
+    heights = predict_image(
         estimator,
         radar,
         coarse,
         known,
-        posting=settings.posting,
+        grid=choose_grid(coarse, settings, resolution=usual_posting(estimator, coarse)),
         coregister=settings.coregister or "report",
         device=settings.device,
         report=lambda fraction: current.advance("estimate", 0.5 + 0.25 * fraction),
     )
+    heights.attrs[ACQUISITION] = acquisition_json([radar])
+    return clip(heights, settings)
 
 
 # ``sarheight stack``: images of cities from catalogues, for training.

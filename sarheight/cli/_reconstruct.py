@@ -5,16 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sarheight.cli._files import require_result
+from sarheight.cli._files import is_pictured, require_result, write_result
 from sarheight.cli._session import Session, session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import (
-    MaskConfig,
-    ReconstructConfig,
-    ReconstructionOutput,
-    ResultOutput,
-    Running,
-)
+from sarheight.workflow.config import MaskConfig, ReconstructConfig, ResultOutput, Running
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,75 +36,75 @@ def masks(settings: MaskConfig, result: ResultOutput, running: Running) -> None:
     """
     settings.require_files()
     require_result(result, settings.files().values())
-    radar, output, overwrite = settings.geometry == "radar", result.output, result.overwrite
-    if result.stac and radar:
-        msg = "a STAC item describes masks on the ground: omit --stac, or --geometry radar"
-        raise OptionError(msg, option="stac")
-    if radar and not output.suffix:
-        msg = f"'{output}' would be a folder of layers on the ground: write .nc, .zarr or .tif"
-        raise OptionError(msg, option="output")
+    if settings.geometry == "radar":
+        _refuse_map_output(result)
     with session("masks", running, steps=3) as current:
         current.stage("read")
-        from sarheight import layover
+        current.announce_compilation()
+        from sarheight import layover, plot
         from sarheight.geometry.placement import crop_grid_to_dem
-        from sarheight.output import provenance, write
-        from sarheight.output.radar_images import (
-            add_grid_and_orbit,
-            write_radar,
-        )
-        from sarheight.workflow.elevations import place_on_grid, read_dem
+        from sarheight.output import provenance
+        from sarheight.output.radar_images import add_grid_and_orbit, write_radar
+        from sarheight.workflow.elevations import clip, place_on_grid, read_dem
         from sarheight.workflow.images import open_geometry
 
         heights = read_dem(settings)
-        grid, vectors = open_geometry(settings.like, settings.orbit)
-        if not radar:
-            heights = place_on_grid(heights, settings, None, current)
-        current.stage("classify")
-        current.announce_compilation()
-        if radar:
-            grid = crop_grid_to_dem(heights, grid, vectors)
-        classified = layover.masks(heights, grid, vectors, geometry=settings.geometry)
-        current.stage("write")
-        classified.attrs["provenance"] = provenance(
-            settings.files(), {"command": "masks", "settings": settings.record()}
-        )
-        if radar:
-            write_radar(add_grid_and_orbit(classified, grid, vectors), output, overwrite=overwrite)
-        elif output.suffix.lower() == ".png":
-            from sarheight import plot
-            from sarheight.output import save_png
-
-            save_png(plot.mask(classified["mask"], relief=heights), output, overwrite=overwrite)
+        grid, orbit = open_geometry(settings.like, settings.orbit)
+        record = provenance(settings.files(), {"command": "masks", "settings": settings.record()})
+        if settings.geometry == "radar":
+            grid = crop_grid_to_dem(heights, grid, orbit)
+            current.stage("classify")
+            found = layover.masks(heights, grid, orbit, geometry="radar")
+            current.stage("write")
+            located = add_grid_and_orbit(found.assign_attrs(provenance=record), grid, orbit)
+            write_radar(located, result.output, overwrite=result.overwrite)
         else:
-            write(classified, output, overwrite=overwrite, stac=result.stac)
-        rows, columns = classified["mask"].shape
-        current.say(
-            f"{output}: {rows} x {columns}, {_fractions_in_words(classified['mask'].values)}"
-        )
+            heights = place_on_grid(heights, settings, current)
+            current.stage("classify")
+            found = clip(layover.masks(heights, grid, orbit), settings)
+            relief = heights.sel(y=found["y"], x=found["x"])
+            current.stage("write")
+            write_result(
+                found.assign_attrs(provenance=record),
+                result,
+                lambda part: plot.mask(part["mask"], relief=relief),
+            )
+        _summarise(found, result.output, current)
 
 
-def _fractions_in_words(category: object) -> str:
-    """Return the fractions of the known part in layover and in shadow."""
-    import numpy as np
+def _refuse_map_output(result: ResultOutput) -> None:
+    """Refuse outputs that only maps have."""
+    if result.stac:
+        msg = "a STAC item describes masks on the ground: omit --stac, or --geometry radar"
+        raise OptionError(msg, option="stac")
+    if not result.output.suffix:
+        msg = f"'{result.output}' would be a folder of layers on the ground: write .nc, .zarr, .tif"
+        raise OptionError(msg, option="output")
+    if result.quicklook is not None:
+        msg = "only masks on the ground are drawn beside the result: write a .png, or leave it out"
+        raise OptionError(msg, option="quicklook")
 
-    from sarheight.layover import FLAGS
 
-    codes = np.asarray(category)
-    codes = codes[codes <= max(FLAGS.values())]
-    parts = []
-    for word in ("layover", "shadow"):
-        members = [code for name, code in FLAGS.items() if word in name]
-        fraction = float(np.isin(codes, members).mean()) if codes.size else 0.0
-        parts.append(f"{100 * fraction:.1f} % in {word}")
-    return ", ".join(parts)
+def _summarise(result: xr.Dataset, output: Path, current: Session) -> None:
+    """Report the size of a result, and its fractions in the image, in layover and in shadow."""
+    from sarheight.layover import mask_fractions
+
+    first = next(iter(result.data_vars.values()))
+    rows, columns = first.shape[-2:]
+    told = ""
+    if "mask" in result:
+        found = {
+            name: f"{100 * value:.1f} %" for name, value in mask_fractions(result["mask"]).items()
+        }
+        told = f", {found['image']} of them in the image, {found['layover']} of these in layover, "
+        told += f"{found['shadow']} in shadow"
+    current.say(f"{output}: {rows} x {columns} cells{told}")
 
 
 # ``sarheight reconstruct``: a radar image, unfolded onto a map grid.
 
 
-def reconstruct(
-    settings: ReconstructConfig, result: ReconstructionOutput, running: Running
-) -> None:
+def reconstruct(settings: ReconstructConfig, result: ResultOutput, running: Running) -> None:
     r"""Unfold a radar image onto a map grid.
 
     The grid is that of the elevation model or, if that is in degrees, the UTM zone. The image is a
@@ -148,42 +142,35 @@ def reconstruct(
     """
     settings.require_files()
     require_result(result, settings.files().values())
-    output, overwrite = result.output, result.overwrite
+    if is_pictured(result):
+        _require_pictured_layers(settings)
     with session("reconstruct", running, steps=4) as current:
         current.stage("read")
         current.announce_compilation()
         from sarheight import plot
-        from sarheight.output import open_result, save_png, write
         from sarheight.workflow.reconstruction import run_reconstruction
 
-        picture = output.suffix.lower() == ".png"
+        picture = result.output.suffix.lower() == ".png"
         made = run_reconstruction(settings, current, in_memory=picture)
+        relief = made.heights.sel(y=made.result["y"], x=made.result["x"])
         current.stage("write")
-        write(
+        written = write_result(
             made.result,
-            output,
-            overwrite=overwrite,
-            stac=result.stac,
-            backscatter=result.backscatter,
+            result,
+            lambda part: plot.scene(part, made.scene.image, relief=relief),
         )
-        # A result that was written in parts need not be computed again for picture and summary.
-        written = open_result(output, chunks={}) if made.in_parts else made.result
-        if result.quicklook is not None:
-            figure = plot.scene(written, made.scene.image, relief=made.heights)
-            save_png(figure, result.quicklook, overwrite=overwrite)
-        _summarise(written, output, current)
+        _summarise(written, result.output, current)
 
 
-def _summarise(result: xr.Dataset, output: Path, current: Session) -> None:
-    """Report the size of a result, and its fractions in the image and in layover."""
-    import numpy as np
+PICTURED = ("gamma0", "local_incidence", "sigma0_geocoded", "fold_count")
+"""Layers that a picture of a reconstruction shows."""
 
-    count = result["fold_count"]
-    rows, columns = count.shape
-    covered = count.values != count.attrs["_FillValue"]
-    multiplicity = count.values[covered]
-    layover = float((multiplicity > 1).mean()) if multiplicity.size else 0.0
-    current.say(
-        f"{output}: {rows} x {columns} cells, {100 * float(np.mean(covered)):.1f} % of them in the "
-        f"image, {100 * layover:.1f} % of these in layover"
-    )
+
+def _require_pictured_layers(settings: ReconstructConfig) -> None:
+    """Refuse a picture of layers that the result will not have."""
+    from sarheight.workflow.reconstruction import chosen_layers
+
+    missing = sorted(set(PICTURED) - set(chosen_layers(settings)))
+    if missing:
+        msg = f"a picture shows {', '.join(missing)}, too: name them, or leave the picture out"
+        raise OptionError(msg, option="variables")

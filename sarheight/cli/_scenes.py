@@ -26,8 +26,8 @@ from sarheight.workflow.config import (
     PassImageConfig,
     Running,
 )
-from sarheight.workflow.elevations import read_dem
-from sarheight.workflow.images import open_geometry
+from sarheight.workflow.elevations import place_on_grid, read_dem
+from sarheight.workflow.images import Silent, open_geometry
 from sarheight.workflow.options import Configuration, argument, option
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _scene_configuration(
     simulated = terrain.SceneSettings(coarser=settings.coarser, height_error=settings.height_error)
 
     def make() -> xr.Dataset:
-        dem = read_dem(settings)
+        dem = place_on_grid(read_dem(settings), settings, Silent())
         grid, orbit = open_geometry(settings.like, settings.orbit)
         grid = multilooked(grid, settings.multilook)
         grid, orbit, _ = cut_to_dem(dem, grid, orbit, incidence)
@@ -128,7 +128,7 @@ def _scene_configuration(
 
     path = Path(settings.dem[0])
     angle = "" if incidence is None else f"_{incidence:g}"
-    image = ("multilook", "vertical", "units", "nodata", "condition")
+    image = ("multilook", "vertical", "units", "nodata", "condition", "crs", "resolution", "align")
     record = settings.record()
     return terrain.SceneConfiguration(
         name=f"{path.stem}{angle}_{seed}",

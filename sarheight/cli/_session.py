@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sarheight.errors import OptionError, SarheightError
+from sarheight.errors import OptionError, SarheightError, naming_extras
 from sarheight.workflow.config import Running
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Session:
     @contextmanager
     def downloading(self) -> Iterator[Report]:
         """Show downloads behind the name of the current stage."""
-        from sarheight.fetch.transfer import format_size, show_progress
+        from sarheight.cli._progress import show_progress, sizes
 
         if self.progress is None or self.task is None:
             with show_progress(quiet=self.quiet) as report:
@@ -135,8 +135,7 @@ class Session:
         stage = progress.tasks[task].description
 
         def beside(name: str, done: int, total: int | None) -> None:
-            of = "" if total is None else f" of {format_size(total)}"
-            progress.update(task, description=f"{stage}: {name}, {format_size(done)}{of}")
+            progress.update(task, description=f"{stage}: {name}, {sizes(done, total)}")
 
         try:
             yield beside
@@ -195,6 +194,7 @@ def session(command: str, running: Messages, steps: int = 1) -> Iterator[Session
             if not debug:
                 stack.enter_context(_warnings_in_one_line(current))
             stack.enter_context(current.shown())
+            stack.enter_context(naming_extras())
             yield current
     except KeyboardInterrupt:
         typer.echo(f"sarheight {command}: interrupted; no partial output remains", err=True)

@@ -18,7 +18,7 @@ from sarheight.workflow.config import (
     parse_law,
     simulation_law,
 )
-from sarheight.workflow.elevations import read_dem
+from sarheight.workflow.elevations import place_on_grid, read_dem
 from sarheight.workflow.images import open_geometry
 from sarheight.workflow.options import option
 
@@ -76,8 +76,9 @@ def simulate(settings: SimulateConfig, result: FileOutput, running: Running) -> 
     r"""Simulate the radar image of an elevation model.
 
     The image has the sampling and the orbit of an annotation, cut to the part that the elevation
-    model covers. It contains both: `sarheight reconstruct` needs no annotation for it. Lines
-    run along azimuth, samples along range, values are linear power.
+    model covers, on the grid that it has for `sarheight reconstruct`. It contains both:
+    `sarheight reconstruct` needs no annotation for it. Lines run along azimuth, samples along
+    range, values are linear power.
 
     ```
     sarheight simulate --like s1a-iw-grd-vv-….xml --dem srtm.tif --vertical EGM96 -o image.nc
@@ -104,7 +105,7 @@ def simulate(settings: SimulateConfig, result: FileOutput, running: Running) -> 
         from sarheight.output import provenance
         from sarheight.output.radar_images import write_scene
 
-        heights = read_dem(settings)
+        heights = place_on_grid(read_dem(settings), settings, current)
         grid, orbit = open_geometry(settings.like, settings.orbit)
         grid, orbit, rotation = cut_to_dem(
             heights, multilooked(grid, settings.multilook), orbit, settings.incidence, current

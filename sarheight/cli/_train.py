@@ -149,7 +149,7 @@ def terrain(
 def buildings(
     run: RunOptions,
     *,
-    stacks: Annotated[list[Path], argument("CITY.zarr", exists=True)],
+    stacks: Annotated[list[Path], argument("CITY.zarr|CITIES.toml", exists=True)],
     published: Annotated[bool, option(None, "--published")] = False,
     validate: Annotated[list[Path] | None, option(SPLIT, exists=True, metavar="CITY.zarr")] = None,
     validation: Annotated[float, option(SPLIT, least=0.01, most=0.9)] = 0.2,
@@ -159,9 +159,11 @@ def buildings(
     r"""Train a network for building heights.
 
     The folder `model` of the run contains the network with all that prediction needs, and
-    `curves/metrics.csv` the learning curves.
+    `curves/metrics.csv` the learning curves. From a configuration of cities, as `sarheight stack`
+    reads it, stacks are built in the folder `stacks` of the run first.
 
     ```
+    sarheight train buildings dutch_cities.toml -o run
     sarheight train buildings stacks/*.zarr -o run
     sarheight train buildings utrecht.zarr delft.zarr --validate leiden.zarr --published -o run
     sarheight predict leiden.zarr --model run/model -o heights.tif
@@ -170,7 +172,8 @@ def buildings(
     Parameters
     ----------
     stacks : list of pathlib.Path
-        City stacks with heights and footprints, as `sarheight stack` writes them.
+        City stacks with heights and footprints, as `sarheight stack` writes them, or configurations
+        of cities.
     published : bool
         Use the settings of MBHR-Net, which reads one month.
     validate : list of pathlib.Path, optional
@@ -193,7 +196,8 @@ def buildings(
         chosen = BuildingSettings.published() if published else BuildingSettings()
         if run.settings is not None:
             chosen = BuildingSettings.read(run.settings)
-        cities = [open_stack(path, chunks={}) for path in stacks]
+        stores = _city_stacks(run, stacks)
+        cities = [open_stack(path, chunks={}) for path in stores]
         others = [open_stack(path, chunks={}) for path in validate or []]
         if others:
             training = [[Part.whole(stack)] for stack in cities] + [[] for _ in others]
@@ -207,13 +211,34 @@ def buildings(
             accelerator=run.device,
             progress=not run.quiet,
             card={
-                "stacks": [path.name for path in stacks],
+                "stacks": [path.name for path in stores],
                 "validation": [path.name for path in validate or []] or validation,
                 "block_m": block,
                 "gap_m": gap,
             },
         )
         run.report(chosen.network, f"{len(cities)} cities")
+
+
+def _city_stacks(run: RunOptions, paths: list[Path]) -> list[Path]:
+    """Return the stores of city stacks; build those of configurations in the folder of the run."""
+    stores = []
+    for path in paths:
+        if path.suffix.lower() != ".toml":
+            stores.append(path)
+            continue
+        from sarheight.buildings.configuration import StackConfiguration, write_stacks
+
+        def report(line: str) -> None:
+            if not run.quiet:
+                typer.echo(line, err=True)
+
+        cities = StackConfiguration.read(path)
+        if cities.buildings is None:
+            msg = f"found no [buildings] in '{path}', expected a source of heights to learn from"
+            raise OptionError(msg, option="stacks")
+        stores += write_stacks(cities, run.output / "stacks", report=report)
+    return stores
 
 
 def _split_blocks(
@@ -316,12 +341,14 @@ def zones(
         from rich.console import Console
 
         from sarheight.zones.forest import ForestSettings
+        from sarheight.zones.fusion import compare_fusion
+        from sarheight.zones.samples import warn_of_few
         from sarheight.zones.training import ZoneSettings
         from sarheight.zones.workflow import (
             NETWORK_SIZE,
             choose_method,
-            compare_on_files,
             open_samples,
+            save_comparison,
             strategies_of,
             train_forest_on_files,
         )
@@ -346,17 +373,20 @@ def zones(
             if not run.quiet:
                 typer.echo(f"{strategy.label}, seed {seed}", err=True)
 
-        rows = compare_on_files(
-            data,
-            parts,
+        warn_of_few(parts["training"])
+        rows = compare_fusion(
+            parts["training"],
+            parts["validation"],
+            parts["test"],
             strategies_of(parts["training"].channels, split, group, stages),
             chosen,
-            run.output,
-            seeds=seeds,
+            run.output / "runs",
+            seeds=range(chosen.seed, chosen.seed + seeds),
             posting=posting,
             accelerator=run.device,
             report=report,
         )
+        save_comparison(rows, parts, data, run.output)
         print_table(rows)
 
 

@@ -11,7 +11,7 @@ import typer
 
 from sarheight.cli._session import session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import RADAR, DemConfig, DemFiles, Messages
+from sarheight.workflow.config import RADAR, DemConfig, DemFiles, Messages, Names
 from sarheight.workflow.elevations import read_dem
 from sarheight.workflow.images import open_geometry
 from sarheight.workflow.options import argument, option
@@ -33,7 +33,7 @@ class ViewConfig(DemConfig):
     dem : tuple of str
         Elevation model, for places that share pixels and for the relief. Not needed for a result
         of `reconstruct --heights`.
-    like : pathlib.Path, optional
+    like : tuple of str
         Source of the sampling and the orbit, for results of other versions that do not hold them:
         the product, its annotation, or the radar image.
     orbit : pathlib.Path, optional
@@ -46,7 +46,7 @@ class ViewConfig(DemConfig):
 
     result: Annotated[Path, argument("RESULT")]
     dem: DemFiles = ()
-    like: Annotated[Path | None, option(RADAR)] = None
+    like: Annotated[Names, option(RADAR, metavar="FILE", location=True)] = ()
     orbit: Annotated[Path | None, option(RADAR)] = None
     port: Annotated[int, option("Browser", least=0, most=65535)] = 0
     browser: Annotated[bool, option("Browser", "--browser/--no-browser")] = True
@@ -64,7 +64,7 @@ def view(settings: ViewConfig, running: Messages) -> None:
     ```
     """
     settings.require_files()
-    if settings.orbit is not None and settings.like is None:
+    if settings.orbit is not None and not settings.like:
         msg = "an orbit replaces that of --like: pass both, or neither"
         raise OptionError(msg, option="orbit")
     # No progress while a page is served: that has no end.
@@ -93,4 +93,4 @@ def _dem(settings: ViewConfig) -> Dem | None:
 
 def _geometry(settings: ViewConfig) -> list[tuple[RadarGrid, Orbit]] | None:
     """Read sampling and orbit where they are given."""
-    return None if settings.like is None else [open_geometry(settings.like, settings.orbit)]
+    return [open_geometry(settings.like, settings.orbit)] if settings.like else None

@@ -21,8 +21,4 @@ __all__ = [
     "estimate_shift_between",
     "is_significant",
 ]
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return __all__
+__dir__ = __all__.copy  # `dir` lists the public names

@@ -238,7 +238,7 @@ def estimate_shift(
     OrbitCoverageError
         If the orbit does not cover the image.
     ValueError
-        If a setting or the DEM is not what it should be.
+        If an option has an impossible value, or the DEM is not usable.
 
     References
     ----------

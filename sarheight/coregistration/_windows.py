@@ -126,7 +126,7 @@ class Comparison:
         image, shape = self.image, self.dem.shape
         steps = [max(-(-length // PROBES_PER_AXIS), 1) for length in shape]
         probes = self.dem.isel(y=slice(None, None, steps[0]), x=slice(None, None, steps[1]))
-        seen = geo2rdr(probes, image.grid, image.scene.orbit)
+        seen = geo2rdr(CheckedDem(probes), image.grid, image.scene.orbit)
         line, sample = seen["line"].values, seen["sample"].values
         known = np.isfinite(line) & np.isfinite(sample)
         counts = [length // size for length in image.grid.shape]

@@ -10,8 +10,9 @@ processing steps.
 from __future__ import annotations
 
 from sarheight._runtime import provide_rio
-from sarheight.dem._open import mosaic, open_dem, open_map
-from sarheight.dem._resample import coarsen, condition, fill_voids, reproject
+from sarheight.dem._cells import coarsen, condition, fill_voids, mosaic
+from sarheight.dem._open import open_dem, open_map
+from sarheight.dem._resample import reproject
 from sarheight.dem.checked import assume_ellipsoidal, check_dem, to_ellipsoidal
 from sarheight.dem.grids import grid_like, map_grid, mgrs_grid, to_grid, utm_zone
 from sarheight.dem.layout import local_posting, to_metres
@@ -37,8 +38,4 @@ __all__ = [
     "to_metres",
     "utm_zone",
 ]
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return __all__
+__dir__ = __all__.copy  # `dir` lists the public names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ import rasterio
 import rasterio.crs
 import xarray as xr
 from defusedxml.common import DefusedXmlException
-from pyproj import CRS
 from rasterio.enums import ColorInterp
 from rasterio.env import ensure_env_with_credentials
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -25,26 +24,25 @@ from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
 from sarheight._files import check_hdf5, reason, refuse_other_files
-from sarheight.dem.checked import assume_ellipsoidal, north_up, to_ellipsoidal
+from sarheight.dem._cells import mosaic
+from sarheight.dem.checked import assume_ellipsoidal, to_ellipsoidal
 from sarheight.dem.datum import (
     ELLIPSOID,
     FULL_TURN,
     GEOGRAPHIC,
     POLE,
+    WRITE_CRS,
     datum_of_attrs,
     datum_of_text,
+    parse_crs,
     sample_extent,
-    stated_crs,
     stated_datum,
 )
 from sarheight.dem.layout import (
     build_dem,
-    cell_steps,
-    history_lines,
     longitude_shift,
     normalise,
-    require_heights,
-    require_north_up,
+    require_map_grid,
     to_metres,
 )
 from sarheight.errors import DemError, SarheightError, VerticalDatumError
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from affine import Affine
+    from pyproj import CRS
 
     from sarheight.dem.datum import Extent, Geoid
 
@@ -196,16 +195,17 @@ def _read_blocks(
     path: str, band: int | None, nodata: float | None, bounds: Extent | None, *, external: bool
 ) -> list[xr.DataArray]:
     """Read the parts of one file that meet the bounds: none, one, or two at the antimeridian."""
-    with _open_raster(path, external=external) as source:
-        require_north_up(source.transform)
-        band = _height_band(source, path, band)
+    with open_raster(path, external=external) as source:
+        if source.crs is not None:
+            require_map_grid(source.transform, path)
+        band = _band(source, path, band)
         blocks = [CellBlock.whole(source.transform, source.shape)]
         if bounds is not None:
             blocks = blocks_within(bounds, source.crs, source.transform, source.shape)
         attrs = _file_attrs(source, band, path)
         return [
             build_dem(
-                _read_heights(source, band, block, nodata, path),
+                _read_values(source, band, block, nodata, path),
                 block.y(),
                 block.x(),
                 source.crs,
@@ -242,36 +242,32 @@ def open_map(path: RasterPath, *, band: int | None = None) -> xr.DataArray:
         If it is no raster, has no map grid or a rotated one, or has several bands or complex ones.
     """
     name = os.fspath(path)
-    if "://" not in name and not name.startswith("/vsi") and not Path(name).exists():
-        msg = f"the file {name} does not exist"
-        raise FileNotFoundError(msg)
-    with _open_raster(name, external=False) as source:
-        transform = source.transform
-        if source.crs is None or transform.is_identity or transform.b or transform.d:
-            msg = (
-                f"{name} has no map grid, or a rotated one: expected a raster with a CRS, north up"
-            )
-            raise DemError(msg)
-        if band is None and source.count > 1:
-            msg = f"found {source.count} bands in {name}, expected one"
-            extract = "extract one, e.g. rio stack --bidx 1 in.tif one.tif"
-            raise DemError(msg, "name one: band=1", file_advice=extract)
-        chosen = 1 if band is None else band
-        if not 1 <= chosen <= source.count or np.dtype(source.dtypes[chosen - 1]).kind not in "iuf":
-            msg = f"found no band {chosen} of real numbers in {name}, which has {source.count}"
-            raise DemError(msg)
-        whole = CellBlock.whole(transform, source.shape)
-        values = _read_heights(source, chosen, whole, None, name)
+    with open_raster(name) as source:
+        grid_crs(source, name)
+        whole = CellBlock.whole(source.transform, source.shape)
+        values = _read_values(source, _band(source, name, band), whole, None, name)
         coords = {"y": whole.y(), "x": whole.x()}
         placed: xr.DataArray = xr.DataArray(values, coords, ("y", "x")).rio.write_crs(source.crs)
         return placed
 
 
+def grid_crs(source: DatasetReader, name: str) -> CRS:
+    """Return the horizontal reference system of a raster, which must lie on a map grid."""
+    if source.crs is None:
+        msg = f"{name} has no coordinate reference system, expected a raster on a map grid"
+        raise DemError(msg, file_advice=WRITE_CRS)
+    require_map_grid(source.transform, name)
+    return parse_crs(source.crs.to_wkt(version="WKT2_2019"))
+
+
 @contextmanager
-def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
+def open_raster(path: str, *, external: bool = False) -> Iterator[DatasetReader]:
     """Open a raster that holds its own pixels; an error of any library names the file."""
     is_vrt = path.lower().endswith(".vrt")
     local = "://" not in path and not path.startswith("/vsi")
+    if local and Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+        msg = f"{path} is a pipe or a device, expected a file: write the raster to one first"
+        raise DemError(msg)
     try:
         with warnings.catch_warnings(), rasterio.Env(**_GDAL_OPTIONS):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -296,7 +292,7 @@ def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
     # GDAL, PROJ and parsers raise errors of many kinds.
     except Exception as error:
         if local and not Path(path).exists():
-            msg = f"the DEM file {path} does not exist"
+            msg = f"the file {path} does not exist"
             raise FileNotFoundError(msg) from error
         is_file = local and Path(path).is_file()
         if is_file and not is_vrt and b"<VRTDataset" in _first_bytes(path):
@@ -319,14 +315,14 @@ def _first_bytes(path: str) -> bytes:
         return file.read(1024)
 
 
-def _height_band(source: DatasetReader, path: str, band: int | None) -> int:
-    """Choose the band with the heights, which must be named where there are several."""
+def _band(source: DatasetReader, path: str, band: int | None) -> int:
+    """Choose a band with real numbers, which must be named where there are several."""
     if band is None and source.count > 1:
         picture = ColorInterp.red in source.colorinterp
         kind = "a colour picture, not heights" if picture else "several bands"
-        msg = f"{path} holds {kind} ({source.count} bands)"
-        extract = "extract the one with the heights, e.g. rio stack --bidx 1 in.tif heights.tif"
-        raise DemError(msg, "name the one with the heights: band=1", file_advice=extract)
+        msg = f"{path} holds {kind} ({source.count} bands), expected one band"
+        extract = "extract one, e.g. rio stack --bidx 1 in.tif one.tif"
+        raise DemError(msg, "name one: band=1", file_advice=extract)
     chosen = 1 if band is None else band
     if not 1 <= chosen <= source.count:
         msg = f"{path} has bands 1 to {source.count}, and not band {chosen}"
@@ -334,23 +330,24 @@ def _height_band(source: DatasetReader, path: str, band: int | None) -> int:
     return chosen
 
 
-def _read_heights(
+def _read_values(
     source: DatasetReader, band: int, block: CellBlock, nodata: float | None, path: str
 ) -> npt.NDArray[np.float32]:
+    """Read a block of a band, unpacked to its unit, with NaN where there is no data."""
     window = Window(block.column, block.row, block.columns, block.rows)
     stored = source.read(band, window=window, masked=True)
     void = np.ma.getmaskarray(stored)
     if nodata is not None:
         void = void | (stored.data == nodata)
     if stored.dtype.kind not in "iuf":
-        msg = f"heights are real numbers, and band {band} of {path} holds {stored.dtype}"
+        msg = f"expected real numbers, and band {band} of {path} holds {stored.dtype}"
         raise DemError(msg)
     scale, offset = source.scales[band - 1], source.offsets[band - 1]
-    heights = np.asarray(stored.data, dtype=np.float32)
+    values = np.asarray(stored.data, dtype=np.float32)
     if (scale, offset) != (1.0, 0.0):
-        heights = np.asarray(stored.data * np.float64(scale) + offset, dtype=np.float32)
-    heights[void] = np.nan
-    return heights
+        values = np.asarray(stored.data * np.float64(scale) + offset, dtype=np.float32)
+    values[void] = np.nan
+    return values
 
 
 def _file_attrs(source: DatasetReader, band: int, path: str) -> dict[str, Any]:
@@ -478,7 +475,7 @@ def blocks_within(
     if crs is None:
         msg = "the DEM has no coordinate reference system, so no bounds can be found in it"
         raise DemError(msg)
-    horizontal = CRS.from_wkt(crs.to_wkt(version="WKT2_2019")).to_2d()
+    horizontal = parse_crs(crs.to_wkt(version="WKT2_2019"))
     shifts = [0.0]
     if horizontal.is_geographic:
         shifts = [FULL_TURN * turns for turns in (-2, -1, 0, 1, 2)]
@@ -535,126 +532,3 @@ def _cell_range(origin: float, step: float, count: int, low: float, high: float)
     if stop - first == 1:
         first, stop = max(0, first - 1), min(count, max(stop, 2))
     return first, stop - first
-
-
-# Joining tiles.
-
-_LARGEST_OFFSET = 0.02
-"""Largest offset of a tile from the grid of the others, in cells."""
-
-_REPROJECT_ADVICE = "bring them to one grid first: reproject(tile, like=...)"
-_WARP_ADVICE = "bring them to one grid first, e.g. rio warp tile.tif same.tif --like other.tif"
-
-
-def mosaic(dems: Iterable[xr.DataArray]) -> xr.DataArray:
-    """Join the tiles of a DEM on their common grid, without resampling.
-
-    Where tiles overlap, the first that is not void counts; where there is none the result is void.
-    Tiles on both sides of the antimeridian are joined there, with longitudes that rise beyond 180.
-
-    Parameters
-    ----------
-    dems : iterable of DataArray
-        Tiles with dims (y, x), all of one reference system, vertical datum, posting and phase.
-
-    Returns
-    -------
-    DataArray
-        One DEM, northern row first, western column first (float32 metres).
-
-    Raises
-    ------
-    DemError
-        If there is no tile, or they differ in reference system, posting, or phase.
-    VerticalDatumError
-        If their vertical datums differ.
-    """
-    tiles = [north_up(normalise(dem, void_allowed=True)) for dem in dems]
-    if not tiles:
-        msg = "there are no DEM tiles to join"
-        raise DemError(msg)
-    crs = stated_crs(tiles[0])
-    _require_same_grid(tiles)
-    columns = [tile["x"].values for tile in tiles]
-    if crs.is_geographic:
-        columns = _unwrap_tiles(columns)
-    rows = [tile["y"].values for tile in tiles]
-    dy, dx = cell_steps(tiles[0])
-    top, left = max(float(y[0]) for y in rows), min(float(x[0]) for x in columns)
-    first_rows = [_cell_offset(float(y[0]), top, dy) for y in rows]
-    first_columns = [_cell_offset(float(x[0]), left, dx) for x in columns]
-    shape = (
-        max(row + y.size for row, y in zip(first_rows, rows, strict=True)),
-        max(column + x.size for column, x in zip(first_columns, columns, strict=True)),
-    )
-    heights = np.full(shape, np.nan, dtype=np.float32)
-    for tile, row, column in zip(tiles, first_rows, first_columns, strict=True):
-        part = heights[row : row + tile.shape[0], column : column + tile.shape[1]]
-        np.copyto(part, tile.values, where=np.isnan(part))
-    require_heights(heights)
-    y, x = top + dy * np.arange(shape[0]), left + dx * np.arange(shape[1])
-    return build_dem(heights, y, x, crs, _merge_attrs(tiles))
-
-
-def _require_same_grid(tiles: list[xr.DataArray]) -> None:
-    """Refuse tiles of different reference systems, vertical datums or postings."""
-    first = tiles[0]
-    crs, datum, steps = stated_crs(first), stated_datum(first), cell_steps(first)
-    for tile in tiles[1:]:
-        if stated_crs(tile) != crs:
-            msg = (
-                f"the tiles have different reference systems ({crs.name!r} and "
-                f"{stated_crs(tile).name!r})"
-            )
-            raise DemError(msg, _REPROJECT_ADVICE, file_advice=_WARP_ADVICE)
-        if stated_datum(tile) != datum:
-            msg = (
-                f"the tiles have different vertical datums ({datum or 'unstated'} and "
-                f"{stated_datum(tile) or 'unstated'})"
-            )
-            advice = "convert each by to_ellipsoidal first"
-            raise VerticalDatumError(msg, advice, file_advice="give only tiles of one datum")
-        stretch = [
-            abs(mine / theirs - 1.0) * size
-            for mine, theirs, size in zip(cell_steps(tile), steps, tile.shape, strict=True)
-        ]
-        if max(stretch) > _LARGEST_OFFSET:
-            msg = f"the tiles have different postings, (dy, dx) = {steps} and {cell_steps(tile)}"
-            raise DemError(msg, _REPROJECT_ADVICE, file_advice=_WARP_ADVICE)
-
-
-def _unwrap_tiles(columns: list[npt.NDArray[np.float64]]) -> list[npt.NDArray[np.float64]]:
-    """Shift tiles by multiples of 360 degrees so that they span the least longitude together."""
-    west = np.array([x[0] for x in columns])
-    width = np.array([x[-1] - x[0] for x in columns])
-    best, least = west, float((west + width).max() - west.min())
-    for start in west:
-        moved = start + (west - start) % FULL_TURN
-        span = float((moved + width).max() - moved.min())
-        if span < least - 1e-6:
-            best, least = moved, span
-    if best is west:
-        return columns
-    slack = abs(float(columns[0][1] - columns[0][0]))
-    best = best + longitude_shift(float(best.min()), slack)
-    return [x + (new - old) for x, new, old in zip(columns, best, west, strict=True)]
-
-
-def _cell_offset(position: float, origin: float, step: float) -> int:
-    """Return the number of cells between two positions, which must be whole."""
-    cells = (position - origin) / step
-    if abs(cells - round(cells)) > _LARGEST_OFFSET:
-        msg = f"a tile lies {abs(cells - round(cells)):.2f} cells off the grid of the others"
-        raise DemError(msg, _REPROJECT_ADVICE, file_advice=_WARP_ADVICE)
-    return round(cells)
-
-
-def _merge_attrs(tiles: list[xr.DataArray]) -> dict[str, str]:
-    """Join the sources and histories of tiles; other attributes are those of the first."""
-    attrs = dict(tiles[0].attrs)
-    lines = dict.fromkeys(line for tile in tiles for line in history_lines(tile))
-    sources = dict.fromkeys(str(tile.attrs["source"]) for tile in tiles if "source" in tile.attrs)
-    if sources:
-        attrs["source"] = "; ".join(sources)
-    attrs["history"] = "\n".join([*lines, f"mosaic: {len(tiles)} tiles"])
-    return attrs

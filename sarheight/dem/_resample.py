@@ -1,11 +1,10 @@
-"""DEMs on other grids and at coarser posting; voids and depressions filled."""
+"""DEMs on other grids."""
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import rasterio.crs
@@ -14,11 +13,9 @@ from pyproj import CRS, Transformer
 from pyproj.crs import DerivedGeographicCRS
 from pyproj.crs.coordinate_operation import RotatedLatitudeLongitudeConversion
 from rasterio.enums import Resampling
-from rasterio.fill import fillnodata
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
-from sarheight._runtime import library
 from sarheight.dem.checked import north_up, stored_like
 from sarheight.dem.datum import (
     metres_per_unit,
@@ -29,24 +26,20 @@ from sarheight.dem.datum import (
 )
 from sarheight.dem.layout import (
     build_dem,
-    cell_steps,
     check_layout,
     local_posting,
     longitude_shift,
     normalise,
     outer_edges,
-    require_heights,
+    require_possible,
     with_history,
 )
-from sarheight.errors import DemError, MissingLibraryError
+from sarheight.errors import DemError
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import dask.array
     import numpy.typing as npt
     import xarray as xr
-    from scipy import sparse
 
     from sarheight.dem.datum import Extent
 
@@ -353,7 +346,7 @@ def _warp_block(
 ) -> npt.NDArray[np.float32]:
     """Resample by GDAL, with positions to a thousandth of a cell."""
     if check:
-        require_heights(heights, void_allowed=True)
+        require_possible(heights, source.y, source.x, void_allowed=True)
     with MemoryFile() as memory:
         with memory.open(
             driver="GTiff",
@@ -410,269 +403,3 @@ def _centre_longitudes(grid: _Grid) -> _Grid:
 
 def _rasterio_crs(crs: CRS) -> rasterio.crs.CRS:
     return rasterio.crs.CRS.from_wkt(crs.to_wkt())
-
-
-# Area-weighted means over larger cells.
-
-_INTEGER_TOLERANCE = 1e-6
-_METRE_TOLERANCE = 1e-2
-"""Relative tolerance to which a ratio of postings in metres is rounded to an integer: the map scale
-of UTM alone makes 30 m into 29.99 to 30.03 m on the ground."""
-
-
-def coarsen(
-    dem: xr.DataArray,
-    posting: float | tuple[float, float],
-    *,
-    units: Literal["m", "crs"] = "m",
-    min_valid: float = 0.5,
-) -> xr.DataArray:
-    """Average a DEM over larger cells.
-
-    Every new height is the mean of the old ones under the new cell, weighted by the area that both
-    cells share; voids have no weight. The ratio of postings need not be an integer. The mean height
-    over the area is conserved.
-
-    Parameters
-    ----------
-    dem : DataArray
-        DEM with dims (y, x).
-    posting : float or tuple of float
-        New posting, or (dy, dx); not finer than the DEM's.
-    units : {"m", "crs"}
-        Whether the posting is in metres on the ground at the centre of the DEM, or in units of its
-        reference system. A posting in metres within one per cent of an integer multiple of the
-        DEM's posting is rounded to it.
-    min_valid : float
-        Least fraction (0 to 1) of a new cell's area inside the DEM that must have heights; with
-        less the cell is void.
-
-    Returns
-    -------
-    DataArray
-        The coarser DEM on a grid that starts at the same outer corner. The last row and column may
-        reach beyond the DEM; they are the mean of what lies inside.
-
-    Raises
-    ------
-    DemError
-        If the posting is finer than the DEM's or leaves fewer than 2 x 2 cells, or the DEM is not
-        usable.
-    """
-    from scipy import sparse
-
-    dem = normalise(dem)
-    factors = _cells_per_cell(dem, posting, units)
-    dy, dx = cell_steps(dem)
-    crs = stated_crs(dem)
-    area = _row_areas(dem["y"].values, dy) if crs.is_geographic else np.ones(dem.shape[0])
-    rows = _overlap_matrix(dem.shape[0], factors[0]) @ sparse.diags_array(area)
-    columns = _overlap_matrix(dem.shape[1], factors[1])
-    known = np.isfinite(dem.values)
-    covered = rows @ known.astype(np.float64) @ columns.T
-    total = rows @ np.where(known, dem.values, 0.0).astype(np.float64) @ columns.T
-    inside = np.outer(rows.sum(axis=1), columns.sum(axis=1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        heights = np.where(covered >= np.maximum(min_valid, 1e-9) * inside, total / covered, np.nan)
-    y = dem["y"].values[0] + dy * ((np.arange(heights.shape[0]) + 0.5) * factors[0] - 0.5)
-    x = dem["x"].values[0] + dx * ((np.arange(heights.shape[1]) + 0.5) * factors[1] - 0.5)
-    coarse = build_dem(heights, y, x, crs, dem.attrs)
-    return with_history(
-        coarse, f"coarsen: by {factors[0]:.6g} x {factors[1]:.6g} cells (y, x), mean by area"
-    )
-
-
-def _cells_per_cell(
-    dem: xr.DataArray, posting: float | tuple[float, float], units: str
-) -> tuple[float, float]:
-    """Return the number of old cells in a new one along y and x."""
-    if units not in ("m", "crs"):
-        msg = f'units of the posting are "m" or "crs", and these are {units!r}'
-        raise DemError(msg)
-    requested = tuple(float(step) for step in np.broadcast_to(posting, 2))
-    present = local_posting(dem) if units == "m" else tuple(abs(step) for step in cell_steps(dem))
-    factors = []
-    for new, old, count in zip(requested, present, dem.shape, strict=True):
-        factor = new / old
-        whole = max(1, round(factor))
-        if abs(factor / whole - 1.0) < (_METRE_TOLERANCE if units == "m" else _INTEGER_TOLERANCE):
-            factor = float(whole)
-        if not (factor >= 1.0 and count / factor > 1.0 + _INTEGER_TOLERANCE):
-            msg = (
-                f"the DEM's posting (dy, dx) is {present}, and the requested one {requested} "
-                f"({units}); coarsen needs one that is not finer and leaves at least 2 x 2 cells "
-                "(for a finer one: reproject)"
-            )
-            raise DemError(msg)
-        factors.append(factor)
-    return factors[0], factors[1]
-
-
-def _overlap_matrix(count: int, factor: float) -> sparse.csr_array:
-    """Make the matrix (new, old) of the fraction of each old cell that lies in each new one."""
-    from scipy import sparse
-
-    new_count = int(np.ceil(count / factor - _INTEGER_TOLERANCE))
-    old = np.arange(count)
-    first = np.minimum((old / factor + _INTEGER_TOLERANCE / factor).astype(int), new_count - 1)
-    after = np.clip(old + 1.0 - (first + 1.0) * factor, 0.0, 1.0)
-    after[first + 1 >= new_count] = 0.0
-    after[after < _INTEGER_TOLERANCE] = 0.0
-    entries = np.concatenate([1.0 - after, after])
-    new = np.concatenate([first, np.minimum(first + 1, new_count - 1)])
-    matrix = sparse.csr_array(
-        (entries, (new, np.concatenate([old, old]))), shape=(new_count, count)
-    )
-    matrix.eliminate_zeros()
-    return matrix
-
-
-def _row_areas(latitude: npt.NDArray[np.float64], step: float) -> npt.NDArray[np.float64]:
-    """Return relative areas of cells by latitude, on a sphere: differences of the edges' sines."""
-    edge = np.deg2rad(np.clip(latitude[:, None] + 0.5 * abs(step) * np.array([-1, 1]), -90, 90))
-    return np.asarray(np.diff(np.sin(edge), axis=1)[:, 0] / np.deg2rad(abs(step)))
-
-
-# Voids and depressions: filling and conditioning.
-
-
-def fill_voids(
-    dem: xr.DataArray, *, max_distance: float = 1000.0, smoothing: int = 0
-) -> xr.DataArray:
-    """Fill voids by interpolating between the heights around them.
-
-    Every void cell becomes the mean, weighted by inverse distance, of the nearest heights in
-    several directions (GDAL's fillnodata). Other heights are unchanged. Errors of filled
-    heights grow with the distance from data.
-
-    Parameters
-    ----------
-    dem : DataArray
-        DEM with dims (y, x).
-    max_distance : float
-        Largest distance from a height at which a void is filled, in metres. Where the posting
-        differs along y and x, the coarser one counts, and the distance along the other is shorter.
-    smoothing : int
-        Passes of a 3 x 3 mean over the filled cells.
-
-    Returns
-    -------
-    DataArray
-        The DEM with filled voids. The attributes `voids_filled` and `voids_left` count cells.
-
-    Raises
-    ------
-    DemError
-        If the distance is shorter than one posting, or the DEM is not usable.
-    """
-    dem = normalise(dem)
-    posting = max(local_posting(dem))
-    if max_distance < posting:
-        msg = (
-            f"max_distance is {max_distance:g} m, shorter than the DEM's posting of "
-            f"{posting:.4g} m: no void could be filled"
-        )
-        raise DemError(msg)
-    known = np.isfinite(dem.values)
-    interpolated = fillnodata(
-        np.where(known, dem.values, np.nan),
-        mask=known.astype(np.uint8),
-        max_search_distance=max_distance / posting,
-        smoothing_iterations=smoothing,
-    )
-    filled = dem.copy(data=np.where(known, dem.values, interpolated))
-    left = int(np.count_nonzero(np.isnan(filled.values)))
-    count = int(np.count_nonzero(~known)) - left
-    filled.attrs = {**dem.attrs, "voids_filled": count, "voids_left": left}
-    return with_history(
-        filled, f"fill_voids: {count} void cells filled within {max_distance:g} m, {left} left"
-    )
-
-
-ConditionMethod = Literal["fill", "breach"]
-_METHODS = get_args(ConditionMethod)
-
-
-def condition(dem: xr.DataArray, method: ConditionMethod = "fill") -> xr.DataArray:
-    """Remove the depressions of a DEM, so that every cell drains to the edge.
-
-    Depressions in a coarse or noisy DEM are mostly errors. Filling raises each to the height at
-    which it spills (to one of its eight neighbours); breaching cuts an outlet through the rim.
-
-    Parameters
-    ----------
-    dem : DataArray
-        DEM with dims (y, x).
-    method : {"fill", "breach"}
-        "fill" uses richdem where it is installed and scikit-image (extra ``condition``) otherwise,
-        with the same result. "breach" needs richdem.
-
-    Returns
-    -------
-    DataArray
-        The conditioned DEM. Voids stay void: those at the edge are outlets, and those inside are
-        filled across like other depressions.
-
-    Raises
-    ------
-    DemError
-        If the method is not known, or the DEM is not usable.
-    MissingLibraryError
-        If the library that is needed is not installed.
-
-    References
-    ----------
-    Barnes, Lehman & Mulla, Priority-flood, Computers & Geosciences 62, 2014 (filling);
-    Lindsay, Hydrological Processes 30, 2016 (breaching);
-    Robinson & Whelan, Efficient morphological reconstruction, Pattern Recognition Letters 25, 2004.
-    """
-    if method not in _METHODS:
-        msg = f"the method of conditioning is one of {_METHODS}, and this is {method!r}"
-        raise DemError(msg)
-    dem = normalise(dem)
-    richdem = _import_richdem()
-    if richdem is None and method == "breach":
-        msg = "breaching needs richdem, which is not installed: install it, or use 'fill'"
-        raise MissingLibraryError(msg)
-    known = np.isfinite(dem.values)
-    floor = np.nanmin(dem.values) - np.float32(1.0)
-    terrain = np.where(known, dem.values, floor)
-    drained = (
-        _fill_depressions(terrain)
-        if richdem is None
-        else _run_richdem(richdem, terrain, floor, method)
-    )
-    conditioned = dem.copy(data=np.where(known, drained, np.float32(np.nan)))
-    changed = int(np.count_nonzero((conditioned.values != dem.values) & known))
-    return with_history(conditioned, f"condition: {method}, {changed} cells changed")
-
-
-def _import_richdem() -> ModuleType | None:
-    """Import richdem, or return None.
-
-    It checks its requirements when it is imported, and raises errors of any kind.
-    """
-    try:
-        return importlib.import_module("richdem")
-    except Exception:  # noqa: BLE001
-        return None
-
-
-def _run_richdem(
-    richdem: ModuleType, terrain: npt.NDArray[np.float32], void: np.float32, method: ConditionMethod
-) -> npt.NDArray[np.float32]:
-    """Fill or breach depressions by richdem; `void` is a height below all others."""
-    grid: Any = richdem.rdarray(np.ascontiguousarray(terrain), no_data=float(void))
-    grid.geotransform = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
-    remove = richdem.FillDepressions if method == "fill" else richdem.BreachDepressions
-    return np.asarray(remove(grid, topology="D8"), dtype=np.float32)
-
-
-def _fill_depressions(terrain: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Fill depressions by reconstruction: erode a raised surface down to the terrain."""
-    morphology = library("skimage.morphology", extra="condition")
-    water = np.full_like(terrain, terrain.max())
-    water[[0, -1], :] = terrain[[0, -1], :]
-    water[:, [0, -1]] = terrain[:, [0, -1]]
-    level = morphology.reconstruction(water, terrain, method="erosion", footprint=np.ones((3, 3)))
-    return np.asarray(level, dtype=np.float32)

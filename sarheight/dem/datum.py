@@ -20,6 +20,7 @@ from pyproj.transformer import AreaOfInterest, TransformerGroup
 from rasterio.errors import CRSError as RasterioCRSError
 
 from sarheight._runtime import cached_geoid
+from sarheight.ellipsoid import EQUATORIAL_RADIUS
 from sarheight.errors import DemError, GeoidGridMissingError, VerticalDatumError
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ GEOGRAPHIC = CRS.from_epsg(4326)
 WGS84 = Geod(ellps="WGS84")
 FULL_TURN, POLE = 360.0, 90.0
 """Degrees of longitude around the Earth, and latitude of the north pole."""
+
+SAME_BODY = 0.01
+"""Part by which equatorial radii of ellipsoids and spheres of the Earth differ, at most."""
 
 _POINTS_PER_SIDE = 101
 _HEIGHT_AXIS = 2
@@ -40,7 +44,7 @@ Extent: TypeAlias = tuple[float, float, float, float]
 """Box (west, south, east, north) in degrees or map coordinates."""
 
 
-def stated_crs(dem: xr.DataArray) -> CRS:
+def stated_crs(dem: xr.DataArray | xr.Dataset) -> CRS:
     """Read the reference system that a DEM states, vertical part included."""
     try:
         found = dem.rio.crs
@@ -57,8 +61,15 @@ def stated_crs(dem: xr.DataArray) -> CRS:
 
 
 def require_horizontal(crs: CRS) -> CRS:
-    """Return `crs` if its horizontal part is geographic in degrees, or projected."""
+    """Return `crs` if its horizontal part is geographic in degrees, or projected, on the Earth."""
     horizontal = crs.to_2d()
+    body = horizontal.ellipsoid
+    if body is not None and abs(body.semi_major_metre / EQUATORIAL_RADIUS - 1.0) > SAME_BODY:
+        msg = (
+            f"the coordinate reference system {crs.name!r} is that of a body with a radius of "
+            f"{body.semi_major_metre / 1000.0:.0f} km, expected one of the Earth"
+        )
+        raise DemError(msg)
     if not (horizontal.is_geographic or horizontal.is_projected):
         msg = (
             f"the coordinate reference system {crs.name!r} ({crs.type_name}) is neither geographic "
@@ -247,7 +258,7 @@ _GRID_SUFFIXES = (".gtx", ".tif", ".tiff", ".gtg", ".byn")
 def undulations(
     geoid: Geoid, dem: xr.DataArray
 ) -> tuple[str, Iterator[tuple[slice, npt.NDArray[np.float64]]]]:
-    """Name of a geoid, and its undulation at every cell of a DEM in blocks of rows.
+    """Return the name of a geoid, and its undulation at the cells of a DEM in blocks of rows.
 
     Cells outside the geoid's grid are infinite.
     """

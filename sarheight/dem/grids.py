@@ -7,9 +7,9 @@ that results of neighbouring scenes have the same cells and are put together wit
 from __future__ import annotations
 
 import json
+import os
 import re
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,15 +17,20 @@ import xarray as xr
 from affine import Affine
 from pyproj import CRS, Transformer
 
+from sarheight.dem._open import grid_crs, open_raster
 from sarheight.dem._resample import Method, _equivalent_posting, _extent_in, reproject
 from sarheight.dem.checked import CheckedDem
 from sarheight.dem.datum import parse_crs, stated_crs
-from sarheight.dem.layout import cell_steps, check_layout, longitude_shift, outer_edges
+from sarheight.dem.layout import (
+    cell_steps,
+    check_layout,
+    longitude_shift,
+    outer_edges,
+    require_map_grid,
+)
 from sarheight.errors import DemError
 
 if TYPE_CHECKING:
-    import os
-
     from odc.geo.geobox import GeoBox
 
 MAP_GRID = "map_grid"
@@ -220,7 +225,7 @@ def grid_like(raster: str | os.PathLike[str] | xr.DataArray | xr.Dataset) -> Geo
     Parameters
     ----------
     raster : path-like, DataArray or Dataset
-        A file that GDAL reads, or an array with dims (..., y, x) and a reference system.
+        A file as for `open_map`, or an array with dims (..., y, x) and a reference system.
 
     Returns
     -------
@@ -233,26 +238,18 @@ def grid_like(raster: str | os.PathLike[str] | xr.DataArray | xr.Dataset) -> Geo
         If it has no reference system, is rotated, or cannot be read.
     """
     if isinstance(raster, xr.DataArray | xr.Dataset):
-        crs, transform = raster.rio.crs, raster.rio.transform(recalc=True)
+        transform = raster.rio.transform(recalc=True)
         rows, columns, name = raster.sizes["y"], raster.sizes["x"], "the raster"
+        crs = stated_crs(raster).to_2d()
+        require_map_grid(transform, name)
     else:
-        import rasterio
-        from rasterio.errors import RasterioError
-
-        name = f"'{Path(raster)}'"
-        try:
-            with rasterio.open(raster) as file:
-                crs, transform, (rows, columns) = file.crs, file.transform, file.shape
-        except RasterioError as error:
-            msg = f"cannot read the grid of {name}, expected a raster on a map grid ({error})"
-            raise DemError(msg) from error
-    if crs is None or transform.is_identity:
-        msg = f"{name} has no map grid: expected a raster with a reference system, such as a result"
+        name = os.fspath(raster)
+        with open_raster(name) as file:
+            crs, transform, (rows, columns) = grid_crs(file, name), file.transform, file.shape
+    if transform.a < 0.0 or transform.e > 0.0:
+        msg = f"the grid of {name} is mirrored, expected one with north up"
         raise DemError(msg)
-    if transform.b or transform.d or transform.a < 0.0 or transform.e > 0.0:
-        msg = f"the grid of {name} is rotated or mirrored, expected one with north up"
-        raise DemError(msg)
-    return _geobox(rows, columns, transform, CRS.from_wkt(crs.to_wkt()))
+    return _geobox(rows, columns, transform, crs)
 
 
 def to_grid(

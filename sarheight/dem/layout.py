@@ -173,13 +173,27 @@ def outer_edges(dem: xr.DataArray) -> Extent:
     return float(west) - dx, float(south) - dy, float(east) + dx, float(north) + dy
 
 
-def require_north_up(transform: Affine) -> None:
-    """Raise if a geotransform rotates or shears the grid against its axes."""
+def require_map_grid(transform: Affine, name: str = "the DEM") -> None:
+    """Raise if a geotransform is none, or rotates or shears the grid against its axes."""
+    if transform.is_identity:
+        msg = (
+            f"{name} has no georeference: nothing says where its pixels lie, which are counted "
+            "from 0.5"
+        )
+        file_advice = (
+            "write it: gdal_translate -a_ullr WEST NORTH EAST SOUTH in.tif dem.tif, or gdalwarp "
+            "where it has control points"
+        )
+        advice = (
+            f"{file_advice}; an array needs the coordinates y and x of its pixel centres, and "
+            "dem.rio.write_transform() before it is written to NetCDF"
+        )
+        raise DemError(msg, advice, file_advice=file_advice)
     if max(abs(transform.b), abs(transform.d)) > 1e-9 * max(abs(transform.a), abs(transform.e)):
         msg = (
-            "the DEM's rows and columns are rotated or sheared against the axes of its reference "
-            "system (its geotransform has rotation terms); resample it to a north-up grid first, "
-            "e.g. gdalwarp in.tif out.tif"
+            f"the rows and columns of {name} are rotated or sheared against the axes of its "
+            "reference system (its geotransform has rotation terms); resample it to a north-up "
+            "grid first, e.g. gdalwarp in.tif out.tif"
         )
         raise DemError(msg)
 
@@ -205,7 +219,7 @@ def _require_unrotated(dem: xr.DataArray) -> None:
     name = dem.rio.grid_mapping
     text = str(dem.coords[name].attrs.get("GeoTransform", "")) if name in dem.coords else ""
     if text:
-        require_north_up(Affine.from_gdal(*(float(term) for term in text.split())))
+        require_map_grid(Affine.from_gdal(*(float(term) for term in text.split())))
 
 
 def _coordinate(dem: xr.DataArray, name: str) -> npt.NDArray[np.float64]:
@@ -257,6 +271,8 @@ def _require_plausible_coordinates(
     crs: CRS, y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]
 ) -> None:
     """Raise if coordinates cannot belong to the reference system."""
+    if (*y[:2], *x[:2]) == (0.5, 1.5, 0.5, 1.5):
+        require_map_grid(Affine.identity())
     far_y, far_x = float(np.abs(y).max()), float(np.abs(x).max())
     if crs.is_geographic and (far_y > POLE + 1e-6 or far_x > 2.0 * FULL_TURN):
         advice = "are x and y swapped" if far_y <= FULL_TURN else "are they map coordinates"
@@ -280,6 +296,14 @@ def _require_plausible_coordinates(
 
 LOWEST, HIGHEST = -500.0, 9000.0
 """Heights on land lie between these, in metres (Dead Sea shore -430, Mount Everest 8849)."""
+
+LARGEST_STEP = 5500.0
+"""Metres by which a cell may differ from those beside it, or from all of them but one. No mountain
+rises as far within 10 km on three sides: Nanga Parbat, Denali and Kilimanjaro stay below 5000 m.
+Parts of a scene, whose surroundings follow from the relief, equal the whole up to this at least."""
+
+_ROWS = 512
+"""Rows of a DEM that are searched for such cells at a time."""
 
 USUAL_NODATA = (-32768.0, -32767.0, -9999.0, -10000.0, -99999.0, 9999.0, 32767.0, 65535.0)
 """Values that mark voids in many DEMs."""
@@ -305,18 +329,18 @@ def normalise(dem: xr.DataArray, *, void_allowed: bool = False, lazy: bool = Fal
     on dask stays so, and its values are not checked.
     """
     dem = _prepare(dem)
-    lazy = lazy and dem.chunks is not None
-    dem = dem if lazy else dem.compute()
     unit = str(dem.attrs["units"])
     factor = _metres_per(unit)
     if factor != 1.0:
         msg = f"the DEM's heights are in {unit!r}, and metres are needed"
         advice = f"convert them by open_dem(..., units={unit!r}) or to_metres(dem)"
         raise DemError(msg, advice, options={"units": unit})
-    if lazy:
-        dem.attrs["units"] = METRE
+    dem.attrs["units"] = METRE
+    if lazy and dem.chunks is not None:
         return dem
-    return _require_valid(dem, void_allowed=void_allowed)
+    dem = dem.compute()
+    require_possible(dem.values, dem["y"].values, dem["x"].values, void_allowed=void_allowed)
+    return dem
 
 
 def to_metres(
@@ -348,8 +372,9 @@ def to_metres(
     unit = str(dem.attrs["units"]) if unit is None else unit
     factor = _metres_per(unit)
     metric = dem.copy(data=(dem.data * np.float64(factor)).astype(np.float32))
-    metric = with_history(metric, f"to_metres: from {unit}, times {factor:.12g}")
-    return _require_valid(metric, void_allowed=void_allowed)
+    metric.attrs["units"] = METRE
+    require_possible(metric.values, dem["y"].values, dem["x"].values, void_allowed=void_allowed)
+    return with_history(metric, f"to_metres: from {unit}, times {factor:.12g}")
 
 
 def _prepare(dem: xr.DataArray) -> xr.DataArray:
@@ -361,10 +386,55 @@ def _prepare(dem: xr.DataArray) -> xr.DataArray:
     return dem
 
 
-def _require_valid(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:
-    dem.attrs["units"] = METRE
-    require_heights(dem.values, void_allowed=void_allowed)
-    return dem
+def require_possible(
+    heights: npt.NDArray[np.float32],
+    y: npt.NDArray[np.float64],
+    x: npt.NDArray[np.float64],
+    *,
+    void_allowed: bool,
+) -> None:
+    """Raise if heights at coordinates are not on land, or a cell sticks out as no mountain does."""
+    require_heights(heights, void_allowed=void_allowed)
+    found = _spike(heights)
+    if found is None:
+        return
+    row, column, height, difference = found
+    msg = (
+        f"the DEM has a height of {height:g} m at x {x[column]:.9g}, y {y[row]:.9g}, "
+        f"{abs(difference):.0f} m {'above' if difference > 0.0 else 'below'} the cells beside it: "
+        f"an error of the DEM, as no mountain rises {LARGEST_STEP:g} m within a cell"
+    )
+    advice = f"mask it, e.g. dem.where(dem != {height:g}), and fill it by fill_voids"
+    raise DemError(msg, advice, options={"nodata": height})
+
+
+def _spike(heights: npt.NDArray[np.float32]) -> tuple[int, int, float, float] | None:
+    """Find a cell that lies far above, or far below, all or all but one of those beside it.
+
+    Returns its row, its column, its height, and by how much it differs from the next of these.
+    """
+    if not np.fmax.reduce(heights, axis=None) - np.fmin.reduce(heights, axis=None) > LARGEST_STEP:
+        return None
+    for first in range(0, heights.shape[0], _ROWS):
+        begin = max(first - 1, 0)
+        part = heights[begin : first + _ROWS + 1]
+        if not any((np.abs(np.diff(part, axis=axis)) > LARGEST_STEP).any() for axis in (0, 1)):
+            continue
+        around = np.pad(part, 1, constant_values=np.nan)
+        beside = around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]
+        # Rows of the neighbouring blocks only count as neighbours.
+        core = slice(first - begin, first - begin + _ROWS)
+        steps = np.stack([(part - other)[core] for other in beside])
+        known = np.isfinite(steps).sum(axis=0)
+        for sign in (1.0, -1.0):
+            far = (sign * steps > LARGEST_STEP).sum(axis=0)
+            found = np.argwhere(far >= np.maximum(known - 1, 2))
+            if found.size:
+                row, column = map(int, found[0])
+                own = sign * steps[:, row, column]
+                least = sign * float(own[own > LARGEST_STEP].min())
+                return first + row, column, float(heights[first + row, column]), least
+    return None
 
 
 def _mask_voids(dem: xr.DataArray) -> xr.DataArray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import rasterio
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+    from rasterio.io import DatasetReader
 
-Box = tuple[float, float, float, float]
-"""West, south, east, north in degrees."""
+Place: TypeAlias = Sequence[float]
+"""(west, south, east, north) or (longitude, latitude), degrees."""
+Box: TypeAlias = tuple[float, float, float, float]
+"""(west, south, east, north) in degrees, west before east."""
 
 SAME = 1e-3
 """Spacings that differ by less than this fraction are the same."""
@@ -31,6 +35,57 @@ STRETCH = ((50, 1.0), (60, 1.5), (70, 2.0), (80, 3.0), (85, 5.0), (90, 10.0))
 
 Reference: Copernicus DEM Product Handbook, table of pixel spacings by latitude.
 """
+
+
+def bounding_boxes(place: Place) -> tuple[Box, ...]:
+    """Turn a place into boxes that do not cross the antimeridian; ValueError if it is none.
+
+    Across the antimeridian, either west > east or east > 180.
+    """
+    values = [float(each) for each in place]
+    if len(values) == 2:
+        values = values * 2
+    if len(values) != 4 or not all(map(math.isfinite, values)):
+        msg = (
+            f"the place is {tuple(place)}, expected (west, south, east, north) or (longitude, "
+            "latitude) in degrees"
+        )
+        raise ValueError(msg)
+    west, south, east, north = values
+    if not -90.0 <= south <= north <= 90.0:
+        msg = (
+            f"the place reaches from latitude {south:g} to {north:g}, expected south before north, "
+            "within -90 and 90: the order is (west, south, east, north)"
+        )
+        raise ValueError(msg)
+    if not (-180.0 <= west <= 360.0 and -180.0 <= east <= 540.0):
+        msg = f"the place reaches from longitude {west:g} to {east:g}, expected -180 to 180"
+        raise ValueError(msg)
+    if east - west >= 360.0:
+        return ((-180.0, south, 180.0, north),)
+    width = (east - west) % 360.0
+    west = (west + 180.0) % 360.0 - 180.0
+    if west + width <= 180.0:
+        return ((west, south, west + width, north),)
+    return ((west, south, 180.0, north), (-180.0, south, west + width - 360.0, north))
+
+
+def tile_corners(place: Place) -> list[tuple[int, int]]:
+    """List the tiles that meet a place by latitude and longitude of their south-western corners."""
+
+    def degrees(first: float, last: float, least: int, most: int) -> range:
+        # Those with more than a single point of the span, or the point itself.
+        low = min(max(math.floor(first), least), most)
+        return range(low, min(max(math.ceil(last) - 1, low), most) + 1)
+
+    return sorted(
+        {
+            (latitude, longitude)
+            for west, south, east, north in bounding_boxes(place)
+            for latitude in degrees(south, north, -90, 89)
+            for longitude in degrees(west, east, -180, 179)
+        }
+    )
 
 
 def columns_of_tile(latitude: int, rows: int) -> int:
@@ -45,19 +100,17 @@ def open_tile(path: Path | str) -> Any:  # noqa: ANN401  # of rasterio
     return rasterio.open(path, driver=driver)
 
 
-def save_part(source: str, box: Box, path: Path, note: str) -> bool:
+def save_part(raster: DatasetReader, box: Box, path: Path, note: str) -> bool:
     """Write the cells of a tile in a box, with one more around; False where there are none.
 
     RasterioError where the tile cannot be read. Only the blocks of these cells are read.
     """
-    with open_tile(source) as raster:
-        window = _cells(raster.transform, raster.shape, box)
-        if window is None:
-            return False
-        heights = _heights(raster, window)
-        transform = raster.transform @ Affine.translation(window.col_off, window.row_off)
-        crs = raster.crs
-    _write_tile(path, heights, transform, crs, note)
+    window = _cells(raster.transform, raster.shape, box)
+    if window is None:
+        return False
+    heights = _heights(raster, window)
+    transform = raster.transform @ Affine.translation(window.col_off, window.row_off)
+    _write_tile(path, heights, transform, raster.crs, note)
     return True
 
 

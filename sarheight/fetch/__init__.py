@@ -6,6 +6,7 @@ interruptions, and kept in a cache. Needs the extra: ``pip install 'sarheight[fe
 
 from __future__ import annotations
 
-from sarheight._runtime import lazy_namespace
+from sarheight._runtime import lazy_namespace, require
 
-__getattr__, __dir__, __all__ = lazy_namespace(__name__, __file__, extra="fetch")
+require("filelock", "requests", "urllib3", extra="fetch")
+__getattr__, __dir__, __all__ = lazy_namespace(__name__, __file__)

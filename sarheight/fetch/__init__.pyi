@@ -1,6 +1,5 @@
 from .catalogues import Asset, SceneRecord, scene_named, scenes
 from .elevation import DemTiles, dem, geoid
-from .items import ImageItem, image_items
 from .orbits import orbit
 from .products import download
 from .settings import Limits, Network, Settings
@@ -10,7 +9,6 @@ __all__ = [
     "Asset",
     "Checksum",
     "DemTiles",
-    "ImageItem",
     "Limits",
     "Network",
     "SceneRecord",
@@ -19,7 +17,6 @@ __all__ = [
     "download",
     "download_file",
     "geoid",
-    "image_items",
     "orbit",
     "scene_named",
     "scenes",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from sarheight._files import without_secrets
 from sarheight.errors import UnsafeAddressError
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -27,15 +28,9 @@ _SHOWN = 200
 
 
 def redact(url: str) -> str:
-    """Return an address for messages: without user, password, query and fragment."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return repr(url.partition("?")[0][:_SHOWN])
-    text = f"{parts.scheme}://{host}{port}{parts.path}"
-    return "".join(each for each in text if each.isprintable())[:_SHOWN]
+    """Return an address for messages: without user, password and query, in a short line."""
+    shown = without_secrets(url) if "://" in url else url.partition("?")[0]
+    return "".join(each for each in shown if each.isprintable())[:_SHOWN]
 
 
 def host_of(url: str) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Any, TypeAlias
@@ -14,16 +13,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sarheight._runtime import library
-from sarheight.errors import FetchError, NotThereError
+from sarheight.dem.tiles import Box, Place, bounding_boxes
+from sarheight.errors import FetchError, NotThereError, UnsafeAddressError
 from sarheight.fetch.addresses import redact
-from sarheight.fetch.http import HttpClient, describe_error, refusal_in, require_limit
+from sarheight.fetch.http import HttpClient, describe_error, refusal_in
 from sarheight.fetch.settings import Catalogue, Settings, lookup
 from sarheight.fetch.transfer import Checksum
 
-Place: TypeAlias = Sequence[float]
-"""(west, south, east, north) or (longitude, latitude), degrees."""
-Box: TypeAlias = tuple[float, float, float, float]
-"""(west, south, east, north) in degrees, west before east."""
 Time: TypeAlias = str | date | datetime | np.datetime64
 
 _ASF_ADDRESS = "https://cmr.earthdata.nasa.gov"
@@ -43,40 +39,7 @@ _TIME_TOLERANCE = np.timedelta64(5, "s")
 _WORLD: Box = (-180.0, -90.0, 180.0, 90.0)
 
 
-# --- places and times --------------------------------------------------------------------------
-
-
-def bounding_boxes(place: Place) -> tuple[Box, ...]:
-    """Turn a place into boxes that do not cross the antimeridian; ValueError if it is none.
-
-    Across the antimeridian, either west > east or east > 180.
-    """
-    values = [float(each) for each in place]
-    if len(values) == 2:
-        values = values * 2
-    if len(values) != 4 or not all(map(math.isfinite, values)):
-        msg = (
-            f"the place is {tuple(place)}, expected (west, south, east, north) or (longitude, "
-            "latitude) in degrees"
-        )
-        raise ValueError(msg)
-    west, south, east, north = values
-    if not -90.0 <= south <= north <= 90.0:
-        msg = (
-            f"the place reaches from latitude {south:g} to {north:g}, expected south before north, "
-            "within -90 and 90: the order is (west, south, east, north)"
-        )
-        raise ValueError(msg)
-    if not (-180.0 <= west <= 360.0 and -180.0 <= east <= 540.0):
-        msg = f"the place reaches from longitude {west:g} to {east:g}, expected -180 to 180"
-        raise ValueError(msg)
-    if east - west >= 360.0:
-        return ((-180.0, south, 180.0, north),)
-    width = (east - west) % 360.0
-    west = (west + 180.0) % 360.0 - 180.0
-    if west + width <= 180.0:
-        return ((west, south, west + width, north),)
-    return ((west, south, 180.0, north), (-180.0, south, west + width - 360.0, north))
+# --- times -------------------------------------------------------------------------------------
 
 
 def parse_time(when: Time, *, end: bool = False) -> datetime:
@@ -99,18 +62,9 @@ def parse_time(when: Time, *, end: bool = False) -> datetime:
 
 def parse_timestamp(text: object) -> np.datetime64 | None:
     """Read a time as catalogues and file names write it; None where it is none."""
-    found = re.fullmatch(
-        r"(\d{4})-?(\d{2})-?(\d{2})T(\d{2}):?(\d{2}):?(\d{2})(\.\d{1,9})?\d*(?:Z|\+00:?00)?",
-        str(text),
-        re.ASCII,
-    )
-    if found is None:
-        return None
-    year, month, day, hour, minute, second, fraction = found.groups("")
     try:
-        stamp = f"{year}-{month}-{day}T{hour}:{minute}:{second}{fraction}"
-        return np.datetime64(stamp, "ns")
-    except ValueError:
+        return np.datetime64(parse_time(str(text)).replace(tzinfo=None), "ns")
+    except (ValueError, OverflowError):
         return None
 
 
@@ -206,7 +160,7 @@ class SceneRecord:
         ValueError
             If it is not the name of a Sentinel-1 product.
         """
-        stem = name.removesuffix(".SAFE")
+        stem = _stem(name)
         found = _NAME.fullmatch(stem)
         times = {key: parse_timestamp(found[key]) for key in ("start", "stop")} if found else {}
         if found is None or None in times.values():
@@ -348,7 +302,7 @@ def scenes(
     for record in (_search_asf if source.kind == "asf" else _search_stac)(
         client, catalogue, source, collection, query
     ):
-        if query.matches(record):
+        if record is not None and query.matches(record):
             found[record.name] = record
             if len(found) >= limit:
                 break
@@ -404,28 +358,46 @@ def scene_named(
     raise NotThereError(msg)
 
 
+def _record(identifier: object, catalogue: str, **facts: Any) -> SceneRecord | None:  # noqa: ANN401
+    """Make a record of what a catalogue says of a product; warn of what is none."""
+    passing, track = str(facts.pop("passing")).lower(), facts.pop("track")
+    try:
+        return SceneRecord.from_name(
+            require_identifier(identifier),
+            catalogue,
+            start=parse_timestamp(facts.pop("start")),
+            stop=parse_timestamp(facts.pop("stop")),
+            passing=passing if passing in {"ascending", "descending"} else None,
+            relative_orbit=track if isinstance(track, int) else None,
+            **facts,
+        )
+    except ValueError as error:
+        warnings.warn(f"the catalogue {catalogue} lists {error}; it was left out", stacklevel=2)
+        return None
+
+
+def _stem(identifier: object) -> str:
+    """Return the name of a product without the ending of its folder."""
+    return str(identifier).removesuffix(".SAFE")
+
+
 def _search_stac(
     client: HttpClient, name: str, source: Catalogue, collection: str, query: Query
-) -> Iterator[SceneRecord]:
+) -> Iterator[SceneRecord | None]:
     """Search a STAC catalogue; pass and track are compared here, as servers differ in asking."""
-    for item in stac_items(client, source, collection, query):
-        properties = mapping(mapping(item).get("properties"))
-        track = properties.get("sat:relative_orbit")
-        passing = str(properties.get("sat:orbit_state", "")).lower()
-        try:
-            stem = SceneRecord.from_name(str(mapping(item).get("id", "")), name).name
-            yield SceneRecord.from_name(
-                stem,
-                name,
-                start=parse_timestamp(properties.get("start_datetime")),
-                stop=parse_timestamp(properties.get("end_datetime")),
-                passing=passing if passing in {"ascending", "descending"} else None,
-                relative_orbit=track if isinstance(track, int) else None,
-                footprint=mapping(item.get("geometry")),
-                assets=_product_asset(mapping(item.get("assets")), stem, source),
-            )
-        except ValueError as error:
-            warnings.warn(f"the catalogue {name} lists {error}; it was left out", stacklevel=2)
+    for found in stac_items(client, source, collection, query):
+        item = mapping(found)
+        properties = mapping(item.get("properties"))
+        yield _record(
+            item.get("id"),
+            name,
+            start=properties.get("start_datetime"),
+            stop=properties.get("end_datetime"),
+            passing=properties.get("sat:orbit_state"),
+            track=properties.get("sat:relative_orbit"),
+            footprint=mapping(item.get("geometry")),
+            assets=_product_asset(mapping(item.get("assets")), _stem(item.get("id")), source),
+        )
 
 
 def _product_asset(assets: Mapping[str, Any], name: str, source: Catalogue) -> tuple[Asset, ...]:
@@ -452,25 +424,34 @@ def mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def require_identifier(found: object) -> str:
+    """Return the identifier of an item; UnsafeAddressError where it is a path."""
+    text = str(found)
+    if not text.isprintable() or re.search(r"[/\\]|^\.+$", text):
+        msg = (
+            f"the catalogue names an item {text[:_SHOWN]!r}, which is a path, expected an "
+            "identifier: do not trust that catalogue"
+        )
+        raise UnsafeAddressError(msg)
+    return text
+
+
 def stac_items(
     client: HttpClient, source: Catalogue, collection: str, query: Query
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the items of a collection at a place and in a time, as a STAC catalogue gives them."""
-    stac_client = library("pystac_client", extra="fetch")
-    stac = library("pystac", extra="fetch")
+    stac_client = library("pystac_client")
+    stac = library("pystac")
     errors = (
-        library("pystac_client.exceptions", extra="fetch").APIError,
-        library("pystac_client.errors", extra="fetch").ClientTypeError,
-        library("pystac_client.warnings", extra="fetch").DoesNotConformTo,
+        library("pystac_client.exceptions").APIError,
+        library("pystac_client.errors").ClientTypeError,
+        library("pystac_client.warnings").DoesNotConformTo,
         stac.STACError,
         stac.STACTypeError,
         *(LookupError, ValueError, TypeError, AttributeError, RuntimeError),
     )
     try:
-        stac_io = library("pystac_client.stac_api_io", extra="fetch").StacApiIO(
-            timeout=client.timeout
-        )
-        client.configure(stac_io.session)
+        stac_io = _checked_io(client)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about how the catalogue describes itself
             catalogue = stac_client.Client.open(source.url, stac_io=stac_io)
@@ -483,8 +464,7 @@ def stac_items(
                 datetime=(query.start, query.stop),
                 limit=_ITEMS_PER_PAGE,
             )
-            for number, page in enumerate(search.pages_as_dicts(), 1):
-                require_limit(client.limits, "pages", number, source.url)
+            for page in search.pages_as_dicts():
                 yield from page.get("features", [])
     except FetchError:
         raise
@@ -500,15 +480,31 @@ def stac_items(
         raise refusal_in(error) or FetchError(msg) from None
 
 
+def _checked_io(client: HttpClient) -> Any:  # noqa: ANN401  # of pystac_client
+    """Return what requests the pages of a catalogue, and opens no file that one links to."""
+    stac_api_io = library("pystac_client.stac_api_io")
+
+    class CheckedIO(stac_api_io.StacApiIO):  # type: ignore[misc, name-defined]
+        def read_text(self, source: Any, *arguments: Any, **options: Any) -> str:  # noqa: ANN401
+            if isinstance(source, str):
+                client.check(source)
+            text: str = super().read_text(source, *arguments, **options)
+            return text
+
+    stac_io = CheckedIO(timeout=client.timeout)
+    client.configure(stac_io.session, paged=True)
+    return stac_io
+
+
 def _search_asf(
     client: HttpClient, name: str, source: Catalogue, collection: str, query: Query
-) -> Iterator[SceneRecord]:
+) -> Iterator[SceneRecord | None]:
     """Search the catalogue of the Alaska Satellite Facility by its own library."""
-    asf: Any = library("asf_search", extra="fetch")
+    asf: Any = library("asf_search")
     asf.REPORT_ERRORS = False  # or failed searches go to its makers, with the place
     logging.getLogger("asf_search").setLevel(logging.ERROR)
     session = asf.ASFSession()
-    client.configure(session, replace=(_ASF_ADDRESS, source.url.rstrip("/")))
+    client.configure(session, paged=True, replace=(_ASF_ADDRESS, source.url.rstrip("/")))
     for box in query.boxes:
         west, south, east, north = box
         corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
@@ -538,26 +534,22 @@ def _search_asf(
             reason = describe_error(error)
             msg = f"the catalogue {redact(source.url)} could not be searched: {reason}"
             raise refusal_in(error) or FetchError(msg) from None
-        yield from (record for each in found if (record := _asf_record(each, name)) is not None)
+        yield from (_asf_record(each, name) for each in found)
 
 
 def _asf_record(product: Any, name: str) -> SceneRecord | None:  # noqa: ANN401  # of asf_search
-    """Make a record of what the Alaska Satellite Facility found; None for other products."""
+    """Make a record of what the Alaska Satellite Facility found."""
     facts: Mapping[str, Any] = product.properties
-    size, url, track = facts.get("bytes"), facts.get("url"), facts.get("pathNumber")
+    identifier, size, url = facts.get("sceneName"), facts.get("bytes"), facts.get("url")
     size = int(size) if isinstance(size, int | float) and size > 0 else None
-    try:
-        stem = SceneRecord.from_name(str(facts.get("sceneName", "")), name).name
-    except ValueError:
-        return None
-    asset = Asset(f"{stem}.zip", str(url), size, Checksum.parse("md5", facts.get("md5sum")))
-    return SceneRecord.from_name(
-        stem,
+    checksum = Checksum.parse("md5", facts.get("md5sum"))
+    return _record(
+        identifier,
         name,
-        start=parse_timestamp(facts.get("startTime")),
-        stop=parse_timestamp(facts.get("stopTime")),
-        passing=str(facts.get("flightDirection") or "").lower() or None,
-        relative_orbit=track if isinstance(track, int) else None,
+        start=facts.get("startTime"),
+        stop=facts.get("stopTime"),
+        passing=facts.get("flightDirection"),
+        track=facts.get("pathNumber"),
         footprint=dict(product.geometry or {}),
-        assets=(asset,) if url else (),
+        assets=(Asset(f"{_stem(identifier)}.zip", str(url), size, checksum),) if url else (),
     )

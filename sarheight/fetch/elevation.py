@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
-import string
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import rasterio
 from rasterio.errors import RasterioError
 
-from sarheight.dem.tiles import match_spacing, save_part, sea_tile
+from sarheight.dem.tiles import bounding_boxes, match_spacing, save_part, sea_tile, tile_corners
 from sarheight.errors import ChecksumError, FetchError, NotThereError
 from sarheight.fetch.addresses import redact, safe_name
-from sarheight.fetch.catalogues import bounding_boxes
 from sarheight.fetch.http import HttpClient
-from sarheight.fetch.settings import DemSource, Settings, lookup
+from sarheight.fetch.remote import RemoteImage
+from sarheight.fetch.settings import DemSource, Settings, fill, lookup
 from sarheight.fetch.transfer import (
     Checksum,
     FileRequest,
@@ -30,12 +28,12 @@ from sarheight.fetch.transfer import (
 )
 
 if TYPE_CHECKING:
-    from sarheight.fetch.catalogues import Box, Place
+    from sarheight.dem.tiles import Box, Place
     from sarheight.fetch.transfer import Report
 
 GRIDS = {"EGM96": "us_nga_egm96_15.tif", "EGM2008": "us_nga_egm08_25.tif"}
 
-_FIELDS = {"ns", "lat", "ew", "lon"}
+_FIELDS = ("ns", "lat", "ew", "lon")
 _HGT_BYTES = {2 * rows * columns for rows in (1201, 3601) for columns in (1201, 1801, 3601)}
 
 
@@ -56,14 +54,8 @@ class Tile:
 
     def address(self, template: str) -> str:
         """Fill in the address of the tile; ValueError if the template has other fields."""
-        found = {each[1] for each in string.Formatter().parse(template) if each[1] is not None}
-        if not found or not found <= _FIELDS:
-            msg = (
-                f"the address of the DEM holds the fields {sorted(found)}, expected such as "
-                "https://example.org/{ns}{lat:02d}{ew}{lon:03d}.tif"
-            )
-            raise ValueError(msg)
-        return template.format(
+        return fill(
+            template,
             ns="N" if self.latitude >= 0 else "S",
             lat=abs(self.latitude),
             ew="E" if self.longitude >= 0 else "W",
@@ -76,24 +68,6 @@ class Tile:
         name = safe_name(self.address(template).partition("?")[0].rpartition("/")[2])
         unique = all(f"{{{each}" in last for each in _FIELDS)
         return name if unique else f"{self.name}_{name}"
-
-
-def tiles_of(bounds: Place) -> list[Tile]:
-    """List the tiles that meet a place, from south-west to north-east."""
-
-    def degrees(first: float, last: float, least: int, most: int) -> range:
-        # Those with more than a single point of the span, or the point itself.
-        low = min(max(math.floor(first), least), most)
-        return range(low, min(max(math.ceil(last) - 1, low), most) + 1)
-
-    return sorted(
-        {
-            Tile(latitude, longitude)
-            for west, south, east, north in bounding_boxes(bounds)
-            for latitude in degrees(south, north, -90, 89)
-            for longitude in degrees(west, east, -180, 179)
-        }
-    )
 
 
 # --- the DEM of a place ------------------------------------------------------------------------
@@ -173,7 +147,7 @@ def dem(
     """
     settings = settings or Settings.load()
     source = DemSource(model) if "{" in model else lookup(settings.dem, model, "DEM")
-    tiles = tiles_of(bounds)
+    tiles = [Tile(*corner) for corner in tile_corners(bounds)]
     if len(tiles) > settings.limits.tiles:
         msg = (
             f"the place spans {len(tiles)} tiles of one degree, more than {settings.limits.tiles} "
@@ -297,18 +271,9 @@ class _Download:
         path = self.folder / f"{tile.name}_{edges}.tif"
         if path.is_file():
             return path
-        network = self.settings.network
-        options = {
-            "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-            "GDAL_HTTP_MAX_RETRY": network.tries,
-            "GDAL_HTTP_RETRY_DELAY": network.backoff,
-            "GDAL_HTTP_CONNECTTIMEOUT": math.ceil(network.connect_timeout),
-            "GDAL_HTTP_LOW_SPEED_TIME": math.ceil(network.read_timeout),
-            "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
-        }
         try:
-            with rasterio.Env(**options):
-                found = save_part(f"/vsicurl/{url}", inside, path, f"part of {redact(url)}")
+            with RemoteImage(self.client, url).open() as raster:
+                found = save_part(raster, inside, path, f"part of {redact(url)}")
         except RasterioError:
             msg = f"{redact(url)} could not be read in part: try again, or without windows"
             raise FetchError(msg) from None

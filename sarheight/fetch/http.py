@@ -32,7 +32,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Retry
 
 from sarheight.errors import FetchError, NotThereError
-from sarheight.fetch.addresses import AddressRule, host_of, redact, refuse
+from sarheight.fetch.addresses import AddressRule, host_of, redact, refuse, whole_number
 
 if TYPE_CHECKING:
     from sarheight.fetch.settings import Account, Limits, Network, Settings
@@ -42,12 +42,13 @@ TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 _BLOCK = 1 << 18
 _LONGEST_BACKOFF = 60.0
+_RANGE = re.compile(r"\s*bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)\s*")
 _SECRETS = re.compile(r"(?i)((?:sig|signature|token|code|x-amz-[a-z-]+)=)[^&\s\"]+")
 _TOKEN_MARGIN = 30.0
 """Seconds by which a token is renewed before it expires."""
 _TRIES_UNKNOWN_HOST = 2
 
-PostForm = Callable[[str, dict[str, str]], Mapping[str, Any]]
+PostForm = Callable[[str, dict[str, str]], Any]
 """Posts a form to an address, and returns the JSON of the reply."""
 
 
@@ -66,30 +67,31 @@ class Credentials:
 
     def authorization(self, url: str, post: PostForm) -> str | None:
         """Return the header ``Authorization`` for an address; `post` requests a new token."""
-        host = host_of(url)
-        for name, account in self.accounts.items():
-            if host in account.hosts and (token := self._token(name, account, post)):
+        for name in self._accounts_of(url):
+            if token := self._token(name, self.accounts[name], post):
                 return f"Bearer {token}"
-        login = _from_netrc((host,))
+        login = _from_netrc((host_of(url),))
         return login and "Basic " + base64.b64encode(":".join(login).encode()).decode("ascii")
 
     def forget(self, url: str) -> bool:
-        """Drop the token that a host did not accept; return whether there was one."""
-        names = [name for name, each in self.accounts.items() if host_of(url) in each.hosts]
-        return any([self._tokens.pop(name, None) for name in names])  # noqa: C419  # drop all
+        """Drop the tokens that a host did not accept; return whether there were any."""
+        dropped = [self._tokens.pop(name, None) for name in self._accounts_of(url)]
+        return any(dropped)
 
     def advice(self, url: str) -> str:
         """Say where the user can put the account of a host."""
-        host = host_of(url)
-        ways = [f"the machine {host} in the netrc file"]
-        for account in self.accounts.values():
-            if host in account.hosts:
-                ways = [f"the machine {machine} in the netrc file" for machine in account.machines]
-                if account.user:
-                    ways.append(f"the environment variables {account.user} and {account.password}")
-                if account.token:
-                    ways.append(f"a token in the environment variable {account.token}")
+        ways = [f"the machine {host_of(url)} in the netrc file"]
+        for account in map(self.accounts.__getitem__, self._accounts_of(url)):
+            ways = [f"the machine {machine} in the netrc file" for machine in account.machines]
+            if account.user:
+                ways.append(f"the environment variables {account.user} and {account.password}")
+            if account.token:
+                ways.append(f"a token in the environment variable {account.token}")
         return f"give your account by {', or '.join(ways)}"
+
+    def _accounts_of(self, url: str) -> list[str]:
+        """Name the accounts whose tokens the host of an address may have."""
+        return [name for name, each in self.accounts.items() if host_of(url) in each.hosts]
 
     def _token(self, name: str, account: Account, post: PostForm) -> str | None:
         """Return the token of an account: that of the environment, a kept one, or a new one."""
@@ -105,6 +107,7 @@ class Credentials:
             return None
         form = {"grant_type": "password", "client_id": account.client}
         reply = post(account.url, form | {"username": login[0], "password": login[1]})
+        reply = reply if isinstance(reply, dict) else {}
         token = str(reply.get("access_token", ""))
         if not token:
             msg = f"{redact(account.url)} gave no token: check user name and password there"
@@ -187,6 +190,34 @@ def require_limit(limits: Limits, name: str, value: float, url: str) -> None:
         raise FetchError(msg)
 
 
+@dataclass(frozen=True)
+class Version:
+    """A version of a file on a server: strong ``ETag`` or else ``Last-Modified``, and its size.
+
+    `url` has no query: signatures in it change. ``If-Range`` names the validator.
+    """
+
+    url: str
+    validator: str | None = None
+    size: int | None = None
+
+    @classmethod
+    def of(cls, url: str, reply: requests.Response) -> tuple[int, Version]:
+        """Return the byte where a reply begins, -1 where it says none, and of which version."""
+        tag = reply.headers.get("ETag")
+        validator = reply.headers.get("Last-Modified") if not tag or tag.startswith("W/") else tag
+        first, size = 0, reply.headers.get("Content-Length")
+        if reply.status_code == requests.codes.partial_content:
+            found = _RANGE.fullmatch(reply.headers.get("Content-Range", ""))
+            first, size = (-1, None) if found is None else (int(found[1]), found[2])
+        return first, cls(redact(url), validator, whole_number(size))
+
+    def agrees(self, other: Version) -> bool:
+        """Tell whether nothing says that two versions differ."""
+        pairs = ((self.validator, other.validator), (self.size, other.size))
+        return all(mine == theirs or None in {mine, theirs} for mine, theirs in pairs)
+
+
 def _causes(error: BaseException) -> list[BaseException]:
     """Return an error with all errors that it wraps, however libraries wrap theirs."""
     found: list[BaseException] = []
@@ -239,6 +270,15 @@ def translated_errors(url: str) -> Iterator[None]:
         raise refusal_in(error) or FetchError(msg) from None
 
 
+def parse_reply(text: str, url: str) -> Any:  # noqa: ANN401
+    """Parse the JSON that an address sent."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        msg = f"{redact(url)} did not send JSON: is it the right address?"
+        raise FetchError(msg) from None
+
+
 # --- sessions ----------------------------------------------------------------------------------
 
 
@@ -273,48 +313,37 @@ class HttpClient:
             raise FetchError(msg)
         self.rule.check(url)
 
-    def configure(
-        self,
-        session: requests.Session,
-        *,
-        retry: bool = True,
-        anonymous: bool = False,
-        replace: tuple[str, str] | None = None,
-    ) -> None:
+    def configure(self, session: requests.Session, **options: Any) -> None:  # noqa: ANN401
         """Apply rule, accounts, retries and limits to a session, also to that of a library.
 
-        With `replace`, an address that is built into the library is replaced by another one.
+        `options` are those of `_Adapter`.
         """
-        adapter = _Adapter(self, retry=retry, anonymous=anonymous, replace=replace)
+        adapter = _Adapter(self, **options)
         for prefix in ("https://", "http://", ""):  # the last for all others, to be refused
             session.mount(prefix, adapter)
         session.auth = lambda request: request  # the adapter authorises, libraries do not
         session.max_redirects = self.limits.redirects
         session.headers["User-Agent"] = "sarheight"
 
-    def session(self, *, retry: bool = True, anonymous: bool = False) -> requests.Session:
-        """Open a session; without `retry`, a failed request is the caller's to repeat."""
+    def session(self, **options: Any) -> requests.Session:  # noqa: ANN401  # see `configure`
+        """Open a session of our own; see `configure`."""
         session = requests.Session()
-        self.configure(session, retry=retry, anonymous=anonymous)
+        self.configure(session, **options)
         return session
 
-    def get_text(self, url: str, params: Mapping[str, str] | None = None) -> str:
+    def get_text(self, url: str) -> str:
         """Return the text at an address."""
         with self.session() as session, translated_errors(url):
-            response = session.get(url, params=params, timeout=self.timeout)
+            response = session.get(url, timeout=self.timeout)
             if response.status_code != requests.codes.ok:
                 raise self.status_error(response)
             return response.content.decode("utf-8", "replace")
 
-    def get_json(self, url: str, params: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
+    def get_json(self, url: str) -> Any:  # noqa: ANN401
         """Return the JSON at an address."""
-        try:
-            return json.loads(self.get_text(url, params))
-        except (ValueError, RecursionError):
-            msg = f"{redact(url)} did not send JSON: is it the right address?"
-            raise FetchError(msg) from None
+        return parse_reply(self.get_text(url), url)
 
-    def post_form(self, url: str, form: dict[str, str]) -> Mapping[str, Any]:
+    def post_form(self, url: str, form: dict[str, str]) -> Any:  # noqa: ANN401
         """Post a form, for instance to sign in, and return the JSON of the reply."""
         client = HttpClient(AddressRule.of(url), self.settings)
         with client.session(anonymous=True) as session, translated_errors(url):
@@ -325,11 +354,7 @@ class HttpClient:
                     f"(HTTP {response.status_code}): check them there"
                 )
                 raise FetchError(msg)
-            try:
-                reply = response.json()
-            except (ValueError, RecursionError):
-                reply = {}
-        return reply if isinstance(reply, dict) else {}
+            return parse_reply(response.text, url)
 
     def status_error(self, response: requests.Response) -> FetchError:
         """Return the error for a reply of another status than was expected."""
@@ -343,13 +368,24 @@ class HttpClient:
 
 
 class _Adapter(HTTPAdapter):
-    """Checks every address, authorises every request, retries, and limits replies."""
+    """Checks every address, authorises every request, retries, and limits replies.
+
+    With `anonymous`, no account is used. With `paged`, requests are counted as pages of a list.
+    With `replace`, an address that is built into a library is replaced by another one. `pause`
+    lets time pass between two tries.
+    """
 
     def __init__(
-        self, client: HttpClient, *, retry: bool, anonymous: bool, replace: tuple[str, str] | None
+        self,
+        client: HttpClient,
+        *,
+        anonymous: bool = False,
+        paged: bool = False,
+        replace: tuple[str, str] | None = None,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._client, self._retry, self._anonymous = client, retry, anonymous
-        self._replace = replace
+        self._client, self._anonymous, self._paged = client, anonymous, paged
+        self._replace, self._pause, self._pages = replace, pause, 0
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
@@ -375,27 +411,39 @@ class _Adapter(HTTPAdapter):
             request.url = request.url.replace(*self._replace, 1)
         url = request.url or ""
         self._client.check(url)
+        if self._paged:
+            self._pages += 1
+            require_limit(self._client.limits, "pages", self._pages, url)
         if select_proxy(url, options.get("proxies")):
             with suppress(socket.gaierror):  # a name that only the proxy knows
                 self._client.rule.check_host(host_of(url), 443)
-        self._authorise(request, url)
-        policy = RetryPolicy(self._client.network)
+        policy = RetryPolicy(self._client.network, self._pause)
         while True:
+            self._authorise(request, url)
+            headers: Mapping[str, str] = {}
+            most = None
             try:
                 response = super().send(request, **options)
-                if not self._retry or response.status_code not in TRANSIENT:
+                failure, headers = self._failure(response, url)
+                if failure is None:
                     return self._checked(response, url, stream=bool(options.get("stream")))
-            except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
-                if not self._retry or refusal_in(error) is not None:
-                    raise
-                unknown = any(isinstance(each, socket.gaierror) for each in _causes(error))
-                policy.wait(
-                    f"{redact(url)} could not be downloaded: {describe_error(error)}",
-                    most=_TRIES_UNKNOWN_HOST if unknown else None,
-                )
-            else:
                 response.close()
-                policy.wait(f"{redact(url)} answered HTTP {response.status_code}", response.headers)
+            except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+                if refusal_in(error) is not None:
+                    raise
+                failure = f"could not be downloaded: {describe_error(error)}"
+                if any(isinstance(each, socket.gaierror) for each in _causes(error)):
+                    most = _TRIES_UNKNOWN_HOST
+            policy.wait(f"{redact(url)} {failure}", headers, most)
+
+    def _failure(
+        self, response: requests.Response, url: str
+    ) -> tuple[str | None, Mapping[str, str]]:
+        """Tell why a request should be repeated, and what the server says of when."""
+        status = response.status_code
+        if status == requests.codes.unauthorized and self._client.credentials.forget(url):
+            return "no longer accepts the token", {"Retry-After": "0"}
+        return (f"answered HTTP {status}" if status in TRANSIENT else None), response.headers
 
     def _authorise(self, request: requests.PreparedRequest, url: str) -> None:
         """Give a request the account of its host, and no other."""
@@ -424,8 +472,22 @@ class _Adapter(HTTPAdapter):
                     body += block
                     require_limit(limits, "reply_bytes", len(body), url)
                     require_limit(limits, "reply_seconds", time.monotonic() - begun, url)
+            if not body and ends_in_headers(response):
+                raise urllib3.exceptions.ProtocolError
             response.raw = io.BytesIO(body)
         return response
+
+
+def ends_in_headers(response: requests.Response) -> bool:
+    """Tell whether a reply without a body may have been cut within its headers.
+
+    Python takes headers that are cut short for complete ones. A server that sends an empty file
+    says that its length is zero.
+    """
+    headers = response.headers
+    return response.status_code in {requests.codes.ok, requests.codes.partial_content} and not (
+        whole_number(headers.get("Content-Length")) == 0 or "Transfer-Encoding" in headers
+    )
 
 
 def _checked_connection(client: HttpClient, kind: type[HTTPConnection]) -> type[HTTPConnection]:

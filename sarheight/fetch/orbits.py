@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import quote, unquote, urljoin
-from xml.etree.ElementTree import ParseError
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-import defusedxml.ElementTree
 import numpy as np
-from defusedxml.common import DefusedXmlException
 
 from sarheight.errors import FetchError, NotThereError, SarheightError
-from sarheight.fetch.addresses import redact, whole_number
-from sarheight.fetch.catalogues import Asset, parse_time
-from sarheight.fetch.http import HttpClient, require_limit
-from sarheight.fetch.settings import Settings
+from sarheight.fetch.addresses import redact
+from sarheight.fetch.catalogues import Asset, mapping, parse_time
+from sarheight.fetch.http import HttpClient, parse_reply, require_limit
+from sarheight.fetch.settings import Settings, fill
 from sarheight.fetch.transfer import Checksum, FileRequest, ensure_file, no_progress, unpack
 from sarheight.sentinel1.orbit import ORBIT_KINDS, OrbitFileName, best_orbit_file, read_orbit_file
 
 if TYPE_CHECKING:
     import os
-    from xml.etree.ElementTree import Element
 
     from sarheight.fetch.catalogues import Time
     from sarheight.fetch.settings import OrbitSource
     from sarheight.fetch.transfer import Report
+
 _LATENCY = {"POEORB": None, "RESORB": np.timedelta64(4, "D")}
 """How long after the orbit a file is made at most; None where old ones were reprocessed."""
+_LAST_PAGE = "<IsTruncated>false</IsTruncated>"
 _MISSION = re.compile(r"(?:S1|SENTINEL-?1)(?P<unit>[A-Z])")
-
-Listed: TypeAlias = tuple[OrbitFileName, Asset]
-"""An orbit file at a source, where it may be zipped."""
+_NAMES = re.compile(r"S1[A-Z]_OPER_AUX_[A-Z]{6}_OPOD_\w{1,80}\.EOF", re.ASCII)
 
 
 def mission_name(text: str) -> str:
@@ -155,20 +149,19 @@ class _Search:
     def at_sources(self, kind: str) -> Path | None:
         """Download the best file of a kind from the first source that has one."""
         for source in self.settings.orbits.values():
-            client = HttpClient.trusting(self.settings, source.url, source.download)
+            client = HttpClient.trusting(self.settings, source.url, source.file)
             try:
-                files = list_files(client, source, self.mission, kind, self.start, self.stop)
+                files = dict(list_files(client, source, self.mission, kind, self.start, self.stop))
                 found = best_orbit_file(files, self.mission, kind, self.start, self.stop)
                 if found is not None:
-                    return self._download(client, files[found], zipped=source.kind == "odata")
+                    return self._download(client, files[found])
             except SarheightError as error:
                 self.problems.append(str(error))
         return None
 
-    def _download(self, client: HttpClient, file: Asset, *, zipped: bool) -> Path:
+    def _download(self, client: HttpClient, file: Asset) -> Path:
         """Download a file, which may be zipped."""
-        size = None if zipped or file.url.lower().endswith(".zip") else file.size
-        request = FileRequest(lambda: file.url, size, file.checksum, self._prepare)
+        request = FileRequest(lambda: file.url, None, file.checksum, self._prepare)
         return ensure_file(client, request, self.folder / file.name, self.progress)
 
     def _prepare(self, path: Path) -> None:
@@ -188,124 +181,63 @@ def list_files(
     kind: str,
     start: np.datetime64,
     stop: np.datetime64,
-) -> dict[OrbitFileName, Asset]:
-    """List the orbit files of a source that may cover a time span."""
-    url = source.url
-    if source.kind == "s3":
-        found = _in_bucket(client, source, mission, kind, stop)
-    elif source.kind == "folders":
-        found = _in_folders(client, f"{url}/{kind}/{mission}", start, stop)
-    elif source.kind == "page":
-        found = _linked(client, f"{url}/aux_{kind.lower()}/")
-    elif source.kind == "odata":
-        found = _in_odata(client, source, mission, kind, (start, stop))
-    else:
-        msg = f"orbit source of the kind {source.kind!r}, expected s3, folders, page or odata"
-        raise ValueError(msg)
-    return dict(each for each in found if each is not None)
+) -> Iterator[tuple[OrbitFileName, Asset]]:
+    """List the orbit files of a source that may cover a time span.
 
+    Fields of its addresses are those of `sources.toml`. One with `{month}` has a page for each
+    month in which files begin; one with `{after}` lists names in their order, so in that of the
+    times at which files were made.
 
-def _listed(
-    text: str, url: str, size: int | None = None, checksum: Checksum | None = None
-) -> Listed | None:
-    """Return an orbit file by its name, with or without folders and ``.zip``."""
-    name = OrbitFileName.parse(text)
-    return None if name is None else (name, Asset(name.name, url, size, checksum))
-
-
-def _in_bucket(
-    client: HttpClient, source: OrbitSource, mission: str, kind: str, stop: np.datetime64
-) -> Iterator[Listed | None]:
-    """List a bucket in the order of names, so of the times at which files were made.
-
-    Reference: Amazon S3 API, ListObjectsV2.
+    References
+    ----------
+    Amazon S3 API, ListObjectsV2. Copernicus Data Space Ecosystem, OData API.
     """
-    prefix = f"AUX_{kind}/{mission}_OPER_AUX_{kind}_OPOD_"
-    compact = np.datetime_as_string(stop, unit="s").replace("-", "").replace(":", "")
-    params = {
-        "list-type": "2",
-        "prefix": prefix,
-        "start-after": prefix + compact,  # a file is made after what it covers
-    }
-    latency = _LATENCY[kind]
-    for number in itertools.count(1):
-        require_limit(client.limits, "pages", number, source.url)
-        page = _parse_xml(client.get_text(f"{source.url}/", params), source.url)
-        space = page.tag.partition("}")[0] + "}" if page.tag.startswith("{") else ""
-        last = None
-        for entry in page.iter(f"{space}Contents"):
-            key = entry.findtext(f"{space}Key") or ""
-            size = whole_number(entry.findtext(f"{space}Size"))
-            file = _listed(key, f"{source.url}/{quote(key)}", size)
-            last = file[0] if file else last
-            yield file
-        token = page.findtext(f"{space}NextContinuationToken")
-        if not token or (latency is not None and last and last.created > stop + latency):
-            return
-        params["continuation-token"] = token
-
-
-def _in_folders(
-    client: HttpClient, url: str, start: np.datetime64, stop: np.datetime64
-) -> Iterator[Listed | None]:
-    """List the web pages of the months in which files begin that cover a time span."""
+    first, last = (f"{np.datetime_as_string(each, unit='ms')}Z" for each in (start, stop))
+    known = {"url": source.url, "kind": kind, "mission": mission, "start": first, "stop": last}
     before = start - np.timedelta64(2, "D")
-    for month in sorted({str(each)[:7] for each in (before, start, stop)}):
-        try:
-            yield from _linked(client, f"{url}/{month.replace('-', '/')}/")
-        except NotThereError:
-            continue  # a month without files
+    months = sorted({str(each)[:7].replace("-", "/") for each in (before, start, stop)})
+    compact = np.datetime_as_string(stop, unit="s").replace("-", "").replace(":", "")
+    after = f"{mission}_OPER_AUX_{kind}_OPOD_{compact}"  # a file is made after what it covers
+    for month in months if "{month}" in source.list else months[:1]:
+        for page in itertools.count(1):
+            require_limit(client.limits, "pages", page, source.url)
+            fields = known | {"month": month, "after": after}
+            try:
+                text = client.get_text(fill(source.list, **fields))
+            except NotThereError:
+                if "{month}" not in source.list:
+                    raise
+                break  # a month without files
+            name = None
+            for name, facts in _entries(text, source):
+                address = fill(source.file, **fields, name=name.name, id=facts.get("Id", ""))
+                yield name, Asset(name.name, address, None, _md5(facts))
+            latency = _LATENCY[kind]
+            late = name and latency is not None and name.created > stop + latency
+            if name is None or late or "{after}" not in source.list or _LAST_PAGE in text:
+                break
+            after = name.name
 
 
-def _linked(client: HttpClient, url: str) -> Iterator[Listed | None]:
-    """List the links of a web page."""
-    for link in re.findall(r'href="([^"]+)"', client.get_text(url)):
-        href = html.unescape(link)
-        with suppress(ValueError):  # not an address
-            yield _listed(unquote(href), urljoin(url, href))
-
-
-def _in_odata(
-    client: HttpClient,
-    source: OrbitSource,
-    mission: str,
-    kind: str,
-    span: tuple[np.datetime64, np.datetime64],
-) -> Iterator[Listed | None]:
-    """Search an OData catalogue for files that cover a time span.
-
-    Reference: Copernicus Data Space Ecosystem, OData API.
-    """
-    first, last = (f"{np.datetime_as_string(each, unit='ms')}Z" for each in span)
-    condition = (
-        f"startswith(Name,'{mission}') and contains(Name,'AUX_{kind}') and "
-        f"ContentDate/Start lt {first} and ContentDate/End gt {last}"
-    )
-    reply = client.get_json(source.url, {"$filter": condition, "$top": "100"})
-    values = reply.get("value") if isinstance(reply, dict) else None
-    if not isinstance(values, list):
-        msg = f"{redact(source.url)} did not send a list of products: is it the right address?"
+def _entries(text: str, source: OrbitSource) -> Iterator[tuple[OrbitFileName, Mapping[str, Any]]]:
+    """Find the names of orbit files in a list, and what a list in JSON says of each."""
+    entries: object = [{"Name": each[0]} for each in _NAMES.finditer(text)]
+    if text.lstrip().startswith("{"):
+        entries = mapping(parse_reply(text, source.url)).get("value")
+    if source.mark not in text or not isinstance(entries, list):
+        msg = f"{redact(source.url)} did not send a list of files: is it the right address?"
         raise FetchError(msg)
-    for value in values:
-        entry: dict[str, Any] = value if isinstance(value, dict) else {}
-        sums = entry.get("Checksum")
-        stated = [
-            each.get("Value")
-            for each in (sums if isinstance(sums, list) else [])
-            if isinstance(each, dict) and each.get("Algorithm") == "MD5"
-        ]
-        identifier = quote(str(entry.get("Id", "")), safe="")
-        yield _listed(
-            str(entry.get("Name", "")),
-            f"{source.download or source.url}({identifier})/$value",
-            checksum=Checksum.parse("md5", stated[0]) if stated else None,
-        )
+    for entry in entries:
+        facts = mapping(entry)
+        name = OrbitFileName.parse(str(facts.get("Name", "")))
+        if name is not None:
+            yield name, {**facts, "Id": quote(str(facts.get("Id", "")), safe="")}
 
 
-def _parse_xml(text: str, url: str) -> Element:
-    """Parse a list in XML."""
-    try:
-        return defusedxml.ElementTree.fromstring(text, forbid_dtd=True)
-    except (DefusedXmlException, ParseError, ValueError) as error:
-        msg = f"{redact(url)} did not send a list of files ({type(error).__name__})"
-        raise FetchError(msg) from None
+def _md5(facts: Mapping[str, Any]) -> Checksum | None:
+    """Return the checksum that a list states of a file."""
+    sums = facts.get("Checksum")
+    for each in sums if isinstance(sums, list) else []:
+        if mapping(each).get("Algorithm") == "MD5":
+            return Checksum.parse("md5", mapping(each).get("Value"))
+    return None

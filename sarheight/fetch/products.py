@@ -238,8 +238,8 @@ def _sign_requester_pays(source: Catalogue, url: str) -> str:
         )
         raise UnsafeAddressError(msg)
     try:
-        account = library("botocore.session", extra="fetch").get_session().get_credentials()
-    except library("botocore.exceptions", extra="fetch").BotoCoreError as error:
+        account = library("botocore.session").get_session().get_credentials()
+    except library("botocore.exceptions").BotoCoreError as error:
         msg = f"the AWS account cannot be used ({type(error).__name__}): check its settings"
         raise FetchError(msg) from None
     if account is None:
@@ -249,10 +249,10 @@ def _sign_requester_pays(source: Catalogue, url: str) -> str:
         )
         raise FetchError(msg)
     address = f"{source.sign_url}/{bucket}/{quote(key)}?x-amz-request-payer=requester"
-    request = library("botocore.awsrequest", extra="fetch").AWSRequest("GET", address)
+    request = library("botocore.awsrequest").AWSRequest("GET", address)
     labels = host_of(source.sign_url).split(".")
     region = labels[1] if labels[0] == "s3" and len(labels) > 2 else "eu-central-1"
-    library("botocore.auth", extra="fetch").S3SigV4QueryAuth(
+    library("botocore.auth").S3SigV4QueryAuth(
         account.get_frozen_credentials(), "s3", region, expires=_LINK_SECONDS
     ).add_auth(request)
     return str(request.url)

@@ -7,6 +7,7 @@ replaces the addresses.
 from __future__ import annotations
 
 import os
+import string
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -83,11 +84,15 @@ class Account:
 
 @dataclass(frozen=True)
 class OrbitSource:
-    """A server with orbit files, and how it lists them."""
+    """A server with orbit files: the addresses of its lists and files, see `fill`.
+
+    `mark` is a text that is in every list, so that another page is not taken for an empty one.
+    """
 
     url: str
-    kind: str = "s3"
-    download: str = ""
+    list: str
+    file: str
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -196,6 +201,18 @@ def lookup(group: Mapping[str, Table], name: str, kind: str) -> Table:
         msg = f"there is no {kind} named {name!r}: the settings know {', '.join(group)}"
         raise ValueError(msg)
     return group[name]
+
+
+def fill(template: str, **values: object) -> str:
+    """Fill in the fields of an address; ValueError if it has none, or others."""
+    found = {each[1] for each in string.Formatter().parse(template) if each[1] is not None}
+    if not found or not found <= set(values):
+        msg = (
+            f"the address {template!r} holds the fields {sorted(found)}, expected some of "
+            f"{', '.join(f'{{{name}}}' for name in values)}"
+        )
+        raise ValueError(msg)
+    return template.format(**values)
 
 
 def _own_file(path: str | os.PathLike[str] | None) -> Path | None:

@@ -1,4 +1,4 @@
-"""Download of files: resume, checksums, sizes, progress, and several at a time."""
+"""Download of files: resume, checksums, sizes, and several at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import threading
 import time
 import zipfile
@@ -20,111 +19,28 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import requests
 import urllib3
 from filelock import FileLock, Timeout
+from rich.filesize import decimal
 
 from sarheight.errors import ChecksumError, FetchError
 from sarheight.fetch.addresses import redact, whole_number
 from sarheight.fetch.http import (
-    TRANSIENT,
     HttpClient,
     RetryPolicy,
+    Version,
     describe_error,
-    refusal_in,
+    ends_in_headers,
     require_limit,
+    translated_errors,
 )
 from sarheight.fetch.settings import Limits, Settings
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-# Progress of downloads, and how it is shown.
-
 Report: TypeAlias = Callable[[str, int, int | None], None]
 """Called with the name of a file, its bytes so far, and its size or None."""
-
-_SECONDS_BETWEEN_LINES = 10.0
-
-
-def no_progress(_name: str, _done: int, _total: int | None) -> None:
-    """Show nothing."""
-
-
-def format_size(size: int | None) -> str:
-    """Format a number of bytes."""
-    if size is None:
-        return "size unknown"
-    if size < 1000:
-        return f"{size} B"
-    value, unit = size / 1e3, "kB"
-    for larger in ("MB", "GB"):
-        if value >= 999.5:
-            value, unit = value / 1e3, larger
-    return f"{value:.3g} {unit}"
-
-
-@contextmanager
-def show_progress(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Report]:
-    """Show downloads on a stream (standard error): bars on a terminal, elsewhere a line at times.
-
-    Yields what to pass on as `progress`.
-    """
-    from rich.console import Console
-
-    stream = sys.stderr if stream is None else stream
-    console = Console(file=stream)
-    if quiet:
-        yield no_progress
-    elif console.is_terminal:
-        with _progress_bars(console) as progress:
-            yield progress
-    else:
-        yield _progress_lines(stream)
-
-
-@contextmanager
-def _progress_bars(console: Console) -> Iterator[Report]:
-    """Show a bar for every file."""
-    from rich import progress as bars
-
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(bar_width=24),
-        bars.DownloadColumn(),
-        bars.TransferSpeedColumn(),
-        bars.TimeRemainingColumn(),
-    )
-    tasks: dict[str, bars.TaskID] = {}
-    with bars.Progress(*columns, console=console, transient=True) as shown:
-
-        def progress(name: str, done: int, total: int | None) -> None:
-            if name not in tasks:
-                tasks[name] = shown.add_task(name, total=total)
-            shown.update(tasks[name], completed=done, total=total)
-
-        yield progress
-
-
-def _progress_lines(stream: TextIO) -> Report:
-    """Write a line for every file at its begin, its end, and every ten seconds."""
-    last: dict[str, float] = {}
-
-    def progress(name: str, done: int, total: int | None) -> None:
-        now = time.monotonic()
-        finished = total is not None and done >= total
-        if not finished and now < last.get(name, -1.0) + _SECONDS_BETWEEN_LINES:
-            return
-        last[name] = float("inf") if finished else now
-        of = "" if total is None else f" of {format_size(total)}"
-        stream.write(f"{name}: {format_size(done)}{of}\n")
-        stream.flush()
-
-    return progress
-
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -132,9 +48,12 @@ PROGRESS_THAT_COUNTS = 1 << 20
 """Bytes after which the failures before them are forgotten."""
 
 _BLOCK = 1 << 18
-_RANGE = re.compile(r"\s*bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)\s*")
 _STEP = 0.2
 """Seconds between two looks at a lock, and between two calls of progress during a pause."""
+
+
+def no_progress(_name: str, _done: int, _total: int | None) -> None:
+    """Show nothing."""
 
 
 # --- checksums ---------------------------------------------------------------------------------
@@ -210,23 +129,6 @@ class Checksum:
 # --- partial files -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Version:
-    """A version of a file on a server: strong ``ETag`` or else ``Last-Modified``, and its size.
-
-    `url` has no query: signatures in it change. ``If-Range`` names the validator.
-    """
-
-    url: str
-    validator: str | None = None
-    size: int | None = None
-
-    def agrees(self, other: Version) -> bool:
-        """Tell whether nothing says that two versions differ."""
-        pairs = ((self.validator, other.validator), (self.size, other.size))
-        return all(mine == theirs or None in {mine, theirs} for mine, theirs in pairs)
-
-
 class Partial:
     """The part of a file that was downloaded, in hidden files beside its final path."""
 
@@ -277,7 +179,7 @@ class Partial:
         """Tell how much of the file the next call continues from, for the end of a message."""
         with suppress(OSError):
             if self.size():
-                return f"; {format_size(self.size())} of it are kept, the next call resumes there"
+                return f"; {decimal(self.size())} of it are kept, the next call resumes there"
         return ""
 
 
@@ -374,7 +276,7 @@ def ensure_file(
         reason, space = (error.strerror or type(error).__name__).lower(), ""
         with suppress(OSError):
             if error.errno == errno.ENOSPC:
-                space = f" ({format_size(shutil.disk_usage(target.parent).free)} are free there)"
+                space = f" ({decimal(shutil.disk_usage(target.parent).free)} are free there)"
         msg = f"could not write '{target}': {reason}{space}{partial.kept()}"
         raise FetchError(msg) from error
     return target
@@ -395,12 +297,8 @@ def _locked(partial: Partial, progress: Report) -> Iterator[None]:
         lock.release()
 
 
-class _TransientError(Exception):
-    """A try failed in a way that the next one may not."""
-
-    def __init__(self, reason: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(reason)
-        self.headers = {"Retry-After": "0"} if headers is None else headers
+class _BrokenError(Exception):
+    """A reply ended early, or does not continue what was downloaded: the next one may."""
 
 
 class _Transfer:
@@ -419,7 +317,11 @@ class _Transfer:
         """Download and verify; a wrong file with an old beginning is downloaded once more."""
         resumed = self.partial.size() > 0
         while True:
-            self._complete()
+            try:
+                self._complete()
+            except FetchError as error:
+                msg = f"{error}{self.partial.kept()}"
+                raise type(error)(msg) from None
             try:
                 self._verify()
             except (ChecksumError, ValueError):
@@ -436,23 +338,21 @@ class _Transfer:
         if self.request.checksum is not None and self.partial.size() == self.request.size:
             return  # stopped between the last byte and the name
         policy = RetryPolicy(self.client.network, self._pause)
-        while True:
-            before = self.partial.size()
-            self.partial.require_space(self.request.size)
-            url = self.request.url()
-            try:
-                self._request(url)
-            except _TransientError as error:
-                if self.partial.size() - before >= PROGRESS_THAT_COUNTS:
-                    policy.reset()
+        with self.client.session(pause=self._pause) as session:
+            while True:
+                before = self.partial.size()
+                self.partial.require_space(self.request.size)
+                url = self.request.url()
                 try:
+                    with translated_errors(url):
+                        self._request(session, url)
+                except _BrokenError as error:
+                    if self.partial.size() - before >= PROGRESS_THAT_COUNTS:
+                        policy.reset()
                     self._require_limits(url, 0)
-                    policy.wait(str(error), error.headers)
-                except FetchError as last:
-                    msg = f"{last}{self.partial.kept()}"
-                    raise FetchError(msg) from None
-            else:
-                return
+                    policy.wait(f"{redact(url)} {error}")
+                else:
+                    return
 
     def _pause(self, seconds: float) -> None:
         """Let time pass, and report progress meanwhile, so that a stop ends the pause."""
@@ -471,22 +371,14 @@ class _Transfer:
         require_limit(limits, self.request.limit, size, url)
         require_limit(limits, "file_seconds", time.monotonic() - self._begun, url)
 
-    def _request(self, url: str) -> None:
+    def _request(self, session: requests.Session, url: str) -> None:
         """Request what is missing, once."""
-        self.client.rule.check(url)
+        self.client.check(url)
         headers = {"Accept-Encoding": "identity"} | self._range_headers(url)
-        with self.client.session(retry=False) as session:
-            try:
-                with session.get(
-                    url, headers=headers, stream=True, timeout=self.client.timeout
-                ) as response:
-                    self._receive(url, response, resumes="Range" in headers)
-            except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
-                refusal = refusal_in(error)
-                if refusal is not None:
-                    raise refusal from None
-                reason = f"{redact(url)} could not be downloaded: {describe_error(error)}"
-                raise _TransientError(reason, {}) from None
+        with session.get(
+            url, headers=headers, stream=True, timeout=self.client.timeout
+        ) as response:
+            self._receive(url, response, resumes="Range" in headers)
 
     def _range_headers(self, url: str) -> dict[str, str]:
         """Ask for the rest only, where the bytes so far belong to this file.
@@ -494,9 +386,7 @@ class _Transfer:
         Without a name of the version, only a checksum tells whether the rest fits.
         """
         done, version = self.partial.size(), self.partial.version()
-        if not done:
-            return {}
-        if version is not None and version.url == redact(url):
+        if done and version is not None and version.url == redact(url):
             headers = {"Range": f"bytes={done}-"}
             if version.validator:
                 return headers | {"If-Range": version.validator}
@@ -507,58 +397,40 @@ class _Transfer:
 
     def _receive(self, url: str, response: requests.Response, *, resumes: bool) -> None:
         """Check status and headers of a reply, and write its body."""
-        status, where = response.status_code, redact(url)
+        status, done = response.status_code, self.partial.size()
+        first, version = Version.of(url, response)
         if resumes and status == requests.codes.requested_range_not_satisfiable:
-            size = whole_number(response.headers.get("Content-Range", "").rpartition("/")[2])
-            if size != self.partial.size():
+            stated = response.headers.get("Content-Range", "").rpartition("/")[2]
+            if whole_number(stated) != done:
                 self.partial.clear()
-                msg = f"{where} has become shorter than what was downloaded of it"
-                raise _TransientError(msg)
+                msg = "has become shorter than what was downloaded of it"
+                raise _BrokenError(msg)
             return
-        if status in TRANSIENT:
-            msg = f"{where} answered HTTP {status}"
-            raise _TransientError(msg, response.headers)
-        if status == requests.codes.unauthorized and self.client.credentials.forget(response.url):
-            msg = f"{where} no longer accepts the token"
-            raise _TransientError(msg)
         partial = resumes and status == requests.codes.partial_content
         if status != requests.codes.ok and not partial:
             raise self.client.status_error(response)
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding not in {"identity", ""}:
-            msg = f"{where} sends the file encoded as {encoding}, expected it as it is"
+            msg = f"{redact(url)} sends the file encoded as {encoding}, expected it as it is"
             raise FetchError(msg)
-        start, version = self._position(url, response, partial=partial)
+        if partial:
+            known = self.partial.version()
+            if first != done or known is None or not known.agrees(version):
+                self.partial.clear()
+                msg = "has changed since its beginning was downloaded"
+                raise _BrokenError(msg)
+            version = replace(known, size=known.size if version.size is None else version.size)
+        self._stated = Checksum.from_headers(response.headers, whole=not partial)
         size, announced = version.size, self.request.size
         if self.request.checksum is None and None not in {size, announced} and size != announced:
             msg = (
-                f"{where} has {size} bytes, and {announced} were announced: download it from "
+                f"{redact(url)} has {size} bytes, and {announced} were announced: download it from "
                 "another catalogue"
             )
             raise ChecksumError(msg)
-        if start == 0:
-            self.partial.begin(version)
-        self._write(url, response, start, announced if size is None else size)
-
-    def _position(
-        self, url: str, response: requests.Response, *, partial: bool
-    ) -> tuple[int, Version]:
-        """Return the byte where a reply begins, and the version of the file that it belongs to."""
-        headers, done = response.headers, self.partial.size()
-        tag = headers.get("ETag")
-        validator = headers.get("Last-Modified") if not tag or tag.startswith("W/") else tag
-        self._stated = Checksum.from_headers(headers, whole=not partial)
         if not partial:
-            size = whole_number(headers.get("Content-Length"))
-            return 0, Version(redact(url), validator, size)
-        found, known = _RANGE.fullmatch(headers.get("Content-Range", "")), self.partial.version()
-        if found is not None and known is not None and int(found[1]) == done:
-            size = whole_number(found[2])
-            if known.agrees(Version(known.url, validator, size)):
-                return done, replace(known, size=known.size if size is None else size)
-        self.partial.clear()
-        msg = f"{redact(url)} has changed since its beginning was downloaded"
-        raise _TransientError(msg)
+            self.partial.begin(version)
+        self._write(url, response, first, announced if size is None else size)
 
     def _write(self, url: str, response: requests.Response, start: int, total: int | None) -> None:
         """Write the body of a reply behind the bytes so far."""
@@ -568,7 +440,7 @@ class _Transfer:
         self._report(done, total)
         with self.partial.path.open("ab") as stream:
             # Each block is what one read of the connection gives: slow servers meet the deadline.
-            while block := response.raw.read1(_BLOCK, decode_content=False):
+            while block := _read_block(response):
                 done += len(block)
                 if total is not None and done > total:
                     break
@@ -580,8 +452,11 @@ class _Transfer:
             msg = f"{redact(url)} sent more than the {total} bytes that were announced"
             raise ChecksumError(msg)
         if total is not None and done < total:
-            msg = f"{redact(url)} ended after {done} of {total} bytes"
-            raise _TransientError(msg, {})
+            msg = f"ended after {done} of {total} bytes"
+            raise _BrokenError(msg)
+        if done == 0 and ends_in_headers(response):
+            msg = "ended within the headers of its reply"
+            raise _BrokenError(msg)
 
     def _verify(self) -> None:
         """Check the complete file against all that was stated about it."""
@@ -600,6 +475,16 @@ class _Transfer:
             raise ChecksumError(msg)
         if request.prepare is not None:
             request.prepare(path)
+
+
+def _read_block(response: requests.Response) -> bytes:
+    """Read what has arrived of a body."""
+    try:
+        block: bytes = response.raw.read1(_BLOCK, decode_content=False)
+    except urllib3.exceptions.HTTPError as error:
+        msg = f"could not be downloaded: {describe_error(error)}"
+        raise _BrokenError(msg) from None
+    return block
 
 
 # --- several files, and zips -------------------------------------------------------------------

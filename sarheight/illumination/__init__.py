@@ -27,8 +27,4 @@ __all__ = [
     "Muhleman",
     "simulate",
 ]
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return __all__
+__dir__ = __all__.copy  # `dir` lists the public names

@@ -5,7 +5,14 @@ from __future__ import annotations
 from sarheight.layover._composite import composite, local_resolution
 from sarheight.layover._mapping import Mapping, mapping
 from sarheight.layover._reconstruct import fit_law, reconstruct
-from sarheight.layover.categories import FLAGS, convert_mask, masks
+from sarheight.layover.categories import (
+    FLAGS,
+    convert_mask,
+    in_layover,
+    in_shadow,
+    mask_fractions,
+    masks,
+)
 from sarheight.layover.methods import (
     RTC,
     Method,
@@ -29,10 +36,14 @@ __all__ = [
     "composite",
     "convert_mask",
     "fit_law",
+    "in_layover",
+    "in_shadow",
     "interval",
     "local_resolution",
     "mapping",
+    "mask_fractions",
     "masks",
     "read_method",
     "reconstruct",
 ]
+__dir__ = __all__.copy  # `dir` lists the public names

@@ -114,7 +114,7 @@ def _warn_of_differences(scenes: Sequence[Scene]) -> None:
 
 
 def _polarisations(scene: Scene) -> tuple[object, ...]:
-    """Names of a scene's polarisations, or their numbers where they have no names."""
+    """Return the names of a scene's polarisations, or their numbers where they have no names."""
     if "polarisation" not in scene.image.dims:
         return ()
     return tuple(scene.image["polarisation"].values.tolist())
@@ -239,7 +239,7 @@ def _guide_rows(
 
 
 def _nearest_values(guide: xr.DataArray, dem: xr.DataArray, rows: slice) -> NDArray[np.float64]:
-    """Values of a guide at the cells of rows of a DEM; NaN beyond the guide."""
+    """Find the values of a guide at the cells of rows of a DEM; NaN beyond the guide."""
     project = pyproj.Transformer.from_crs(dem.rio.crs, guide.rio.crs, always_xy=True).transform
     east, north = (dem[axis].values.astype(np.float64) for axis in ("x", "y"))
     cells = np.meshgrid(east, north[rows])

@@ -50,7 +50,7 @@ class Mapping:
 
     @property
     def ground_shape(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Return rows and columns of the ground."""
         return self.cells.sizes["y"], self.cells.sizes["x"]
 
     @cached_property

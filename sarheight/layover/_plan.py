@@ -89,7 +89,7 @@ class SceneDem:
         return part.copy(data=slim(part.data)) if is_lazy(part) else part
 
     def ground(self, facets: int = 1) -> GroundModel:
-        """Positions of the cells, or of so many facets along a side of each."""
+        """Find the positions of the cells, or of so many facets along a side of each."""
         x, y = (
             _facet_coordinates(self.grid[name].values.astype(np.float64), facets)
             for name in ("x", "y")
@@ -180,7 +180,7 @@ class ScenePlan:
 
     @property
     def least_area(self) -> float:
-        """Illuminated area in m2 below which a cell has no value."""
+        """Return the illuminated area in m2 below which a cell has no value."""
         return self.smallest_area * self.scale.cell_area
 
 

@@ -92,7 +92,7 @@ class TilesInMemory(Tiles[State]):
         return state
 
     def apply(self, step: Callable[[State], Next]) -> Tiles[Next]:
-        """See `Tiles`."""
+        """Do the step at once."""
         return TilesInMemory(step(self._take()))
 
     def sample(
@@ -100,18 +100,18 @@ class TilesInMemory(Tiles[State]):
         function: Callable[[State], Sample],
         support: Support | None = None,  # noqa: ARG002
     ) -> Sequence[Sample]:
-        """See `Tiles`."""
+        """Sample the one tile at once."""
         return [function(cast("State", self._state))]
 
     def keep(
         self, step: Callable[[State], list[Values]], function: Callable[[State], Sample]
     ) -> tuple[Tiles[list[Values]], Sequence[Sample]]:
-        """See `Tiles`."""
+        """Sample the one tile, and do the step to it."""
         samples = self.sample(function)
         return self.apply(step), samples
 
     def values(self: TilesInMemory[list[Values]], index: int, name: str) -> NDArray[Any]:
-        """See `Tiles`."""
+        """Return the array that is in memory."""
         return cast("list[Values]", self._state)[index][name]
 
 
@@ -220,13 +220,13 @@ class LazyTiles(Tiles[State]):
         return LazyTiles(scene, _read_input, _observe)
 
     def apply(self, step: Callable[[State], Next]) -> Tiles[Next]:
-        """See `Tiles`."""
+        """Record the step."""
         return LazyTiles(self._scene, self._read, _followed(self._replay, step))
 
     def sample(
         self, function: Callable[[State], Sample], support: Support | None = None
     ) -> Sequence[Sample]:
-        """See `Tiles`."""
+        """Run a task for each tile, or area within it, that matters."""
         common = self._scene.plan, opaque(self._read), opaque(_followed(self._replay, function))
         return run(
             [
@@ -238,7 +238,7 @@ class LazyTiles(Tiles[State]):
     def keep(
         self, step: Callable[[State], list[Values]], function: Callable[[State], Sample]
     ) -> tuple[Tiles[list[Values]], Sequence[Sample]]:
-        """See `Tiles`."""
+        """Run a task for each tile, which keeps what the step returns if there is room."""
         shelf = self._scene.shelf()
 
         def both(state: State) -> tuple[Sample, list[Values] | None]:
@@ -265,7 +265,7 @@ class LazyTiles(Tiles[State]):
         ]
 
     def values(self: LazyTiles[list[Values]], index: int, name: str) -> Any:  # noqa: ANN401
-        """See `Tiles`."""
+        """Return a dask array of all tiles."""
         results = iter(self._results)
         rows = []
         for row in self._scene.tiles:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -65,7 +66,7 @@ def sample_open_cells(observations: Sequence[Observation], scale: GridScale) -> 
 
 
 def _open_cells(observation: Observation, scale: GridScale) -> NDArray[np.float32]:
-    """Incidence, kind and gamma0 of open cells in one pass."""
+    """Find incidence, kind and gamma0 of open cells in one pass."""
     category, fold_count = observation.category, observation.fold_count
     # Kinds of ground may be rare: with a guide all areas count.
     if observation.kind is not None:
@@ -110,9 +111,9 @@ def fit_laws(by_tile: Sequence[Samples]) -> list[SceneLaw]:
 
 
 def kind_factors(observation: Observation, law: SceneLaw) -> Layer | None:
-    """Logarithm of the law of each cell's kind over the scene's law; 0 where no kind is known.
+    """Find the logarithm of the law of each cell's kind over the scene's law.
 
-    None where all are 0.
+    It is 0 where no kind is known; None is returned where all are 0.
     """
     if observation.kind is None or not law.kinds:
         return None
@@ -133,16 +134,18 @@ def _fit_law(
     angle: NDArray[np.float32], gamma: NDArray[np.float32], width: float = ANGLE_CLASS
 ) -> FittedLaw:
     """Fit a law: median gamma0 by class of incidence, averaged over polarisations in decibels."""
-    index = (angle // width).astype(np.int64)
+    classes, index = int(90.0 / width), (angle // width).astype(np.uint8)
+    # In the order of their classes, so that each is a part of the arrays.
+    order, ends = np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))
+    angle, gamma = angle[order], gamma[:, order]
     centres, values, cells = [], [], []
-    for k in range(int(90.0 / width)):
-        members = index == k
-        if members.sum() >= FEWEST_CELLS:
-            median = np.median(gamma[:, members], axis=1)
+    for first, end in pairwise((0, *ends[:classes].tolist())):
+        if end - first >= FEWEST_CELLS:
+            median = np.median(gamma[:, first:end], axis=1)
             if (median > 0.0).all():
-                centres.append(float(angle[members].mean(dtype=np.float64)))
+                centres.append(float(angle[first:end].mean(dtype=np.float64)))
                 values.append(float(np.log(median.astype(np.float64)).mean()))
-                cells.append(int(members.sum()))
+                cells.append(end - first)
     if len(centres) < 2:
         msg = (
             f"found {angle.size} cells outside layover and shadow with data, in "
@@ -218,7 +221,7 @@ class Agreement(NamedTuple):
 
 
 def agreement_class(folded: NDArray[np.bool_], difference: Layer) -> NDArray[np.intp]:
-    """Class of cells by whether they are folded and by the difference of incidence in degrees."""
+    """Classify cells by whether they are folded and by the difference of incidence in degrees."""
     step = np.clip(np.nan_to_num(np.abs(difference)) // 10.0, 0, AGREEMENT_CLASSES // 2 - 1)
     return (step + AGREEMENT_CLASSES // 2 * folded).astype(np.intp)
 
@@ -287,7 +290,7 @@ class Balance:
 
     @property
     def by_variance(self) -> NDArray[np.float64]:
-        """Factor k of 1 + k v by which cells hold what there is, less what is withheld.
+        """Find the factor k of 1 + k v by which cells hold what there is, less what is withheld.
 
         A posterior mean of logarithms is the median of a log-normal distribution, whose mean is
         larger by exp(v / 2) with the variance v: averages of logarithms lose RCS where they average
@@ -299,7 +302,7 @@ class Balance:
 
     @property
     def factor(self) -> NDArray[np.float64]:
-        """Factor on all estimates, beside `by_variance`, that balances RCS exactly."""
+        """Find the factor on all estimates, beside `by_variance`, that balances RCS exactly."""
         held = self.cells + self.by_variance * self.spread
         factor: NDArray[np.float64] = np.divide(
             self.explained - self.withheld, held, out=np.ones_like(held), where=held > 0.0
@@ -307,7 +310,7 @@ class Balance:
         return factor
 
     def attributes(self) -> dict[str, list[float]]:
-        """RCS by polarisation as attributes of a result, after balancing."""
+        """Return RCS by polarisation as attributes of a result, after balancing."""
         return {
             "rcs_cells": (self.factor * (self.cells + self.by_variance * self.spread)).tolist(),
             "rcs_withheld": self.withheld.tolist(),

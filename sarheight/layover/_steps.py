@@ -69,12 +69,12 @@ def support_of(method: Method, scale: GridScale, *, first: bool = False) -> Supp
 
 
 def _reach(taps: Taps) -> tuple[int, int]:
-    """Distance at which weights end, along both axes."""
+    """Find the distance at which weights end, along both axes."""
     return taps[0].size // 2, taps[1].size // 2
 
 
 def _blur(method: Method, scale: GridScale, index: int, step: int = 0) -> Taps | None:
-    """Weights by which the image of a pass is smoothed in a step."""
+    """Return the weights by which the image of a pass is smoothed in a step."""
     if isinstance(method, RTC):
         return scale.image_taps(method.blur, index)
     if isinstance(method, PosteriorMean):
@@ -84,7 +84,7 @@ def _blur(method: Method, scale: GridScale, index: int, step: int = 0) -> Taps |
 
 
 def neighbourhood(method: PosteriorMean, scale: GridScale) -> Taps:
-    """Weights of the neighbours of a cell; that of the cell itself is 1."""
+    """Return the weights of the neighbours of a cell; that of the cell itself is 1."""
     down, across = scale.ground_taps(method.pooling)
     return down / down.max(), across / across.max()
 
@@ -153,7 +153,7 @@ def value_errors(
     contrast: float,
     cells: Cells | None = None,
 ) -> Layer:
-    """Error variance of the logarithms of the values of one pass; of some cells shape (1, n)."""
+    """Find the error variance of logarithms of values of one pass; of some cells shape (1, n)."""
     allocated, grid = tile.allocated[index], tile.images[index].geometry.grid
     terms = method.errors.terms(grid, scale.samples_per_metre[index], contrast)
     changes = cast("Layer", tile.compared[index].change)
@@ -226,7 +226,7 @@ class PosteriorState:
 
     @cached_property
     def posterior(self) -> tuple[Layer, Layer]:
-        """Mean and variance of value and prediction, averaged by their precision."""
+        """Average value and prediction by their precision: mean and variance."""
         mean, variance = np.empty_like(self.value), np.empty_like(self.value)
         average(self.value, self.error, self.prediction, self.spread, mean, variance)
         return mean, variance
@@ -238,7 +238,7 @@ class PosteriorState:
         return self.alike if kind is None else self.alike * np.exp(kind)
 
     def conclude(self, contribution: Layer, prior: Prior) -> tuple[Layer, Layer]:
-        """Weight of the value in the posterior mean, and the variance that is stated."""
+        """Find the weight of the value in the posterior mean, and the variance that is stated."""
         own, stated = np.empty_like(self.value), np.empty_like(self.value)
         inflation = prior.open_inflation, prior.layover_inflation
         conclude(self.value, self.error, self.posterior[1], contribution, inflation, own, stated)
@@ -258,7 +258,7 @@ class PosteriorTile:
 def first_values(
     tile: AllocatedTile, index: int, polarisation: int, cells: Cells | None = None
 ) -> Layer:
-    """Logarithms of the values of the first step in one polarisation; of some cells (1, n)."""
+    """Find logarithms of values of the first step in one polarisation; of some cells (1, n)."""
     compared = tile.compared[index]
     layers = [compared.ratios[polarisation], compared.weight, tile.expected[index]]
     if cells is not None:
@@ -267,7 +267,7 @@ def first_values(
 
 
 def _values(ratios: Layer, weight: Layer, expected: Layer, assumed: Layer) -> Layer:
-    """Logarithms of ratios times the assumed reflectivity; NaN where nothing is expected."""
+    """Find logarithms of ratios times assumed reflectivity; NaN where nothing is expected."""
     value = np.empty_like(weight)
     logarithms(ratios, weight, expected, assumed, value)
     return value
@@ -402,7 +402,7 @@ def _stack(layers: Sequence[Layer]) -> Layers:
 
 
 def _classes(tile: AllocatedTile, here: int, there: int) -> NDArray[np.intp]:
-    """Class of each cell for a pass that borrows from another, see `agreement_class`."""
+    """Classify each cell for a pass that borrows from another, see `agreement_class`."""
     angles = [tile.observations[index].angles["local_incidence"] for index in (here, there)]
     return agreement_class(tile.observations[here].fold_count > 1, angles[0] - angles[1])
 
@@ -428,7 +428,7 @@ def sample_pass_pairs(posterior: PosteriorTile) -> Samples:
 
 
 def _predictor(tile: AllocatedTile, index: int, state: PosteriorState) -> Layer:
-    """Posterior mean of a pass where it sees the ground open; NaN elsewhere."""
+    """Return the posterior mean of a pass where it sees the ground open; NaN elsewhere."""
     seen = (tile.observations[index].fold_count <= 1) & np.isfinite(state.value)
     predictor: Layer = np.where(seen, state.posterior[0], np.float32(np.nan))
     return predictor

@@ -15,10 +15,9 @@ from sarheight_kernels.allocation import (
     allocate_rcs,
     gather_ratios,
 )
-from sarheight_kernels.estimation import pool
 from sarheight_kernels.geocoding import GeocodedImage
 from sarheight_kernels.radiometry import inverse_intensity, mask_missing
-from sarheight_kernels.ratios import weigh_ratios
+from sarheight_kernels.ratios import smooth_by_simulation, weigh_ratios
 from sarheight_kernels.tiles import TILE
 
 from sarheight.geometry.geo2rdr import angles
@@ -68,22 +67,22 @@ class AllocatedRcs:
 
     @property
     def expected(self) -> Layer:
-        """RCS in m2 by the law, in pixels that have data."""
+        """Return the RCS in m2 by the law, in pixels that have data."""
         return self._diagnostic(0)
 
     @property
     def area(self) -> Layer:
-        """Illuminated area in m2 in pixels that have data, projected along the line of sight."""
+        """Return the area in m2 in pixels that have data, projected along the line of sight."""
         return self._diagnostic(1)
 
     @property
     def contribution(self) -> Layer:
-        """Mean share of a cell in the RCS of its pixels, weighted by its own RCS."""
+        """Return the mean share of a cell in the RCS of its pixels, weighted by its own RCS."""
         return self._diagnostic(2)
 
     @property
     def speckle(self) -> Layer:
-        """Variance that speckle of one look leaves in a cell, as a fraction of its square."""
+        """Return the variance that speckle of one look leaves, as a fraction of the square."""
         return self._diagnostic(3)
 
     def _diagnostic(self, index: int) -> Layer:
@@ -114,6 +113,17 @@ class Comparison(NamedTuple):
     ratios: bool  # whether ratios are wanted beside the change of simulated RCS
 
 
+def rtc_intensity(image: Image, simulated: Image, blur: Taps) -> Image:
+    """Smooth an image by its simulation: radiometric terrain correction, see `RTC`.
+
+    The result over the simulated RCS is the smoothed image over the smoothed simulation, and 0
+    where there is no data.
+    """
+    smoothed = np.empty(image.shape, np.float32)
+    smooth_by_simulation(image, simulated, *blur, smoothed)
+    return smoothed
+
+
 NO_BLUR = np.ones(1, np.float32), np.ones(1, np.float32)
 PIXEL_FLOOR = 0.09
 """Variance of a pixel's ratio where the simulation does not change, in units of that which a change
@@ -138,12 +148,12 @@ class PassTile:
 
     @property
     def cells(self) -> Illumination:
-        """The operator of cells that are not divided."""
+        """Return the operator of cells that are not divided."""
         return self.operator if self.undivided is None else self.undivided
 
     @property
     def geometry(self) -> PassGeometry:
-        """The DEM of cells under the radar."""
+        """Return the DEM of cells under the radar."""
         return self.cells.geometry
 
     def divided(self, operator: Illumination, facets: int) -> PassTile:
@@ -202,7 +212,7 @@ class PassTile:
         if comparison is not None:
             image = self.image if comparison.ratios else self.image[:0]
             compared = self._weigh(image, simulated, comparison.blur, change=True)
-        smoothed = self.image if blur is None else self._smooth(simulated, blur)
+        smoothed = self.image if blur is None else rtc_intensity(self.image, simulated, blur)
         result = self._sweep(simulated, assumed, cells, smoothed, compared)
         if compared is None:
             return result, None
@@ -248,7 +258,7 @@ class PassTile:
     def sample_reflectivity(
         self, cells: Cells, blocks: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Reflectivity, shape (polarisations, n), and illuminated area of cells, shape (n,).
+        """Find reflectivity, shape (polarisations, n), and illuminated area of cells, shape (n,).
 
         With some blocks of facets only, the others take no part in their pixels.
         """
@@ -323,7 +333,7 @@ class PassTile:
         cells: NDArray[np.bool_] | None,
         comparison: Comparison | None,
     ) -> tuple[AllocatedRcs, ComparedRatios | None]:
-        """Do the work of `allocate_and_compare` where cells are divided into facets.
+        """Allocate to facets, where cells are divided, and sum over those of each cell.
 
         Contribution share, speckle and geocoded image are no sums over facets: they are those of
         cells that are not divided.
@@ -351,14 +361,6 @@ class PassTile:
             compared = ComparedRatios(*(self.to_cells(layer) for layer in layers))
         result = replace(result, rcs=rcs, reflectivity=reflectivity, total=fine.total)
         return result, compared
-
-    def _smooth(self, simulated: Image, blur: Taps) -> Image:
-        """Smooth image and simulation, and bring their ratio back to the simulation's sharpness."""
-        smoothed = np.empty(self.image.shape, np.float32)
-        for sharp, smooth in zip(self.image, smoothed, strict=True):
-            pool(sharp, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
-            np.multiply(smooth, simulated, out=smooth, casting="same_kind")
-        return smoothed
 
 
 def _sum_diagnostics(fine: AllocatedRcs, facets: int, result: AllocatedRcs) -> None:
@@ -394,18 +396,18 @@ class Observation:
 
     @cached_property
     def angles(self) -> dict[str, Layer]:
-        """Incidence angles in degrees by name."""
+        """Return incidence angles in degrees by name."""
         return {name: values for name, (values, _) in angles(self.image.geometry).items()}
 
     @property
     def core(self) -> tuple[slice, slice]:
-        """The tile within its window."""
+        """Return rows and columns of the tile within its window."""
         rows, columns = self.category.shape
         first, end, left, right = self.image.core or (0, rows, 0, columns)
         return slice(first, end), slice(left, right)
 
     def sampled_cells(self, scale: GridScale) -> Cells:
-        """Cells of the tile on which statistics rest; see `sampled_cells`."""
+        """Find the cells of the tile on which statistics rest; see `sampled_cells`."""
         down, across = self.corner
         rows, columns = self.core
         row, column = sampled_cells(
@@ -417,7 +419,7 @@ class Observation:
         return row - down, column - across
 
     def sampled_blocks(self, parts: int) -> NDArray[np.bool_]:
-        """Blocks of facets in one of several areas, see `sampled_blocks`."""
+        """Find the blocks of facets in one of several areas, see `sampled_blocks`."""
         facets = self.image.facets
         rows, columns = self.image.operator.geometry.heights.shape
         first = self.corner[0] * facets // TILE, self.corner[1] * facets // TILE

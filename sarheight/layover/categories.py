@@ -122,9 +122,78 @@ TITLE = "Layover and shadow"
 Variable = tuple[NDArray[Any], dict[str, Any]]
 
 
-def mask_variable(category: NDArray[np.uint8]) -> Variable:
-    """Return categories with their CF attributes."""
-    return category, dict(MASK)
+def in_image(category: NDArray[np.uint8], fold_count: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Mark categories as no data where the image has no pixel, as fold counts are."""
+    return np.where(fold_count == profiles.NO_DATA, fold_count, category)
+
+
+def in_layover(mask: xr.DataArray) -> xr.DataArray:
+    """Find the cells or pixels in layover: active, passive, or in layover and shadow.
+
+    This is the one definition of layover in the library. A cell of a slope in layover counts
+    whether or not the other places of its pixel are illuminated, so that there are more of them
+    than cells with a fold count above 1.
+
+    Parameters
+    ----------
+    mask : DataArray
+        ``mask`` of `masks` or `reconstruct`.
+
+    Returns
+    -------
+    DataArray
+        bool, dims of the mask; False where there is no data.
+    """
+    return _has(mask, "layover")
+
+
+def in_shadow(mask: xr.DataArray) -> xr.DataArray:
+    """Find the cells or pixels in shadow: active, passive, or in layover and shadow.
+
+    Parameters
+    ----------
+    mask : DataArray
+        ``mask`` of `masks` or `reconstruct`.
+
+    Returns
+    -------
+    DataArray
+        bool, dims of the mask; False where there is no data.
+    """
+    return _has(mask, "shadow")
+
+
+def _has(mask: xr.DataArray, word: str) -> xr.DataArray:
+    """Find the cells whose category has a word in its name."""
+    found: xr.DataArray = mask.isin([code for name, code in FLAGS.items() if word in name])
+    return found.assign_attrs({})
+
+
+def mask_fractions(mask: xr.DataArray) -> dict[str, float]:
+    """Return the fractions of a mask: ``image`` of all cells, ``layover`` and ``shadow`` of these.
+
+    Parameters
+    ----------
+    mask : DataArray
+        ``mask`` of `masks` or `reconstruct`.
+
+    Returns
+    -------
+    dict
+        ``image``, the fraction of cells that have data; ``layover`` and ``shadow``, fractions of
+        these cells, 0 where there are none. Cells in both count twice.
+    """
+    known = int((mask != profiles.NO_DATA).sum())
+    return {
+        "image": known / max(mask.size, 1),
+        "layover": int(in_layover(mask).sum()) / max(known, 1),
+        "shadow": int(in_shadow(mask).sum()) / max(known, 1),
+    }
+
+
+def mask_variable(category: NDArray[np.uint8], fold_count: NDArray[np.uint8]) -> Variable:
+    """Return the categories of cells in the image with their CF attributes."""
+    return in_image(category, fold_count), dict(MASK)
 
 
 def fold_variable(fold_count: NDArray[np.uint8]) -> Variable:
@@ -185,8 +254,8 @@ def masks(
         ``fold_count``
             The number of illuminated places, uint8.
 
-        Dims (y, x) or (line, sample); 255 where there is no data. On the ground ``time``, the
-        middle of the acquisition, is a scalar coordinate.
+        Dims (y, x) or (line, sample); 255 where there is no data, and outside the image. On the
+        ground ``time``, the middle of the acquisition, is a scalar coordinate.
 
     Raises
     ------
@@ -208,7 +277,10 @@ def masks(
     if geometry == "ground":
         category, fold_count = classify_cells(terrain, foreshortening)
         found = terrain.dataset(
-            {"mask": mask_variable(category), "fold_count": fold_variable(fold_count)}
+            {
+                "mask": mask_variable(category, fold_count),
+                "fold_count": fold_variable(fold_count),
+            }
         )
         return (
             stored_like(found, checked.array)
@@ -225,7 +297,7 @@ def masks(
     dims = ("line", "sample")
     return xr.Dataset(
         {
-            "mask": (dims, *mask_variable(category)),
+            "mask": (dims, *mask_variable(category, fold_count)),
             "fold_count": (dims, *fold_variable(fold_count)),
         },
         attrs={"title": TITLE},

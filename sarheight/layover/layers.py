@@ -71,20 +71,20 @@ class Layer:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of its values."""
+        """Return the type of its values."""
         return np.dtype(np.uint8 if self.code else np.float32)
 
     @property
     def missing(self) -> np.generic:
-        """Value that marks missing data."""
+        """Return the value that marks missing data."""
         return np.uint8(NO_DATA) if self.code else np.float32(np.nan)
 
     def shape(self, polarisations: int, rows: int, columns: int) -> tuple[int, ...]:
-        """Shape of its values."""
+        """Return the shape of its values."""
         return (polarisations, rows, columns) if self.by_polarisation else (rows, columns)
 
     def bytes_of(self, polarisations: int) -> int:
-        """Bytes of a cell of one pass."""
+        """Return the bytes of a cell of one pass."""
         return self.dtype.itemsize * (polarisations if self.by_polarisation else 1)
 
 
@@ -251,7 +251,7 @@ def select_layers(variables: Sequence[str] | Literal["all", "main"]) -> tuple[st
 
 
 def cell_bytes(variables: Iterable[str], polarisations: int) -> int:
-    """Bytes that layers take in a cell of one pass."""
+    """Return the bytes that layers take in a cell of one pass."""
     return sum(LAYERS[name].bytes_of(polarisations) for name in variables)
 
 

@@ -195,12 +195,12 @@ class Prior:
 
     @property
     def variances(self) -> tuple[float, float, float]:
-        """Variances of the logarithm of roughness, level, and slope in units of `ANGLE_UNIT`."""
+        """Return variances of logarithms: of roughness, level, and slope per `ANGLE_UNIT`."""
         return log_variance(self.roughness), log_variance(self.level), log_variance(self.slope)
 
     @property
     def angle_scale(self) -> tuple[float, float, float, float]:
-        """Angle in degrees at which levels are stated, unit of angles, and limits in that unit."""
+        """Return the angle in degrees of stated levels, the unit of angles, and limits in it."""
         first, last = ((limit - MIDDLE_ANGLE) / ANGLE_UNIT for limit in self.slope_angles)
         return MIDDLE_ANGLE, ANGLE_UNIT, first, last
 
@@ -338,7 +338,7 @@ class PosteriorMean:
 
     @property
     def errors(self) -> ValueErrors:
-        """Error of the value that a cell gets from its pixels."""
+        """Return what is assumed of the error of the value that a cell gets from its pixels."""
         return self.prior.errors
 
 

@@ -14,6 +14,7 @@ from sarheight_kernels.estimation import to_backscatter
 from sarheight_kernels.rdr2geo import points_at_height
 
 from sarheight.acquisition import acquisition_time, polarisation_names
+from sarheight.layover.categories import in_image
 from sarheight.layover.layers import LAYERS, cell_bytes
 from sarheight.layover.methods import DECIBELS_PER_NEPER
 
@@ -51,7 +52,7 @@ WORKING = (
 
 
 def held_bytes(variables: Sequence[str], polarisations: int) -> int:
-    """Bytes of a cell of a pass that are held at most until its layers are computed."""
+    """Return the bytes of a cell of a pass that are held until its layers are computed."""
     wanted = {*WORKING, *variables}
     layers = (name for name, layer in LAYERS.items() if layer.held and name in wanted)
     # Heights, and the RCS that is expected of a cell.
@@ -76,7 +77,7 @@ def hold_tile(tile: EstimatedTile, variables: Sequence[str]) -> list[Values]:
 
 
 def _held(observation: Observation, estimate: Estimate) -> dict[str, NDArray[Any] | None]:
-    """Layers as they are before the scene's balance is known; None where there is none."""
+    """Return layers as they are before the scene's balance is known; None where there is none."""
     allocated = estimate.allocated
     return {
         "heights": observation.image.geometry.heights,
@@ -88,7 +89,7 @@ def _held(observation: Observation, estimate: Estimate) -> dict[str, NDArray[Any
         "borrowed_share": estimate.borrowed,
         "contribution_share": allocated.contribution,
         "projected_area": allocated.area,
-        "mask": observation.category,
+        "mask": in_image(observation.category, observation.fold_count),
         "fold_count": observation.fold_count,
         "sigma0_geocoded": allocated.geocoded,
         **observation.angles,
@@ -151,7 +152,7 @@ DERIVED: dict[str, Callable[[Values], NDArray[Any]]] = {
 
 
 def look_azimuth(grid: RadarGrid, radar: RadarModel) -> float:
-    """Direction from the radar to the ground at the image's middle, degrees from north."""
+    """Find the direction from radar to ground at the image's middle, degrees from north."""
     line = np.full(2, 0.5 * (grid.lines - 1))
     sample = np.array([0.0, grid.samples - 1.0])
     slant_range = grid.slant_range(line, sample)
@@ -223,7 +224,7 @@ def combine(results: Sequence[xr.Dataset]) -> xr.Dataset:
 
 
 def layer_attributes(name: str) -> dict[str, Any]:
-    """Attributes of a layer in a result; rioxarray finds the mark of missing data among them."""
+    """Return attributes of a layer in a result, with the mark of missing data for rioxarray."""
     return {**LAYERS[name].attributes, "_FillValue": LAYERS[name].missing}
 
 
@@ -241,7 +242,7 @@ def variance_of(result: xr.Dataset) -> xr.DataArray | None:
 
 
 def interval(result: xr.Dataset, probability: float = 0.8) -> xr.Dataset:
-    r"""Interval that holds the true gamma0 of each cell with a probability.
+    r"""Find the interval that holds the true gamma0 of each cell with a probability.
 
     The logarithm of gamma0 is taken to be normal about its estimate,
 

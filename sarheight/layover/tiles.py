@@ -124,7 +124,7 @@ class GridScale:
 
 
 def gaussian_taps(deviation: float) -> NDArray[np.float32]:
-    """Gaussian weights out to `TRUNCATE` standard deviations; their sum is 1."""
+    """Return Gaussian weights out to `TRUNCATE` standard deviations; their sum is 1."""
     reach = int(TRUNCATE * deviation + 0.5)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(deviation, 1e-9)) ** 2)
     taps: NDArray[np.float32] = (weights / weights.sum()).astype(np.float32)
@@ -157,7 +157,7 @@ def _displacement(
 
 
 def _cell_area(ground: GroundModel, middle: tuple[float, float]) -> float:
-    """Area of a cell on the ellipsoid in square metres."""
+    """Find the area of a cell on the ellipsoid in square metres."""
     steps = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, -0.5], [0.0, 0.5]])
     places = [(middle[0] + i, middle[1] + j) for i, j in steps]
     edges = np.array(
@@ -169,7 +169,7 @@ def _cell_area(ground: GroundModel, middle: tuple[float, float]) -> float:
 def _pixels_per_cell(
     ground: GroundModel, radar: RadarModel, middle: tuple[float, float], height: float
 ) -> tuple[float, float]:
-    """Size of a cell in lines and samples."""
+    """Find the size of a cell in lines and samples."""
     places = [
         locate_cell(ground, radar, middle[0] + i, middle[1] + j, height, radar.line_zero_time)[:2]
         for i, j in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
@@ -291,11 +291,11 @@ class HeightRange:
 
     @property
     def middle(self) -> float:
-        """Middle between the lowest and the highest height of the DEM in metres."""
+        """Return the middle of the lowest and the highest height of the DEM in metres."""
         return float(0.5 * (np.nanmin(self.lowest) + np.nanmax(self.highest)))
 
     def within(self, box: Box) -> tuple[float, float]:
-        """Lowest and highest height of the blocks that a box touches; 0 and 0 if all is void."""
+        """Find lowest and highest height of the blocks that a box touches; 0 and 0 if void."""
         blocks = _blocks_of(box)
         lowest, highest = self.lowest[blocks], self.highest[blocks]
         if not np.isfinite(lowest).any():
@@ -333,7 +333,7 @@ def _spread(extreme: np.ufunc, values: Heights, axis: int) -> Heights:
 
 
 def _blocks_of(box: Box) -> tuple[slice, slice]:
-    """Blocks that a box touches."""
+    """Find the blocks that a box touches."""
     rows = slice(box[0] // TILE, -(-box[1] // TILE))
     return rows, slice(box[2] // TILE, -(-box[3] // TILE))
 
@@ -361,7 +361,7 @@ class Tile:
 
 @dataclass(frozen=True, eq=False)
 class TilePlanner:
-    """Cuts a DEM into tiles that fit in memory."""
+    """A planner that cuts a DEM into tiles which fit in memory."""
 
     ground: GroundModel  # positions of the whole DEM
     radars: tuple[RadarModel, ...]  # the passes
@@ -450,7 +450,7 @@ class TilePlanner:
 
     @cached_property
     def _reliefs(self) -> dict[float, Heights]:
-        """Relief among cells within so many cells, as far as it was asked for."""
+        """Hold the relief among cells within so many cells, as far as it was asked for."""
         return {}
 
     def _relief(self, box: Box, reach: float) -> float:
@@ -479,7 +479,7 @@ class TilePlanner:
         )
 
     def _halo(self, core: Box, support: Support, around: Box) -> Box:
-        """Rows above and below, columns left and right of a tile on which its result depends.
+        """Find how many rows and columns on each side of a tile its result depends on.
 
         `around` holds all cells whose heights may count.
         """
@@ -525,7 +525,7 @@ class TilePlanner:
         )
 
     def covered_cells(self) -> float:
-        """About how many cells lie in the image that shows fewest of them."""
+        """Estimate how many cells lie in the image that shows fewest of them."""
         rows, columns = self.scale.shape
         shown = [
             np.mean([meets_image(bound, *image) for bound in bounds.reshape(-1, 4)])
@@ -594,7 +594,7 @@ class TilePlanner:
 def _ground_range_direction(
     ground: GroundModel, radar: RadarModel, place: tuple[float, float], height: float
 ) -> tuple[float, NDArray[np.float64]]:
-    """Incidence at a place in radians; rows and columns in a metre of ground towards the radar."""
+    """Find the incidence in radians, and rows and columns in a metre towards the radar."""
     row, column = place
     down, across = ground_block(ground, row, column)
     here = np.array(ground_position(ground, down, across, row, column))
@@ -623,22 +623,19 @@ def memory_bytes(limit: float | str) -> float:
     """
     from dask.utils import parse_bytes
 
-    size = float(parse_bytes(limit))
-    if not size > 0.0:
-        msg = f"found memory_limit={limit!r}, expected a positive number of bytes, as in '2 GiB'"
-        raise ValueError(msg)
-    if size < least_memory():
+    # Arrays take a share of any limit.
+    least = PROCESS_BYTES / (1.0 - LEAST_SHARE)
+    try:
+        size = float(parse_bytes(limit))
+    except ValueError:
+        size = 0.0
+    if not size >= max(least, 1.0):
         msg = (
-            f"found memory_limit={limit!r}, expected {least_memory() / (1 << 20):.0f} MiB or more: "
-            "the program and its libraries alone take most of that"
+            f"found a memory limit of {limit!r}, expected {least / (1 << 20):.0f} MiB or more, as "
+            "in '2 GiB': the program and its libraries alone take most of that"
         )
         raise ValueError(msg)
     return size
-
-
-def least_memory() -> float:
-    """Return the least memory limit that can be kept: arrays take a share of any limit."""
-    return PROCESS_BYTES / (1.0 - LEAST_SHARE)
 
 
 def array_bytes(limit: float) -> float:

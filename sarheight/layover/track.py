@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.models import ground_block, ground_position, locate_cell
 from sarheight_kernels.orbit import evaluate_orbit
-from sarheight_kernels.radiometry import mask_missing
-from sarheight_kernels.series import divide_by_simulation
+from sarheight_kernels.radiometry import inverse_intensity, mask_missing
 
 from sarheight.errors import SarheightError
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas, require_overlap
@@ -50,7 +49,7 @@ from sarheight.layover._tasks import (
     slim,
     task,
 )
-from sarheight.layover.allocation import NO_BLUR, Layers, intensities
+from sarheight.layover.allocation import NO_BLUR, Layers, intensities, rtc_intensity
 from sarheight.layover.facets import sum_facets
 from sarheight.layover.layers import cell_bytes
 from sarheight.layover.tiles import Tile, TilePlanner
@@ -161,12 +160,12 @@ class TrackPlan:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the grid, from north to south."""
+        """Return rows and columns of the grid, from north to south."""
         return self.plan.scale.shape
 
     @property
     def facets(self) -> int:
-        """Facets along a side of a cell."""
+        """Return the facets along a side of a cell."""
         return self.plan.scale.facets
 
     def tiles(self, polarisations: int, chunk: int) -> list[Tile]:
@@ -262,15 +261,15 @@ class TrackPlan:
         complete = bool(np.isfinite(image.sum()))
         if not complete:
             mask_missing(image, simulated)
-        count = image.shape[0] + (0 if complete else 1)
-        channels = np.empty((count, *simulated.shape), np.float32)
         taps = scale.image_taps(self.method.blur, 0)
+        ratios = rtc_intensity(image, simulated, taps or NO_BLUR)
         areas = window_areas(date.plan.areas, pixels)
-        divide_by_simulation(
-            image, areas.lines, areas.areas, simulated, *(taps or NO_BLUR), channels
-        )
+        inverse_intensity(image, areas.lines, areas.areas, simulated)
+        np.multiply(ratios, simulated, out=ratios)
+        if not complete:
+            ratios = np.concatenate((ratios, (simulated > 0.0).astype(np.float32)[None]))
         del simulated
-        found = operator.adjoint(channels)
+        found = operator.adjoint(ratios)
         sums = sum_facets(found.linear, scale.facets)
         shown = sum_facets(found.area, scale.facets) if complete else sums[-1]
         first, left = tile.core[0] - tile.window[0], tile.core[2] - tile.window[2]
@@ -304,7 +303,7 @@ class TrackPlan:
         return Baseline(perpendicular, parallel, abs(angle))
 
     def changed_cells(self, date: DatePass) -> float:
-        """Fraction of cells whose illumination differs from that of the reference pass.
+        """Find the fraction of cells whose illumination differs from that of the reference pass.
 
         It is measured where the relief is largest, over 256 x 256 cells: what is carried is
         computed again there.
@@ -321,7 +320,7 @@ class TrackPlan:
         return float(np.mean(seen[0][known] != seen[1][known])) if known.any() else 0.0
 
     def _roughest_tile(self) -> Tile:
-        """Part of the DEM with the largest range of heights."""
+        """Find the part of the DEM with the largest range of heights."""
         rows, columns = self.shape
         size = min(CHECKED_CELLS, rows), min(CHECKED_CELLS, columns)
         best, largest = (0, size[0], 0, size[1]), -math.inf
@@ -435,7 +434,7 @@ def _baseline(
     place: tuple[float, float],
     height: float,
 ) -> tuple[float, float, float]:
-    """Perpendicular and parallel baseline in metres and the change of angle in radians."""
+    """Find the perpendicular and parallel baseline in metres, and the angle in radians."""
     positions = []
     for radar in (reference, other):
         time = float(locate_cell(ground, radar, *place, height, radar.line_zero_time)[2])

@@ -8,4 +8,4 @@ from __future__ import annotations
 
 from sarheight._runtime import lazy_namespace
 
-__getattr__, __dir__, __all__ = lazy_namespace(__name__, __file__, extra="learn")
+__getattr__, __dir__, __all__ = lazy_namespace(__name__, __file__)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import torch
     import xarray as xr
+    from torch import Tensor
 
 Floats = NDArray[np.float32]
 Span = tuple[int, int]
@@ -180,97 +181,107 @@ class Blend:
 
 @dataclass(frozen=True, eq=False)
 class Mosaic:
-    """A map that is estimated tile by tile: by blocks, or all tiles side by side.
+    """A map that is estimated tile by tile: the weighted mean of the tiles' estimates.
 
-    The map is the weighted mean of the tiles' estimates; NaN estimates have no weight.
+    A cell of the map covers `step` x `step` cells of the variables, from the first ones on. For a
+    tile, `margin` more of them are read on each side. A NaN estimate has no weight.
     """
 
     variables: tuple[xr.DataArray, ...]  # inputs of the tiles, dims (..., y, x)
-    # Converts tiles of these, arrays of shape (tiles, ..., size, size) that are NaN beyond the
-    # raster, and their corners into estimates, shape (tiles, layers, size, size)
+    # Converts tiles of these, arrays of shape (tiles, ..., rows, columns) that are NaN beyond the
+    # raster, and their corners in the map into estimates, shape (tiles, layers, size, size)
     estimate: Callable[[list[Floats], list[Corner]], Floats]
     layers: int  # of the map
-    tiling: Tiling
-    # Raises for impossible values in what is read for a block, shape (..., rows, columns)
-    check: Callable[[list[Floats]], None] | None = None
+    tiling: Tiling  # of the map
+    step: int = 1
+    margin: int = 0
+    groups: Sequence[int] | None = None  # of the layers, see `Blend`; by default each its own
+    batch: int = BATCH  # tiles that are estimated together
+    threads: int = 1  # batches that are estimated side by side; the result is the same for all
+    sums: type[np.floating] = np.float64  # type of the numbers that weighted estimates are added in
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the map."""
-        return self.variables[0].sizes["y"], self.variables[0].sizes["x"]
+        sizes = self.variables[0].sizes
+        return sizes["y"] // self.step, sizes["x"] // self.step
+
+    def compute(
+        self, block: int | None = None, report: Callable[[float], None] | None = None
+    ) -> Any:  # noqa: ANN401  # of numpy or dask
+        """Return the map, shape (layers, rows, columns).
+
+        With a size of blocks the map is lazy if a variable has dask chunks. Otherwise each tile is
+        estimated once, and `report` is called after each batch with the completed fraction.
+        """
+        if block is not None and any(each.chunks is not None for each in self.variables):
+            return self._lazy(block)
+        rows, columns = self.shape
+        return self._blended(self.variables, (0, 0), (0, rows), (0, columns), report)
 
     def block(self, rows: Span, columns: Span) -> Floats:
         """Compute a block of the map, shape (layers, rows, columns)."""
-        tiles = list(self.tiling.corners(rows, columns, self.shape))
-        size = self.tiling.size
-        first = min(row for row, _ in tiles), min(column for _, column in tiles)
-        last = max(row for row, _ in tiles) + size, max(column for _, column in tiles) + size
-        inputs = [
-            read_window(variable, (first[0], last[0]), (first[1], last[1]))
-            for variable in self.variables
+        corners = list(self.tiling.corners(rows, columns, self.shape))
+        spans = [
+            slice(max(self._read(min(each))[0], 0), self._read(max(each))[1])
+            for each in zip(*corners, strict=True)
         ]
-        if self.check is not None:
-            self.check(inputs)
-        blend = Blend(self.tiling, rows, columns, range(self.layers))
-        for number in range(0, len(tiles), BATCH):
-            corners = tiles[number : number + BATCH]
-            parts = [
-                np.s_[..., row : row + size, column : column + size]
-                for row, column in ((row - first[0], column - first[1]) for row, column in corners)
-            ]
-            batch = [np.stack([each[index] for index in parts]) for each in inputs]
-            for corner, values in zip(corners, self.estimate(batch, corners), strict=True):
-                blend.add(corner, values)
-        return blend.mean()
+        # What its tiles have in common is read once.
+        near = tuple(each.isel(y=spans[0], x=spans[1]).compute() for each in self.variables)
+        return self._blended(near, (spans[0].start, spans[1].start), rows, columns)
 
-    def side_by_side(
-        self, groups: Sequence[int], report: Callable[[float], None] | None = None
+    def _read(self, first: int) -> Span:
+        """Return the cells of the variables that are read for a tile, along an axis."""
+        begin = first * self.step - self.margin
+        return begin, begin + self.tiling.size * self.step + 2 * self.margin
+
+    def _blended(
+        self,
+        variables: tuple[xr.DataArray, ...],
+        origin: Corner,  # of the variables
+        rows: Span,
+        columns: Span,
+        report: Callable[[float], None] | None = None,
     ) -> Floats:
-        """Estimate every tile once, in as many threads as there are cores; see `Blend` for groups.
+        """Estimate all tiles of a part of the map."""
+        groups = range(self.layers) if self.groups is None else self.groups
+        blend = Blend(self.tiling, rows, columns, groups, self.sums)
+        corners = list(self.tiling.corners(rows, columns, self.shape))
+        batches = [corners[n : n + self.batch] for n in range(0, len(corners), self.batch)]
 
-        The sums are in single precision, and the same for any number of threads.
-        """
-        whole = (0, self.shape[0]), (0, self.shape[1])
-        corners = list(self.tiling.corners(*whole, self.shape))
-        blend = Blend(self.tiling, *whole, groups, np.float32)
+        def estimated(batch: list[Corner]) -> Floats:
+            windows = [
+                [
+                    (start - before, stop - before)
+                    for (start, stop), before in zip(map(self._read, corner), origin, strict=True)
+                ]
+                for corner in batch
+            ]
+            inputs = [
+                np.stack([read_window(variable, *window) for window in windows])
+                for variable in variables
+            ]
+            return self.estimate(inputs, batch)
 
-        def estimated(corner: Corner) -> Floats:
-            spans = [(first, first + self.tiling.size) for first in corner]
-            inputs = [read_window(variable, *spans)[None] for variable in self.variables]
-            found: Floats = self.estimate(inputs, [corner])[0]
-            return found
-
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            # In the order of the corners, whichever is done first.
-            for done, (corner, values) in enumerate(
-                zip(corners, pool.map(estimated, corners), strict=True), start=1
-            ):
-                blend.add(corner, values)
+        with ThreadPoolExecutor(self.threads) as pool:
+            # In the order of the batches, whichever is done first.
+            results = pool.map(estimated, batches) if self.threads > 1 else map(estimated, batches)
+            for done, (batch, values) in enumerate(zip(batches, results, strict=True), start=1):
+                for corner, tile in zip(batch, values, strict=True):
+                    blend.add(corner, tile)
                 if report is not None:
-                    report(done / len(corners))
+                    report(done / len(batches))
         return blend.mean()
 
-    def compute(self, block: int, report: Callable[[float], None] | None = None) -> Any:  # noqa: ANN401  # of numpy or dask
-        """Return the map, shape (layers, rows, columns); lazy if an input has dask chunks."""
-        rows, columns = (
-            [(first, min(first + block, length)) for first in range(0, length, block)]
-            for length in self.shape
-        )
-        if any(variable.chunks is not None for variable in self.variables):
-            return self._lazy(rows, columns)
-        values = np.empty((self.layers, *self.shape), dtype=np.float32)
-        blocks = [(row, column) for row in rows for column in columns]
-        for done, (row, column) in enumerate(blocks, start=1):
-            values[:, slice(*row), slice(*column)] = self.block(row, column)
-            if report is not None:
-                report(done / len(blocks))
-        return values
-
-    def _lazy(self, rows: list[Span], columns: list[Span]) -> Any:  # noqa: ANN401  # of dask
+    def _lazy(self, size: int) -> Any:  # noqa: ANN401  # of dask
         from dask import array
         from dask.delayed import delayed
 
         block = delayed(self.block, pure=True)
+        rows, columns = (
+            [(first, min(first + size, length)) for first in range(0, length, size)]
+            for length in self.shape
+        )
         return array.block(  # type: ignore[no-untyped-call]
             [
                 [
@@ -290,3 +301,13 @@ def match_chunks(values: Any, result: xr.Dataset) -> xr.Dataset:  # noqa: ANN401
     """Rechunk all variables of a result as a mosaic's values, if these are lazy."""
     chunks = getattr(values, "chunks", None)
     return result if chunks is None else result.chunk({"y": chunks[-2], "x": chunks[-1]})
+
+
+def as_tensors(arrays: Mapping[str, NDArray[Any]], device: torch.device) -> dict[str, Tensor]:
+    """Convert arrays to tensors on a device."""
+    import torch
+
+    return {
+        name: torch.from_numpy(np.ascontiguousarray(values)).to(device)
+        for name, values in arrays.items()
+    }

@@ -30,7 +30,7 @@ and PyTorch's ``__getitems__(indices)``, which returns a whole batch as a dictio
 
 from __future__ import annotations
 
-import json
+import csv
 import logging
 import math
 import warnings
@@ -46,7 +46,7 @@ import numpy as np
 import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 from torchmetrics import MeanSquaredError, Metric, MetricCollection
@@ -55,6 +55,7 @@ from sarheight._files import read_settings
 from sarheight._runtime import is_installed
 from sarheight.errors import CheckpointError
 from sarheight.learning.weights import Pretrained, read_card
+from sarheight.output.atomic import atomic_write, write_json
 
 if TYPE_CHECKING:
     import os
@@ -161,8 +162,8 @@ class RunSettings:
             raise ValueError(msg)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the settings as JSON."""
-        Path(path).write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
+        """Write the settings as JSON, whole or not at all."""
+        write_json(asdict(self), Path(path))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:
@@ -406,8 +407,10 @@ class Task(lightning.LightningModule, Generic[Network]):
         steps = max(int(self.trainer.estimated_stepping_batches), 2)
         schedule: torch.optim.lr_scheduler.LRScheduler
         if settings.schedule == "one_cycle":
+            # A rise of a single step is none: PyTorch would divide by its length less one.
+            rise = 0.0 if settings.warm_up * steps == 1.0 else settings.warm_up
             schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimiser, settings.rate, total_steps=steps, pct_start=settings.warm_up
+                optimiser, settings.rate, total_steps=steps, pct_start=rise
             )
         else:
             rise, fall = (
@@ -499,10 +502,11 @@ def train(
 ) -> TrainingResult[Network]:
     """Train a network until the last epoch or until early stopping, calibrate and save it.
 
-    The folder gets ``settings.json``, the curves (``curves/metrics.csv``, and those for TensorBoard
-    if it is installed), ``last.ckpt`` after each epoch, and at the end ``model``. An interrupted
-    run is resumed by the same call, after its last complete epoch, with the same curve and result;
-    a finished one is loaded. The same seed gives the same weights on the same machine.
+    The folder gets ``settings.json``, the curves (``curves/metrics.csv``, a row for each complete
+    epoch, and those for TensorBoard if it is installed), ``last.ckpt`` after each epoch, and at the
+    end ``model``. An interrupted run is resumed by the same call, after its last complete epoch,
+    with the same curve and result; a finished one is loaded. The same seed gives the same weights
+    on the same machine.
 
     Parameters
     ----------
@@ -527,7 +531,7 @@ def train(
     Raises
     ------
     CheckpointError
-        If the folder holds a run with other settings.
+        If the folder holds a run with other settings, or the training diverged.
     ValueError
         If the accelerator is not available, or there is no sample.
     OutputError
@@ -567,7 +571,15 @@ def prepare_run(folder: str | os.PathLike[str], settings: RunSettings, accelerat
         _require_accelerator(accelerator)
     folder.mkdir(parents=True, exist_ok=True)
     written = folder / SETTINGS
-    if not written.exists():
+    # A machine that stopped while they were written leaves an empty file.
+    lost = written.exists() and not written.read_bytes().strip()
+    if lost and ((folder / LAST).exists() or finished.exists()):
+        msg = (
+            f"'{written}' is empty, so that nothing tells whether the run in its folder has these "
+            "settings: put the file back, or choose another folder"
+        )
+        raise CheckpointError(msg)
+    if lost or not written.exists():
         settings.write(written)
     elif type(settings).read(written) != settings:
         msg = (
@@ -586,7 +598,9 @@ def _fit(
     best = ModelCheckpoint(
         folder, "best", monitor=task.monitored, mode=task.mode, enable_version_counter=False
     )
+    (folder / "curves").mkdir(exist_ok=True)
     callbacks: list[Callback] = [
+        _Curves(folder / "curves" / "metrics.csv"),
         best,
         ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False),
         EarlyStopping(task.monitored, patience=settings.patience, mode=task.mode),
@@ -598,7 +612,9 @@ def _fit(
             devices=1,
             precision=settings.precision,
             max_epochs=settings.epochs,
-            logger=_loggers(folder),
+            logger=TensorBoardLogger(folder, "tensorboard", version="")
+            if is_installed("tensorboard")
+            else False,
             callbacks=callbacks,
             gradient_clip_val=settings.clip,
             num_sanity_val_steps=0,
@@ -631,11 +647,33 @@ def _require_accelerator(name: str) -> None:
         raise ValueError(msg)
 
 
-def _loggers(folder: Path) -> list[Logger]:
-    loggers: list[Logger] = [CSVLogger(folder, "curves", version="")]
-    if is_installed("tensorboard"):
-        loggers.append(TensorBoardLogger(folder, "tensorboard", version=""))
-    return loggers
+class _Curves(Callback):
+    """A row of metrics for each complete epoch, kept in checkpoints and written as CSV."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows, which a checkpoint holds."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows of a checkpoint: a resumed run goes on after its last complete epoch."""
+        self.rows = list(state_dict["rows"])
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, _module: Any) -> None:  # noqa: ANN401
+        """Add the row of an epoch, and write all."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        place = {"epoch": trainer.current_epoch, "step": trainer.global_step - 1}
+        self.rows.append(place | dict(sorted(metrics.items())))
+        with (
+            atomic_write(self.path, overwrite=True, suffixes=(".csv",)) as work,
+            work.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, list(self.rows[0]))
+            writer.writeheader()
+            writer.writerows(self.rows)
 
 
 @contextmanager

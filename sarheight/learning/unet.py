@@ -109,7 +109,7 @@ class UNet(nn.Module):
         self.stride = 2**depth
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convert an image to an image.
+        """Apply the network to an image.
 
         Parameters
         ----------

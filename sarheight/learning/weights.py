@@ -74,8 +74,11 @@ class Pretrained(nn.Module):
         ------
         OutputError
             If the folder cannot be written; nothing is left half-written.
+        CheckpointError
+            If a weight is NaN or infinite, as after a training that diverged.
         """
         folder = Path(folder)
+        _require_finite(self.state_dict(), "the network: its training diverged; lower the rate")
         # A file written by safetensors itself is readable by its owner only.
         weights = save({name: value.contiguous() for name, value in self.state_dict().items()})
         described = {
@@ -111,8 +114,8 @@ class Pretrained(nn.Module):
         Raises
         ------
         CheckpointError
-            If a file is missing or damaged, the checkpoint is that of another model, or weights
-            and configuration do not belong together.
+            If a file is missing or damaged, the checkpoint is that of another model, a weight is
+            NaN or infinite, or weights and configuration do not belong together.
         """
         folder = Path(folder)
         described = _described(folder)
@@ -123,6 +126,7 @@ class Pretrained(nn.Module):
             )
             raise CheckpointError(msg)
         weights = _weights(folder, described)
+        _require_finite(weights, f"'{folder}': the model cannot be used; copy or train it again")
         # Configurations are data of the user: any value may be of any kind.
         try:
             configuration = described["configuration"]
@@ -195,6 +199,14 @@ def _require_moderate(value: Any, name: str = "configuration") -> None:  # noqa:
     elif isinstance(value, int) and abs(value) > LARGEST_NUMBER:
         msg = f"found {name}={value}, expected {LARGEST_NUMBER} at most"
         raise ValueError(msg)
+
+
+def _require_finite(weights: Mapping[str, Tensor], where: str) -> None:
+    """Raise CheckpointError where a weight is NaN or infinite."""
+    bad = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        msg = f"found NaN or infinity in {len(bad)} arrays such as {bad[0]!r} of {where}"
+        raise CheckpointError(msg)
 
 
 def _weights(folder: Path, described: Mapping[str, Any]) -> dict[str, Tensor]:

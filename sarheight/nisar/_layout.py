@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
     import h5py
 
+    from sarheight._windows import Span
+
 Floats = NDArray[np.float64]
 
 BANDS = ("LSAR", "SSAR")
 GROUPS = ("RSLC", "SLC")
 AXES = ("zeroDopplerTime", "slantRange")
 EPOCH = re.compile(r"seconds since (\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:\d{2}(?:\.\d+)?)Z?")
-ORBIT_TOLERANCE = 1.0, 0.1
-"""Errors of a position (metres) and a velocity (metres per second) in a product, at most."""
 UNEVEN = 1e-3
 """Largest departure of an axis from even steps, in steps."""
 SPECIFICATION = "an RSLC as the NISAR product specification describes it"
@@ -74,7 +74,7 @@ def open_file(path: Path) -> Iterator[h5py.File]:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are in a file."""
+    """The places of groups and data sets in a file."""
 
     path: Path
     band: str  # "LSAR" or "SSAR"
@@ -187,18 +187,18 @@ class Layout:
         kind = file.get(f"{self.group}/metadata/orbit/orbitType")
         name = "" if kind is None else f" ({text(kind[()])})"
         with file_errors(self.path, SPECIFICATION, ProductError):
-            orbit = Orbit(
+            return Orbit(
                 epoch=self.epoch(file, "metadata/orbit/time"),
                 time=self.numbers(file, "metadata/orbit/time"),
                 position=self.numbers(file, "metadata/orbit/position"),
                 velocity=self.numbers(file, "metadata/orbit/velocity"),
                 source=f"{self.path.name}{name}",
             )
-            orbit.require_smooth(*ORBIT_TOLERANCE)
-        return orbit
 
-    def table(self, file: h5py.File, folder: str, name: str) -> tuple[Floats, Floats, Floats]:
-        """Return a table over azimuth time and slant range: its two axes, and its values.
+    def table(
+        self, file: h5py.File, folder: str, name: str
+    ) -> tuple[np.datetime64, Floats, Floats, Floats]:
+        """Return a table over azimuth time and slant range: epoch, two axes, and values.
 
         The axes lie beside the table, or in a folder above it (older products).
         """
@@ -210,6 +210,7 @@ class Layout:
             places = ["/".join((*parts[:depth], axis)) for axis in AXES]
             if all(isinstance(file.get(f"{self.group}/{each}"), h5py.Dataset) for each in places):
                 times, ranges = (self._axis(file, each) for each in places)
+                epoch = self.epoch(file, places[0])
                 break
         else:
             msg = f"{self.path} has no axes of the table {self.group}/{folder}/{name}"
@@ -220,7 +221,7 @@ class Layout:
                 f"{self.path}, expected {(times.size, ranges.size)} as its axes say"
             )
             raise ProductError(msg)
-        return times, ranges, values
+        return epoch, times, ranges, values
 
     def _axis(self, file: h5py.File, name: str) -> Floats:
         """Return the axis of a table."""
@@ -260,38 +261,29 @@ def text(value: object) -> str:
     )
 
 
+@dataclass(frozen=True, eq=False)
 class Intensity:
     """The squared magnitude of a complex image in a file, times a table, read part by part.
 
-    It is what dask needs of an array: `shape`, `dtype`, `ndim` and slicing. Pixels of zero, which
-    focused images have where there were no echoes, and those that the product does not list as
-    valid are NaN.
+    Pixels of zero, which focused images have where there were no echoes, and those that the
+    product does not list as valid are NaN.
     """
 
-    dtype, ndim = np.dtype(np.float32), 2
+    path: Path
+    name: str
+    factor: Factor | None
+    valid: NDArray[np.int64] | None
 
-    def __init__(
-        self,
-        path: Path,
-        name: str,
-        shape: tuple[int, int],
-        factor: Factor | None,
-        valid: NDArray[np.int64] | None,
-    ) -> None:
-        self.shape = shape
-        self._path, self._name, self._factor, self._valid = path, name, factor, valid
-
-    def __getitem__(self, index: tuple[slice, slice]) -> NDArray[np.float32]:
-        lines, samples = index
-        with open_file(self._path) as file:
-            power = squared(file[self._name][lines, samples])
-        line = np.arange(self.shape[0])[lines]
-        sample = np.arange(self.shape[1])[samples]
-        if self._factor is not None:
-            power *= self._factor.at(line, sample)
+    def read(self, lines: Span, samples: Span) -> NDArray[np.float32]:
+        """Read a window of the image."""
+        with open_file(self.path) as file:
+            power = squared(file[self.name][slice(*lines), slice(*samples)])
+        line, sample = np.arange(*lines), np.arange(*samples)
+        if self.factor is not None:
+            power *= self.factor.at(line, sample)
         power[power == 0.0] = np.nan
-        if self._valid is not None:
-            spans = self._valid[:, line, :, None]
+        if self.valid is not None:
+            spans = self.valid[:, line, :, None]
             inside = (sample >= spans[:, :, 0]) & (sample < spans[:, :, 1])
             power[~inside.any(axis=0)] = np.nan
         return power

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from sarheight._windows import Windowed, image_on_dask
 from sarheight.doppler import DopplerLUT
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import ProductError
@@ -70,22 +71,6 @@ def open_product(
         msg = f"{source} is a URL, expected a local file: download the NISAR product first"
         raise ProductError(msg)
     return NisarProduct(Path(source))
-
-
-@dataclass(frozen=True)
-class _Swath:
-    """What the product says of the image of one frequency."""
-
-    polarisations: tuple[str, ...]
-    epoch: np.datetime64
-    first_time: float
-    line_interval: float
-    lines: int
-    near_range: float
-    sample_spacing: float
-    samples: int
-    wavelength: float
-    independent: float  # part of the pixels that are independent: bandwidths over sampling rates
 
 
 class NisarProduct:
@@ -150,15 +135,15 @@ class NisarProduct:
     @property
     def start(self) -> np.datetime64:
         """Time of the first line (UTC)."""
-        swath = self._swath(self.swaths[0])
-        return swath.epoch + np.timedelta64(round(swath.first_time * 1e9), "ns")
+        grid = self._grid(self.swaths[0])
+        return grid.epoch + np.timedelta64(round(grid.line_zero_time * 1e9), "ns")
 
     @property
     def stop(self) -> np.datetime64:
         """Time of the last line (UTC)."""
-        swath = self._swath(self.swaths[0])
-        seconds = swath.first_time + (swath.lines - 1) * swath.line_interval
-        return swath.epoch + np.timedelta64(round(seconds * 1e9), "ns")
+        grid = self._grid(self.swaths[0])
+        seconds = grid.line_zero_time + (grid.lines - 1) * grid.line_interval
+        return grid.epoch + np.timedelta64(round(seconds * 1e9), "ns")
 
     @cached_property
     def footprint(self) -> NDArray[np.float64]:
@@ -188,10 +173,10 @@ class NisarProduct:
     def summary(self) -> list[tuple[str, str]]:
         """Describe the product as pairs of a label and a text."""
         images = [
-            f"frequency {name}: {swath.lines} lines x {swath.samples} samples of "
-            f"{', '.join(swath.polarisations)}"
+            f"frequency {name}: {grid.lines} lines x {grid.samples} samples of "
+            f"{', '.join(grid.polarisations)}"
             for name in self.swaths
-            for swath in [self._swath(name)]
+            for grid in [self._grid(name)]
         ]
         start, stop = (time.astype("datetime64[us]") for time in (self.start, self.stop))
         facts = [
@@ -237,12 +222,9 @@ class NisarProduct:
         name = self._frequency((frequency,) if frequency else ())
         folder = f"{PARAMETERS}/frequency{name}"
         with open_file(self._path) as file:
-            times, ranges, values = self._layout.table(file, folder, "dopplerCentroid")
-            epoch = self._epoch_of_axis(file, folder)
+            epoch, *table = self._layout.table(file, folder, "dopplerCentroid")
         try:
-            return DopplerLUT(times, ranges, values).shift_time(
-                seconds_between(self._swath(name).epoch, epoch)
-            )
+            return DopplerLUT(*table).shift_time(seconds_between(self._grid(name).epoch, epoch))
         except ValueError as error:
             msg = f"the Doppler centroid of {self._path} cannot be used: {error}"
             raise ProductError(msg) from error
@@ -280,27 +262,9 @@ class NisarProduct:
             msg = f"found focusing={focusing!r}, expected 'zero' or 'native'"
             raise ValueError(msg)
         name = self._frequency(swaths)
-        swath = self._swath(name)
-        side = self._says["lookDirection"].lower()
-        if side not in {"left", "right"}:
-            msg = f"found lookDirection {side!r} in {self._path}, expected 'left' or 'right'"
-            raise ProductError(msg)
-        grid = RadarGrid(
-            epoch=swath.epoch,
-            line_zero_time=swath.first_time,
-            line_interval=swath.line_interval,
-            lines=swath.lines,
-            samples=swath.samples,
-            near_range=swath.near_range,
-            sample_spacing=swath.sample_spacing,
-            look_side="left" if side == "left" else "right",
-            wavelength=swath.wavelength,
-            polarisations=swath.polarisations,
-            mission=self.mission,
-            product="SLC",
-            swath=name,
-            doppler=self.doppler(name) if focusing == "native" else None,
-        )
+        grid = self._grid(name)
+        if focusing == "native":
+            grid = replace(grid, doppler=self.doppler(name))
         return grid, self._orbit(grid, orbit)
 
     def scene(
@@ -368,9 +332,9 @@ class NisarProduct:
             If the orbit does not cover the image.
         """
         name = self._frequency(swaths)
-        swath = self._swath(name)
         where, contents = f"frequency {name} of {self.name}", self._contents()
-        names = chosen_names("polarisations", polarisations, swath.polarisations, where, contents)
+        present = self._frequencies[name]
+        names = chosen_names("polarisations", polarisations, present, where, contents)
         if border_cleaning or burst is not None:
             msg = (
                 f"found {f'burst={burst}' if burst is not None else 'border_cleaning'}, and "
@@ -382,16 +346,19 @@ class NisarProduct:
         grid = replace(grid, polarisations=names)
         image = self._image(name, names, grid, calibration)
         image, grid = cut.crop(image, grid, vectors)
+        independent = self._independent(name, grid)
         image, grid = cut.average(
-            image,
-            grid,
-            vectors,
-            lambda *window: max(window[0] * window[1] * swath.independent, 1.0),
+            image, grid, vectors, lambda *window: max(window[0] * window[1] * independent, 1.0)
         )
         return Scene(image, grid, vectors, calibration)
 
     def noise(self, **_: Any) -> None:  # noqa: ANN401  # the options of `scene`
         """Return None: the thermal noise of an RSLC is not read."""
+
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Empty: an RSLC lists no checksums."""
+        return ()
 
     def verify(self) -> None:
         """Refuse: an RSLC lists no checksums.
@@ -408,9 +375,6 @@ class NisarProduct:
         self, frequency: str, names: tuple[str, ...], grid: RadarGrid, calibration: Calibration
     ) -> xr.DataArray:
         """Return the intensity of some polarisations, on dask."""
-        import dask.array as da
-        import xarray as xr
-
         layout = self._layout
         with open_file(self._path) as file:
             factor = self._factor(file, grid, calibration)
@@ -426,24 +390,12 @@ class NisarProduct:
                 # Whole chunks of the file, which are decompressed to read any part of them.
                 step = 1 if stored.chunks is None else stored.chunks[0]
         chunk = max(CHUNK_PIXELS // (step * grid.samples), 1) * step, grid.samples
-        images = {
-            name: xr.DataArray(
-                da.from_array(  # type: ignore[no-untyped-call]
-                    Intensity(
-                        self._path,
-                        f"{layout.group}/swaths/frequency{frequency}/{name}",
-                        grid.shape,
-                        factor,
-                        valid,
-                    ),
-                    chunks=chunk,
-                    asarray=False,
-                    meta=np.empty((0, 0), dtype=np.float32),
-                ),
-                dims=("line", "sample"),
-            )
-            for name in names
-        }
+        images = {}
+        for name in names:
+            stored = f"{layout.group}/swaths/frequency{frequency}/{name}"
+            power = Intensity(self._path, stored, factor, valid)
+            source = Windowed(grid.shape, power.read, np.dtype(np.float32))
+            images[name] = image_on_dask(source, chunk, calibration)
         return stack_polarisations(images, self.name, {})
 
     def _factor(
@@ -462,9 +414,9 @@ class NisarProduct:
                 "'beta0', which reconstruction takes as well"
             )
             raise ValueError(msg)
-        times, ranges, values = layout.table(file, CALIBRATION, calibration)
+        epoch, times, ranges, values = layout.table(file, CALIBRATION, calibration)
         if calibration != "beta0":
-            _, _, beta = layout.table(file, CALIBRATION, "beta0")
+            *_, beta = layout.table(file, CALIBRATION, "beta0")
             if np.array_equal(beta, values):
                 msg = (
                     f"found calibration {calibration!r}, and the table for it in {self._path} "
@@ -479,49 +431,49 @@ class NisarProduct:
             return None
         # The specification does not say whether tables multiply amplitude or power. In the sample
         # made of an ENVISAT image beta0 is 1 / sin(incidence) of sigma0, gamma0 1 / cos: of power.
-        times = times + seconds_between(grid.epoch, self._epoch_of_axis(file, CALIBRATION))
+        times = times + seconds_between(grid.epoch, epoch)
         line = (times - grid.line_zero_time) / grid.line_interval
         return Factor(line, (ranges - grid.near_range) / grid.sample_spacing, values)
 
-    def _epoch_of_axis(self, file: h5py.File, folder: str) -> np.datetime64:
-        """Return the epoch of the times of a table, which lie beside it or in a folder above."""
-        parts = folder.split("/")
-        for depth in range(len(parts), 0, -1):
-            name = "/".join((*parts[:depth], "zeroDopplerTime"))
-            if f"{self._layout.group}/{name}" in file:
-                return self._layout.epoch(file, name)
-        msg = f"{self._path} has no times of {folder}"
-        raise ProductError(msg)
-
-    def _swath(self, frequency: str) -> _Swath:
+    def _grid(self, frequency: str) -> RadarGrid:
+        """Return the radar grid of a frequency, focused to zero Doppler."""
+        side = self._says["lookDirection"].lower()
+        if side not in {"left", "right"}:
+            msg = f"found lookDirection {side!r} in {self._path}, expected 'left' or 'right'"
+            raise ProductError(msg)
         layout, folder = self._layout, f"swaths/frequency{frequency}"
         with open_file(self._path) as file:
             first, interval, lines = layout.even_axis(file, "swaths/zeroDopplerTime")
             near, spacing, samples = layout.even_axis(file, f"{folder}/slantRange")
-            carrier = layout.number(file, f"{folder}/processedCenterFrequency")
-            bandwidths = [
-                layout.number(file, f"{folder}/{name}")
-                if f"{layout.group}/{folder}/{name}" in file
-                else rate
-                for name, rate in (
-                    ("processedAzimuthBandwidth", 1.0 / interval),
-                    ("processedRangeBandwidth", SPEED_OF_LIGHT / (2.0 * spacing)),
-                )
-            ]
-            rates = (1.0 / interval, SPEED_OF_LIGHT / (2.0 * spacing))
-            parts = [min(band / rate, 1.0) for band, rate in zip(bandwidths, rates, strict=True)]
-            return _Swath(
-                polarisations=self._frequencies[frequency],
+            return RadarGrid(
                 epoch=layout.epoch(file, "swaths/zeroDopplerTime"),
-                first_time=first,
+                line_zero_time=first,
                 line_interval=interval,
                 lines=lines,
+                samples=samples,
                 near_range=near,
                 sample_spacing=spacing,
-                samples=samples,
-                wavelength=SPEED_OF_LIGHT / carrier,
-                independent=parts[0] * parts[1],
+                look_side="left" if side == "left" else "right",
+                wavelength=SPEED_OF_LIGHT
+                / layout.number(file, f"{folder}/processedCenterFrequency"),
+                polarisations=self._frequencies[frequency],
+                mission=self.mission,
+                product="SLC",
+                swath=frequency,
             )
+
+    def _independent(self, frequency: str, grid: RadarGrid) -> float:
+        """Return the part of the pixels that are independent: bandwidths over sampling rates."""
+        found = 1.0
+        with open_file(self._path) as file:
+            for axis, rate in (
+                ("Azimuth", 1.0 / grid.line_interval),
+                ("Range", SPEED_OF_LIGHT / (2.0 * grid.sample_spacing)),
+            ):
+                name = f"swaths/frequency{frequency}/processed{axis}Bandwidth"
+                if f"{self._layout.group}/{name}" in file:
+                    found *= min(self._layout.number(file, name) / rate, 1.0)
+        return found
 
     def _frequency(self, requested: Sequence[str]) -> str:
         """Return the requested frequency, or the first."""

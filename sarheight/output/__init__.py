@@ -37,3 +37,4 @@ __all__ = [
     "with_heights",
     "write",
 ]
+__dir__ = __all__.copy  # `dir` lists the public names

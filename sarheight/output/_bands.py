@@ -25,6 +25,8 @@ from sarheight.layover.layers import LAYERS
 from sarheight.output._provenance import file_digest
 from sarheight.output.grid import (
     POLARISATION,
+    SCALE,
+    SCALES,
     SPATIAL,
     TIME,
     MapGrid,
@@ -61,33 +63,29 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Packing:
-    """How a file holds a power: in decibels, and as whole numbers with a scale if it has one."""
+    """How a file holds a power: in decibels, as whole numbers with a scale."""
 
     dtype: np.dtype[Any]
-    scale: float | None = None  # decibels per whole number
-    nodata: Any = np.nan
+    scale: float  # decibels per whole number
+    nodata: Any
 
     def pack(self, power: Array) -> Array:
         """Turn linear power into the numbers of the file; what is not above 0 has none."""
         with np.errstate(divide="ignore", invalid="ignore"):
             decibels = 10.0 * np.log10(power)
-        known = np.isfinite(decibels)
-        if self.scale is None:
-            return np.where(known, decibels, np.nan).astype(self.dtype)
         limits = np.iinfo(self.dtype)
         # The least number marks missing data.
         whole = np.clip(np.rint(decibels / self.scale), limits.min + 1, limits.max)
-        packed: Array = np.where(known, whole, self.nodata).astype(self.dtype)
+        packed: Array = np.where(np.isfinite(decibels), whole, self.nodata).astype(self.dtype)
         return packed
 
 
-PACKINGS: dict[str, Packing | None] = {
-    "linear": None,
-    "db": Packing(np.dtype(np.float32)),
+NO_DECIBELS = np.int16(-32768)
+PACKINGS = {
     # Steps of 0.01 dB: their rounding error is far below speckle.
-    "db-int16": Packing(np.dtype(np.int16), 0.01, np.int16(-32768)),
+    "db-int16": Packing(np.dtype(np.int16), 0.01, NO_DECIBELS),
 }
-"""Forms of backscatter in layers, by name."""
+"""Scales of backscatter that only layers can have, each with a type of its own."""
 PACKED = tuple(name for name, layer in LAYERS.items() if layer.power)
 """Variables of linear power that layers can hold in decibels."""
 
@@ -172,7 +170,7 @@ class Band:
             to_json(self.labels),
             self.dtype.name,
             "" if self.nodata is None else str(self.nodata),
-            "" if self.packing is None else str(self.packing.scale or 1.0),
+            "" if self.packing is None else str(self.packing.scale),
         )
         return encode_attributes(dataset[self.variable].attrs) | dict(
             zip(BAND_TAGS, texts, strict=True)
@@ -282,6 +280,7 @@ class StoredBand:
     shape: tuple[int, int]
     file_dtype: np.dtype[Any]
     digest: str = ""  # SHA-256 that the file must have, if that is known
+    size: int | None = None  # and its bytes
 
     @property
     def variable(self) -> str:
@@ -325,6 +324,9 @@ class StoredBand:
         with file_errors(self.path, "a GeoTIFF of a result"):
             if self.digest:
                 status = self.path.stat()
+                # Sizes come first: a sparse file may claim any.
+                if self.size not in {None, status.st_size}:
+                    raise _changed(self.path)
                 _require_digest(self.path, self.digest, status.st_size, status.st_mtime_ns)
             parts = (rows or slice(0, self.shape[0]), columns or slice(0, self.shape[1]))
             shape = tuple(-(-(part.stop - part.start) // step) for part in parts)
@@ -341,27 +343,35 @@ class StoredBand:
 
     def _decode(self, stored: Array) -> Array:
         """Turn the numbers of the file into those of the variable."""
-        known = np.isfinite(stored)
         if self.tags.get("BAND_DECIBELS"):
-            if stored.dtype.kind != "f":
-                known = stored != np.iinfo(stored.dtype).min
             decibels = float(self.tags["BAND_DECIBELS"]) * stored.astype(np.float32)
-            stored = np.where(known, 10.0 ** (0.1 * decibels), np.nan)
-        elif self.dtype.kind != "f" and self.nodata is not None and not known.all():
-            stored = np.where(known, stored, self.nodata)
+            stored = np.where(stored != NO_DECIBELS, 10.0 ** (0.1 * decibels), np.nan)
+        elif self.dtype.kind != "f" and stored.dtype.kind == "f" and self.nodata is not None:
+            stored = np.where(np.isfinite(stored), stored, self.nodata)
         decoded: Array = stored.astype(self.dtype, copy=False)
         return decoded
+
+    def linear(self, values: Array) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return values of the variable as float32, NaN where it has none, and power linear."""
+        floats = values.astype(np.float32)
+        if self.nodata is not None:
+            floats[values == self.nodata] = np.nan
+        scale = self.tags.get(SCALE)
+        return SCALES[scale][1](floats) if scale in SCALES else floats  # type: ignore[no-any-return]
 
 
 @lru_cache
 def _require_digest(path: Path, digest: str, *_: int) -> None:
     """Raise where the contents of a file have another SHA-256; once for its size and time."""
     if file_digest(path) != digest:
-        msg = (
-            f"'{path}' differs from its checksum in the STAC item beside it, so it is damaged or "
-            "was changed: copy it again from where it was whole, or remove the item"
-        )
-        raise DamagedFileError(msg)
+        raise _changed(path)
+
+
+def _changed(path: Path) -> DamagedFileError:
+    return DamagedFileError(
+        f"'{path}' differs from its checksum in the STAC item beside it, so it is damaged or was "
+        "changed: copy it again from where it was whole, or remove the item"
+    )
 
 
 def _read_block(band: StoredBand, *_: int, block_info: Any = None) -> Array:  # noqa: ANN401
@@ -386,7 +396,7 @@ def _lazy(band: StoredBand) -> Any:  # noqa: ANN401  # of Dask
 
 
 def list_stored(
-    path: Path, digest: str = ""
+    path: Path, digest: str = "", size: int | None = None
 ) -> tuple[list[StoredBand], MapGrid | None, dict[str, str]]:
     """List the bands of a file; return its grid, and the tags of the file, too.
 
@@ -401,7 +411,7 @@ def list_stored(
     if not all("BAND_VARIABLE" in tag for tag in tags):
         return [], grid, whole
     bands = [
-        StoredBand(path, number, tag, shape, dtype, digest)
+        StoredBand(path, number, tag, shape, dtype, digest, size)
         for number, (tag, dtype) in enumerate(zip(tags, types, strict=True), start=1)
     ]
     return bands, grid, whole

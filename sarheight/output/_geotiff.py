@@ -30,7 +30,7 @@ from rasterio.windows import Window
 
 from sarheight._files import file_errors, read_json
 from sarheight.errors import DamagedFileError
-from sarheight.layover.layers import LAYERS
+from sarheight.layover.layers import DECIBEL, LAYERS
 from sarheight.output._bands import (
     PACKINGS,
     STATISTICS_PREFIX,
@@ -162,8 +162,9 @@ class Layer:
         file.update_tags(1, **band.tags(dataset))
         file.set_band_description(1, band.description)
         units = str(dataset[band.variable].attrs.get("units", ""))
-        file.set_band_unit(1, units if band.packing is None else "dB")
-        if band.packing is not None and band.packing.scale is not None:
+        decibels = band.packing is not None or units == DECIBEL
+        file.set_band_unit(1, "dB" if decibels else units)
+        if band.packing is not None:
             file.scales, file.offsets = (band.packing.scale,), (0.0,)
         return cls(band, path, file)
 
@@ -376,13 +377,13 @@ def _gdal_errors_as_oserror() -> Iterator[None]:
 # the same whatever was computed beside it. A result of several dates has an item for each.
 
 
-def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, backscatter: str) -> None:
+def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, scale: str) -> None:
     """Write a result as layers ``<name>_gamma0_vv.tif``, and a STAC item for each date.
 
     `folder` is created; scratch files lie beside it.
     """
     ordered = expand_coordinates(_north_up(dataset))
-    bands = list_bands(ordered, PACKINGS[backscatter])
+    bands = list_bands(ordered, PACKINGS.get(scale))
     dates = _date_names(ordered)
     assets: list[dict[str, Path]] = [{} for _ in dates]
     folder.mkdir()
@@ -457,10 +458,10 @@ def _list_all(path: Path) -> tuple[list[StoredBand], MapGrid | None, dict[str, s
 
 def _list_layers(folder: Path) -> tuple[list[StoredBand], MapGrid | None, dict[str, str]]:
     """List the layers in a folder, which may hold other files; raise where some are missing."""
-    digests: dict[str, str] = {}
+    stated: dict[str, tuple[str, int | None]] = {}
     for item in sorted(folder.glob(f"*{STAC_SUFFIX}")):
         assets = read_json(item).get("assets", {})
-        lost = [name for name, asset in assets.items() if not (folder / asset["href"]).is_file()]
+        lost = [name for name, asset in assets.items() if not (folder / asset["href"]).exists()]
         if lost:
             msg = (
                 f"'{folder}' is incomplete: found no {', '.join(lost)}, which '{item.name}' lists; "
@@ -468,12 +469,20 @@ def _list_layers(folder: Path) -> tuple[list[StoredBand], MapGrid | None, dict[s
             )
             raise DamagedFileError(msg)
         for asset in assets.values():
+            path = folder / asset["href"]
+            if path.resolve().parent != folder.resolve() or not path.is_file():
+                msg = (
+                    f"'{item.name}' names {asset['href']!r}, which is no file of its folder: copy "
+                    "the folder again from where it was whole, or remove the item"
+                )
+                raise DamagedFileError(msg)
             # A multihash ends in the SHA-256, of 64 digits.
-            digests[(folder / asset["href"]).name] = str(asset.get("file:checksum", ""))[-64:]
+            digest = str(asset.get("file:checksum", ""))[-64:]
+            stated[path.name] = digest, asset.get("file:size")
     bands: list[StoredBand] = []
     grids, tags = [], {}
     for path in sorted(folder.glob(f"*{GEOTIFF}")):
-        found, grid, whole = list_stored(path, digests.get(path.name, ""))
+        found, grid, whole = list_stored(path, *stated.get(path.name, ()))
         if len(found) == 1:
             bands += found
             tags = whole

@@ -18,7 +18,7 @@ import xarray as xr
 
 from sarheight.dem.checked import CheckedDem
 from sarheight.dem.layout import same_grid
-from sarheight.layover import FLAGS
+from sarheight.layover import in_layover, in_shadow
 from sarheight.output.grid import POLARISATION, TIME
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def ceos_nrb(
     valid: xr.DataArray = abs(gamma0) < np.inf
     if POLARISATION in gamma0.dims:
         valid = valid.all(POLARISATION)
-    bits = valid * VALID + _is(mask, "layover") * LAYOVER + _is(mask, "shadow") * SHADOW
+    bits = valid * VALID + in_layover(mask) * LAYOVER + in_shadow(mask) * SHADOW
     images = mask.sizes.get(TIME, 1)
     number = xr.ones_like(mask)
     if TIME in mask.dims:
@@ -241,11 +241,6 @@ def with_heights(result: xr.Dataset, dem: xr.DataArray | CheckedDem) -> xr.Datas
         "grid_mapping": "spatial_ref",
     }
     return result.assign(dem=kept)
-
-
-def _is(mask: xr.DataArray, word: str) -> xr.DataArray:
-    """Tell where a mask of categories says layover, or shadow."""
-    return mask.isin([code for name, code in FLAGS.items() if word in name])
 
 
 def add_ceos_fields(

@@ -18,7 +18,13 @@ from sarheight.output.atomic import (
     check_writable,
     require_path,
 )
-from sarheight.output.grid import check_grid, encode_attributes
+from sarheight.output.grid import (
+    SCALES,
+    check_grid,
+    encode_attributes,
+    to_linear,
+    to_scale,
+)
 from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item, write_item
 from sarheight.output.stores import read_store, store_attributes, write_netcdf, write_zarr
 
@@ -76,7 +82,7 @@ FORMATS = {
     ".png": Format("picture", _texts),
     LAYERS: Format("folder of layers", _tags, read=read_geotiff),
 }
-"""Formats by suffix; the writer of layers also needs their name and backscatter (`write`)."""
+"""Formats by suffix; the writer of layers also needs their name and scale (`write`)."""
 READABLE = tuple(suffix for suffix, each in FORMATS.items() if each.read is not None)
 
 
@@ -86,7 +92,8 @@ def write(
     *,
     overwrite: bool = False,
     stac: bool = False,
-    backscatter: Literal["linear", "db", "db-int16"] = "linear",
+    scale: Literal["linear", "db", "amplitude", "db-int16"] = "linear",
+    draw: Callable[[xr.Dataset], Figure] | None = None,
 ) -> Path:
     """Write a result; the name chooses the format.
 
@@ -104,7 +111,7 @@ def write(
         same whole numbers with nodata NaN, and their overviews hold the most frequent value,
         never a mixture of codes. Scratch files beside it take 1.4 times the size of all bands.
         ``.nc``: NetCDF-4 with CF conventions. ``.zarr``: Zarr store. In both, variables keep their
-        types. ``.png``: the figure of `sarheight.plot.scene`.
+        types. ``.png``: a figure, see `draw`.
         No suffix: a folder of layers, a Cloud Optimised GeoTIFF for each variable and polarisation,
         ``scene/scene_gamma0_vv.tif``, ``scene/scene_mask.tif``, and a STAC item
         ``scene/scene.stac.json`` whose assets have the keys ``gamma0_vv`` and ``mask``. Each layer
@@ -114,11 +121,13 @@ def write(
     stac : bool, optional
         Whether to write a STAC item beside it, ``unfolded.stac.json`` for ``unfolded.tif`` (see
         `stac_item`). Both appear, or neither. A folder of layers always has one.
-    backscatter : {"linear", "db", "db-int16"}, optional
-        How layers hold sigma0 and gamma0: as linear power (float32), in decibels (float32), or in
-        decibels as int16 with a scale of 0.01 and the nodata value -32768, in half the space.
-        Power of zero or less has no decibels and becomes missing. `open_result` returns
-        linear power in all cases.
+    scale : {"linear", "db", "amplitude", "db-int16"}, optional
+        How files hold sigma0 and gamma0: as linear power, in decibels, or as its square root, all
+        float32; or layers in decibels as int16 with a scale of 0.01 and the nodata value -32768, in
+        half the space. Power of zero or less has no decibels and becomes missing. `open_result`
+        returns linear power in all cases.
+    draw : callable, optional
+        Draws the figure of a ``.png``; `sarheight.plot.scene` by default.
 
     Returns
     -------
@@ -135,30 +144,31 @@ def write(
     ValueError
         When the dataset has no CRS, no regular grid, or variables the format cannot hold; or with
         `stac`, when it is a picture; or when a STAC item is due and it has no acquisition time; or
-        when another form of backscatter is asked for than the format has.
+        when another scale of backscatter is asked for than the format has.
     """
     path = Path(path)
     suffix = path.suffix.lower() or LAYERS
-    if backscatter not in PACKINGS:
-        msg = f"found backscatter={backscatter!r}, expected one of {', '.join(PACKINGS)}"
+    known = ("linear", *SCALES, *PACKINGS)
+    if scale not in known:
+        msg = f"found scale={scale!r}, expected one of {', '.join(known)}"
         raise ValueError(msg)
-    if backscatter != "linear" and suffix != LAYERS:
+    if scale in PACKINGS and suffix != LAYERS:
         msg = (
-            f"'{path}' holds linear power; only layers hold {backscatter!r}: choose a name without "
+            f"'{path}' has one type of numbers; only layers hold {scale!r}: choose a name without "
             "suffix, for a folder of layers"
         )
         raise ValueError(msg)
     check_writable(path, overwrite=overwrite, suffixes=RESULTS)
     form = FORMATS[suffix]
     if form.write is None and suffix != LAYERS:
-        return _write_picture(dataset, path, overwrite=overwrite, stac=stac)
-    checked = check_grid(dataset)
+        return _write_picture(dataset, path, draw, overwrite=overwrite, stac=stac)
+    checked = check_grid(to_scale(dataset, scale))
     if stac or suffix == LAYERS:
         require_acquisitions(dataset)
     item = path.stem + STAC_SUFFIX if stac and suffix != LAYERS else ""
     with atomic_write(path, overwrite=overwrite, suffixes=RESULTS, beside=item) as work:
         if form.write is None:
-            write_layers(checked, work, path.resolve().name, backscatter=backscatter)
+            write_layers(checked, work, path.resolve().name, scale=scale)
         else:
             form.write(checked, work)
         if item:
@@ -167,15 +177,22 @@ def write(
     return path
 
 
-def _write_picture(dataset: xr.Dataset, path: Path, *, overwrite: bool, stac: bool) -> Path:
+def _write_picture(
+    dataset: xr.Dataset,
+    path: Path,
+    draw: Callable[[xr.Dataset], Figure] | None,
+    *,
+    overwrite: bool,
+    stac: bool,
+) -> Path:
     """Draw a result, and keep its attributes inside the picture."""
     if stac:
         msg = f"'{path}' is a picture without a grid, and gets no STAC item; write .tif"
         raise ValueError(msg)
     from sarheight import plot
 
-    tags = encode_attributes(dataset.attrs)
-    return save_png(plot.scene(dataset), path, overwrite=overwrite, metadata=tags)
+    figure = plot.scene(dataset) if draw is None else draw(dataset)
+    return save_png(figure, path, overwrite=overwrite, metadata=encode_attributes(dataset.attrs))
 
 
 def save_png(
@@ -257,7 +274,7 @@ def open_result(
     if read is None or not (path.suffix or path.is_dir()):
         msg = f"cannot read '{path}' as a result: expected a folder of layers"
         raise ValueError(msg)
-    return read(path, chunks)
+    return to_linear(read(path, chunks))
 
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:

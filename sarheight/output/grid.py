@@ -24,10 +24,10 @@ import numpy as np
 from affine import Affine
 
 from sarheight._runtime import NODATA_NAMES, nodata_value
-from sarheight.layover.layers import LAYERS, Layer
+from sarheight.layover.layers import DECIBEL, LAYERS, Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
     import xarray as xr
     from rasterio.crs import CRS
@@ -164,6 +164,45 @@ def decode_attributes(tags: Mapping[str, str]) -> dict[str, Any]:
         for name, text in tags.items()
         if name != JSON_NAMES
     }
+
+
+# Scales of backscatter in files. Results hold linear power, and what is read back does again.
+
+SCALE = "backscatter_scale"
+"""Attribute of a variable that is no linear power."""
+SCALES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], str]] = {
+    "db": (lambda x: 10.0 * np.log10(x), lambda x: 10.0 ** (0.1 * x), DECIBEL),
+    "amplitude": (np.sqrt, np.square, "1"),
+}
+"""Scales beside linear power: how values come of power, power of values, and the unit."""
+
+
+def to_scale(dataset: xr.Dataset, scale: str) -> xr.Dataset:
+    """Convert the layers of backscatter to a scale; power that has no value in it is missing."""
+    if scale not in SCALES:
+        return dataset
+    convert, _, units = SCALES[scale]
+
+    def scaled(power: xr.DataArray) -> xr.DataArray:
+        positive = power.where(power > 0.0 if scale == "db" else power >= 0.0)
+        attributes = power.attrs | {"units": units, SCALE: scale}
+        return convert(positive).astype(power.dtype).assign_attrs(attributes)  # type: ignore[no-any-return]
+
+    powers = [name for name, row in LAYERS.items() if row.power and name in dataset]
+    return dataset.assign({name: scaled(dataset[name]) for name in powers})
+
+
+def to_linear(dataset: xr.Dataset) -> xr.Dataset:
+    """Undo `to_scale`."""
+
+    def linear(values: xr.DataArray) -> xr.DataArray:
+        attributes = {name: each for name, each in values.attrs.items() if name != SCALE}
+        power = SCALES[values.attrs[SCALE]][1](values).astype(values.dtype)
+        power.encoding = dict(values.encoding)
+        return power.assign_attrs(attributes | {"units": "1"})  # type: ignore[no-any-return]
+
+    named = [name for name, each in dataset.data_vars.items() if each.attrs.get(SCALE) in SCALES]
+    return dataset.assign({name: linear(dataset[name]) for name in named}) if named else dataset
 
 
 # Attributes of the Climate and Forecast conventions (CF).

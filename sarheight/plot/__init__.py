@@ -8,6 +8,8 @@ any kind of colour vision.
 
 from __future__ import annotations
 
+from sarheight.plot.audits import audit
 from sarheight.plot.figures import backscatter, fold_count, heights, mask, scene
 
-__all__ = ["backscatter", "fold_count", "heights", "mask", "scene"]
+__all__ = ["audit", "backscatter", "fold_count", "heights", "mask", "scene"]
+__dir__ = __all__.copy  # `dir` lists the public names

@@ -283,11 +283,13 @@ def _describe_scene(dataset: xr.Dataset) -> str:
 def heights(dataset: xr.Dataset, *, row: int | None = None, title: str | None = None) -> Figure:
     """Draw heights before and after: shaded relief of both, the change, and a profile.
 
+    Heights without a ``baseline`` are drawn as one shaded relief.
+
     Parameters
     ----------
     dataset : xarray.Dataset
-        From `terrain.refine`: ``height``, ``baseline`` and
-        ``height_sigma`` in metres, dims (y, x).
+        From `terrain.refine`: ``height``, ``baseline`` and ``height_sigma`` in metres, dims
+        (y, x); or from `terrain.predict_image`: ``height``.
     row : int, optional
         Row of the profile. Default: the row with the largest changes.
     title : str, optional
@@ -303,10 +305,15 @@ def heights(dataset: xr.Dataset, *, row: int | None = None, title: str | None = 
     ValueError
         When a variable is missing, or the row lies outside.
     """
-    missing = [name for name in ("height", "baseline", "height_sigma") if name not in dataset]
+    required = ("height", "height_sigma") if "baseline" in dataset else ("height",)
+    missing = [name for name in required if name not in dataset]
     if missing:
         msg = f"the dataset has no {', '.join(missing)}: found {', '.join(map(str, dataset))}"
         raise ValueError(msg)
+    if "baseline" not in dataset:
+        figure, axes = map_figure(dataset["height"], title or "height")
+        _draw_relief(axes, dataset["height"])
+        return figure
     change = dataset["height"] - dataset["baseline"]
     rows = change.sizes["y"]
     if row is None:
@@ -321,9 +328,7 @@ def heights(dataset: xr.Dataset, *, row: int | None = None, title: str | None = 
         (before, "baseline", "before: coarse DEM, back-projected"),
         (after, "height", "after: refined"),
     ):
-        relief, frame = prepare_map(axes, dataset[name])
-        shade = hillshade(relief, frame)
-        axes.imshow(shade, cmap="gray", vmin=0.0, vmax=1.0, extent=frame.extent)
+        _draw_relief(axes, dataset[name])
         set_title(axes, text)
     view, frame = prepare_map(changed, change)
     draw_nodata(changed)
@@ -340,6 +345,13 @@ def heights(dataset: xr.Dataset, *, row: int | None = None, title: str | None = 
     if title:
         figure.suptitle(title)
     return figure
+
+
+def _draw_relief(axes: Axes, heights: xr.DataArray) -> None:
+    """Draw heights as a shaded relief."""
+    relief, frame = prepare_map(axes, heights)
+    shade = hillshade(relief, frame)
+    axes.imshow(shade, cmap="gray", vmin=0.0, vmax=1.0, extent=frame.extent)
 
 
 def _draw_profile(axes: Axes, line: xr.Dataset, frame: Frame) -> None:

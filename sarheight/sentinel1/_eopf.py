@@ -72,8 +72,17 @@ LARGEST_TABLE = 2**25
 """Values of an array that is read as a whole: those of a geolocation grid are some thousand."""
 LARGEST_SIDE = 2**17
 """Lines or samples of an image: five times those of a product."""
+POINTS = (
+    "slant_range_time_gcp",
+    "latitude",
+    "longitude",
+    "height",
+    "incidence_angle",
+    "elevation_angle",
+)
+"""Arrays of the geolocation grid."""
 CORNERS = ("first_azimuth_line", "last_azimuth_line", "first_range_sample", "last_range_sample")
-"""Of a block of noise along azimuth."""
+"""Corners of a block of noise along azimuth."""
 DECODED = ("units", "calendar", "scale_factor", "add_offset")
 SHOWN = 12
 
@@ -90,6 +99,7 @@ class EopfSource:
     """An EOPF store, and what it says; `open` makes it."""
 
     checks = "none: a store lists no checksums"
+    unverified = ()
 
     def __init__(
         self, root: zarr.Group, label: str, folder: Path | None, origin: tuple[str, dict[str, Any]]
@@ -120,7 +130,7 @@ class EopfSource:
 
     @property
     def rasters(self) -> EopfSource:
-        """What opens the measurements."""
+        """The object that opens the measurements: the store itself."""
         return self
 
     @property
@@ -363,7 +373,6 @@ class EopfSource:
             slant_range_time=slant_range_time,
             range_sampling_rate=rate,
             radar_frequency=self._frequency(first),
-            processed_looks=_processed_looks(processing),
             processing=_processing(processing),
             state_vectors=self._state_vectors(parts),
             geolocation=self._geolocation(parts, start, interval, image, lines),
@@ -399,22 +408,16 @@ class EopfSource:
     def _state_vectors(self, parts: Sequence[_Part]) -> StateVectors:
         """Return the state vectors of all groups of an image, each once."""
         tables = [self._table(part, "conditions/orbit") for part in parts]
-        vectors = {
-            time: (position, velocity)
-            for table in tables
-            for time, position, velocity in zip(
-                table["azimuth_time"].values.astype("datetime64[ns]"),
-                table["position"].transpose("azimuth_time", "axis").values,
-                table["velocity"].transpose("azimuth_time", "axis").values,
-                strict=True,
-            )
-            if np.isfinite(position).all()
-        }
-        times = sorted(vectors)
+        time = np.concatenate([table["azimuth_time"].values for table in tables])
+        position, velocity = (
+            np.concatenate([table[name].transpose("azimuth_time", "axis") for table in tables])
+            for name in ("position", "velocity")
+        )
+        chosen = _latest(time.astype("datetime64[ns]"), np.isfinite(position).all(axis=1))
         return StateVectors(
-            time=np.array(times),
-            position=np.array([vectors[time][0] for time in times], dtype=np.float64),
-            velocity=np.array([vectors[time][1] for time in times], dtype=np.float64),
+            time=time[chosen].astype("datetime64[ns]"),
+            position=position[chosen].astype(np.float64),
+            velocity=velocity[chosen].astype(np.float64),
         )
 
     def _geolocation(
@@ -437,29 +440,25 @@ class EopfSource:
                 _time(first),
                 seconds_between(_time(first), _time(last)) / (lines - 1),
             )
-        columns: dict[tuple[int, int], tuple[Any, ...]] = {}
-        names = ("latitude", "longitude", "height", "incidence_angle", "elevation_angle")
+        columns = []
         for part in parts:
             table = self._table(part, "conditions/gcp")
             line = _lines(table["azimuth_time"], start, interval)
-            pixel = self._pixels(table, part)
-            time, ranges = table["azimuth_time_gcp"], table["slant_range_time_gcp"]
-            every = [line, pixel, time, ranges, *(table[name] for name in names)]
-
-            flat = [each.values.ravel() for each in xr.broadcast(*every)]
-            for point in zip(*flat, strict=True):
-                if np.isfinite(np.asarray(point[3:], dtype=np.float64)).all():
-                    columns[int(point[0]), int(point[1])] = point
-        points = [columns[key] for key in sorted(columns)]
-        if not points:
+            points = (table[name] for name in ("azimuth_time_gcp", *POINTS))
+            every = xr.broadcast(line, self._pixels(table, part), *points)
+            columns.append([each.values.ravel() for each in every])
+        joined = [np.concatenate(each) for each in zip(*columns, strict=True)]
+        place = np.stack(joined[:2], axis=1).astype(np.int64)
+        values = [each.astype(np.float64) for each in joined[3:]]
+        chosen = _latest(place, np.logical_and.reduce(np.isfinite(values)))
+        if not chosen.size:
             msg = f"{parts[0].group}/conditions/gcp in {self.label} has no points"
             raise ProductError(msg)
-        stored = [np.array(each) for each in zip(*points, strict=True)]
         return GeolocationGrid(
-            stored[0].astype(np.int64),
-            stored[1].astype(np.int64),
-            stored[2].astype("datetime64[ns]"),
-            *(each.astype(np.float64) for each in stored[3:]),
+            place[chosen, 0],
+            place[chosen, 1],
+            joined[2][chosen].astype("datetime64[ns]"),
+            *(each[chosen] for each in values),
         )
 
     def _pixels(self, table: xr.Dataset, part: _Part) -> xr.DataArray:
@@ -574,7 +573,10 @@ class EopfSource:
             yield cast("DatasetReader", ArrayRaster(arrays))
 
     def window(self, name: str, lines: Span, samples: Span) -> None:
-        """Leave windows to `raster`: a chunk of a store is decompressed as a whole."""
+        """Return None: a chunk of a store is decompressed as a whole, by `raster`."""
+
+    def count(self, name: str, pixels: int, total: int) -> None:
+        """Count nothing: a store lists no checksums."""
 
 
 def _within(values: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401  # of JSON
@@ -621,37 +623,25 @@ def _coefficients(values: Floats) -> Floats:
     return np.where(np.isfinite(values), values, 0.0).astype(np.float64)
 
 
-def _swaths(processing: Mapping[str, Any]) -> list[dict[str, Any]]:
-    listed = processing.get("swath_proc_params_list") or ()
-    return [each for each in listed if isinstance(each, dict)]
-
-
-def _processed_looks(processing: Mapping[str, Any]) -> int:
-    looks = [
-        int(_within(swath, "range_processing", "number_of_looks") or 1)
-        * int(_within(swath, "azimuth_processing", "number_of_looks") or 1)
-        for swath in _swaths(processing)
-    ]
-    return max(min(looks, default=1), 1)
+def _latest(keys: NDArray[Any], known: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the places of the known keys in order, the last one of each, shape (n,)."""
+    places = np.flatnonzero(known)[::-1]
+    _, first = np.unique(keys[places], axis=0, return_index=True)
+    return places[first]
 
 
 def _processing(processing: Mapping[str, Any]) -> tuple[SwathProcessing, ...]:
+    """Return the parameters of each swath whose spectrum is known."""
     found = []
-    for swath in _swaths(processing):
-        spectra = []
+    for swath in processing.get("swath_proc_params_list") or ():
+        spectra, looks = [], []
         for axis in ("range_processing", "azimuth_processing"):
             values = swath.get(axis) or {}
             weighted = str(values.get("window_type", "")).lower() == "hamming"
             window = _number(values.get("window_coefficient")) if weighted else 1.0
             spectra.append(Spectrum(_number(values.get("look_bandwidth")), window))
+            looks.append(int(values.get("number_of_looks") or 1))
         if all(spectrum.bandwidth > 0.0 and spectrum.window > 0.0 for spectrum in spectra):
-            looks = [
-                int(_within(swath, axis, "number_of_looks") or 1)
-                for axis in ("azimuth_processing", "range_processing")
-            ]
-            found.append(
-                SwathProcessing(
-                    str(swath.get("swath", "")), spectra[0], spectra[1], (looks[0], looks[1])
-                )
-            )
+            name = str(swath.get("swath", ""))
+            found.append(SwathProcessing(name, spectra[0], spectra[1], (looks[1], looks[0])))
     return tuple(found)

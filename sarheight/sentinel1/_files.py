@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import threading
 import zipfile
-import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from urllib.parse import urlsplit
 from zipfile import ZIP_DEFLATED, ZIP_STORED
 
 import numpy as np
 
-from sarheight._files import NO_SIDECARS, open_geotiff, read_rows, without_secrets
+from sarheight._files import NO_SIDECARS, open_geotiff, without_secrets
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import ProductError
 from sarheight.sentinel1._manifest import MANIFEST, read_manifest, require_safe_name
-from sarheight.sentinel1._ranges import (
-    BUFFER,
-    DeflatedMember,
-    Extent,
-    call_storage,
-    differs_from_checksum,
-)
+from sarheight.sentinel1._ranges import Extent, ProductFile, call_storage, is_local
 
 if TYPE_CHECKING:
     import os
@@ -51,57 +43,6 @@ ENCRYPTED = 0x1
 EXPECTED = "expected a Sentinel-1 product: a folder *.SAFE with a manifest.safe, or a .zip of one"
 INCOMPLETE = "it is incomplete, fetch the whole product from the archive again"
 _GDAL_OPEN = threading.Lock()
-
-
-class _File:
-    """A file of a product: one of its own, or a member of a zip; located when it is opened."""
-
-    def __init__(self, whole: Callable[[], Extent], info: ZipInfo | None = None) -> None:
-        self._whole = whole  # the file, or the zip
-        self._info = info
-        self._lock = threading.Lock()
-        self._extent: Extent | None = None
-        self._deflated: DeflatedMember | None = None
-
-    def _locate(self) -> tuple[Extent, DeflatedMember | None]:
-        """Return where the bytes of the file lie, and what decompresses them."""
-        with self._lock:
-            if self._extent is None:
-                extent, info = self._whole(), self._info
-                self._extent = extent if info is None else extent.member(info)
-                if info is not None and info.compress_type == ZIP_DEFLATED:
-                    self._deflated = DeflatedMember(self._extent, info.file_size, info.CRC)
-            return self._extent, self._deflated
-
-    def open(self, *, anywhere: bool = False) -> BinaryIO:
-        """Open the file, to be read once from its beginning, or several times and anywhere."""
-        extent, deflated = self._locate()
-        if deflated is None:
-            return cast("BinaryIO", extent.open())
-        raw = deflated.open() if anywhere else deflated.stream()
-        return cast("BinaryIO", io.BufferedReader(raw, buffer_size=BUFFER))
-
-    @property
-    def checksum(self) -> int | None:
-        """The checksum (CRC-32) of a member that is stored; others compare theirs as they go."""
-        stored = self._info is not None and self._info.compress_type == ZIP_STORED
-        return self._info.CRC if self._info is not None and stored else None
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether rows of its bytes can be read from a disk."""
-        extent, deflated = self._locate()
-        return deflated is not None or _is_local(extent.storage)
-
-    def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
-        """Read rows of bytes, see `sarheight._files.read_rows`; False where that fails."""
-        extent, deflated = self._locate()
-        if deflated is not None:
-            return deflated.read_rows(begins, rows)
-        if begins[-1] + rows[-1].nbytes > extent.size:
-            return False
-        with Path(extent.path).open("rb", buffering=0) as file:
-            return read_rows(file, [extent.begin + begin for begin in begins], rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +104,7 @@ class ProductFiles:
         self,
         name: str,
         label: str,
-        files: Mapping[str, _File],
+        files: Mapping[str, ProductFile],
         local: Path | None = None,
     ) -> None:
         self.name = name
@@ -173,6 +114,7 @@ class ProductFiles:
         self.folder = None if local is None else local.parent
         self.origin: tuple[str, dict[str, Any]] = (label, {})
         self._strips: dict[str, _Strips | None] = {}
+        self._read: dict[str, int] = {}  # pixels of measurements
         self._lock = threading.Lock()
 
     @classmethod
@@ -201,7 +143,7 @@ class ProductFiles:
     @classmethod
     def _from_folder(cls, storage: AbstractFileSystem, path: str, label: str) -> ProductFiles:
         path = _product_folder(storage, path, label)
-        local = Path(path) if _is_local(storage) else None
+        local = Path(path) if is_local(storage) else None
         names: Iterable[str]
         if local is not None:
             names = (file.relative_to(local).as_posix() for file in local.rglob("*"))
@@ -211,7 +153,9 @@ class ProductFiles:
             manifest = Extent.whole(storage, f"{path}/{MANIFEST}", f"{label}/{MANIFEST}")
             listed = read_manifest(manifest.read(0, LARGEST_READ)).files
             names = [MANIFEST, *(file.name for file in listed)]
-        files = {name: _File(partial(_in_folder, storage, path, label, name)) for name in names}
+        files = {
+            name: ProductFile(partial(_in_folder, storage, path, label, name)) for name in names
+        }
         return cls(PurePosixPath(path).name, label, files, local)
 
     @classmethod
@@ -238,10 +182,10 @@ class ProductFiles:
             name or f"{PurePosixPath(urlsplit(archive.path).path).stem.removesuffix('.SAFE')}.SAFE",
             archive.label,
             {
-                info.filename.removeprefix(prefix): _File(partial(Extent, *archive), info)
+                info.filename.removeprefix(prefix): ProductFile(partial(Extent, *archive), info)
                 for info in inside
             },
-            Path(archive.path) if _is_local(archive.storage) else None,
+            Path(archive.path) if is_local(archive.storage) else None,
         )
 
     @property
@@ -253,7 +197,7 @@ class ProductFiles:
         """Open a file that is read once, from its beginning."""
         return self._file(name).open()
 
-    def _file(self, name: str) -> _File:
+    def _file(self, name: str) -> ProductFile:
         if name not in self._files:
             msg = f"{self.label} has no {name}: {INCOMPLETE}"
             raise ProductError(msg)
@@ -269,9 +213,6 @@ class ProductFiles:
                 "it was not read, check where the product came from"
             )
             raise ProductError(msg)
-        checksum = self._file(name).checksum
-        if checksum is not None and zlib.crc32(data) != checksum:
-            raise ProductError(differs_from_checksum(f"{name} in {self.label}"))
         return data
 
     @contextmanager
@@ -321,6 +262,22 @@ class ProductFiles:
             return None
         return numbers if whole else None
 
+    def count(self, name: str, pixels: int, total: int) -> None:
+        """Count pixels that are read; a measurement of which all are read is compared.
+
+        What is counted twice, at the borders of windows, makes it no worse: it is compared earlier.
+        """
+        with self._lock:
+            self._read[name] = self._read.get(name, 0) + pixels
+            complete = self._read[name] >= total
+        if complete:
+            self._file(name).compare()
+
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Members of a zip on a disk that were read in parts, and not compared with a checksum."""
+        return tuple(sorted(name for name in self._read if not self._file(name).compared))
+
     def _strips_of(self, name: str) -> _Strips | None:
         """Find the strips of a measurement, once."""
         with self._lock:
@@ -343,7 +300,7 @@ class ProductFiles:
         if path != name:
             raise FileNotFoundError(path)
         try:
-            return _GdalFile(self._file(name).open(anywhere=True), failures)
+            return _GdalFile(self._file(name).open_anywhere(), failures)
         except (ProductError, OSError) as error:
             failures.append(error)
             raise
@@ -384,9 +341,9 @@ def is_safe(source: str | os.PathLike[str], storage_options: Mapping[str, Any]) 
     if PurePosixPath(path).name == MANIFEST:
         return True
     if not _is_zip(storage, path, label):
-        named = not _is_local(storage) and path.lower().rstrip("/").endswith(".safe")
+        named = not is_local(storage) and path.lower().rstrip("/").endswith(".safe")
         return named or bool(_product_folders(storage, path, label))
-    if not _is_local(storage):
+    if not is_local(storage):
         return True
     try:
         with zipfile.ZipFile(path) as archive:
@@ -427,15 +384,9 @@ def _locate(source: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, s
     return storage, path, label
 
 
-def _is_local(storage: AbstractFileSystem) -> bool:
-    from fsspec.implementations.local import LocalFileSystem
-
-    return isinstance(storage, LocalFileSystem)
-
-
 def _is_zip(storage: AbstractFileSystem, path: str, label: str) -> bool:
     suffix = PurePosixPath(urlsplit(path).path).suffix.lower()
-    if suffix == ".safe" or (_is_local(storage) and Path(path).is_dir()):
+    if suffix == ".safe" or (is_local(storage) and Path(path).is_dir()):
         return False
     if suffix == ".zip":
         return True
@@ -446,7 +397,7 @@ def _product_folders(storage: AbstractFileSystem, path: str, label: str) -> list
     """Return the folders that are a product: this one, or on a disk those in it."""
     if call_storage(label, storage.isfile, f"{path}/{MANIFEST}"):
         return [path]
-    inside = sorted(Path(path).glob(f"*/{MANIFEST}")) if _is_local(storage) else []
+    inside = sorted(Path(path).glob(f"*/{MANIFEST}")) if is_local(storage) else []
     return [str(file.parent) for file in inside]
 
 

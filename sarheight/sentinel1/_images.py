@@ -46,13 +46,16 @@ SLC_NUMBERS = ("complex_int16", "complex64")
 
 
 class Rasters(Protocol):
-    """What opens the measurements of a product; it can be pickled."""
+    """An object that opens the measurements of a product; it can be pickled."""
 
     def raster(self, name: str) -> AbstractContextManager[DatasetReader]:
         """Open a measurement."""
 
     def window(self, name: str, lines: Span, samples: Span) -> NDArray[Any] | None:
         """Read a window of a measurement in the numbers of its file; None where `raster` must."""
+
+    def count(self, name: str, pixels: int, total: int) -> None:
+        """Count pixels that are read; a measurement of which all are read is compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +159,8 @@ class _GrdPower:
         if numbers is None:
             with self.files.raster(channel.measurement) as raster:
                 numbers = raster.read(1, window=(lines, samples), out_dtype=np.float32)
+        total = channel.annotation.lines * channel.annotation.samples
+        self.files.count(channel.measurement, numbers.size, total)
         power = np.empty(numbers.shape, np.float32)
         square_numbers(numbers, power)
         return power
@@ -167,29 +172,6 @@ class _GrdPower:
             np.arange(*lines, dtype=np.float64), np.arange(*samples, dtype=np.float64)
         )
         return image_samples(np.nan_to_num(self._squares(channel, lines, samples)), noise)
-
-
-@dataclass(frozen=True, eq=False)
-class _GrdNoise:
-    """The calibrated thermal noise of a GRD."""
-
-    channel: Channel
-    calibration: Calibration
-
-    def read(self, lines: Span, samples: Span) -> NDArray[np.float32]:
-        """Compute a window of the image: what calibration subtracts from an image of zeros."""
-        zeros = np.zeros((lines[1] - lines[0], samples[1] - samples[0]), dtype=np.float32)
-        return -self.channel.radiometry.calibrate(zeros, lines[0], samples[0], self.calibration)
-
-
-def grd_noise(
-    _: Rasters, channels: Mapping[str, Channel], *, calibration: Calibration = "beta0"
-) -> tuple[xr.DataArray, RadarGrid]:
-    """Return the thermal noise of a GRD in one polarisation, calibrated like its image."""
-    (channel,) = channels.values()
-    grid = read_grid(channel.annotation)
-    noise = _GrdNoise(channel, calibration)
-    return windowed_image(noise.read, grid.shape, name=calibration), grid
 
 
 # Rectangles of an SLC.
@@ -204,6 +186,11 @@ class Piece:
     samples: Span
     file_line: int  # of its first pixel in the swath's file
     file_sample: int
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return (self.lines[1] - self.lines[0]) * (self.samples[1] - self.samples[0])
 
     def shifted(self, lines: int, samples: int) -> Piece:
         """Return the piece that many lines later and samples farther in the image."""
@@ -339,16 +326,23 @@ def slc_image(
     return windowed_image(power.read, grid.shape, name=calibration), grid
 
 
-def slc_noise(
+def noise_image(
     files: Rasters,
     channels: Mapping[str, Channel],
     *,
     burst: int | None = None,
     calibration: Calibration = "beta0",
 ) -> tuple[xr.DataArray, RadarGrid]:
-    """Return the thermal noise of swaths of an SLC in one polarisation, calibrated as its power."""
-    pieces, grid = _layout(files, channels, burst)
-    noise = _SlcNoise(pieces, files, channels, calibration)
+    """Return the thermal noise of an image in one polarisation, calibrated as its power."""
+    first = next(iter(channels.values())).annotation
+    if first.product_type == "GRD":
+        grid = read_grid(first)
+        pieces: tuple[Piece, ...] = (
+            Piece(first.swath, (0, grid.lines), (0, grid.samples), file_line=0, file_sample=0),
+        )
+    else:
+        pieces, grid = _layout(files, channels, burst)
+    noise = _Noise(pieces, channels, calibration)
     return windowed_image(noise.read, grid.shape, name=calibration), grid
 
 
@@ -426,13 +420,19 @@ class _SlcNumbers:
         inside = [part for piece in self.pieces if (part := piece.within(lines, samples))]
         by_swath = attrgetter("swath")
         for swath, parts in itertools.groupby(sorted(inside, key=by_swath), key=by_swath):
-            with self.files.raster(self.channels[swath].measurement) as raster:
+            name = self.channels[swath].measurement
+            with self.files.raster(name) as raster:
                 for slab in itertools.chain.from_iterable(map(_slabs, parts)):
                     target = slab.shifted(-lines[0], -samples[0])
                     image[slice(*target.lines), slice(*target.samples)] = self._calibrate(
                         _read_numbers(raster, slab), slab
                     )
+                    self.files.count(name, slab.pixels, self._pixels(swath))
         return image
+
+    def _pixels(self, swath: str) -> int:
+        """Return how many pixels the image takes from the file of a swath."""
+        return sum(piece.pixels for piece in self.pieces if piece.swath == swath)
 
     def _calibrate(self, numbers: NDArray[np.complex64], slab: Piece) -> NDArray[Any]:
         numbers[numbers == 0.0] = np.nan
@@ -464,21 +464,23 @@ class _SlcPower(_SlcNumbers):
 
 
 @dataclass(frozen=True, eq=False)
-class _SlcNoise(_SlcNumbers):
-    """The calibrated thermal noise of an SLC."""
+class _Noise:
+    """The calibrated thermal noise of an image."""
 
-    dtype = np.float32
+    pieces: tuple[Piece, ...]
+    channels: Mapping[str, Channel]
+    calibration: Calibration
 
-    def read(self, lines: Span, samples: Span) -> NDArray[Any]:
+    def read(self, lines: Span, samples: Span) -> NDArray[np.float32]:
         """Compute a window of the image: what calibration subtracts from an image of zeros."""
-        image = np.full((lines[1] - lines[0], samples[1] - samples[0]), np.nan, dtype=self.dtype)
+        image = np.full((lines[1] - lines[0], samples[1] - samples[0]), np.nan, dtype=np.float32)
         for piece in self.pieces:
             for slab in _slabs(part) if (part := piece.within(lines, samples)) else ():
                 target = slab.shifted(-lines[0], -samples[0])
-                shape = slab.lines[1] - slab.lines[0], slab.samples[1] - slab.samples[0]
-                zeros = np.zeros(shape, dtype=np.float32)
-                image[slice(*target.lines), slice(*target.samples)] = -self._backscatter(
-                    zeros, slab, noise_removal=True
+                power = image[slice(*target.lines), slice(*target.samples)]
+                radiometry = self.channels[slab.swath].radiometry
+                power[...] = -radiometry.calibrate(
+                    np.zeros_like(power), slab.file_line, slab.file_sample, self.calibration
                 )
         return image
 

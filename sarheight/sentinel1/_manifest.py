@@ -39,7 +39,7 @@ class ListedFile:
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """What a product's manifest says."""
+    """The content of a product's manifest."""
 
     mission: str  # such as "S1A"
     mode: str  # such as "IW"

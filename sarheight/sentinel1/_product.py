@@ -16,7 +16,7 @@ from sarheight.geometry.placement import HEIGHTS, Bounds, Cut, chosen_names, sta
 from sarheight.scene import Scene
 from sarheight.sentinel1._eopf import EopfSource
 from sarheight.sentinel1._files import ProductFiles, is_safe
-from sarheight.sentinel1._images import grd_image, grd_noise, slc_image, slc_noise, slc_numbers
+from sarheight.sentinel1._images import grd_image, noise_image, slc_image, slc_numbers
 from sarheight.sentinel1._radiometry import CLEAN_SINCE, noise_level
 from sarheight.sentinel1._safe import SafeSource
 from sarheight.sentinel1.eopf import is_store
@@ -59,14 +59,18 @@ def open_product(
 
 
 class Source(Protocol):
-    """What a product is read from: a SAFE product, or an EOPF store."""
+    """The source from which a product is read: a SAFE product, or an EOPF store."""
 
     manifest: Manifest
     checks: str  # what is compared with checksums, for the description
 
     @property
+    def unverified(self) -> tuple[str, ...]:
+        """Measurements that were read in parts, and not compared with a checksum."""
+
+    @property
     def rasters(self) -> Rasters:
-        """What opens the measurements."""
+        """The object that opens the measurements."""
 
     @property
     def name(self) -> str:
@@ -179,6 +183,15 @@ class Sentinel1Product:
     def footprint(self) -> NDArray[np.float64]:
         """Corners of the image: longitude and latitude in degrees, shape (n, 2)."""
         return self.manifest.footprint
+
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Measurements in a zip of which parts were read so far, without comparing a checksum.
+
+        A measurement is compared when all pixels of it are read. Damage to others is found by
+        `verify` only.
+        """
+        return self._source.unverified
 
     def annotation(self, swath: str = "", polarisation: str = "") -> Annotation:
         """Read the annotation of an image; by default the first swath and polarisation.
@@ -500,10 +513,9 @@ class Sentinel1Product:
 
     def _noise(self, options: _Options) -> Opened:
         """Return the noise of an image, and its grid."""
-        opener = (
-            grd_noise if self.product_type == "GRD" else partial(slc_noise, burst=options.burst)
+        return self._stack(
+            options, partial(noise_image, burst=options.burst), noise=True, removed=None
         )
-        return self._stack(options, opener, noise=True, removed=None)
 
     def _stack(
         self,
@@ -529,6 +541,7 @@ class Sentinel1Product:
         grid = next(iter(opened.values()))[1]
         record = self._source_record(grid, used)
         if removed is not None:
+            record["checks"] = self._source.checks
             record["thermal_noise"] = self._noise_record(used, removed=removed)
         attributes = {SOURCE: json.dumps(record)}
         if self.manifest.simulated:

@@ -12,15 +12,16 @@ import io
 import struct
 import threading
 import zlib
-from abc import abstractmethod
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipExtFile
 
 from sarheight._files import read_rows, unnamed_file
 from sarheight.errors import ProductError
 
 if TYPE_CHECKING:
-    import zipfile
     from collections.abc import Callable, Sequence
+    from zipfile import ZipInfo
 
     from _typeshed import WriteableBuffer
     from fsspec import AbstractFileSystem
@@ -31,15 +32,15 @@ BUFFER = 256 * 2**10
 
 LARGEST_REQUEST = 8 * 2**20
 
-PACKED_BUFFER, PACKED_STEP = 2**20, 64 * 2**10
-"""Compressed bytes to request at once, and to pass to the decompressor at once."""
+PACKED_BUFFER = 2**20
+"""Bytes of a member to request at once."""
 
 STEP = 2**20
 """Decompressed bytes to make at once."""
 
 REMAINDER = 4 * 2**20
 """A read that ends so many bytes before the end of a member goes on to it, where the checksum is
-compared. Members that are not larger need no scratch file."""
+compared. Members that are not larger need no scratch file: they are held in memory."""
 
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 LOCAL_MAGIC = b"PK\x03\x04"
@@ -61,12 +62,11 @@ def call_storage(label: str, function: Callable[..., Any], *arguments: Any, **op
         raise ProductError(msg) from None
 
 
-def differs_from_checksum(label: str) -> str:
-    """Return the message of a member of a zip that is damaged."""
-    return (
-        f"{label} differs from its checksum (CRC-32) in the zip, expected the same: the archive "
-        "is damaged, fetch it again"
-    )
+def is_local(storage: AbstractFileSystem) -> bool:
+    """Return whether a file system is that of this machine."""
+    from fsspec.implementations.local import LocalFileSystem
+
+    return isinstance(storage, LocalFileSystem)
 
 
 class Extent(NamedTuple):
@@ -108,7 +108,7 @@ class Extent(NamedTuple):
             raise ProductError(msg)
         return data
 
-    def member(self, info: zipfile.ZipInfo) -> Extent:
+    def member(self, info: ZipInfo) -> Extent:
         """Return the compressed bytes of a member, where the extent is a zip archive."""
         header = self.read(info.header_offset, LOCAL_HEADER.size)
         fields = LOCAL_HEADER.unpack(header) if len(header) == LOCAL_HEADER.size else (b"",)
@@ -128,20 +128,16 @@ class Extent(NamedTuple):
 
     def open(self, buffer: int = BUFFER) -> io.BufferedReader:
         """Open the extent as a file that reads ahead: small reads do not become small requests."""
-        return io.BufferedReader(_ExtentFile(self), buffer_size=buffer)
+        return io.BufferedReader(_RangeFile(self.size, _ReadAhead(self).read), buffer)
 
 
 class _RangeFile(io.RawIOBase):
-    """A file of known size whose ranges can be read."""
+    """A file of known size, from a function that returns all bytes of a range."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, read_range: Callable[[int, int], bytes]) -> None:
         super().__init__()
-        self._size = size
+        self._size, self._read_range = size, read_range
         self._position = 0
-
-    @abstractmethod
-    def read_range(self, begin: int, size: int) -> bytes:
-        """Return the bytes of a range, all of them."""
 
     def readable(self) -> bool:
         """Return True."""
@@ -168,21 +164,20 @@ class _RangeFile(io.RawIOBase):
         """Fill a buffer with the next bytes, as far as there are some."""
         view = memoryview(buffer).cast("B")
         size = max(min(len(view), self._size - self._position), 0)
-        data = self.read_range(self._position, size) if size else b""
+        data = self._read_range(self._position, size) if size else b""
         view[: len(data)] = data
         self._position += len(data)
         return len(data)
 
 
-class _ExtentFile(_RangeFile):
-    """An extent as a file; sequential reads are served by larger and larger requests."""
+class _ReadAhead:
+    """Reads an extent; sequential reads are served by larger and larger requests."""
 
     def __init__(self, extent: Extent) -> None:
-        super().__init__(extent.size)
         self._extent = extent
         self._begin, self._data = 0, b""
 
-    def read_range(self, begin: int, size: int) -> bytes:
+    def read(self, begin: int, size: int) -> bytes:
         """Return the bytes of a range."""
         end = self._begin + len(self._data)
         if not self._begin <= begin <= begin + size <= end:
@@ -191,74 +186,33 @@ class _ExtentFile(_RangeFile):
         return self._data[begin - self._begin :][:size]
 
 
-class _Inflater:
-    """Decompresses a member of a zip from its beginning to its end."""
-
-    def __init__(self, packed: Extent, size: int, checksum: int) -> None:
-        self.position = 0  # bytes that came out
-        self._size, self._checksum, self._label = size, checksum, packed.label
-        self._found = 0  # CRC-32 of these
-        self._packed = packed.open(PACKED_BUFFER)
-        self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-
-    def must_go_on(self, end: int) -> bool:
-        """Return whether more is needed for a read to a position; compare the checksum at last."""
-        if self.position == self._size and self._found != self._checksum:
-            raise ProductError(differs_from_checksum(self._label))
-        complete = self._size - max(end, self.position) <= REMAINDER
-        return self.position < (self._size if complete else end)
-
-    def read(self, size: int) -> bytes:
-        """Return the next bytes: at least one, and at most `size`."""
-        data = b""
-        while not data:
-            packed = self._decompressor.unconsumed_tail or self._packed.read(PACKED_STEP)
-            if self._decompressor.eof or not packed:
-                msg = (
-                    f"{self._label} ends after {self.position} bytes, expected {self._size}: the "
-                    "archive is cut short or damaged, fetch it again"
-                )
-                raise ProductError(msg)
-            try:
-                data = self._decompressor.decompress(packed, min(size, self._size - self.position))
-            except zlib.error as error:
-                msg = f"{self._label} is damaged ({error}): fetch the archive again"
-                raise ProductError(msg) from error
-        self.position += len(data)
-        self._found = zlib.crc32(data, self._found)
-        return data
+# Members of zips.
 
 
-class _StreamFile(_RangeFile):
-    """A deflated member as a file that is decompressed again wherever it is read backwards."""
+class _MemberStream(ZipExtFile):
+    """A member of a zip as a file that is read from its beginning, and compared at its end.
 
-    def __init__(self, packed: Extent, size: int, checksum: int) -> None:
-        super().__init__(size)
-        self._member = packed, size, checksum
-        self._inflater = _Inflater(*self._member)
-        self._remainder = b""  # what was made beyond the last read, to compare the checksum
+    Reading backwards begins anew.
+    """
 
-    def read_range(self, begin: int, size: int) -> bytes:
-        """Return the bytes of a range."""
-        made = self._size - len(self._remainder)
-        if begin >= made:
-            return self._remainder[begin - made :][:size]
-        if begin < self._inflater.position:
-            self._inflater = _Inflater(*self._member)
-        self._made_to(begin)
-        data = self._made_to(begin + size)
-        self._remainder = b""
-        if self._inflater.must_go_on(begin + size):
-            self._remainder = self._made_to(self._size)
-            self._inflater.must_go_on(self._size)
-        return data
+    def __init__(self, packed: Extent, info: ZipInfo) -> None:
+        super().__init__(packed.open(PACKED_BUFFER), "r", info, close_fileobj=True)
+        self._label = packed.label
 
-    def _made_to(self, end: int) -> bytes:
-        """Decompress up to a position."""
-        parts = []
-        while self._inflater.position < end:
-            parts.append(self._inflater.read(min(end - self._inflater.position, STEP)))
-        return b"".join(parts)
+    def read(self, n: int | None = -1) -> bytes:
+        """Read bytes; all by default."""
+        try:
+            return super().read(n)
+        except BadZipFile as error:
+            msg = (
+                f"{self._label} differs from its checksum (CRC-32) in the zip, expected the same: "
+                "the archive is damaged, fetch it again"
+            )
+            raise ProductError(msg) from error
+        except (EOFError, zlib.error) as error:
+            reason = str(error) or "it ends too early"
+            msg = f"{self._label} is cut short or damaged ({reason}): fetch the archive again"
+            raise ProductError(msg) from error
 
 
 class DeflatedMember:
@@ -268,30 +222,37 @@ class DeflatedMember:
     when it is decompressed to its end.
     """
 
-    def __init__(self, packed: Extent, size: int, checksum: int) -> None:
-        self._member = packed, size, checksum
-        self.size = size
-        self._end = 0  # bytes in the scratch file
+    def __init__(self, packed: Extent, info: ZipInfo) -> None:
+        self._packed, self._info = packed, info
+        self._lock = threading.Lock()
+        self._stream: _MemberStream | None = None  # where decompression has arrived
         self._scratch: IO[bytes] | None = None
-        self._inflater: _Inflater | None = None
-        self._filling, self._using = threading.Lock(), threading.Lock()
+        self._end = 0  # bytes in the scratch file
+        self._failure: ProductError | None = None
 
-    def stream(self) -> io.RawIOBase:
-        """Open the member as a file that is read once, from its beginning."""
-        return _StreamFile(*self._member)
-
-    def open(self) -> io.RawIOBase:
+    def open(self) -> BinaryIO:
         """Open the member as a file that is read anywhere."""
-        return _MemberFile(self)
+        if self._filled(0) is None:
+            return cast("BinaryIO", _MemberStream(self._packed, self._info))
+        return cast(
+            "BinaryIO", io.BufferedReader(_RangeFile(self._info.file_size, self.read), BUFFER)
+        )
 
-    def read(self, begin: int, size: int) -> bytes | None:
-        """Return bytes from the scratch file, decompressed so far first; None without one."""
+    def read(self, begin: int, size: int) -> bytes:
+        """Return bytes from the scratch file, decompressed so far first."""
         scratch = self._filled(begin + size)
         if scratch is None:
-            return None
-        with self._using:
+            with _MemberStream(self._packed, self._info) as stream:
+                stream.seek(begin)
+                return stream.read(size)
+        with self._lock:
             scratch.seek(begin)
             return scratch.read(size)
+
+    @property
+    def compared(self) -> bool:
+        """Whether the member was decompressed to its end."""
+        return self._end == self._info.file_size
 
     def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
         """Read rows of bytes from the scratch file, decompressed so far first.
@@ -299,51 +260,118 @@ class DeflatedMember:
         See `sarheight._files.read_rows`; False without a scratch file, or beyond its end.
         """
         end = begins[-1] + rows[-1].nbytes
-        scratch = self._filled(end) if end <= self.size else None
+        scratch = self._filled(end) if end <= self._info.file_size else None
         if scratch is None:
             return False
-        with self._using:
+        with self._lock:
             return read_rows(scratch, begins, rows)
 
     def _filled(self, end: int) -> IO[bytes] | None:
         """Return the scratch file, decompressed up to a position at least; None without one."""
-        inflater = self._inflater
-        scratch = self._scratch
-        if scratch and inflater and end <= self._end and not inflater.must_go_on(end):
-            return scratch  # others may be making what lies beyond
-        with self._filling:
-            if self._inflater is None:
-                self._inflater = _Inflater(*self._member)
-                self._scratch = unnamed_file(self.size, self, 0) if self.size > REMAINDER else None
-            try:
-                while self._scratch is not None and self._inflater.must_go_on(end):
-                    self._append(self._scratch, self._inflater.read(STEP))
-            except OSError:  # the disk is full after all
-                self._scratch = None
-            return self._scratch
+        size = self._info.file_size
+        goal = size if size - end <= REMAINDER else end
+        while True:
+            # Others read what is there between the steps.
+            with self._lock:
+                if self._failure is not None:
+                    raise self._failure
+                if self._stream is None:
+                    self._stream = _MemberStream(self._packed, self._info)
+                    self._scratch = (
+                        io.BytesIO() if size <= REMAINDER else unnamed_file(size, self, 0)
+                    )
+                if self._scratch is None or self._end >= goal:
+                    return self._scratch
+                try:
+                    data = self._stream.read(STEP)
+                except ProductError as error:
+                    self._failure = error
+                    raise
+                self._append(data)
 
-    def _append(self, scratch: IO[bytes], data: bytes) -> None:
+    def _append(self, data: bytes) -> None:
+        """Append to the scratch file, or give it up where the disk is full after all."""
+        if self._scratch is None:
+            return
         view = memoryview(data)
-        with self._using:
-            scratch.seek(self._end)
+        try:
+            self._scratch.seek(self._end)
             while view:
-                view = view[scratch.write(view) :]
+                view = view[self._scratch.write(view) :]
+        except OSError:
+            self._scratch = None
         self._end += len(data)
 
 
-class _MemberFile(_RangeFile):
-    """A deflated member as a file, from its scratch file where there is one."""
+class ProductFile:
+    """A file of a product: one of its own, or a member of a zip; located when it is opened."""
 
-    def __init__(self, member: DeflatedMember) -> None:
-        super().__init__(member.size)
-        self._member = member
-        self._stream: io.RawIOBase | None = None
+    def __init__(self, whole: Callable[[], Extent], info: ZipInfo | None = None) -> None:
+        self._whole = whole  # the file, or the zip
+        self._info = info
+        self._lock = threading.Lock()
+        self._extent: Extent | None = None
+        self._deflated: DeflatedMember | None = None
+        self._compared = False
 
-    def read_range(self, begin: int, size: int) -> bytes:
-        """Return the bytes of a range."""
-        data = self._member.read(begin, size)
-        if data is None:
-            self._stream = self._stream or self._member.stream()
-            self._stream.seek(begin)
-            data = self._stream.read(size)
-        return data or b""
+    def _locate(self) -> tuple[Extent, DeflatedMember | None]:
+        """Return where the bytes of the file lie, and what decompresses them."""
+        with self._lock:
+            if self._extent is None:
+                extent, info = self._whole(), self._info
+                self._extent = extent if info is None else extent.member(info)
+                if info is not None and info.compress_type == ZIP_DEFLATED:
+                    self._deflated = DeflatedMember(self._extent, info)
+            return self._extent, self._deflated
+
+    def open(self) -> BinaryIO:
+        """Open the file, to be read once from its beginning; a member of a zip is compared."""
+        extent, _ = self._locate()
+        if self._info is None:
+            return cast("BinaryIO", extent.open())
+        return cast("BinaryIO", _MemberStream(extent, self._info))
+
+    def open_anywhere(self) -> BinaryIO:
+        """Open the file, to be read several times and anywhere."""
+        extent, deflated = self._locate()
+        return cast("BinaryIO", extent.open()) if deflated is None else deflated.open()
+
+    @property
+    def compared(self) -> bool:
+        """Whether the checksum of a member of a zip on a disk was compared; True for other files.
+
+        Others have none here, or are read from servers in parts.
+        """
+        extent, deflated = self._locate()
+        if self._info is None or not is_local(extent.storage):
+            return True
+        return self._compared if deflated is None else deflated.compared
+
+    def compare(self) -> None:
+        """Read a stored member of a zip once, and compare it with its checksum (CRC-32)."""
+        extent, deflated = self._locate()
+        info = self._info
+        if info is None or deflated is not None or not is_local(extent.storage):
+            return
+        with self._lock:
+            if not self._compared:
+                with _MemberStream(extent, info) as file:
+                    while file.read(STEP):
+                        pass
+                self._compared = True
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether rows of its bytes can be read from a disk."""
+        extent, deflated = self._locate()
+        return deflated is not None or is_local(extent.storage)
+
+    def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
+        """Read rows of bytes, see `sarheight._files.read_rows`; False where that fails."""
+        extent, deflated = self._locate()
+        if deflated is not None:
+            return deflated.read_rows(begins, rows)
+        if begins[-1] + rows[-1].nbytes > extent.size:
+            return False
+        with Path(extent.path).open("rb", buffering=0) as file:
+            return read_rows(file, [extent.begin + begin for begin in begins], rows)

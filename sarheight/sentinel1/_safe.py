@@ -29,8 +29,8 @@ MOST_PROBLEMS = 5
 """Problems that an error lists by name."""
 
 CHECKS = (
-    "XML files against their checksums; measurements only where a compressed member of a zip is "
-    "read to its end. To read and compare all files: --verify, or product.verify()"
+    "XML files against their checksums; measurements only where all pixels of a member of a zip "
+    "are read. To read and compare all files: --verify, or product.verify()"
 )
 """What is compared with checksums whenever a product is read, for its description."""
 
@@ -61,6 +61,7 @@ class SafeSource:
         self._stems = _image_stems(files, self.manifest)
         self._annotations: dict[tuple[str, str], Annotation] = {}
         self._lock = threading.Lock()
+        self._verified = False
 
     @property
     def name(self) -> str:
@@ -71,6 +72,11 @@ class SafeSource:
     def label(self) -> str:
         """Name of the product in errors."""
         return self._files.label
+
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Measurements that were read in parts, and not compared with a checksum."""
+        return () if self._verified else self._files.unverified
 
     @property
     def folder(self) -> Path | None:
@@ -131,6 +137,7 @@ class SafeSource:
                 f"{'; '.join(problems[:MOST_PROBLEMS])}{more}; fetch it again from the archive"
             )
             raise ProductError(msg)
+        self._verified = True
 
     def _stem(self, swath: str, polarisation: str) -> str:
         stem = self._stems.get((swath, polarisation))

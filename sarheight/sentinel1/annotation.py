@@ -107,8 +107,6 @@ class Annotation:
         Two-way time to the first sample, in seconds.
     range_sampling_rate, radar_frequency : float
         In hertz.
-    processed_looks : int
-        Number of looks that were averaged, in range times in azimuth; the least of all swaths.
     processing : tuple of SwathProcessing
         Processing parameters of each swath in the image; may be empty.
     state_vectors : StateVectors
@@ -135,7 +133,6 @@ class Annotation:
     slant_range_time: float
     range_sampling_rate: float
     radar_frequency: float
-    processed_looks: int
     processing: tuple[SwathProcessing, ...]
     state_vectors: StateVectors
     geolocation: GeolocationGrid
@@ -143,6 +140,13 @@ class Annotation:
     lines_per_burst: int
     bursts: tuple[BurstTiming, ...]
     orbit_source: str = ""  # of its state vectors: "Auxiliary" (a file), "Downlink"; or not stated
+
+    @property
+    def processed_looks(self) -> int:
+        """Number of looks that were averaged, in range times in azimuth; least of all swaths."""
+        return max(
+            min((swath.looks[0] * swath.looks[1] for swath in self.processing), default=1), 1
+        )
 
 
 SWATHS = {
@@ -213,7 +217,6 @@ def read_annotation(source: XmlSource) -> Annotation:
         slant_range_time=image.positive("slantRangeTime"),
         range_sampling_rate=product.positive("rangeSamplingRate"),
         radar_frequency=product.positive("radarFrequency"),
-        processed_looks=_processed_looks(root),
         processing=_processing(root),
         state_vectors=_state_vectors(root),
         geolocation=_geolocation(root),
@@ -336,15 +339,6 @@ def _lines_per_burst(root: Document, bursts: tuple[BurstTiming, ...], lines: int
         found = f"{len(bursts)} bursts of {count} lines in an image of {lines} lines"
         root.refuse("swathTiming", found, "bursts that fill the image")
     return count
-
-
-def _processed_looks(root: Document) -> int:
-    looks = [
-        swath.count("rangeProcessing/numberOfLooks")
-        * swath.count("azimuthProcessing/numberOfLooks")
-        for swath in root.elements(PROCESSING)
-    ]
-    return max(min(looks, default=1), 1)
 
 
 def _processing(root: Document) -> tuple[SwathProcessing, ...]:

@@ -26,8 +26,4 @@ from sarheight.series._mean import mean_scene
 from sarheight.series._store import open_stack
 
 __all__ = ["Report", "build_stack", "find_dates", "mean_scene", "open_stack", "speckle_filter"]
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return __all__
+__dir__ = __all__.copy  # `dir` lists the public names

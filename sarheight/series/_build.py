@@ -34,7 +34,7 @@ from sarheight.series._dates import (
     shift_from_json,
     side_by_side,
 )
-from sarheight.series._filter import WINDOW, ReadAhead, filter_window, require_window
+from sarheight.series._filter import WINDOW, filter_window, require_window
 from sarheight.series._stack import Stack, StackSettings, describe_method, require_method
 from sarheight.series._store import CHUNK, COMMON, NEW, SHIFT, Pending, write_whole
 
@@ -164,7 +164,7 @@ def build_stack(
     OutputError
         If the stack cannot be written, or another process writes it.
     ValueError
-        If a setting is not what it should be.
+        If an option has an impossible value.
 
     Notes
     -----
@@ -482,7 +482,7 @@ class _Run:
             array = self.pending.array(fresh[number - before].key, "gamma0")
             return np.array(array[:, box[0] : box[1], box[2] : box[3]], np.float32)
 
-        with ReadAhead(load, before + len(fresh)) as read, ThreadPoolExecutor(1) as writer:
+        with ThreadPoolExecutor(1) as writer:
             written = []
 
             def write(number: int, gamma: NDArray[np.float32]) -> None:
@@ -490,12 +490,8 @@ class _Run:
                 written.append(writer.submit(_write_core, array, core, gamma[inside]))
 
             shape = self.stack.shape[0], box[1] - box[0], box[3] - box[2]
-            fresh_numbers = range(before, before + len(fresh))
-            products = run_alone(
-                lambda: filter_window(
-                    read, before + len(fresh), fresh_numbers, write, shape, window
-                )
-            )
+            numbers = range(before, before + len(fresh))
+            products = run_alone(lambda: filter_window(load, numbers, write, shape, window))
             for task in written:
                 task.result()
         for name, values in products.items():

@@ -15,6 +15,7 @@ import numpy as np
 from sarheight_kernels.pool import thread_count
 
 from sarheight.acquisition import acquisition_record, acquisition_time, polarisation_names
+from sarheight.archives import is_rtc
 from sarheight.coregistration import (
     Policy,
     Shift,
@@ -151,14 +152,14 @@ def find_dates(folder: str | os.PathLike[str]) -> list[Path]:
     Returns
     -------
     list of pathlib.Path
-        Products (SAFE, their zips, EOPF stores, HDF5) and images in radar geometry (``.nc``,
-        ``.zarr``) in it, sorted by name, without hidden ones. The list is empty where the path is
-        no folder, or a product itself.
+        Products (SAFE, their zips, EOPF stores, HDF5, terrain-flattened ones) and images in radar
+        geometry (``.nc``, ``.zarr``) in it, sorted by name, without hidden ones. The list is empty
+        where the path is no folder, or a product itself.
     """
     folder = Path(folder)
     if not folder.is_dir() or folder.suffix.lower() in {".safe", ".zarr"}:
         return []
-    if (folder / PRODUCT_FOLDER).exists():
+    if (folder / PRODUCT_FOLDER).exists() or is_rtc(folder):
         return []
     return [
         path
@@ -166,6 +167,7 @@ def find_dates(folder: str | os.PathLike[str]) -> list[Path]:
         if not path.name.startswith(".")
         and (
             path.suffix.lower() in IMAGES
+            or is_rtc(path)
             or (is_product(path) and (path.suffix or (path / PRODUCT_FOLDER).exists()))
         )
     ]
@@ -218,28 +220,35 @@ def require_track(
 ) -> None:
     """Refuse dates of other tracks, and those that lack a polarisation.
 
+    Where the reference is one of the dates, the track is that of most of them.
+
     Raises
     ------
     SeriesError
         With a list of these dates.
     """
-    strangers = []
+    others, dates = [], list(dates)
+    records = [date.record for date in dates]
+    if reference in records:
+        reference = max(
+            records, key=lambda own: sum(not difference(own, other) for other in records)
+        )
     for date in dates:
         reason = difference(reference, date.record)
         missing = [name for name in polarisations if name not in date.polarisations]
         if missing and not reason:
             reason = f"polarisations {', '.join(date.polarisations)}, without {', '.join(missing)}"
         if reason:
-            strangers.append(f"{date.name}: {reason}")
-    if strangers:
-        refuse(strangers)
+            others.append(f"{date.name}: {reason}")
+    if others:
+        refuse(others)
 
 
-def refuse(strangers: Sequence[str]) -> None:
+def refuse(others: Sequence[str]) -> None:
     """Refuse dates that do not belong to the track of a series."""
     msg = (
-        f"found {len(strangers)} dates that do not belong to the track of the others "
-        f"({'; '.join(strangers)}); expected one relative orbit, pass, look side, mode and swath: "
+        f"found {len(others)} dates that do not belong to the track of the others "
+        f"({'; '.join(others)}); expected one relative orbit, pass, look side, mode and swath: "
         "pass them to a stack of their own"
     )
     raise SeriesError(msg)

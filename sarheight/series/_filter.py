@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ def local_means(gamma: Layers, window: int) -> Layers:
     means = np.empty_like(gamma)
     weight = np.ones(gamma.shape[1:], np.float32)
     for layer, mean in zip(gamma, means, strict=True):
-        pool(layer, weight, False, taps, taps, mean)  # noqa: FBT003 - kernels take no keywords
+        pool(layer, weight, taps, taps, mean)
     return means
 
 
@@ -160,53 +160,31 @@ def _filter(gamma: NDArray[np.float32], window: int) -> NDArray[np.float32]:
 
 
 def filter_window(
-    read: Callable[[int], Layers],
-    count: int,
+    load: Callable[[int], Layers],
     fresh: range,
     write: Callable[[int, Layers], None],
     shape: tuple[int, ...],
     window: int,
 ) -> dict[str, NDArray[np.generic]]:
-    """Summarise `count` dates of a window of a stack, and filter those that are `fresh`.
+    """Summarise the dates of a window of a stack, and filter those that are `fresh`, the last ones.
 
-    Dates are read one by one, so that memory does not grow with their number. A window of 0 cells
+    Dates are loaded one by one, so that memory does not grow with their number. A window of 0 cells
     filters nothing.
     """
-    summary = summarise(map(read, range(count)), shape, max(window, 1))
-    for number in fresh if window else ():
-        gamma = read(number)
+    summary = summarise(_read_ahead(load, range(fresh.stop)), shape, max(window, 1))
+    if not window:
+        return summary.products()
+    for number, gamma in zip(fresh, _read_ahead(load, fresh), strict=True):
         summary.filter(gamma, local_means(gamma, window))
         write(number, gamma)
     return summary.products()
 
 
-class ReadAhead:
-    """A reader of dates in order; each is read while the one before is processed."""
-
-    def __init__(self, load: Callable[[int], Layers], count: int) -> None:
-        """Read `count` dates by a function."""
-        self._load, self._count = load, count
-        self._pool = ThreadPoolExecutor(1)
-        self._next: tuple[int, Any] | None = None
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End without reading what was not asked for."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def __call__(self, number: int) -> Layers:
-        """Return a date, and begin with the next."""
-        if self._next is not None and self._next[0] == number:
-            found: Layers = self._next[1].result()
-        else:
-            found = self._load(number)
-        following = number + 1
-        self._next = (
-            (following, self._pool.submit(self._load, following))
-            if following < self._count
-            else None
-        )
-        return found
+def _read_ahead(load: Callable[[int], Layers], numbers: range) -> Iterator[Layers]:
+    """Yield dates in order; each is read while the one before is processed."""
+    with ThreadPoolExecutor(1) as pool:
+        following = [pool.submit(load, number) for number in numbers[:1]]
+        for number in numbers:
+            gamma = following[0].result()
+            following = [pool.submit(load, number + 1)] if number + 1 in numbers else []
+            yield gamma

@@ -74,7 +74,7 @@ class Offsets:
         return cls(np.zeros((2, DEGREE + 1, DEGREE + 1)), np.array(scales), 0.0)
 
     @classmethod
-    def between(cls, reference: Scene, date: Scene, dem: xr.DataArray) -> Offsets:
+    def between(cls, reference: Scene, date: Scene, dem: CheckedDem) -> Offsets:
         """Fit polynomials to the geometry of two passes over a DEM."""
         scales = cls.none(reference).scales
         here, there = (
@@ -174,7 +174,7 @@ def mean_scene(
     GeometryError
         If DEM and first date do not overlap.
     ValueError
-        If a setting is not what it should be.
+        If an option has an impossible value.
 
     Warns
     -----
@@ -196,7 +196,7 @@ def mean_scene(
     heights = CheckedDem.of(dem).array
     reference = crop_scene_to_dem(dates[0].scene, heights, margin=MARGIN)
     step = [max(size // PLACES, 1) for size in heights.shape]
-    places = heights[:: step[0], :: step[1]]
+    places = CheckedDem(heights[:: step[0], :: step[1]])
     mean = _Mean.of(reference)
     report(dates[0].name, 0.0)
     mean.add(replace(dates[0], scene=reference), _Registered.first(dates[0], reference))
@@ -297,7 +297,7 @@ class _Registered:
         cls,
         date: Date,
         reference: Scene,
-        places: xr.DataArray,
+        places: CheckedDem,
         windows: _Windows | None,
         *,
         correct: bool,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -103,31 +103,6 @@ class KnownElevations:
             column[selection] for column in (self.x, self.y, self.height, self.sigma)
         )
         return KnownElevations(x, y, height, sigma, self.crs)
-
-    @classmethod
-    def concatenate(cls, sets: Sequence[KnownElevations]) -> KnownElevations:
-        """Join several sets of points, in the reference system of the first.
-
-        Raises
-        ------
-        KnownElevationsError
-            If there is no set.
-        """
-        if not sets:
-            msg = "found no known elevations to join, expected one set at least"
-            raise KnownElevationsError(msg)
-        aligned = [each.to_crs(sets[0].crs) for each in sets]
-        x, y, height, sigma = (
-            np.concatenate([getattr(each, name) for each in aligned])
-            for name in ("x", "y", "height", "sigma")
-        )
-        return cls(x, y, height, sigma, sets[0].crs)
-
-    def exchanged(self) -> KnownElevations | None:
-        """Return the points with x and y exchanged; None where no such place exists."""
-        if self.crs.is_geographic and not (np.abs(self.x) <= 90.0).all():
-            return None
-        return KnownElevations(self.y, self.x, self.height, self.sigma, self.crs)
 
     def to_crs(self, crs: Any) -> KnownElevations:  # noqa: ANN401  # whatever pyproj takes
         """Return the points in another horizontal reference system."""
@@ -399,34 +374,18 @@ def _to_ellipsoidal(points: KnownElevations, datum: Geoid) -> KnownElevations:
 
 # Drawing from a DEM.
 
-Pattern = Literal["random", "stratified"]
-"""Spatial pattern of drawn points."""
-SQUARE_KILOMETRE = 1e6
-
 
 def draw_known_elevations(
-    dem: xr.DataArray,
-    count: int | None = None,
-    *,
-    density: float | None = None,
-    pattern: Pattern = "random",
-    sigma: float = 0.0,
-    seed: int = 0,
+    dem: xr.DataArray, count: int, *, sigma: float = 0.0, seed: int = 0
 ) -> KnownElevations:
-    """Draw known elevations at cells of a DEM.
+    """Draw known elevations at random cells of a DEM.
 
     Parameters
     ----------
     dem : xarray.DataArray
         Heights above the ellipsoid in metres, dims (y, x). Voids are never drawn.
-    count : int, optional
-        Number of points; either this or `density`. No cell is drawn twice.
-    density : float, optional
-        Points per square kilometre.
-    pattern : {"random", "stratified"}
-        ``random``: all cells are equally likely. ``stratified``: the raster is divided into at
-        most as many boxes, nearly square on the ground, as there are points, and one cell is drawn
-        in each; the remaining points are drawn at random.
+    count : int
+        Number of points. No cell is drawn twice.
     sigma : float
         Standard deviation of a normal error that is added to each height, in metres; it becomes
         the `sigma` of the points.
@@ -441,25 +400,21 @@ def draw_known_elevations(
     Raises
     ------
     KnownElevationsError
-        If not exactly one of `count` and `density` is given, a value is negative, or there are
-        fewer cells with heights than points.
+        If a value is negative, or there are fewer cells with heights than points.
     DemError
         If the DEM is not usable.
     """
-    if pattern not in get_args(Pattern):
-        msg = f"found the pattern {pattern!r}, expected one of {', '.join(get_args(Pattern))}"
-        raise KnownElevationsError(msg)
     dem = check_dem(dem)
-    heights, posting = dem.values, local_posting(dem)
-    number = _count_points(heights, posting, count, density)
+    heights = dem.values
+    valid = np.flatnonzero(np.isfinite(heights))
+    if count != int(count) or not 0 <= count <= valid.size:
+        msg = f"found count={count}, expected a whole number up to that of {valid.size} cells with "
+        msg += "heights"
+        raise KnownElevationsError(msg)
     _require_not_negative("sigma", sigma)
     rng = np.random.default_rng(seed)
-    valid = np.flatnonzero(np.isfinite(heights))
-    boxes = number if pattern == "stratified" else 0
-    drawn = _draw_in_boxes(heights, posting, boxes, rng)
-    others = np.setdiff1d(valid, drawn, assume_unique=True)
-    rest = rng.choice(others, number - drawn.size, replace=False)
-    row, column = np.unravel_index(np.concatenate([drawn, rest]), heights.shape)
+    drawn = rng.choice(valid, int(count), replace=False)
+    row, column = np.unravel_index(drawn, heights.shape)
     return _points_at(dem, row, column, heights[row, column], sigma, rng)
 
 
@@ -541,55 +496,10 @@ def draw_altimeter_tracks(
     return _points_at(dem, row[valid], column[valid], heights[valid], sigma, rng)
 
 
-def _count_points(
-    heights: NDArray[np.float32],
-    posting: tuple[float, float],
-    count: int | None,
-    density: float | None,
-) -> int:
-    """Return the number of points that a count or a density means."""
-    if (count is None) == (density is None):
-        msg = f"found count={count} and density={density}, expected one of the two"
-        raise KnownElevationsError(msg)
-    valid = int(np.isfinite(heights).sum())
-    if count is None:
-        _require_not_negative("density", density or 0.0)
-        count = round((density or 0.0) * (valid * posting[0] * posting[1] / SQUARE_KILOMETRE))
-    if count != int(count) or not 0 <= count <= valid:
-        msg = (
-            f"found count={count}, expected a whole number up to that of {valid} cells with heights"
-        )
-        raise KnownElevationsError(msg)
-    return int(count)
-
-
 def _require_not_negative(name: str, value: float) -> None:
     if not value >= 0.0:
         msg = f"found {name}={value:g}, expected none below 0"
         raise KnownElevationsError(msg)
-
-
-def _draw_in_boxes(
-    heights: NDArray[np.float32],
-    posting: tuple[float, float],
-    number: int,
-    rng: np.random.Generator,
-) -> NDArray[np.int64]:
-    """Draw one cell in each of at most `number` boxes that divide the raster."""
-    rows, columns = heights.shape
-    if number == 0:
-        return np.empty(0, dtype=np.int64)
-    height, width = rows * posting[0], columns * posting[1]
-    down = int(np.clip(round(np.sqrt(number * height / width)), 1, min(number, rows)))
-    across = min(number // down, columns)
-    drawn = []
-    for block in np.array_split(np.arange(rows), down):
-        for part in np.array_split(np.arange(columns), across):
-            valid = np.flatnonzero(np.isfinite(heights[np.ix_(block, part)]))
-            if valid.size:
-                row, column = np.unravel_index(rng.choice(valid), (block.size, part.size))
-                drawn.append(block[row] * columns + part[column])
-    return np.array(drawn, dtype=np.int64)
 
 
 def _points_at(

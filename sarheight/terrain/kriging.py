@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import t as student
 
 from sarheight._runtime import library
-from sarheight.terrain.rasters import CellLocator, rasterise_elevations, require_inside
+from sarheight.terrain.rasters import CellElevations, CellLocator, require_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,13 +158,12 @@ def krige_residuals(
         msg = f"found sigma from {np.nanmin(spread):g} and length={first_length:g}, expected metres"
         raise ValueError(msg + " above 0")
     require_inside(known, surface)
-    raster = rasterise_elevations(known, surface)
-    at = raster["known"].values & np.isfinite(surface.values) & np.isfinite(spread)
-    row, column = np.nonzero(at)
-    unit = spread[at]
-    residual = (raster["height"].values[at] - surface.values[at]) / unit
-    own = (raster["sigma"].values[at] / unit) ** 2
-    positions = locator.metres(row.astype(np.float64), column.astype(np.float64))
+    points = CellElevations.on(surface, known)
+    unit = spread[points.row, points.column]
+    residual = (points.height - surface.values[points.row, points.column]) / unit
+    kept = np.isfinite(residual)
+    residual, own = residual[kept], (points.sigma / unit)[kept] ** 2
+    positions = locator.metres(points.row, points.column)[kept]
     process = _Residuals.fit(positions, residual, own, first_length)
     test = process.leave_one_out(parameters)
     change, deviation = process.over(locator)
@@ -183,7 +182,7 @@ def krige_residuals(
         "sill": process.sill,
         "nugget": process.nugget,
         "length": process.length,
-        "points": int(row.size),
+        "points": int(residual.size),
         "helps": int(test.helps),
         "scale": test.scale,
     }
@@ -293,7 +292,7 @@ class _Residuals:
 
 def _process(theta: Floats, own: Floats, optimizer: Any) -> Any:  # noqa: ANN401  # of scikit-learn
     """Make a Gaussian process with the covariance of residuals; `theta` holds its logarithms."""
-    gaussian = library("sklearn.gaussian_process", extra="learn")
+    gaussian = library("sklearn.gaussian_process")
     kernels = gaussian.kernels
     sill, length, nugget = np.exp(theta)
     # The priors keep the parameters in place; scikit-learn wants bounds, and warns at them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,6 @@ from sarheight.terrain.rasters import distance_transform
 
 if TYPE_CHECKING:
     import xarray as xr
-
-    from sarheight.learning.channels import Transform
 
 Floats = NDArray[np.float32]
 
@@ -204,10 +202,6 @@ def _scene_arrays(scene: xr.Dataset, channels: Sequence[str]) -> _SceneArrays:
     if missing:
         msg = f"found no {', '.join(missing)} in a scene that has {', '.join(map(str, scene))}"
         raise ValueError(msg)
-    layers: list[NDArray[Any]] = []
-    for name in channels:
-        values = scene[name].transpose(..., "y", "x").values
-        layers += [values] if values.ndim == 2 else list(values)
     height = scene["height"].values
     masks = [scene[name].values for name in ("true_mask", "mask") if name in scene]
     mask = masks[0] if masks else np.full(height.shape, NO_CATEGORY)
@@ -217,7 +211,7 @@ def _scene_arrays(scene: xr.Dataset, channels: Sequence[str]) -> _SceneArrays:
         return np.ascontiguousarray(values.astype(dtype)[order])
 
     return _SceneArrays(
-        ordered(np.stack(layers), np.float32),
+        ordered(np.stack([each.values for each in image_layers(scene, channels)]), np.float32),
         ordered(height, np.float32),
         ordered(scene["coarse_height"].values, np.float32),
         ordered(np.nan_to_num(mask, nan=NO_CATEGORY), np.uint8),
@@ -244,29 +238,34 @@ def columns_along_range(scene: xr.Dataset) -> slice:
 POWER = ("gamma0", "sigma0", "beta0")
 
 
+def image_layers(scene: xr.Dataset, names: Iterable[str]) -> list[xr.DataArray]:
+    """Return the layers of an image, dims (y, x), one for each polarisation of a variable."""
+    found = []
+    for name in names:
+        variable = scene[name]
+        if "polarisation" not in variable.dims:
+            found.append(variable.transpose("y", "x"))
+            continue
+        for label in variable["polarisation"].values:
+            layer = variable.sel(polarisation=label, drop=True).transpose("y", "x")
+            found.append(layer.rename(f"{name}_{str(label).lower()}"))
+    return found
+
+
 def normalised_channels(scenes: Sequence[xr.Dataset], names: Sequence[str]) -> list[Channel]:
     """Return the channels of the image, with statistics over training scenes."""
-    statistics = ChannelStatistics([channel for channel, _ in _layers(scenes[0], names)])
+    statistics = ChannelStatistics([_channel(each) for each in image_layers(scenes[0], names)])
     for scene in scenes:
-        for channel, layer in _layers(scene, names):
+        for layer in image_layers(scene, names):
+            channel = _channel(layer)
             if channel.transform == "decibel":
-                require_power(channel.name, layer)
-            statistics.update({channel.name: layer})
+                require_power(channel.name, layer.values)
+            statistics.update({channel.name: layer.values})
     return statistics.channels()
 
 
-def _layers(scene: xr.Dataset, names: Sequence[str]) -> list[tuple[Channel, NDArray[Any]]]:
-    """Return the layers of an image, one for each polarisation, and what they are."""
-    found: list[tuple[Channel, NDArray[Any]]] = []
-    for name in names:
-        variable = scene[name]
-        power = name.startswith(POWER) and "variance" not in name
-        transform: Transform = "decibel" if power else "none"
-        units = str(variable.attrs.get("units", "1"))
-        if "polarisation" not in variable.dims:
-            found.append((Channel(name, units, transform), variable.values))
-            continue
-        for label in variable["polarisation"].values:
-            channel = Channel(f"{name}_{str(label).lower()}", units, transform)
-            found.append((channel, variable.sel(polarisation=label).values))
-    return found
+def _channel(layer: xr.DataArray) -> Channel:
+    """Describe a layer of an image before it is normalised."""
+    name = str(layer.name)
+    power = name.startswith(POWER) and "variance" not in name
+    return Channel(name, str(layer.attrs.get("units", "1")), "decibel" if power else "none")

@@ -48,7 +48,7 @@ LEAST_RELIEF = 0.05
 """Nowhere is the variance of relief within cells below this part of its mean."""
 CORRELATED = 2.5
 """Pixels whose misfit is one: errors of the model reach over two pixels each way."""
-WORTH, LARGEST_SCALE = 0.005, 2.0
+PRIOR_PART, LARGEST_SCALE = 0.005, 2.0
 """The size of the coarse DEM's error that the settings state counts as much as this part of all
 coefficients; the estimate changes at most by this factor at a time."""
 DETERMINED = 0.5
@@ -202,7 +202,7 @@ class Solution:
     variances: list[float]  # of what they do not explain
 
 
-UNDERSTATED, UNTOLD = 0.9, 0.9
+ESTIMATED_PART, STATED_PART = 0.9, 0.9
 """Parts of variances of the coarse DEM's error that are added to the posterior one: of the
 estimated variance, which counts only what the images determine, and is too small; and under a
 single image of the stated variance as far as it exceeds that, since one image hardly tells an error
@@ -219,26 +219,11 @@ def solve(
     *,
     seed: int | Sequence[int] = 0,
     known: Sequence[Floats] | None = None,
-    watch: Callable[[Floats], None] | None = None,
 ) -> Solution:
-    """Solve a tile.
+    """Solve a tile: the images over it, of which there may be none, and what is not known.
 
-    Parameters
-    ----------
-    models : sequence of PassModel
-        The images over the tile; there may be none.
-    baseline : array of float32, shape (rows, columns)
-        Heights in metres that the solution departs from.
-    unknowns : Unknowns
-        What is not known, with its spreads.
-    settings : RefinementSettings
-        Effort, and the least misfit.
-    seed : int or sequence of int
-        Of the draws.
-    known : sequence of array of float32, shape (rows - 1, columns - 1), optional
-        True ln(gamma0) of the facets in each pass: only heights are estimated.
-    watch : callable, optional
-        Called with the heights after each linearisation.
+    Heights in metres, shape (rows, columns), depart from the baseline. Where the true ln(gamma0) of
+    the facets in each pass is `known`, shape (rows - 1, columns - 1), only heights are estimated.
     """
     random = np.random.default_rng(seed)
     if not models:
@@ -265,8 +250,6 @@ def solve(
         variances = [_residual_variance(each, settings.misfit) for each in states]
         if known is None and iteration < settings.iterations - 1:
             vector = _scale_error(unknowns, vector, preconditioner, settings.error)
-        if watch is not None:
-            watch(baseline + unknowns.apply(vector)[0])
     sigma = _prior_spread(unknowns, random)
     if settings.samples:
         problem = LinearProblem(unknowns, states, _weights(states, variances))
@@ -376,7 +359,7 @@ def _scale_error(
     field = unknowns.heights.error
     mean = unknowns.split(vector)[0]
     determined = DETERMINED * float(np.sum(1.0 - preconditioner.heights[0]))
-    worth = WORTH * mean.size
+    worth = PRIOR_PART * mean.size
     expected = worth * (stated / field.deviations[0]) ** 2
     square = float(np.sum(np.square(mean, dtype=np.float64)))
     scale = math.sqrt((square + expected) / (determined + worth))
@@ -425,9 +408,9 @@ def _deviation(
 ) -> Floats:
     """Return the standard deviation of heights, by that of the draws and that of the prior."""
     estimated = unknowns.heights.error.deviations[0] ** 2
-    added = UNDERSTATED * estimated
+    added = ESTIMATED_PART * estimated
     if images == 1:
-        added += UNTOLD * max(settings.error**2 - estimated, 0.0)
+        added += STATED_PART * max(settings.error**2 - estimated, 0.0)
     return np.asarray(np.hypot(np.minimum(spread, prior), math.sqrt(added)), dtype=np.float32)
 
 

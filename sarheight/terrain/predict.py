@@ -8,22 +8,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from sarheight.dem import check_dem, local_posting, reproject
-from sarheight.errors import CheckpointError
+from sarheight.dem import check_dem, local_posting, map_grid, to_grid
+from sarheight.errors import CheckpointError, KnownElevationsError
+from sarheight.geometry.pass_geometry import dem_dataset
 from sarheight.learning.channels import require_powers
-from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks
+from sarheight.learning.tiles import Corner, Mosaic, Tiling, as_tensors, match_chunks
 from sarheight.learning.weights import select_device
 from sarheight.terrain.alignment import apply_alignment, estimate_alignment, filled
-from sarheight.terrain.patches import columns_along_range
-from sarheight.terrain.rasters import LocatedElevations, require_inside
+from sarheight.terrain.patches import columns_along_range, image_layers
+from sarheight.terrain.rasters import CellElevations, require_inside
 from sarheight.terrain.refinement import place_images
 from sarheight.terrain.scenes import prepare_scene
 
 if TYPE_CHECKING:
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
     from sarheight.scene import Scene
     from sarheight.terrain.elevations import KnownElevations
     from sarheight.terrain.sar2height import HeightEstimator
@@ -60,16 +63,16 @@ def predict_heights(
         As `sarheight.terrain.prepare_scene` returns it, dims (y, x): the variables of the
         estimator's channels, and ``coarse_height`` if it takes a coarse DEM.
     known : KnownElevations, optional
-        Known elevations. Without them the estimate is only as good as the coarse DEM, or as the
-        mean height of the training places.
+        Known elevations. A network that takes no coarse DEM needs them, in every tile: elsewhere
+        heights are NaN.
     tiling : Tiling, optional
         Size and overlap of the tiles. The size must be a multiple of the network's stride.
     block : int
-        Cells along a side of a block; memory grows with its square.
+        Cells along a side of the chunks of a lazy result; memory grows with its square.
     device : str
         "auto" (a GPU if there is one), "cpu", "cuda", "mps".
     report : callable, optional
-        Called after each block with the completed fraction; not for a lazy result.
+        Called repeatedly with the completed fraction; not for a lazy result.
 
     Returns
     -------
@@ -86,7 +89,8 @@ def predict_heights(
         If the scene lacks a channel of the estimator, or has it in other units, or if its posting
         lies outside the range of the network's training.
     KnownElevationsError
-        If all known elevations lie outside the scene.
+        If all known elevations lie outside the scene, or there is none and the network takes no
+        coarse DEM.
     ValueError
         If tiles do not fit the network, the device is not available, or power is in decibels.
     """
@@ -94,19 +98,25 @@ def predict_heights(
     tiling.require_fit(estimator.network.stride, block)
     variables = _inputs(estimator, scene)
     _require_posting(estimator, variables[0])
+    known = None if known is None or not len(known) else known
     if known is not None:
         require_inside(known, variables[0])
-    located = LocatedElevations.on(variables[0], known)
+    elif estimator.reference == "mean":
+        msg = (
+            "found no known elevation, expected some in the scene, relative to whose mean the "
+            "network estimates heights: pass known elevations, or take a network with a coarse DEM"
+        )
+        raise KnownElevationsError(msg)
+    located = CellElevations.on(variables[0], known)
     worker = _TileWorker(
         estimator.to(select_device(device)).eval(),
         located,
         (variables[0].sizes["y"], variables[0].sizes["x"]),
         columns_along_range(scene),
     )
-    mosaic = Mosaic(variables, worker.estimate, LAYERS, tiling, worker.check)
-    values = mosaic.compute(block, report)
+    values = Mosaic(variables, worker.estimate, LAYERS, tiling).compute(block, report)
     result = _dataset(values, variables[0], with_sigma=estimator.uncertainty)
-    result.attrs["known_elevations"] = int(located.row.size)
+    result.attrs["known_elevations"] = int(located.count.sum())
     result.attrs["known_elevations_outside"] = located.outside
     if "mask" in scene:
         result["mask"] = scene["mask"]
@@ -129,14 +139,9 @@ def _require_posting(estimator: HeightEstimator, like: xr.DataArray) -> None:
 
 def _inputs(estimator: HeightEstimator, scene: xr.Dataset) -> tuple[xr.DataArray, ...]:
     """Select the estimator's channels from a scene by name, then the coarse DEM if it takes one."""
-    present: dict[str, xr.DataArray] = {}
-    for name, variable in scene.data_vars.items():
-        if variable.dims == ("y", "x"):
-            present[str(name)] = variable
-        elif set(variable.dims) == {"polarisation", "y", "x"}:
-            for label in variable["polarisation"].values:
-                layer = variable.sel(polarisation=label, drop=True).transpose("y", "x")
-                present[f"{name}_{str(label).lower()}"] = layer
+    on_grid = ({"y", "x"}, {"polarisation", "y", "x"})
+    names = [str(name) for name, each in scene.data_vars.items() if set(each.dims) in on_grid]
+    present = {str(layer.name): layer for layer in image_layers(scene, names)}
     inputs = []
     for channel in estimator.channels:
         if channel.name not in present:
@@ -169,16 +174,13 @@ class _TileWorker:
     """Applies an estimator to tiles of a scene."""
 
     estimator: HeightEstimator
-    known: LocatedElevations
+    known: CellElevations
     shape: tuple[int, int]  # of the scene
     order: slice  # of the columns, so that the radar looks along them
 
-    def check(self, inputs: list[Floats]) -> None:
-        """Raise if an image of linear power holds decibels."""
-        require_powers(self.estimator.channels, inputs)
-
     def estimate(self, tiles: list[Floats], corners: list[Corner]) -> Floats:
         """Return heights, scales and 0 or 1 where observed, shape (tiles, 3, size, size)."""
+        require_powers(self.estimator.channels, tiles)
         count = len(self.estimator.channels)
         observed = np.stack(tiles, axis=1)
         filled = np.stack(
@@ -194,11 +196,8 @@ class _TileWorker:
         }
         if len(tiles) > count:
             arrays["coarse"] = filled[:, count:]
-        device = next(self.estimator.parameters()).device
-        sample = {
-            name: torch.from_numpy(np.ascontiguousarray(values[..., self.order])).to(device)
-            for name, values in arrays.items()
-        }
+        turned = {name: values[..., self.order] for name, values in arrays.items()}
+        sample = as_tensors(turned, next(self.estimator.parameters()).device)
         with torch.inference_mode():
             height, scale = self.estimator(sample)
         if scale is None:
@@ -236,33 +235,37 @@ def _dataset(
     with_sigma: bool,
 ) -> xr.Dataset:
     """Return the layers of the mosaic as variables on the scene's grid."""
-    result = xr.Dataset(coords={name: like[name] for name in like.coords})
-
-    def add(name: str, layer: Any, **attributes: Any) -> None:  # noqa: ANN401
-        result[name] = (("y", "x"), layer, {**attributes, "grid_mapping": "spatial_ref"})
-
-    add(
-        "height",
-        values[0],
-        long_name="estimated height above the WGS84 ellipsoid",
-        standard_name="height_above_reference_ellipsoid",
-        units="m",
-        vertical_datum="ellipsoid",
-    )
+    layers: dict[str, tuple[Any, dict[str, Any]]] = {
+        "height": (
+            values[0],
+            {
+                "long_name": "estimated height above the WGS84 ellipsoid",
+                "standard_name": "height_above_reference_ellipsoid",
+                "units": "m",
+                "vertical_datum": "ellipsoid",
+            },
+        )
+    }
     if with_sigma:
-        sigma = LAPLACE_STD * values[1]
-        add("height_sigma", sigma, long_name="standard deviation of the height", units="m")
-    add(
-        "observed",
+        described = {"long_name": "standard deviation of the height", "units": "m"}
+        layers["height_sigma"] = LAPLACE_STD * values[1], described
+    layers["observed"] = (
         values[2].astype(np.uint8),
-        long_name="the image has a value here",
-        flag_values=np.array([0, 1], dtype=np.uint8),
-        flag_meanings="filled_in observed",
+        {
+            "long_name": "the image has a value here",
+            "flag_values": np.array([0, 1], dtype=np.uint8),
+            "flag_meanings": "filled_in observed",
+        },
     )
-    return result
+    return dem_dataset(like, layers)
 
 
 # From an image in radar geometry.
+
+
+def usual_posting(estimator: HeightEstimator, dem: xr.DataArray) -> float:
+    """Return the middle of the postings of training in metres; the DEM's where none is known."""
+    return float(np.sqrt(np.prod(estimator.postings or local_posting(dem))))
 
 
 def predict_image(
@@ -271,7 +274,7 @@ def predict_image(
     dem: xr.DataArray,
     known: KnownElevations | None = None,
     *,
-    posting: float | None = None,
+    grid: GeoBox | None = None,
     coregister: Literal["report", "correct", "none"] = "report",
     tiling: Tiling | None = None,
     device: str = "auto",
@@ -291,9 +294,10 @@ def predict_image(
         Coarse DEM, heights above the ellipsoid, dims (y, x).
     known : KnownElevations, optional
         Known elevations.
-    posting : float, optional
-        Posting of the heights in metres, in the UTM zone of the DEM. Default: the middle of those
-        of the network's training, or that of the DEM where they are not known.
+    grid : GeoBox, optional
+        Grid of the heights, see `sarheight.dem.map_grid`. Default: of the posting of
+        `usual_posting`, in the reference system of a projected DEM, or the UTM zone of one in
+        degrees.
     coregister : {"report", "correct", "none"}
         Estimate the shift of the image against the DEM: warn of one, or correct the image's timing
         by it.
@@ -311,8 +315,6 @@ def predict_image(
         If image and DEM do not overlap.
     DemError
         If the DEM is not usable.
-    ValueError
-        If the posting is not positive.
 
     See Also
     --------
@@ -323,15 +325,12 @@ def predict_image(
     RuntimeWarning
         If the image lies beside its simulation, or could not be compared with it.
     """
-    if posting is None:
-        posting = float(np.sqrt(np.prod(estimator.postings or local_posting(dem))))
-    if not posting > 0.0:
-        msg = f"found posting={posting:g}, expected metres above 0"
-        raise ValueError(msg)
     dem = check_dem(dem)
+    if grid is None:
+        grid = map_grid(dem, resolution=usual_posting(estimator, dem))
     if known is not None and len(known):
         dem = apply_alignment(dem, estimate_alignment(dem, known))
-    like = reproject(filled(dem), dem.rio.estimate_utm_crs().to_wkt(), posting)
+    like = to_grid(filled(dem), grid)
     (placed,), _ = place_images([image], dem, coregister)
     scene = prepare_scene(placed, dem, like)
     return predict_heights(estimator, scene, known, tiling=tiling, device=device, report=report)

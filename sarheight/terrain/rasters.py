@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from sarheight.terrain.elevations import KnownElevations
 
 Floats = NDArray[np.float64]
-Surface = Callable[[Floats], Floats]
-"""Heights at positions, shape (n, 2) in metres southwards and eastwards."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +62,7 @@ class CellLocator:
         inside = (row >= -0.5) & (row < rows - 0.5) & (column >= -0.5) & (column < columns - 0.5)
         return row, column, inside
 
-    def metres(self, row: Floats, column: Floats) -> Floats:
+    def metres(self, row: NDArray[Any], column: NDArray[Any]) -> Floats:
         """Convert rows and columns to metres from the first cell, shape (n, 2)."""
         return np.stack([row * self.posting[0], column * self.posting[1]], axis=-1)
 
@@ -79,6 +77,70 @@ class CellLocator:
         if "spatial_ref" not in coordinates:
             result = result.rio.write_crs(self.like.rio.crs)
         return result
+
+
+@dataclass(frozen=True, eq=False)
+class CellElevations:
+    """Known elevations in the cells of a raster, one in each of them.
+
+    Several heights in a cell are averaged, see `rasterise_elevations`.
+    """
+
+    cells: CellLocator
+    row: NDArray[np.int64]  # row, column: (n,), ascending
+    column: NDArray[np.int64]
+    height: NDArray[np.float32]  # (n,): metres
+    sigma: NDArray[np.float32]  # (n,): their standard deviations
+    count: NDArray[np.int64]  # (n,): heights in the cell
+    outside: int  # number of elevations outside the raster
+
+    @classmethod
+    def on(cls, like: xr.DataArray, known: KnownElevations | None) -> CellElevations:
+        """Average known elevations in the cells of a raster; those outside are left out."""
+        cells = CellLocator.of(like)
+        if known is None or not len(known):
+            nothing, none = np.empty(0, np.int64), np.empty(0, np.float32)
+            return cls(cells, nothing, nothing, none, none, nothing, 0)
+        row, column, inside = cells.locate(known)
+        places = [np.floor(each[inside] + 0.5).astype(np.int64) for each in (row, column)]
+        cell, member = np.unique(
+            np.ravel_multi_index((places[0], places[1]), cells.shape), return_inverse=True
+        )
+        height, sigma = known.height[inside], known.sigma[inside]
+        exact = np.bincount(member, sigma == 0.0) > 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # Exact heights have equal weights, of any size.
+            weight = np.where(sigma == 0.0, 1.0, np.where(exact[member], 0.0, sigma**-2.0))
+            total = np.bincount(member, weight)
+            mean = np.bincount(member, weight * height) / total
+            spread = np.where(exact, 0.0, total**-0.5)
+        down, right = np.unravel_index(cell, cells.shape)
+        return cls(
+            cells,
+            down,
+            right,
+            mean.astype(np.float32),
+            spread.astype(np.float32),
+            np.bincount(member),
+            int(np.size(inside) - inside.sum()),
+        )
+
+    @cached_property
+    def tree(self) -> cKDTree:
+        """The cells in metres."""
+        return cKDTree(self.cells.metres(self.row, self.column))
+
+    def window(self, row: int, column: int, size: int) -> dict[str, NDArray[np.float32]]:
+        """Return ``known`` and ``distance`` of a window, shape (size, size)."""
+        known = np.full((size, size), np.nan, dtype=np.float32)
+        down, right = self.row - row, self.column - column
+        inside = (down >= 0) & (down < size) & (right >= 0) & (right < size)
+        known[down[inside], right[inside]] = self.height[inside]
+        distance = np.full((size, size), np.inf, dtype=np.float32)
+        if self.row.size:
+            rows, columns = np.mgrid[row : row + size, column : column + size]
+            distance[:] = self.tree.query(self.cells.metres(rows, columns))[0]
+        return {"known": known, "distance": distance}
 
 
 def rasterise_elevations(known: KnownElevations, like: xr.DataArray) -> xr.Dataset:
@@ -110,39 +172,23 @@ def rasterise_elevations(known: KnownElevations, like: xr.DataArray) -> xr.Datas
     """
     import xarray
 
-    cells = CellLocator.of(like)
-    row, column, inside = cells.locate(known)
-    cell = np.ravel_multi_index(
-        (np.floor(row[inside] + 0.5).astype(int), np.floor(column[inside] + 0.5).astype(int)),
-        cells.shape,
-    )
-    height, sigma = known.height[inside], known.sigma[inside]
+    found = CellElevations.on(like, known)
 
-    def total(weights: NDArray[Any] | None = None) -> NDArray[Any]:
-        size = cells.shape[0] * cells.shape[1]
-        return np.bincount(cell, weights, size).reshape(cells.shape)
+    def layer(values: Any, empty: Any, dtype: type, text: str, **units: str) -> xr.DataArray:  # noqa: ANN401
+        raster: NDArray[Any] = np.full(found.cells.shape, empty, dtype=dtype)
+        raster[found.row, found.column] = values
+        return found.cells.variable(raster, long_name=text, **units)
 
-    count, exact = total(), total(sigma == 0.0) > 0.0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # Exact heights have equal weights, of any size.
-        weight = np.where(sigma == 0.0, 1.0, np.where(exact.ravel()[cell], 0.0, sigma**-2.0))
-        sum_of_weights = total(weight)
-        mean = total(weight * height) / sum_of_weights
-        spread = np.where(exact, 0.0, sum_of_weights**-0.5)
-    filled = count > 0
-    mean, spread = (np.where(filled, each, np.nan).astype(np.float32) for each in (mean, spread))
+    height = "known height above the WGS84 ellipsoid"
+    spread = "standard deviation of the known height"
     return xarray.Dataset(
         {
-            "height": cells.variable(
-                mean, long_name="known height above the WGS84 ellipsoid", units="m"
-            ),
-            "sigma": cells.variable(
-                spread, long_name="standard deviation of the known height", units="m"
-            ),
-            "count": cells.variable(count.astype(np.int32), long_name="known heights in the cell"),
-            "known": cells.variable(filled, long_name="a height is known here"),
+            "height": layer(found.height, np.nan, np.float32, height, units="m"),
+            "sigma": layer(found.sigma, np.nan, np.float32, spread, units="m"),
+            "count": layer(found.count, 0, np.int32, "known heights in the cell"),
+            "known": layer(True, False, np.bool_, "a height is known here"),  # noqa: FBT003
         },
-        attrs={"elevations_outside": int(np.size(inside) - inside.sum())},
+        attrs={"elevations_outside": found.outside},
     )
 
 
@@ -168,13 +214,13 @@ def require_inside(known: KnownElevations, like: xr.DataArray) -> int:
     row, column, inside = locator.locate(known)
     if inside.any():
         return int(inside.sum())
-    if known.crs.is_geographic:
-        exchanged = known.exchanged()
-        if exchanged is not None and locator.locate(exchanged)[2].any():
+    if known.crs.is_geographic and (np.abs(known.x) <= 90.0).all():
+        turned = replace(known, x=known.y, y=known.x)
+        count = int(locator.locate(turned)[2].sum())
+        if count:
             msg = (
-                f"found all {len(known)} known elevations outside the scene, and "
-                f"{int(locator.locate(exchanged)[2].sum())} inside with latitude and longitude "
-                "exchanged: x is longitude, y is latitude"
+                f"found all {len(known)} known elevations outside the scene, and {count} inside "
+                "with latitude and longitude exchanged: x is longitude, y is latitude"
             )
             raise KnownElevationsError(msg)
     rows, columns = locator.shape
@@ -242,11 +288,9 @@ def distance_transform(
 # Interpolation.
 
 MIN_POINTS_OF_PLANE = 3
-MAX_POINTS_OF_SYSTEM = 400
-"""Number of points up to which one system is solved for all; with more, each position is
-interpolated from its nearest ones."""
-NEIGHBOURS = 64
-IDW_NEIGHBOURS, IDW_POWER = 12, 2.0
+MAX_POINTS_OF_SYSTEM, NEIGHBOURS = 400, 64
+"""Points up to which one system is solved for all; with more, each position is interpolated from
+some nearest ones."""
 COLLINEAR = 1e-6
 """Largest deviation of collinear points from their line, relative to their extent."""
 BLOCK_CELLS = 262_144
@@ -259,7 +303,7 @@ def interpolate_elevations(known: KnownElevations, like: xr.DataArray) -> xr.Dat
     Points with a standard deviation are smoothed by a ridge of :math:`\sigma_i^2` on the diagonal
     of the system, in units of the variance of the heights. With more than 400 points the 64 nearest
     are used at each position. Fewer than three points, or collinear ones, do not determine a plane:
-    the mean of the 12 nearest heights, weighted by the inverse squared distance, replaces it.
+    a constant and a sum of :math:`r` replace it.
 
     Parameters
     ----------
@@ -272,7 +316,7 @@ def interpolate_elevations(known: KnownElevations, like: xr.DataArray) -> xr.Dat
     -------
     xarray.DataArray
         float32 metres above the ellipsoid, dims (y, x). The attribute ``method`` is "thin_plate",
-        or "idw" where the points do not determine a plane.
+        or "linear" where the points do not determine a plane.
 
     Raises
     ------
@@ -291,30 +335,35 @@ def interpolate_elevations(known: KnownElevations, like: xr.DataArray) -> xr.Dat
         raise KnownElevationsError(msg)
     cells = CellLocator.of(like)
     row, column, _ = cells.locate(known)
-    surface, used = fit_surface(cells.metres(row, column), known.height, known.sigma)
+    positions, height, sigma = _merge_duplicates(
+        cells.metres(row, column), known.height, known.sigma
+    )
+    thin_plate = not _are_collinear(positions)
+    # In units of the points' extent and variance the ridge has the same meaning everywhere.
+    extent, variance = float(np.ptp(positions, axis=0).max()) or 1.0, float(height.var()) or 1.0
+    surface = RBFInterpolator(
+        positions / extent,
+        height,
+        kernel="thin_plate_spline" if thin_plate else "linear",
+        degree=1 if thin_plate else 0,
+        smoothing=sigma**2 / variance,
+        neighbors=NEIGHBOURS if len(positions) > MAX_POINTS_OF_SYSTEM else None,
+    )
     rows, columns = cells.shape
     values = np.empty(cells.shape, dtype=np.float32)
     step = max(1, BLOCK_CELLS // columns)
     for first in range(0, rows, step):
         block = np.mgrid[first : min(first + step, rows), 0:columns].astype(np.float64)
-        heights = surface(cells.metres(block[0].ravel(), block[1].ravel()))
+        heights = surface(cells.metres(block[0].ravel(), block[1].ravel()) / extent)
         values[first : first + step] = heights.reshape(block[0].shape)
     return cells.variable(
         values,
         long_name="interpolated height above the WGS84 ellipsoid",
         units="m",
         vertical_datum="ellipsoid",
-        method=used,
+        method="thin_plate" if thin_plate else "linear",
         known_elevations=len(known),
     )
-
-
-def fit_surface(positions: Floats, height: Floats, sigma: Floats) -> tuple[Surface, str]:
-    """Fit a surface to points, `positions` (n, 2) in metres; return it and the method used."""
-    positions, height, sigma = _merge_duplicates(positions, height, sigma)
-    if _are_collinear(positions):
-        return _inverse_distance(positions, height), "idw"
-    return _thin_plate(positions, height, sigma), "thin_plate"
 
 
 def _merge_duplicates(
@@ -337,83 +386,3 @@ def _are_collinear(positions: Floats) -> bool:
         return True
     extents = np.linalg.svd(positions - positions.mean(axis=0), compute_uv=False)
     return bool(extents[1] <= COLLINEAR * extents[0])
-
-
-def _thin_plate(positions: Floats, height: Floats, sigma: Floats) -> Surface:
-    # In units of the points' extent and variance the ridge has the same meaning everywhere.
-    variance = float(height.var())
-    ridge = sigma**2 / variance if variance > 0.0 else np.zeros_like(sigma)
-    extent = float(np.ptp(positions, axis=0).max())
-    surface = RBFInterpolator(
-        positions / extent,
-        height,
-        kernel="thin_plate_spline",
-        smoothing=ridge,
-        neighbors=NEIGHBOURS if len(positions) > MAX_POINTS_OF_SYSTEM else None,
-    )
-    return lambda target: np.asarray(surface(target / extent))
-
-
-def _inverse_distance(positions: Floats, height: Floats) -> Surface:
-    tree = cKDTree(positions)
-    neighbours = np.arange(1, min(IDW_NEIGHBOURS, len(positions)) + 1)
-
-    def surface(target: Floats) -> Floats:
-        found = tree.query(target, k=neighbours)
-        distance, index = np.asarray(found[0]), np.asarray(found[1])
-        at_point = distance[:, :1] == 0.0
-        weight = np.where(at_point, distance == 0.0, np.maximum(distance, 1e-9) ** -IDW_POWER)
-        mean: Floats = (weight * height[index]).sum(axis=1) / weight.sum(axis=1)
-        return mean
-
-    return surface
-
-
-# Windows of a large raster.
-
-
-@dataclass(frozen=True, eq=False)
-class LocatedElevations:
-    """Known elevations in the cells of a raster, for reading it window by window."""
-
-    row: NDArray[np.int64]  # row, column: (n,): cells of the elevations inside the raster
-    column: NDArray[np.int64]
-    height: Floats  # (n,): metres
-    posting: tuple[float, float]  # metres between rows and between columns
-    tree: cKDTree | None  # the cells in metres; None if no elevation is known
-    outside: int  # number of elevations outside the raster
-
-    @classmethod
-    def on(cls, like: xr.DataArray, known: KnownElevations | None) -> LocatedElevations:
-        """Locate known elevations on a raster."""
-        cells = CellLocator.of(like)
-        if known is None or not len(known):
-            nothing = np.empty(0, dtype=np.int64)
-            return cls(nothing, nothing, np.empty(0), cells.posting, None, 0)
-        row, column, inside = cells.locate(known)
-        positions = cells.metres(row, column)
-        cell = np.floor(np.stack([row[inside], column[inside]], axis=-1) + 0.5).astype(np.int64)
-        # If all lie outside, distances are those to their exact positions.
-        tree = cKDTree((cell * np.array(cells.posting)) if len(cell) else positions)
-        outside = int(np.size(inside) - inside.sum())
-        height = known.height[inside]
-        return cls(cell[:, 0], cell[:, 1], height, cells.posting, tree, outside)
-
-    def window(self, row: int, column: int, size: int) -> dict[str, NDArray[np.float32]]:
-        """Return ``known`` and ``distance`` of a window, shape (size, size)."""
-        shape = size, size
-        known = np.full(shape, np.nan, dtype=np.float32)
-        down, right = self.row - row, self.column - column
-        inside = (down >= 0) & (down < size) & (right >= 0) & (right < size)
-        # Several elevations in a cell are averaged.
-        cell = down[inside] * size + right[inside]
-        count = np.bincount(cell, minlength=size * size)
-        total = np.bincount(cell, weights=self.height[inside], minlength=size * size)
-        filled = count > 0
-        known.ravel()[filled] = total[filled] / count[filled]
-        distance = np.full(shape, np.inf)
-        if self.tree is not None:
-            rows, columns = np.mgrid[row : row + size, column : column + size]
-            cells = np.stack([rows.ravel(), columns.ravel()], axis=-1) * np.array(self.posting)
-            distance = np.asarray(self.tree.query(cells)[0]).reshape(shape)
-        return {"known": known, "distance": distance.astype(np.float32)}

@@ -6,7 +6,6 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -190,15 +189,20 @@ def refine(
     worker = _TileWorker(
         scenes, whole, void, surface, factor, chosen, tiling.size, seed, correction
     )
-    if dem.chunks is None:
-        # The two layers of a pass are missing in the same cells, all others nowhere.
-        groups = [0, 0, 0, *(number for number in range(1, len(scenes) + 1) for _ in range(2))]
-        groups += [0] * (worker.layers - len(groups))
-        mosaic = Mosaic((surface,), worker.estimate, worker.layers, tiling)
-        values = mosaic.side_by_side(groups, report)
-    else:
-        parts = surface.chunk({"y": block, "x": block})
-        values = Mosaic((parts,), worker.estimate, worker.layers, tiling).compute(block)
+    # The two layers of a pass are missing in the same cells, all others nowhere.
+    groups = [0, 0, 0, *(number for number in range(1, len(scenes) + 1) for _ in range(2))]
+    groups += [0] * (worker.layers - len(groups))
+    mosaic = Mosaic(
+        (surface if dem.chunks is None else surface.chunk({"y": block, "x": block}),),
+        worker.estimate,
+        worker.layers,
+        tiling,
+        groups=groups,
+        batch=1,
+        threads=os.cpu_count() or 1,
+        sums=np.float32,
+    )
+    values = mosaic.compute(block, report)
     result = _dataset(values, surface, len(scenes), corrected=correction is not None)
     kriging = {} if known is None else _krige(result, known, alignment, checked)
     result["filled"] = (
@@ -376,10 +380,9 @@ class _TileWorker:
         return 3 + 2 * len(self.scenes) + (self.correction is not None)
 
     def estimate(self, tiles: list[Floats], corners: list[Corner]) -> Floats:
-        """Solve tiles side by side; shape (tiles, layers, size, size)."""
+        """Solve tiles, shape (tiles, layers, size, size)."""
         del tiles  # the surface is read around each tile
-        with ThreadPoolExecutor(min(len(corners), os.cpu_count() or 1)) as pool:
-            return np.stack(list(pool.map(self.tile, corners)))
+        return np.stack([self.tile(corner) for corner in corners])
 
     def tile(self, corner: Corner) -> Floats:
         """Solve the part of a tile that the raster has."""
@@ -460,36 +463,26 @@ def _dataset(
     """Return the layers of the mosaic as variables on the fine grid."""
     metres = {"units": "m", "vertical_datum": "ellipsoid"}
     height = "above the WGS84 ellipsoid"
-    result = dem_dataset(
-        surface,
-        {
-            "height": (layers[0], {"long_name": f"refined height {height}", **metres}),
-            "height_sigma": (layers[1], {"long_name": "its standard deviation", "units": "m"}),
-            "baseline": (surface.data, {"long_name": f"back-projected height {height}", **metres}),
-            "passes": (
-                layers[2].round().astype(np.uint8),
-                {"long_name": "number of images that cover the cell"},
-            ),
-        },
-    )
-    names = {
-        "residual": ("logarithm of the observed over the simulated image", "dB"),
-        "gamma0": ("estimated gamma0 of the cell", "1"),
+    variables = {
+        "height": (layers[0], {"long_name": f"refined height {height}", **metres}),
+        "height_sigma": (layers[1], {"long_name": "its standard deviation", "units": "m"}),
+        "baseline": (surface.data, {"long_name": f"back-projected height {height}", **metres}),
+        "passes": (
+            layers[2].round().astype(np.uint8),
+            {"long_name": "number of images that cover the cell"},
+        ),
     }
-    for offset, (name, (text, units)) in enumerate(names.items()):
+    if corrected:
+        text = "what the network adds to the height"
+        variables["correction"] = (layers[-1], {"long_name": text, "units": "m"})
+    result = dem_dataset(surface, variables)
+    for first, name, text, units in (
+        (3, "residual", "logarithm of the observed over the simulated image", "dB"),
+        (4, "gamma0", "estimated gamma0 of the cell", "1"),
+    ):
         result[name] = (
             ("pass", "y", "x"),
-            layers[3 + offset : 3 + 2 * passes : 2],
+            layers[first : 3 + 2 * passes : 2],
             {"long_name": text, "units": units, "grid_mapping": "spatial_ref"},
-        )
-    if corrected:
-        result["correction"] = (
-            ("y", "x"),
-            layers[3 + 2 * passes],
-            {
-                "long_name": "what the network adds to the height",
-                "units": "m",
-                "grid_mapping": "spatial_ref",
-            },
         )
     return result.assign_coords({"pass": np.arange(1, passes + 1)})

@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-import pyproj
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from torch import Tensor, nn
 
 from sarheight.dem import local_posting
-from sarheight.geometry import incidence
-from sarheight.geometry.tables import radar_model
-from sarheight.layover.result import look_azimuth
+from sarheight.geometry import geo2rdr, incidence
 from sarheight.learning.weights import Pretrained
 from sarheight.terrain.posterior import RefinementSettings
 from sarheight.terrain.sar2height import NETWORKS
@@ -63,27 +61,14 @@ SLACK = 1.1
 PRIORS = ("error_length", "level", "patch", "texture", "slope", "curvature", "misfit")
 """Settings of refinement that change what its residuals mean, of which training knew the defaults
 only."""
-AHEAD = 60.0
-"""Metres that the direction in which a radar looks is followed on the grid."""
 
 
 class ImageLayers(NamedTuple):
-    """What refinement says of one image, on the grid of the heights.
+    """What refinement says of one image, on the grid of the heights: shape (rows, columns)."""
 
-    Attributes
-    ----------
-    residual : array, shape (rows, columns)
-        Logarithm of the observed over the simulated image in dB; NaN where the image does not see
-        the ground.
-    gamma0 : array, shape (rows, columns)
-        Estimated gamma0 in dB.
-    incidence : array, shape (rows, columns)
-        Local incidence angle on the refined heights in degrees.
-    """
-
-    residual: Floats
-    gamma0: Floats
-    incidence: Floats
+    residual: Floats  # logarithm of the observed over the simulated image in dB; NaN if not seen
+    gamma0: Floats  # estimated, in dB
+    incidence: Floats  # local incidence angle on the refined heights, in degrees
 
 
 def correction_channels(
@@ -97,31 +82,13 @@ def correction_channels(
     posting: float,
     factor: int,
 ) -> Floats:
-    """Compute the channels of the network on top of refinement.
+    """Compute the channels of the network, float32 without NaN, shape (16, rows, columns).
 
     Heights are in standard deviations: ground with all heights doubled has the same channels,
-    except for the one that holds the standard deviation itself.
-
-    Parameters
-    ----------
-    baseline, height, sigma : array, shape (rows, columns)
-        Back-projected and refined heights, and the standard deviation, in metres.
-    images : sequence of ImageLayers or None
-        Of the image whose radar looks towards increasing columns, and of the one whose radar looks
-        towards decreasing columns; None where there is none.
-    filled : array, shape (rows, columns)
-        1 where the coarse DEM is void, else 0.
-    looks : float
-        Equivalent number of looks of an image.
-    posting : float
-        Metres between the heights.
-    factor : int
-        Cells in a cell of the coarse DEM, along each axis.
-
-    Returns
-    -------
-    array, shape (16, rows, columns)
-        In the order of `CHANNELS`, float32, finite.
+    except for the one that holds the standard deviation itself. All arrays are of shape (rows,
+    columns); the two images are that whose radar looks towards increasing columns and that whose
+    radar looks towards decreasing columns, None where there is none. `factor` is the number of
+    heights along a side of a coarse cell.
     """
     phase = [
         (np.arange(size) % factor - (factor - 1) / 2).astype(np.float32) for size in sigma.shape
@@ -156,22 +123,10 @@ def correction_channels(
 
 
 def mirrored(inputs: Floats, *, rows: bool, columns: bool) -> Floats:
-    """Mirror the channels; along the columns, the two images change places.
+    """Mirror channels, shape (16, rows, columns), along rows, columns or both.
 
-    The mirror image of one whose radar looks towards increasing columns is one whose radar looks
-    towards decreasing columns.
-
-    Parameters
-    ----------
-    inputs : array, shape (16, rows, columns)
-        As `correction_channels` returns them.
-    rows, columns : bool
-        Whether the order of the rows, of the columns, is reversed.
-
-    Returns
-    -------
-    array
-        The shape of `inputs`.
+    The mirror image of an image whose radar looks towards increasing columns is one whose radar
+    looks towards decreasing columns: along the columns, the two images change places.
     """
     if rows:
         inputs = inputs[:, ::-1].copy()
@@ -184,40 +139,23 @@ def mirrored(inputs: Floats, *, rows: bool, columns: bool) -> Floats:
     return inputs
 
 
-def estimate_correction(
-    network: RefinementNetwork, inputs: Floats, *, symmetric: bool = True
-) -> tuple[Floats, Floats]:
-    """Apply a network to the channels of one raster.
+def estimate_correction(network: RefinementNetwork, inputs: Floats) -> tuple[Floats, Floats]:
+    """Apply a network to channels, shape (16, rows, columns).
 
-    Parameters
-    ----------
-    network : RefinementNetwork
-        The network.
-    inputs : array, shape (16, rows, columns)
-        As `correction_channels` returns them.
-    symmetric : bool
-        Whether the mean over the four mirror images is taken, which does not depend on how the
-        world is mirrored.
-
-    Returns
-    -------
-    correction : array, shape (rows, columns)
-        In standard deviations of refinement.
-    scale : array, shape (rows, columns)
-        Standard deviation after the correction over that before it.
+    The mean over the four mirror images is taken, which does not depend on how the world is
+    mirrored. Returns the correction in standard deviations of refinement, and the standard
+    deviation after it over that before it, shape (rows, columns).
     """
     shape = inputs.shape[1:]
     missing = [(0, 0), *((0, -size % network.stride) for size in shape)]
     padded = np.pad(inputs, missing, mode="edge")
     total = np.zeros((2, *padded.shape[1:]), dtype=np.float32)
-    both = (False, True) if symmetric else (False,)
     network.eval()
-    for rows in both:
-        for columns in both:
-            turned = np.ascontiguousarray(mirrored(padded, rows=rows, columns=columns)[None])
-            with torch.inference_mode():
-                found = network(torch.from_numpy(turned))[0].numpy()
-            total += found[:, :: -1 if rows else 1, :: -1 if columns else 1] / len(both) ** 2
+    for rows, columns in product((False, True), repeat=2):
+        turned = np.ascontiguousarray(mirrored(padded, rows=rows, columns=columns)[None])
+        with torch.inference_mode():
+            found = network(torch.from_numpy(turned))[0].numpy()
+        total += found[:, :: -1 if rows else 1, :: -1 if columns else 1] / 4
     total = total[:, : shape[0], : shape[1]]
     return total[0], np.exp(np.clip(total[1], -WIDEST_SCALE, WIDEST_SCALE))
 
@@ -318,17 +256,7 @@ class RefinementNetwork(Pretrained):
     def calibrated(self, images: int, looks: float) -> tuple[float, float]:
         """Return the share of the correction and the factor of the standard deviation.
 
-        Parameters
-        ----------
-        images : int
-            Number of images, 1 or 2.
-        looks : float
-            Equivalent number of looks of each.
-
-        Returns
-        -------
-        tuple of float
-            (0, 1), which changes nothing, for a number of images that was not calibrated.
+        For a number of images that was not calibrated they are (0, 1), which changes nothing.
         """
         anchors = sorted(
             (each["looks"], each["share"], each["scale"])
@@ -361,19 +289,17 @@ def _checked_anchor(stated: Mapping[str, float]) -> dict[str, float]:
     """Check a point of the calibration."""
     found: dict[str, Any] = dict(stated)  # of a file it may be anything
     names = {"images", "looks", "share", "scale"}
-    if set(found) != names or not all(
-        isinstance(each, int | float) and math.isfinite(each) for each in found.values()
-    ):
-        msg = f"found the calibration {found}, expected numbers under {', '.join(sorted(names))}"
-        raise ValueError(msg)
+    numbers = all(isinstance(each, int | float) and math.isfinite(each) for each in found.values())
     if not (
-        found["images"] in (1, 2)
+        set(found) == names
+        and numbers
+        and found["images"] in (1, 2)
         and 0.0 <= found["share"] <= 1.0
         and min(found["looks"], found["scale"]) > 0.0
     ):
         msg = (
-            f"found the calibration {found}, expected 1 or 2 images, a share from 0 to 1, looks "
-            "and a scale above 0"
+            f"found the calibration {found}, expected numbers under {', '.join(sorted(names))}: 1 "
+            "or 2 images, a share from 0 to 1, looks and a scale above 0"
         )
         raise ValueError(msg)
     return found
@@ -385,34 +311,14 @@ def _checked_anchor(stated: Mapping[str, float]) -> dict[str, float]:
 def look_direction(scene: Scene, dem: xr.DataArray) -> float:
     """Return the direction in which a radar looks over the grid of a DEM.
 
-    Parameters
-    ----------
-    scene : Scene
-        The image.
-    dem : xarray.DataArray
-        The grid.
-
-    Returns
-    -------
-    float
-        Degrees from the direction of increasing columns, -180 to 180, positive towards increasing
-        rows.
+    Degrees from the direction of increasing columns, -180 to 180, positive towards increasing rows.
     """
-    azimuth = look_azimuth(scene.grid, radar_model(scene.grid, scene.orbit))
-    x, y = (float(dem[axis].values[[0, -1]].mean()) for axis in ("x", "y"))
-    to_degrees = pyproj.Transformer.from_crs(dem.rio.crs, 4326, always_xy=True)
-    back = pyproj.Transformer.from_crs(4326, dem.rio.crs, always_xy=True)
-    longitude, latitude = to_degrees.transform(x, y)
-    there = pyproj.Geod(ellps="WGS84").fwd(longitude, latitude, azimuth, AHEAD)
-    end = back.transform(there[0], there[1])
-    # In cells of the grid times their metres: degrees of longitude are shorter than those of
-    # latitude.
-    down, right = local_posting(dem)
-    columns, rows = (
-        (after - before) / float(dem[axis].values[1] - dem[axis].values[0])
-        for axis, before, after in zip(("x", "y"), (x, y), end, strict=True)
-    )
-    return math.degrees(math.atan2(rows * down, columns * right))
+    # On level ground the slant range grows fastest in the direction in which the radar looks.
+    middle = [slice(size // 2 - 1, size // 2 + 1) for size in dem.shape]
+    pixels = geo2rdr(0.0 * dem[tuple(middle)].fillna(0.0), scene.grid, scene.orbit)
+    slant_range = scene.grid.slant_range(pixels["line"].values, pixels["sample"].values)
+    down, right = (each.mean() for each in np.gradient(slant_range, *local_posting(dem)))
+    return math.degrees(math.atan2(down, right))
 
 
 @dataclass(frozen=True, eq=False)
@@ -420,13 +326,11 @@ class TileCorrection:
     """Applies a network to refined tiles of a raster."""
 
     network: RefinementNetwork
-    slots: tuple[int, ...]
-    """Of each image: 0 if its radar looks towards increasing columns, else 1."""
+    slots: tuple[int, ...]  # of each image: 0 if its radar looks towards increasing columns, else 1
     looks: float
     posting: float
     factor: int
-    threads: int = field(default_factory=torch.get_num_threads)
-    """Of PyTorch, as they were."""
+    threads: int = field(default_factory=torch.get_num_threads)  # of PyTorch, as they were
 
     def correct(
         self,
@@ -435,26 +339,11 @@ class TileCorrection:
         filled: NDArray[np.bool_],
         scenes: Mapping[int, Scene],
     ) -> tuple[Floats, Floats]:
-        """Correct a tile.
+        """Return the metres to add to a tile, and the factor of its standard deviation.
 
-        Parameters
-        ----------
-        baseline : xarray.DataArray
-            Back-projected heights, dims (y, x).
-        layers : array, shape (3 + 2 images, rows, columns)
-            Refined height, standard deviation, number of images; residual in dB and gamma0 in
-            linear power of each image.
-        filled : array of bool, shape (rows, columns)
-            Where the coarse DEM is void.
-        scenes : mapping of Scene
-            The images that cover the tile by their numbers.
-
-        Returns
-        -------
-        correction : array, shape (rows, columns)
-            Metres to add.
-        factor : array, shape (rows, columns)
-            Of the standard deviation.
+        Takes the back-projected heights; refined height, standard deviation and number of images,
+        then residual in dB and linear gamma0 of each image, shape (3 + 2 images, rows, columns);
+        where the coarse DEM is void; and the images that cover the tile, by their numbers.
         """
         height, sigma = layers[:2]
         images: list[ImageLayers | None] = [None, None]
@@ -527,27 +416,9 @@ def prepare_correction(
     factor: int,
     settings: RefinementSettings,
 ) -> tuple[TileCorrection | None, str]:
-    """Prepare a network for images and a grid, or say why it does not apply to them.
+    """Prepare a network for images and the grid of a surface, or say why it does not apply to them.
 
-    Parameters
-    ----------
-    network : RefinementNetwork
-        The network.
-    scenes : sequence of Scene
-        The images.
-    surface : xarray.DataArray
-        Heights on the grid of the result.
-    factor : int
-        Cells of the result in a coarse cell, along each axis.
-    settings : RefinementSettings
-        Those of the refinement.
-
-    Returns
-    -------
-    TileCorrection or None
-        None if the network does not apply.
-    str
-        Why it does not; empty if it does.
+    `factor` is the number of cells of the result along a side of a coarse cell.
     """
     directions = [look_direction(scene, surface) for scene in scenes]
     slots = tuple(0 if abs(each) < 90.0 else 1 for each in directions)
@@ -555,11 +426,10 @@ def prepare_correction(
     if settings.samples == 0:
         return None, "it needs the standard deviation, and the settings have samples=0"
     if len(set(slots)) < len(slots):
-        reason = (
+        return None, (
             "several images look in the same direction, and it was trained with one for each: take "
             "the mean of the dates of a track"
         )
-        return None, reason
     usual = RefinementSettings()
     for name in PRIORS:
         value, expected = getattr(settings, name), getattr(usual, name)

@@ -296,12 +296,6 @@ class HeightEstimator(Pretrained):
     output_std : float, optional
         Unit of the output and of differences from the reference, in metres: about the error of the
         reference. By default `height_std`.
-    height_mean : float
-        Mean height of the training places in metres. It replaces the mean of the known elevations
-        if there are none, and no coarse DEM.
-    height_spread : float
-        Standard deviation of the heights of the training places in metres. Where `height_mean` is
-        used, the scale of the errors grows accordingly.
     distance : {"logarithmic", "euclidean"}
         See `distance_channel`.
     distance_scale : float
@@ -331,8 +325,6 @@ class HeightEstimator(Pretrained):
         uncertainty: bool = False,
         height_std: float = 100.0,
         output_std: float | None = None,
-        height_mean: float = 0.0,
-        height_spread: float = 0.0,
         distance: Distance = "logarithmic",
         distance_scale: float = 100.0,
         scale_factor: float = 1.0,
@@ -364,8 +356,6 @@ class HeightEstimator(Pretrained):
         self.reference, self.distance = reference, distance
         self.uncertainty = uncertainty
         self.height_std, self.output_std = float(height_std), float(numbers["output_std"])
-        self.height_mean = float(height_mean)
-        self.height_spread = float(height_spread)
         self.distance_scale, self.scale_factor = float(distance_scale), float(scale_factor)
         self.network_kind, self.options = network, dict(options or {})
         # Known elevations make three channels: height, presence, distance.
@@ -385,8 +375,6 @@ class HeightEstimator(Pretrained):
             "uncertainty": self.uncertainty,
             "height_std": self.height_std,
             "output_std": self.output_std,
-            "height_mean": self.height_mean,
-            "height_spread": self.height_spread,
             "distance": self.distance,
             "distance_scale": self.distance_scale,
             "scale_factor": self.scale_factor,
@@ -421,6 +409,7 @@ class HeightEstimator(Pretrained):
         Returns
         -------
         HeightEstimate
+            NaN where neither a coarse DEM nor a known elevation tells the altitude.
 
         Raises
         ------
@@ -435,11 +424,10 @@ class HeightEstimator(Pretrained):
             msg = f"found {image.shape[1]} channels, expected {len(self.channels)}: {names}"
             raise ValueError(msg)
         with_coarse = self.reference == "coarse"
-        mean = known.nanmean(dim=(1, 2, 3), keepdim=True)
+        base = known.nanmean(dim=(1, 2, 3), keepdim=True)
         if with_coarse:
             of_surface = sample["coarse"].nanmean(dim=(1, 2, 3), keepdim=True)
-            mean = torch.where(torch.isfinite(mean), mean, of_surface)
-        base = torch.where(torch.isfinite(mean), mean, self.height_mean)
+            base = torch.where(torch.isfinite(base), base, of_surface)
         surface = sample["coarse"] if with_coarse else base
         reference = torch.where(torch.isfinite(surface), surface, base)
         inputs = [
@@ -461,11 +449,7 @@ class HeightEstimator(Pretrained):
             return HeightEstimate(height, None)
         unit = self.output_std * self.scale_factor
         scale = unit * (softplus(output[:, 1:]) + MIN_SCALE)
-        # A Laplace scale is a mean absolute deviation; that of a normal distribution is
-        # sigma sqrt(2 / pi).
-        unknown = self.height_spread * (2.0 / torch.pi) ** 0.5
-        scale = torch.where(torch.isfinite(mean), scale, scale + unknown)
-        return HeightEstimate(height, scale)
+        return HeightEstimate(height, scale.masked_fill(~torch.isfinite(base), torch.nan))
 
 
 def _detail(surface: Tensor, base: Tensor) -> Tensor:
@@ -540,8 +524,11 @@ class TerrainSettings(RunSettings):
         require_one_of("reference", self.reference, get_args(Reference))
         require_one_of("distance", self.distance, get_args(Distance))
         require_positive(self, ("size", "stride", "height_std"))
-        if not self.channels:
-            msg = "found no channels, expected one at least as the input of the network"
+        if not self.channels or (self.reference == "mean" and self.known_count[0] < 1):
+            msg = (
+                f"found channels={self.channels} and known_count={self.known_count}, expected one "
+                "channel at least, and for reference='mean' one known elevation at least"
+            )
             raise ValueError(msg)
 
     @classmethod
@@ -574,17 +561,18 @@ class TerrainSettings(RunSettings):
 def height_loss(estimate: HeightEstimate, truth: Tensor, unit: float) -> Tensor:
     r"""Return the loss of estimated heights.
 
-    The mean of :math:`e^2` over all cells with a true height, where :math:`e` is the error in units
-    of `unit`. An estimate with a scale adds the negative log-likelihood of a Laplace distribution,
-    :math:`\ln 2 b + |e| / b`, with :math:`e` held constant: the scale follows the errors, and does
-    not influence the heights. Shapes are (batch, 1, rows, columns); `truth` in metres may be NaN.
+    The mean of :math:`e^2` over all cells with a true and an estimated height, where :math:`e` is
+    the error in units of `unit`. An estimate with a scale adds the negative log-likelihood of a
+    Laplace distribution, :math:`\ln 2 b + |e| / b`, with :math:`e` held constant: the scale follows
+    the errors, and does not influence the heights. Shapes are (batch, 1, rows, columns); `truth` in
+    metres may be NaN.
     """
-    valid = torch.isfinite(truth)
+    valid = torch.isfinite(truth - estimate.height)
     error = torch.where(valid, truth - estimate.height, 0.0) / unit
     count = valid.sum().clamp(min=1)
     loss = (error**2).sum() / count
     if estimate.scale is None:
         return loss
-    scale = estimate.scale / unit
+    scale = torch.where(valid, estimate.scale / unit, 1.0)
     surprise = torch.log(2.0 * scale) + error.detach().abs() / scale
     return loss + torch.where(valid, surprise, 0.0).sum() / count

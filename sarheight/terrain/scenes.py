@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,10 +107,6 @@ KEPT = (
 MIN_TANGENT = 0.12
 """Lower limit of the tangent of the incidence in the range plane, that of 7 degrees: a slope that
 faces the radar more directly is narrower than a pixel of the image, and not brighter in it."""
-SEEDS = 2**63
-"""Number of seeds from which that of speckle and noise is drawn."""
-Laws = Literal["single", "several"]
-"""Whether all ground has one backscatter law, or each kind of ground its own."""
 KINDS: tuple[BackscatterLaw, ...] = (
     Muhleman(0.040, 0.3),
     CosinePower(0.21, 5.0),
@@ -127,13 +123,10 @@ VV."""
 class SceneSettings:
     """Settings of a simulated scene: image and coarse DEM.
 
+    Each patch of the ground is one of four kinds with angular laws of their own.
+
     Parameters
     ----------
-    laws : {"single", "several"}
-        ``single``: all ground has one backscatter law, whose level varies from patch to patch.
-        ``several``: each patch is one of four kinds of ground with laws of their own.
-    level, roughness : float
-        Of the single backscatter law, `sarheight.illumination.Muhleman`.
     looks : float
         Equivalent number of looks of the speckle.
     noise : float
@@ -151,9 +144,6 @@ class SceneSettings:
         If a number is out of its range.
     """
 
-    laws: Laws = "single"
-    level: float = 0.087
-    roughness: float = 0.3
     looks: float = 4.4
     noise: float = 10.0**-2.2
     patch: float = 600.0
@@ -164,14 +154,10 @@ class SceneSettings:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.laws not in get_args(Laws):
-            msg = f"found laws={self.laws!r}, expected 'single' or 'several'"
-            raise ValueError(msg)
-        positive = ("level", "looks", "patch", "coarser")
-        numbers = {name: value for name, value in asdict(self).items() if name != "laws"}
-        for name, value in numbers.items():
-            if not (value > 0 if name in positive else value >= 0):
-                limit = "above 0" if name in positive else "from 0"
+        for name, value in asdict(self).items():
+            positive = name in ("looks", "patch", "coarser")
+            if not (value > 0 if positive else value >= 0):
+                limit = "above 0" if positive else "from 0"
                 msg = f"found {name}={value}, expected a number {limit}"
                 raise ValueError(msg)
 
@@ -391,37 +377,24 @@ def simulate_image(
         dem, random, patch=chosen.patch, contrast=chosen.contrast, texture=chosen.texture
     )
     coarse = degrade_dem(dem, random, factor=chosen.coarser, error=chosen.height_error)
-    if chosen.laws == "several":
-        cells, count = _patches(dem, random, chosen.patch)
-        kind = random.integers(len(KINDS), size=count)[cells]
-        # Each kind illuminates the image on its own; powers add, and speckle is that of the sum.
-        images = [
-            simulate(
-                dem,
-                grid,
-                orbit,
-                law=law,
-                reflectivity=np.where(kind == index, ground, np.float32(0.0)),
-                calibration="sigma0",
-            ).image
-            for index, law in enumerate(KINDS)
-        ]
-        clean = images[0].copy(data=np.sum(images, axis=0))
-        speckle = random.gamma(chosen.looks, 1.0 / chosen.looks, size=clean.shape)
-        image = (clean + chosen.noise) * speckle.astype(np.float32) - chosen.noise
-        return Scene(image, grid, orbit, "sigma0"), coarse
-    noisy = simulate(
-        dem,
-        grid,
-        orbit,
-        law=Muhleman(chosen.level, chosen.roughness),
-        reflectivity=ground,
-        calibration="sigma0",
-        looks=chosen.looks,
-        noise=chosen.noise,
-        seed=int(random.integers(SEEDS)),
-    )
-    return Scene(noisy.image - chosen.noise, grid, orbit, noisy.calibration), coarse
+    cells, count = _patches(dem, random, chosen.patch)
+    kind = random.integers(len(KINDS), size=count)[cells]
+    # Each kind illuminates the image on its own; powers add, and speckle is that of the sum.
+    images = [
+        simulate(
+            dem,
+            grid,
+            orbit,
+            law=law,
+            reflectivity=np.where(kind == index, ground, np.float32(0.0)),
+            calibration="sigma0",
+        ).image
+        for index, law in enumerate(KINDS)
+    ]
+    clean = images[0].copy(data=np.sum(images, axis=0))
+    speckle = random.gamma(chosen.looks, 1.0 / chosen.looks, size=clean.shape)
+    image = (clean + chosen.noise) * speckle.astype(np.float32) - chosen.noise
+    return Scene(image, grid, orbit, "sigma0"), coarse
 
 
 def simulate_scene(

@@ -153,7 +153,6 @@ def train_terrain(
         (scene, part) for scene, part in zip(scenes, validation, strict=True) if part is not None
     ]
     parts = [part.of(scene) for scene, part in zip(scenes, training, strict=True)]
-    heights = np.concatenate([part["height"].values.ravel() for part in parts])
     postings = [float(np.sqrt(np.prod(local_posting(part["height"])))) for part in parts]
     with seeded(settings.seed):
         estimator = HeightEstimator(
@@ -164,8 +163,6 @@ def train_terrain(
             uncertainty=settings.uncertainty,
             height_std=settings.height_std,
             output_std=settings.output_std,
-            height_mean=float(np.nanmean(heights)),
-            height_spread=float(np.nanstd(heights)),
             distance=settings.distance,
             postings=(min(postings), max(postings)),
         )

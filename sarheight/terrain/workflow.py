@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from sarheight.errors import OptionError
+from sarheight.errors import OptionError, naming_extras
 from sarheight.workflow.config import RefineConfig
-from sarheight.workflow.elevations import read_dem
+from sarheight.workflow.elevations import clip, fit_to_grid, place_on_grid, read_dem
 from sarheight.workflow.images import ImageSource, Silent
 from sarheight.workflow.series import average_dates
 
@@ -29,6 +29,7 @@ SHIFT_MARGIN = 64
 """Pixels around the part that the elevation model covers, read for a possible shift."""
 
 
+@naming_extras()
 def refine_files(
     images: RefineConfig | str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     dem: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
@@ -56,16 +57,20 @@ def refine_files(
     Returns
     -------
     Dataset
-        Heights and their standard deviation, see `sarheight.terrain.refine`; with attribute
-        ``provenance``.
+        Heights and their standard deviation, see `sarheight.terrain.refine`, on the grid of a
+        projected elevation model, in the UTM zone of one in degrees, or on the one that the options
+        choose; with attribute ``provenance``.
 
     Raises
     ------
     OptionError
         If an option is unknown, impossible or missing, or does not apply to an image.
+    MissingLibraryError
+        If a file or option needs an extra that is not installed.
     FileNotFoundError, ProductError, DamagedFileError, DemError, GeometryError, KnownElevationsError
         As reading and refinement raise them.
     """
+    from sarheight.dem.grids import grid_record
     from sarheight.output import provenance
     from sarheight.terrain.refinement import refine
 
@@ -75,7 +80,8 @@ def refine_files(
     told = reporter or Silent()
     chosen = _settings(config)
     network = _network() if config.network else None
-    heights = read_dem(config)
+    whole = read_dem(config)
+    heights = place_on_grid(whole, config, told, factor=config.factor)
     known = read_elevations(config)
     if known is not None:
         told.say(f"{config.known}: {len(known)} known elevations")
@@ -92,8 +98,14 @@ def refine_files(
         seed=config.seed,
         report=lambda fraction: told.advance("refine", (1.0 + fraction) / 3.0),
     )
+    result = clip(fit_to_grid(result, config, whole, config.factor), config)
     result.attrs["provenance"] = provenance(
-        config.files(), {"command": "refine", "settings": config.record()}
+        config.files(),
+        {
+            "command": "refine",
+            "settings": config.record(),
+            "grid": grid_record(heights) or "that of the elevation model",
+        },
     )
     return result
 
@@ -133,6 +145,29 @@ def read_elevations(config: KnownConfig) -> KnownElevations | None:
         raise error.of_options(prefix="known-") from error
 
 
+def _provider_heights(
+    source: ImageSource, config: PassImageConfig, heights: xr.DataArray
+) -> xr.DataArray:
+    """Return the elevation model that a product was flattened with: no other has its slopes."""
+    from sarheight.archives import provider_heights
+    from sarheight.dem import open_dem
+
+    if config.provider_dem is not None:
+        dem = open_dem(config.provider_dem)
+        stated = dem.attrs.get("vertical_datum") is not None
+        return dem if stated else open_dem(config.provider_dem, vertical="EGM2008")
+    delivered = None if source.flattened is None else provider_heights(source.flattened)
+    if delivered is None:
+        msg = (
+            f"'{source.name}' is terrain-flattened: its slopes were taken out by the elevation "
+            "model of its provider, and only that one puts them back. Pass it (all archives use "
+            "Copernicus GLO-30: `sarheight fetch dem`), or order products of HyP3 with it"
+        )
+        raise OptionError(msg, option="provider_dem")
+    west, south, east, north = heights.rio.transform_bounds(delivered.rio.crs)
+    return delivered.sel(x=slice(west, east), y=slice(north, south))
+
+
 def read_pass(
     config: PassImageConfig, image: str, heights: xr.DataArray, reporter: Reporter
 ) -> Scene:
@@ -143,7 +178,9 @@ def read_pass(
     dates = find_dates(image)
     if dates:
         return average_dates(image, dates, config.reading, heights, reporter)
-    scene = ImageSource.of(image, config.reading, reporter).scene()
+    source = ImageSource.of(image, config.reading, reporter)
+    provider = None if source.flattened is None else _provider_heights(source, config, heights)
+    scene = source.scene(heights=provider)
     if config.polarisation is not None and "polarisation" in scene.image.dims:
         chosen = scene.image.sel(polarisation=config.polarisation, drop=True)
         scene = replace(scene, image=chosen)

@@ -10,3 +10,4 @@ from sarheight.view._page import serve
 from sarheight.view._places import Dem
 
 __all__ = ["Dem", "serve"]
+__dir__ = __all__.copy  # `dir` lists the public names

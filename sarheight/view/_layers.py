@@ -55,11 +55,7 @@ class RasterReader:
             for one in self.bands
             if one.variable == name and all(entry.get(d, 0) == i for d, i in one.entry.items())
         )
-        stored = band.read(rows, columns, step, self.files)
-        values: Floats = stored.astype(np.float32)
-        if band.nodata is not None:
-            values[stored == band.nodata] = np.nan
-        return values
+        return band.linear(band.read(rows, columns, step, self.files))
 
 
 OVERVIEW = 4

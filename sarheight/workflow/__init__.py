@@ -16,3 +16,4 @@ from sarheight.workflow.images import open_image
 from sarheight.workflow.reconstruction import reconstruct
 
 __all__ = ["ImageConfig", "ReconstructConfig", "open_image", "reconstruct"]
+__dir__ = __all__.copy  # `dir` lists the public names

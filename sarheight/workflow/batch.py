@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from sarheight._files import file_errors, parse_toml, read_text
 from sarheight.errors import JobListError, ManifestError
-from sarheight.workflow.config import ReconstructConfig, ReconstructionOutput, Running
+from sarheight.workflow.config import ReconstructConfig, ResultOutput, Running
 from sarheight.workflow.options import configurations, to_toml
 from sarheight.workflow.reconstruction import chosen_layers
 
@@ -32,7 +32,17 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["Entry", "Estimate", "Job", "Manifest", "estimate", "jobs_of_files", "read_jobs", "run"]
+__all__ = [
+    "Entry",
+    "Estimate",
+    "Job",
+    "Manifest",
+    "estimate",
+    "jobs_of_files",
+    "parse_manifest",
+    "read_jobs",
+    "run",
+]
 
 
 # Jobs.
@@ -49,14 +59,14 @@ class Job:
     ----------
     settings : ReconstructConfig
         All that the values of the result depend on.
-    result : ReconstructionOutput
+    result : ResultOutput
         Output, picture and STAC item; no two jobs have the same output.
     running : Running
         Threads and messages.
     """
 
     settings: ReconstructConfig
-    result: ReconstructionOutput
+    result: ResultOutput
     running: Running = field(default=Running())
 
     @property
@@ -241,7 +251,7 @@ def _jobs_of_entry(entry: Mapping[str, Any], folder: Path, where: str) -> list[J
             raise JobListError(msg)
         name = entry["output"].replace("{image}", _stem(entry["image"]))
         options |= {"output": name.replace("{dem}", _stem(first))} | ({"dem": dem} if dem else {})
-        kinds = (ReconstructConfig, ReconstructionOutput, Running)
+        kinds = (ReconstructConfig, ResultOutput, Running)
         try:
             settings, result, running = configurations(kinds, options, folder)
         except ValueError as error:
@@ -409,20 +419,12 @@ class Manifest:
 
     def _read(self) -> None:
         self._file.seek(0)
-        lines = self._file.read().split(b"\n")
-        # Text behind the last line break is a line that was not completed.
-        for number, line in enumerate(lines[:-1], 1):
-            if line.strip():
-                try:
-                    entry = Entry(**json.loads(line))
-                except (TypeError, ValueError, RecursionError):
-                    entry = None
-                if entry is None or entry.status not in ("done", "failed"):
-                    msg = f"line {number} of '{self.path}' is not a line of a manifest"
-                    raise ManifestError(msg)
-                self._register(entry)
-        if lines[-1]:
-            self._file.truncate(sum(len(line) + 1 for line in lines[:-1]))
+        text = self._file.read()
+        for entry in parse_manifest(text, self.path):
+            self._register(entry)
+        whole = text.rfind(b"\n") + 1
+        if whole < len(text):
+            self._file.truncate(whole)
 
     def add(self, entry: Entry) -> Entry:
         """Write a line, and flush it to the disk."""
@@ -466,6 +468,26 @@ def _made_by(job: Job) -> bool:
     files = [path for path in job.settings.files().values() if path.exists()]
     younger = all(path.stat().st_mtime <= made for path in files)
     return bool(settings == job.settings.record()) and younger
+
+
+def parse_manifest(text: bytes, path: Path) -> list[Entry]:
+    """Return the lines of a manifest; text behind the last line break was not completed.
+
+    Raises ManifestError where a line is of another kind.
+    """
+    entries = []
+    for number, line in enumerate(text.split(b"\n")[:-1], 1):
+        if not line.strip():
+            continue
+        try:
+            entry = Entry(**json.loads(line))
+        except (TypeError, ValueError, RecursionError):
+            entry = None
+        if entry is None or entry.status not in ("done", "failed"):
+            msg = f"line {number} of '{path}' is not a line of a manifest"
+            raise ManifestError(msg)
+        entries.append(entry)
+    return entries
 
 
 def _lock(file: IO[bytes]) -> None:

@@ -5,7 +5,7 @@ A new option is one field here, with an entry in the docstring, and a place wher
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,8 +15,10 @@ from sarheight.workflow.options import AUTO, Configuration, argument, option
 
 if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw
+    from sarheight.layover import Method
 
 __all__ = [
+    "ClipConfig",
     "DemConfig",
     "FileOutput",
     "GridConfig",
@@ -27,7 +29,6 @@ __all__ = [
     "PassConfig",
     "PassImageConfig",
     "ReconstructConfig",
-    "ReconstructionOutput",
     "RefineConfig",
     "ResultOutput",
     "Running",
@@ -43,15 +44,15 @@ GRID, ELEVATIONS, CITY = "Map grid", "Known elevations", "Cities"
 OF_DEM = "dem"
 """In place of a reference system: keep the grid of the elevation model."""
 FIT = "fit"
+METHOD_NAMES = ("posterior", "one-step", "rtc")
 LAW_NAMES = ("gamma", "lambert", "cosine", "muhleman")
 LAWS = "gamma[:level], lambert[:level], cosine[:level,exponent], muhleman[:level,roughness]"
-SMALLEST_LIMIT = 1 << 16
-"""Bytes; a smaller memory limit is taken for a number without its unit."""
 ORBIT_FILES = (".eof", ".eof.xz", ".eof.zip")
 """Ends of the names of orbit files, in lower case."""
 
 Calibration = Literal["beta0", "sigma0", "gamma0"]
 Coregister = Literal["report", "correct", "none"]
+Scale = Literal["linear", "db", "amplitude", "db-int16"]
 Edges = tuple[float, float, float, float]
 Names = tuple[str, ...]
 
@@ -77,42 +78,35 @@ def parse_law(text: str) -> BackscatterLaw:
         raise ValueError(msg) from error
 
 
-def parse_memory(size: str) -> float:
-    """Convert a memory size such as "2 GiB" to bytes; raises ValueError."""
-    from dask.utils import parse_bytes
-
-    try:
-        count = float(parse_bytes(size))
-    except ValueError:
-        count = 0.0
-    if count < SMALLEST_LIMIT:
-        msg = f"found {size!r}, expected a size of memory with its unit, such as '2 GiB'"
-        raise ValueError(msg)
-    from sarheight.layover.tiles import least_memory
-
-    if count < least_memory():
-        msg = (
-            f"found {size!r}, expected {least_memory() / (1 << 20):.0f} MiB or more: the program "
-            "and its libraries alone take most of that"
-        )
-        raise ValueError(msg)
-    return count
-
-
-def _method_name(value: Any) -> str:  # noqa: ANN401
-    """Return the name of a method, which may be given as its class or as an object of it."""
-    if isinstance(value, str):
+def _method_text(value: Any) -> str:  # noqa: ANN401
+    """Return the name of a method, or JSON text of one with parameters of its own."""
+    if isinstance(value, str) and value in METHOD_NAMES:
         return value
-    from sarheight.layover.methods import METHODS
+    import json
 
-    for name, kind in METHODS.items():
-        if value is kind or value == kind():
-            return name
-    msg = (
-        f"found a {type(value).__name__} of other parameters, expected one of "
-        f"{', '.join(map(repr, METHODS))}; sarheight.layover.reconstruct takes any method"
-    )
-    raise ValueError(msg)
+    from sarheight.layover.methods import METHODS, as_method, describe
+
+    method = parse_method(value) if isinstance(value, str | Mapping) else as_method(value)
+    names = [name for name, kind in METHODS.items() if method == kind()]
+    return names[0] if names else json.dumps(describe(method))
+
+
+def parse_method(value: str | Mapping[str, Any]) -> Method:
+    """Make the method of a name, or of its description as text or mapping; raises ValueError."""
+    import json
+
+    from sarheight.layover.methods import as_method, read_method
+
+    if isinstance(value, str):
+        if not value.lstrip().startswith("{"):
+            return as_method(value)
+        value = json.loads(value)
+    if not isinstance(value, Mapping) or not all(
+        isinstance(each, Mapping) for each in value.values()
+    ):
+        msg = f"found {value!r}, expected a method with its parameters"
+        raise ValueError(msg)  # of a file
+    return read_method(value)
 
 
 def _orbit_source(value: Any) -> str:  # noqa: ANN401
@@ -139,7 +133,9 @@ def simulation_law(text: str) -> str:
 
 def _memory_limit(size: Any) -> str:  # noqa: ANN401
     """Check a memory size."""
-    parse_memory(str(size))
+    from sarheight.layover.tiles import memory_bytes
+
+    memory_bytes(str(size))
     return str(size)
 
 
@@ -160,6 +156,10 @@ def _upper_names(value: Any) -> tuple[str, ...]:  # noqa: ANN401
     return tuple(name.strip().upper() for each in names for name in each.split(",") if name.strip())
 
 
+Like = Annotated[Names, option(GRID, metavar="FILE", location=True)]
+MethodText = Annotated[
+    str, option(METHOD, metavar="|".join(METHOD_NAMES), convert=_method_text, words=METHOD_NAMES)
+]
 Multilook = Annotated[tuple[int, int] | None, option(RADAR, metavar="LINES SAMPLES", least=1)]
 Overwrite = Annotated[bool, option(OUTPUT, "--overwrite")]
 Debug = Annotated[bool, option(RUNNING, "--debug")]
@@ -205,28 +205,15 @@ class DemConfig(Configuration):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PassConfig(DemConfig):
-    """Elevation model, and the geometry of a pass over it.
-
-    Attributes
-    ----------
-    like : pathlib.Path
-        Source of the sampling and the orbit: a Sentinel-1 product (SAFE folder or zip), an
-        annotation (XML of a GRD or SLC, plain or .xz), or an image written by `simulate`.
-    orbit : pathlib.Path, optional
-        Orbit file (POEORB or RESORB, .EOF) that replaces the orbit of the annotation.
-    """
-
-    like: Annotated[Path, option(RADAR)]
-    orbit: Annotated[Path | None, option(RADAR)] = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class GridConfig(DemConfig):
     """Elevation model, and the map grid of a result.
 
     Attributes
     ----------
+    like : tuple of str
+        A raster on a map grid, such as an earlier result: the result gets its grid. Or the
+        annotation of images that have no sampling and orbit (XML of a GRD or SLC, plain or .xz).
+        Repeat the option for both.
     crs : str, optional
         Reference system of the result, such as `EPSG:32632`; `dem` keeps the grid of the elevation
         model. Default: the grid of a projected elevation model, and the UTM zone of one in degrees.
@@ -239,6 +226,7 @@ class GridConfig(DemConfig):
         Tile of Sentinel-2 that the result covers, such as `32TPT`, instead of `--crs`.
     """
 
+    like: Like = ()
     crs: Annotated[str | None, option(GRID, metavar="dem|CRS", words=(OF_DEM, "EPSG:"))] = None
     resolution: Annotated[float | None, option(GRID, metavar="SIZE")] = None
     align: Annotated[float | None, option(GRID, metavar="OFFSET")] = None
@@ -263,7 +251,39 @@ class GridConfig(DemConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskConfig(PassConfig, GridConfig):
+class ClipConfig(GridConfig):
+    """Elevation model, and the map grid of a result that may be cut to an area.
+
+    Attributes
+    ----------
+    clip : pathlib.Path, optional
+        Polygons in a vector file (.geojson, .gpkg): the result is cut to them, with the values
+        that it has without. `--bounds` limits the work.
+    """
+
+    clip: Annotated[Path | None, option(GRID, metavar="FILE", dir_okay=False)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassConfig(GridConfig):
+    """Elevation model, map grid, and the geometry of a pass.
+
+    Attributes
+    ----------
+    like : tuple of str
+        Source of the sampling and the orbit: a Sentinel-1 product (SAFE folder or zip), an
+        annotation (XML of a GRD or SLC, plain or .xz), or an image written by `simulate`. Repeat
+        the option with a raster on a map grid, such as an earlier result, for its grid.
+    orbit : pathlib.Path, optional
+        Orbit file (POEORB or RESORB, .EOF) that replaces the orbit of the annotation.
+    """
+
+    like: Like
+    orbit: Annotated[Path | None, option(RADAR)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskConfig(PassConfig, ClipConfig):
     """All that masks depend on.
 
     Attributes
@@ -277,7 +297,7 @@ class MaskConfig(PassConfig, GridConfig):
     def __post_init__(self) -> None:
         """Check options that exclude each other."""
         super().__post_init__()
-        if self.geometry == "radar" and self.grid != (None,) * 4:
+        if self.geometry == "radar" and (self.grid != (None,) * 4 or self.clip is not None):
             msg = "masks in the pixels of the image have no map grid: leave the options of one out"
             raise OptionError(msg, option="geometry")
 
@@ -288,7 +308,7 @@ class ImageConfig(Configuration):
 
     Attributes
     ----------
-    like : pathlib.Path, optional
+    like : tuple of str
         Annotation of an image that has no sampling and orbit (XML of a GRD or SLC, plain or .xz).
     orbit : str, optional
         Orbit file (POEORB or RESORB, .EOF), a folder of such files, or `auto` to fetch the best.
@@ -314,9 +334,12 @@ class ImageConfig(Configuration):
     polarisations : tuple of str
         Polarisations, separated by commas. Default: all. They also name the bands of a raster
         that does not name them.
+    focusing : {"zero", "native"}
+        Doppler to which a NISAR RSLC is focused: `zero`, as its documents say, or `native`, the
+        Doppler centroid that it states.
     """
 
-    like: Annotated[Path | None, option(RADAR, metavar="FILE")] = None
+    like: Like = ()
     orbit: Annotated[
         str | None,
         option(RADAR, metavar="auto|FILE|FOLDER", convert=_orbit_source, location=True),
@@ -330,6 +353,7 @@ class ImageConfig(Configuration):
     verify: Annotated[bool, option(RADAR, "--verify")] = False
     calibration: Annotated[Calibration | None, option(RADAR)] = None
     polarisations: Annotated[Names, option(RADAR, metavar="VV,VH", convert=_upper_names)] = ()
+    focusing: Annotated[Literal["zero", "native"], option(RADAR)] = "zero"
 
     def __post_init__(self) -> None:
         """Check options that exclude each other."""
@@ -339,7 +363,7 @@ class ImageConfig(Configuration):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructConfig(ImageConfig, GridConfig):
+class ReconstructConfig(ImageConfig, ClipConfig):
     """All that a reconstruction depends on.
 
     Attributes
@@ -348,19 +372,22 @@ class ReconstructConfig(ImageConfig, GridConfig):
         Sentinel-1 GRD or SLC as the archive delivers it: SAFE folder, zip, or a URL of either
         (https://, s3://); or a NISAR RSLC (.h5). Or an image in radar geometry, linear power:
         written by `simulate`, or any raster without a map grid (then with `--like` and
-        `--calibration`).
+        `--calibration`). Or a terrain-flattened product of OPERA, HyP3 or the Planetary Computer.
     dem : tuple of str
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.
-    like : pathlib.Path, optional
+    like : tuple of str
         A raster on a map grid, such as an earlier result: the result gets its grid. Or the
-        annotation of an image that has no sampling and orbit (XML of a GRD or SLC, plain or .xz).
+        annotation of images that have no sampling and orbit (XML of a GRD or SLC, plain or .xz).
+        Repeat the option for both.
     coregister : {"report", "correct", "none"}
         Compare the image with its simulation, and `report` the shift between them, or `correct` the
         timing by a significant one. Takes a few seconds for an image of any size.
-    method : {"posterior", "one-step", "rtc"}
+    method : str
         `posterior`: reallocation regularised by neighbouring cells. `one-step`: each cell receives
-        its share of its pixels. `rtc`: radiometric terrain correction, which takes no law.
+        its share of its pixels. `rtc`: radiometric terrain correction, which takes no law. One with
+        parameters of its own is written as JSON, as the provenance of a result has it:
+        `{"PosteriorMean": {"prior": {"edges": 0.8}}}`.
     law : str
         Backscatter law that sets the shares: `fit` to the image's cells outside layover, or
         gamma[:level], lambert[:level], cosine[:level,exponent], muhleman[:level,roughness].
@@ -389,9 +416,7 @@ class ReconstructConfig(ImageConfig, GridConfig):
     image: Annotated[str, argument("IMAGE", location=True)]
     dem: DemFilesOrAuto
     coregister: Annotated[Coregister, option(RADAR)] = "report"
-    method: Annotated[
-        Literal["posterior", "one-step", "rtc"], option(METHOD, convert=_method_name)
-    ] = "posterior"
+    method: MethodText = "posterior"
     law: Annotated[
         str, option(METHOD, metavar="LAW", convert=_reconstruction_law, words=(FIT, *LAW_NAMES))
     ] = FIT
@@ -410,11 +435,12 @@ class ReconstructConfig(ImageConfig, GridConfig):
         """Check options that exclude each other."""
         GridConfig.__post_init__(self)
         ImageConfig.__post_init__(self)
-        if self.method == "rtc" and self.law != FIT:
+        takes_no_law = self.method.startswith(("rtc", '{"RTC"'))
+        if takes_no_law and self.law != FIT:
             msg = f"found {self.law} beside --method rtc, which takes no law: leave one of them out"
             raise OptionError(msg, option="law")
-        if self.guide is not None and (self.method == "rtc" or self.law != FIT):
-            found = "--method rtc" if self.method == "rtc" else f"--law {self.law}"
+        if self.guide is not None and (takes_no_law or self.law != FIT):
+            found = "--method rtc" if takes_no_law else f"--law {self.law}"
             msg = f"found it beside {found}, but its laws are fitted: leave one of them out"
             raise OptionError(msg, option="guide")
 
@@ -432,7 +458,7 @@ class SeriesConfig(ImageConfig, GridConfig):
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30. Its grid, or the one chosen below, is that of the stack. Omit it for a
         stack that exists, which holds its own.
-    like : pathlib.Path, optional
+    like : tuple of str
         A raster on a map grid, such as an earlier result: the stack gets its grid.
     orbit : str, optional
         Folder of orbit files (POEORB or RESORB, .EOF), or `auto` to fetch the best of each date.
@@ -440,7 +466,7 @@ class SeriesConfig(ImageConfig, GridConfig):
     coregister : {"report", "correct", "none"}
         Compare each date with its simulation by the dates before, and `report` the shift between
         them, or `correct` the timing by a significant one.
-    method : {"rtc", "one-step", "posterior"}
+    method : str
         `rtc`: radiometric terrain correction, with masks carried from the reference date. With the
         others each date is reconstructed by itself, which takes several times as long.
     window : int
@@ -457,9 +483,7 @@ class SeriesConfig(ImageConfig, GridConfig):
     images: Annotated[Names, argument("IMAGE...", location=True)]
     dem: DemFilesOrAuto = ()
     coregister: Annotated[Coregister, option(RADAR)] = "correct"
-    method: Annotated[
-        Literal["rtc", "one-step", "posterior"], option(METHOD, convert=_method_name)
-    ] = "rtc"
+    method: MethodText = "rtc"
     window: Annotated[int, option(METHOD, metavar="CELLS", least=0)] = 7
     tolerance: Annotated[float, option(METHOD, metavar="DECIBELS", least=0.001)] = 0.05
     strict: Annotated[bool, option(RUNNING, "--strict")] = False
@@ -501,7 +525,7 @@ class PassImageConfig(Configuration):
 
     Attributes
     ----------
-    like : pathlib.Path, optional
+    like : tuple of str
         Annotation of images that have no sampling and orbit (XML of a GRD or SLC, plain or .xz).
     calibration : {"beta0", "sigma0", "gamma0"}, optional
         Calibration of products (default beta0), or the normalisation of other images, unless the
@@ -510,10 +534,14 @@ class PassImageConfig(Configuration):
         Polarisation, of images that have several.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range, before anything else.
+    provider_dem : pathlib.Path, optional
+        Elevation model with which the provider of terrain-flattened images flattened them, above
+        EGM2008 unless the file says otherwise. Default: the one in a product of HyP3.
     """
 
-    like: Annotated[Path | None, option(RADAR, metavar="FILE")] = None
+    like: Like = ()
     calibration: Annotated[Calibration | None, option(RADAR)] = None
+    provider_dem: Annotated[Path | None, option(DEM, metavar="FILE")] = None
     polarisation: Annotated[str | None, option(RADAR, metavar="NAME", convert=str.upper)] = None
     multilook: Multilook = None
 
@@ -529,11 +557,15 @@ class PassImageConfig(Configuration):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefineConfig(PassImageConfig, KnownConfig, DemConfig):
+class RefineConfig(PassImageConfig, KnownConfig, ClipConfig):
     """All that a refinement depends on.
 
     Attributes
     ----------
+    like : tuple of str
+        A raster on a map grid, such as an earlier result: the result gets its grid. Or the
+        annotation of images that have no sampling and orbit (XML of a GRD or SLC, plain or .xz).
+        Repeat the option for both.
     images : tuple of str
         One image for each pass, as for `reconstruct`: a product, or an image in radar geometry,
         linear power. An ascending and a descending pass tell far more than one. Of a folder of
@@ -541,6 +573,9 @@ class RefineConfig(PassImageConfig, KnownConfig, DemConfig):
     known : pathlib.Path, optional
         Known elevations, to which the elevation model is aligned, and whose residuals are kriged: a
         table (.csv) or points in a vector file (.gpkg, .parquet).
+    resolution : float, optional
+        Size of the cells of the result, in units of its reference system. Default: that of the
+        elevation model over `--factor`; 30 m for each second of arc.
     factor : int
         Cells of the result in a cell of the elevation model, along each axis.
     error : float
@@ -587,35 +622,26 @@ class FileOutput(Configuration):
 
 @dataclass(frozen=True, kw_only=True)
 class ResultOutput(FileOutput):
-    """Output that can have a STAC item.
+    """Output of a result on a map grid.
 
     Attributes
     ----------
     output : pathlib.Path
-        Output; its suffix chooses the format. A name without suffix makes a folder of layers, one
-        GeoTIFF for each variable and polarisation, with a STAC item.
+        Output; its suffix chooses the format: `.tif`, `.nc`, `.zarr`, or `.png` for a picture. A
+        name without suffix makes a folder of layers, one GeoTIFF for each variable and
+        polarisation, with a STAC item.
     stac : bool
         Also write a STAC item beside the result, `scene.stac.json` for `scene.tif`.
+    scale : {"linear", "db", "amplitude", "db-int16"}
+        How files hold σ⁰ and γ⁰: linear power, decibels, its square root, or, in folders,
+        hundredths of decibels as whole numbers, in half the space.
+    quicklook : pathlib.Path, optional
+        Also draw a picture of the result, `.png`.
     """
 
     output: Annotated[Path, option(OUTPUT, "--output", "-o")]
     stac: Annotated[bool, option(OUTPUT, "--stac")] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReconstructionOutput(ResultOutput):
-    """Output of a reconstruction.
-
-    Attributes
-    ----------
-    backscatter : {"linear", "db", "db-int16"}
-        How layers hold σ⁰ and γ⁰: linear power, decibels, or hundredths of decibels as whole
-        numbers, in half the space.
-    quicklook : pathlib.Path, optional
-        Also draw a picture: radar image, geocoded image, reconstruction, multiplicity.
-    """
-
-    backscatter: Annotated[Literal["linear", "db", "db-int16"], option(OUTPUT)] = "linear"
+    scale: Annotated[Scale, option(OUTPUT)] = "linear"
     quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
 
 

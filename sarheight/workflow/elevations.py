@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sarheight.errors import DemError, OptionError, VerticalDatumError
-from sarheight.workflow.config import OF_DEM, DemConfig, GridConfig, ImageConfig
-from sarheight.workflow.images import ImageSource, is_map, is_store
+from sarheight.workflow.config import OF_DEM, ClipConfig, DemConfig, GridConfig, ImageConfig
+from sarheight.workflow.images import ImageSource, is_store, map_source
 from sarheight.workflow.options import AUTO
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
     from sarheight.geometry.placement import Bounds
     from sarheight.workflow.images import Reporter
 
-__all__ = ["open_elevations", "place_on_grid", "read_dem"]
+__all__ = [
+    "choose_grid",
+    "clip",
+    "fit_to_grid",
+    "open_elevations",
+    "place_on_grid",
+    "read_dem",
+    "read_polygons",
+]
 
 DATUMS = (
     "ellipsoidal",
@@ -25,6 +36,10 @@ DATUMS = (
     "EGM2008 (Copernicus DEM)",
     "the geoid's height in metres",
 )
+GEOJSON, GEOJSON_CRS = (".json", ".geojson"), "EPSG:4326"
+"""Names of files of GeoJSON, and its reference system (RFC 7946)."""
+EDGE_POINTS = 64
+"""Points along an edge of an elevation model, which is curved in another reference system."""
 DEM_MARGIN = 0.02
 """Degrees of elevation model beyond the footprint of a product."""
 
@@ -59,7 +74,7 @@ def read_dem(
 
 
 def open_elevations(
-    config: GridConfig, source: ImageSource | None, reporter: Reporter
+    config: DemConfig, source: ImageSource | None, reporter: Reporter
 ) -> tuple[xr.DataArray, dict[str, Path]]:
     """Open the elevation model, fetched first if its name is "auto"; return it and fetched files.
 
@@ -75,7 +90,7 @@ def open_elevations(
 
 
 def _fetch_dem(
-    config: GridConfig, bounds: Bounds | None, source: ImageSource | None, reporter: Reporter
+    config: DemConfig, bounds: Bounds | None, source: ImageSource | None, reporter: Reporter
 ) -> tuple[list[Path], str | float | None]:
     """Fetch the tiles for the bounds or the footprint of the image; return them and the datum."""
     from sarheight import fetch
@@ -99,33 +114,21 @@ def _fetch_dem(
 
 
 def place_on_grid(
-    heights: xr.DataArray, config: GridConfig, like: Path | None, reporter: Reporter
+    heights: xr.DataArray, config: GridConfig, reporter: Reporter, *, factor: int = 1
 ) -> xr.DataArray:
     """Resample an elevation model to the grid of the result, if that is another one.
 
-    The grid is that of `like` if it is a raster on a map grid; else what the configuration says;
-    else that of the elevation model if it is projected, and the UTM zone of one in degrees.
+    Where the result has several cells in one of the elevation model, `factor` along each axis, its
+    cells are so many times as wide as those of the grid, and begin at the same corner.
     """
-    from sarheight.dem import grid_like, map_grid, mgrs_grid, to_grid
+    from sarheight.dem import to_grid
     from sarheight.dem.grids import grid_record, middle_tile
-    from sarheight.output import open_result
 
-    if like is not None and is_map(like):
-        if any(each is not None for each in config.grid):
-            msg = f"'{like}' has a grid: omit --crs, --resolution, --align and --mgrs, or --like"
-            raise OptionError(msg, option="like")
-        grid = grid_like(open_result(like, chunks={}) if is_store(like) else like)
-    elif config.mgrs is not None:
-        resolution = config.resolution or map_grid(heights).resolution.x
-        grid = mgrs_grid(config.mgrs, resolution)
-    elif config.crs == OF_DEM or (
-        all(each is None for each in config.grid) and not heights.rio.crs.is_geographic
-    ):
+    grid = choose_grid(heights, config, factor=factor)
+    if grid is None:
         return heights
-    else:
-        grid = map_grid(heights, config.crs, config.resolution, align=config.align or 0.0)
     try:
-        placed = to_grid(heights, grid)
+        placed = to_grid(heights, _with_cells(grid, Fraction(1, factor)))
     except DemError as error:
         if config.mgrs is None or "does not meet" not in str(error):
             raise
@@ -134,11 +137,156 @@ def place_on_grid(
             f"tile {middle_tile(heights)}"
         )
         raise DemError(msg) from error
-    rows, columns = placed.shape
     described = grid_record(placed) or {}
     unit = {"metre": " m", "degree": "°"}.get(placed.rio.crs.units_factor[0], "")
     reporter.say(
-        f"the result has {rows} x {columns} cells of {described['resolution'][1]:g}{unit} in "
+        f"the result has {grid.shape[0]} x {grid.shape[1]} cells of {grid.affine.a:g}{unit} in "
         f"{described['crs'].partition('[')[0]}; --crs dem keeps the grid of the elevation model"
     )
     return placed
+
+
+def choose_grid(
+    heights: xr.DataArray, config: GridConfig, *, factor: int = 1, resolution: float | None = None
+) -> GeoBox | None:
+    """Choose the grid of a result; None where that is the grid of the elevation model.
+
+    It is that of a raster on a map grid that the configuration names; else what it says of the
+    grid; else that of the elevation model if it is projected, and the UTM zone of one in degrees.
+    The size of cells is `resolution` where the configuration has none, and that of the elevation
+    model over `factor` where there is neither.
+    """
+    from sarheight.dem import grid_like, map_grid, mgrs_grid
+    from sarheight.output import open_result
+
+    like = map_source(config.like)
+    if like is not None:
+        if any(each is not None for each in config.grid):
+            msg = f"'{like}' has a grid: omit --crs, --resolution, --align and --mgrs, or --like"
+            raise OptionError(msg, option="like")
+        return grid_like(open_result(like, chunks={}) if is_store(like) else like)
+    size = config.resolution or resolution
+    if config.mgrs is not None:
+        return mgrs_grid(config.mgrs, size or map_grid(heights).resolution.x / factor)
+    own = not heights.rio.crs.is_geographic and config.crs is None and config.align is None
+    if config.crs == OF_DEM or (own and size is None):
+        return None
+    grid = map_grid(heights, config.crs, size, align=config.align or 0.0)
+    return grid if size is not None else _with_cells(grid, Fraction(factor))
+
+
+def _with_cells(grid: GeoBox, factor: Fraction) -> GeoBox:
+    """Return a grid of `factor` times as many cells along each axis, from the same corner."""
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    rows, columns = (ceil(count * factor) for count in grid.shape)
+    return GeoBox((rows, columns), grid.affine @ Affine.scale(float(1 / factor)), grid.crs)
+
+
+def fit_to_grid(
+    result: xr.Dataset, config: GridConfig, heights: xr.DataArray, factor: int
+) -> xr.Dataset:
+    """Fit heights with `factor` cells in one of the placed elevation model to the chosen grid.
+
+    They get its coordinates, bit by bit, and are missing where the elevation model, `heights` as
+    it was opened, does not reach.
+    """
+    import numpy as np
+    import xarray as xr
+    from rasterio.features import geometry_mask
+
+    grid = choose_grid(heights, config, factor=factor)
+    if grid is None:
+        return result
+    (rows, columns), place = grid.shape, grid.affine
+    part = result.isel(y=slice(rows), x=slice(columns))
+    result = part.assign_coords(
+        y=("y", place.f + place.e * (np.arange(rows) + 0.5), part["y"].attrs),
+        x=("x", place.c + place.a * (np.arange(columns) + 0.5), part["x"].attrs),
+    )
+    shape = result.sizes["y"], result.sizes["x"]
+    outline = _outline(heights, result.rio.crs)
+    outside = geometry_mask([outline], shape, result.rio.transform(recalc=True))
+    if not outside.any():
+        return result
+    keep = xr.DataArray(~outside, dims=("y", "x"))
+    return result.assign(
+        {
+            name: layer.where(keep).assign_attrs(layer.attrs)
+            for name, layer in result.data_vars.items()
+            if layer.dtype.kind == "f"
+        }
+    )
+
+
+def _outline(heights: xr.DataArray, crs: Any) -> dict[str, Any]:  # noqa: ANN401  # of rasterio
+    """Return the outer edges of an elevation model as a polygon in another reference system."""
+    import numpy as np
+    from rasterio.warp import transform_geom
+
+    from sarheight.dem.layout import outer_edges
+
+    west, south, east, north = outer_edges(heights)
+    across, along = np.linspace(west, east, EDGE_POINTS), np.linspace(south, north, EDGE_POINTS)
+    ring = [(x, south) for x in across] + [(east, y) for y in along]
+    ring += [(x, north) for x in across[::-1]] + [(west, y) for y in along[::-1]]
+    polygon: dict[str, Any] = transform_geom(
+        heights.rio.crs, crs, {"type": "Polygon", "coordinates": [ring]}
+    )
+    return polygon
+
+
+def clip(result: xr.Dataset, config: ClipConfig) -> xr.Dataset:
+    """Cut a result to the polygons of a configuration: missing outside, and without empty borders.
+
+    What is inside keeps its values. A cell is inside where its centre is.
+    """
+    if config.clip is None:
+        return result
+    import numpy as np
+    import xarray as xr
+    from rasterio.features import geometry_mask
+    from rasterio.warp import transform_geom
+
+    from sarheight._runtime import nodata_value
+
+    polygons, crs = read_polygons(config.clip)
+    grid = result.rio.crs
+    placed = [transform_geom(crs, grid, each) for each in polygons]
+    shape = result.sizes["y"], result.sizes["x"]
+    inside = geometry_mask(placed, shape, result.rio.transform(recalc=True), invert=True)
+    if not inside.any():
+        msg = f"'{config.clip}' does not meet the result: expected polygons around cells of it"
+        raise OptionError(msg, option="clip")
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    part = {"y": slice(rows[0], rows[-1] + 1), "x": slice(columns[0], columns[-1] + 1)}
+    keep = xr.DataArray(inside, dims=("y", "x")).isel(part)
+    cut = result.isel(part)
+    clipped = {
+        name: layer.where(keep, nodata_value(layer)).assign_attrs(layer.attrs)
+        for name, layer in cut.data_vars.items()
+        if {"y", "x"} <= set(layer.dims)
+    }
+    return cut.assign(clipped)
+
+
+def read_polygons(path: Path) -> tuple[list[dict[str, Any]], Any]:
+    """Read polygons as GeoJSON has them, and their reference system."""
+    from sarheight._files import read_json, read_vector
+
+    if path.suffix.lower() in GEOJSON:
+        found = read_json(path)
+        entries = found.get("features", [found])
+        shapes = [each.get("geometry", each) for each in entries if isinstance(each, dict)]
+        crs: Any = GEOJSON_CRS
+    else:
+        table = read_vector(path)
+        shapes, crs = [each.__geo_interface__ for each in table.geometry.dropna()], table.crs
+    kinds = [each.get("type") if isinstance(each, dict) else None for each in shapes]
+    if crs is None or not shapes or not set(kinds) <= {"Polygon", "MultiPolygon"}:
+        found_kinds = ", ".join(sorted(set(map(str, kinds)))) or "nothing"
+        lacking = " without a reference system" if crs is None else ""
+        msg = f"found {found_kinds} in '{path}'{lacking}, expected polygons in a reference system"
+        raise OptionError(msg, option="clip")
+    return shapes, crs if isinstance(crs, str) else crs.to_wkt()

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from sarheight.errors import OptionError, python_names
 from sarheight.workflow.config import ImageConfig
 from sarheight.workflow.options import AUTO
 
 if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+
     from sarheight.geometry.placement import Bounds
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
@@ -27,10 +33,14 @@ __all__ = [
     "Silent",
     "fetch_orbit",
     "is_map",
+    "map_source",
     "open_geometry",
     "open_image",
+    "radar_source",
 ]
 
+AROUND = np.timedelta64(30, "s")
+"""Time around a terrain-flattened product for which its orbit is read."""
 SLC_SPACING = 20.0
 """Metres on the ground to which an SLC is averaged by default: its pixels are single looks."""
 LOG = logging.getLogger("sarheight")
@@ -86,6 +96,7 @@ def open_image(
     image: str | os.PathLike[str] | Product | Scene,
     config: ImageConfig | None = None,
     *,
+    dem: xr.DataArray | None = None,
     reporter: Reporter | None = None,
     **options: Any,  # noqa: ANN401  # fields of the configuration
 ) -> Scene:
@@ -95,9 +106,12 @@ def open_image(
     ----------
     image : str, path, product or Scene
         A product as the archive delivers it (SAFE folder, zip, URL, EOPF store, RSLC), an image
-        file in radar geometry, or one of them opened.
+        file in radar geometry, or one of them opened; or a terrain-flattened product of OPERA,
+        HyP3 or the Planetary Computer, which is taken back to radar geometry.
     config : ImageConfig, optional
         How it is read.
+    dem : DataArray, optional
+        Elevation model, which terrain-flattened products need; see `sarheight.archives.to_radar`.
     reporter : Reporter, optional
         Told of decisions and downloads; by default they go to the log ``sarheight``.
     **options
@@ -124,7 +138,7 @@ def open_image(
         options = given | options
     chosen = ImageConfig.from_dict(options)
     source = ImageSource.of(image, chosen, reporter or Silent())
-    return source.scene(bounds=chosen.bounds)
+    return source.scene(bounds=chosen.bounds, heights=dem)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +157,8 @@ class ImageSource:
         The product, if the image is one.
     opened : Scene, optional
         The scene, if it was given as such.
+    flattened : Dataset, optional
+        The terrain-flattened product, if the image is one.
     """
 
     name: str
@@ -150,6 +166,7 @@ class ImageSource:
     reporter: Reporter = field(default_factory=Silent)
     product: Product | None = None
     opened: Scene | None = None
+    flattened: xr.Dataset | None = None
 
     @classmethod
     def of(
@@ -159,6 +176,7 @@ class ImageSource:
         reporter: Reporter,
     ) -> ImageSource:
         """Find out what an image is, and refuse options that do not apply to it."""
+        from sarheight.archives import is_rtc, open_rtc
         from sarheight.product import is_product, open_product
         from sarheight.scene import Scene
 
@@ -173,6 +191,8 @@ class ImageSource:
                 )
                 raise TypeError(msg)
             source = cls(image.name, config, reporter, product=image)
+        elif is_rtc(image):
+            source = cls(str(image), config, reporter, flattened=open_rtc(image, chunks={}))
         elif is_product(image):
             _refuse_annotation(str(image), config)
             source = cls(str(image), config, reporter, product=open_product(image))
@@ -193,23 +213,35 @@ class ImageSource:
             msg = f"--swaths, --burst and --no-noise-removal are for products, and '{self.name}' is"
             msg += " none"
             raise OptionError(msg)
-        if config.orbit == AUTO:
+        if config.focusing != "zero":
+            msg = f"only a NISAR RSLC is focused to another Doppler, and '{self.name}' is none"
+            raise OptionError(msg, option="focusing")
+        if self.flattened is not None:
+            if config.calibration not in (None, "beta0"):
+                msg = f"'{self.name}' is terrain-flattened, and becomes an image in beta0"
+                raise OptionError(msg, option="calibration")
+        elif config.orbit == AUTO:
             msg = f"an orbit is fetched for products only, and '{self.name}' is none"
             raise OptionError(msg, option="orbit")
 
     def footprint(self) -> Any:  # noqa: ANN401  # array of float, or None
         """Return points on the image that is read, degrees, shape (n, 2); None if not known."""
         product, burst = self.product, self.config.burst
+        if self.flattened is not None:
+            return _outline(self.flattened)
         if product is None:
             return None
         if burst is not None:
             return product.burst_footprint(burst, *self.config.swaths)
         return product.footprint
 
-    def scene(self, bounds: Bounds | None = None) -> Scene:
-        """Open the image with its sampling and orbit, or the part of a product within bounds."""
+    def scene(self, bounds: Bounds | None = None, heights: xr.DataArray | None = None) -> Scene:
+        """Open the image with its sampling and orbit, or the part of a product within bounds.
+
+        A terrain-flattened product is taken back to radar geometry by the heights.
+        """
         if self.product is None:
-            return self._radar_image()
+            return self._averaged(self._image(heights))
         product, config = self.product, self.config
         options = product_options(config, product)
         if options["spacing"] != config.spacing:
@@ -231,17 +263,24 @@ class ImageSource:
         """Open the thermal noise, sampled like the scene; None where it is not stated."""
         if self.product is None:
             return None
-        return self.product.noise(**product_options(self.config, self.product), orbit=scene.orbit)
+        options = product_options(self.config, self.product)
+        options.pop("focusing", None)
+        return self.product.noise(**options, orbit=scene.orbit)
 
-    def _radar_image(self) -> Scene:
+    def _image(self, heights: xr.DataArray | None) -> Scene:
+        """Open an image that is no product in radar geometry."""
+        if self.flattened is not None:
+            return self._taken_back(self.flattened, heights)
+        scene = self._file() if self.opened is None else self._chosen(self.opened)
+        if self.config.orbit is None:
+            return scene
+        orbit = replace_orbit(scene.grid, scene.orbit, Path(self.config.orbit))
+        return replace(scene, orbit=orbit)
+
+    def _averaged(self, scene: Scene) -> Scene:
         from sarheight.scene import looks_for_spacing, multilook
 
-        config = self.config
-        scene = self._file() if self.opened is None else self._chosen(self.opened)
-        if config.orbit is not None:
-            orbit = replace_orbit(scene.grid, scene.orbit, Path(config.orbit))
-            scene = replace(scene, orbit=orbit)
-        window = config.multilook
+        config, window = self.config, self.config.multilook
         if config.spacing is not None:
             window = looks_for_spacing(scene.grid, scene.orbit, config.spacing)
         if window is None:
@@ -249,12 +288,59 @@ class ImageSource:
         image, grid = multilook(scene.image, scene.grid, *window)
         return replace(scene, image=image, grid=grid)
 
+    def _taken_back(self, product: xr.Dataset, heights: xr.DataArray | None) -> Scene:
+        """Take a terrain-flattened product back to radar geometry."""
+        from sarheight.archives import to_radar
+
+        if heights is None:
+            msg = (
+                f"'{self.name}' is terrain-flattened, and an elevation model takes it back to "
+                "radar geometry: pass dem= to open_image, or use sarheight.archives.to_radar"
+            )
+            raise OptionError(msg, option="dem")
+        chosen = self.config.polarisations
+        if chosen:
+            known = [str(name) for name in product["polarisation"].values]
+            if missing := set(chosen) - set(known):
+                msg = f"found {', '.join(sorted(missing))}, expected some of {', '.join(known)}"
+                raise OptionError(msg, option="polarisations")
+            product = product.sel(polarisation=list(chosen))
+        orbit = self.flattened_orbit()
+        self.reporter.stage("take the flattened image back to radar geometry")
+        scene = to_radar(product, heights, orbit)
+        names = ", ".join(scene.grid.polarisations)
+        self.reporter.say(
+            f"{scene.image.attrs['product_name']}: {names}, taken back from "
+            f"{scene.image.attrs['flattened_by']}, {scene.orbit.source}"
+        )
+        return scene
+
+    def flattened_orbit(self) -> Orbit | None:
+        """Read the orbit of a terrain-flattened product; None if it has its own."""
+        from sarheight.acquisition import acquisitions
+        from sarheight.archives import ORBIT
+        from sarheight.sentinel1 import read_orbit_file
+
+        source, product = self.config.orbit, self.flattened
+        if product is None or (source is None and ORBIT in product.attrs):
+            return None
+        (record,) = acquisitions(product.attrs) or [{}]
+        begin, end = (str(record.get(key, "")).removesuffix("Z") for key in ("start", "end"))
+        path = Path(source) if source not in {None, AUTO} else None
+        if path is None:
+            path = fetch_orbit_file(str(record.get("mission", "")), begin, end, self.reporter)
+        if path is None or not begin:
+            return None
+        # Before and after it: other ground of the elevation model is seen at other times.
+        window = (np.datetime64(begin, "ns") - AROUND, np.datetime64(end, "ns") + AROUND)
+        return read_orbit_file(path, window=window)
+
     def _file(self) -> Scene:
         """Read an image file in radar geometry."""
         from sarheight.output.radar_images import read_grid_and_orbit, read_scene
 
-        config, like = self.config, self.config.like
-        geometry = None if like is None or is_map(like) else read_grid_and_orbit(like)
+        config, like = self.config, radar_source(self.config.like)
+        geometry = None if like is None else read_grid_and_orbit(like)
         scene = read_scene(
             self.name,
             geometry=geometry,
@@ -292,16 +378,32 @@ def product_options(config: ImageConfig, product: Product) -> dict[str, Any]:
         "spacing": SLC_SPACING if averaged and config.spacing is None else config.spacing,
         "swaths": config.swaths,
     }
-    return options if config.burst is None else options | {"burst": config.burst}
+    if config.burst is not None:
+        options["burst"] = config.burst
+    if config.focusing != "zero":
+        if "focusing" not in inspect.signature(product.scene).parameters:
+            msg = f"'{product.name}' is focused to zero Doppler, only a NISAR RSLC to another"
+            raise OptionError(msg, option="focusing")
+        options["focusing"] = config.focusing
+    return options
 
 
 def _refuse_annotation(image: str, config: ImageConfig) -> None:
-    if config.like is not None and not is_map(config.like):
+    like = radar_source(config.like)
+    if like is not None:
         msg = (
-            f"'{image}' is a whole product, which has its own sampling and orbit, and "
-            f"'{config.like}' is no raster on a map grid for the result"
+            f"'{image}' is a whole product, which has its own sampling and orbit, and '{like}' is "
+            "no raster on a map grid for the result"
         )
         raise OptionError(msg, option="like")
+
+
+def _outline(product: xr.Dataset) -> NDArray[np.float64]:
+    """Return the corners of a product on a map grid in degrees, shape (4, 2)."""
+    from rasterio.warp import transform_bounds
+
+    west, south, east, north = transform_bounds(product.rio.crs, 4326, *product.rio.bounds())
+    return np.array([[west, south], [east, south], [east, north], [west, north]])
 
 
 # Orbits.
@@ -309,23 +411,36 @@ def _refuse_annotation(image: str, config: ImageConfig) -> None:
 
 def fetch_orbit(product: Product, reporter: Reporter) -> Path | None:
     """Fetch the best orbit file of a product."""
+    return fetch_orbit_file(product.mission, product.start, product.stop, reporter)
+
+
+def fetch_orbit_file(mission: str, start: Any, stop: Any, reporter: Reporter) -> Path | None:  # noqa: ANN401  # times
+    """Fetch the best orbit file of a mission for a span of time."""
     from sarheight import fetch
 
     reporter.stage("fetch the orbit")
     with reporter.downloading() as report:
-        path: Path | None = fetch.orbit(
-            product.mission, product.start, product.stop, progress=report
-        )
+        path: Path | None = fetch.orbit(mission, start, stop, progress=report)
     if path is None:
         reporter.say("no orbit file covers the image yet: its own orbit is used")
     return path
 
 
-def open_geometry(like: Path, orbit: Path | None = None) -> tuple[RadarGrid, Orbit]:
-    """Read sampling and orbit of a product, annotation or image; a file replaces its orbit."""
+def open_geometry(like: Sequence[str], orbit: Path | None = None) -> tuple[RadarGrid, Orbit]:
+    """Read sampling and orbit of the product, annotation or image among files `like` the result.
+
+    An orbit file replaces its orbit.
+    """
     from sarheight.output.radar_images import read_grid_and_orbit
 
-    grid, own = read_grid_and_orbit(like)
+    source = radar_source(like)
+    if source is None:
+        msg = (
+            f"found {' and '.join(map(repr, like)) or 'nothing'}, expected a product, an "
+            "annotation, or an image with its sampling and orbit"
+        )
+        raise OptionError(msg, option="like")
+    grid, own = read_grid_and_orbit(source)
     return grid, replace_orbit(grid, own, orbit)
 
 
@@ -340,7 +455,24 @@ def replace_orbit(grid: RadarGrid, orbit: Orbit, path: Path | None) -> Orbit:
     return read_orbit_file(path, window=(begin, end)).with_epoch(grid.epoch)
 
 
-# Files on map grids, which `like` may name too.
+# Files that `like` names: one for the map grid of a result, one for sampling and orbit.
+
+
+def map_source(like: Sequence[str]) -> Path | None:
+    """Return the raster on a map grid among files; None where there is none."""
+    return _only([Path(each) for each in like if is_map(Path(each))], "on a map grid")
+
+
+def radar_source(like: Sequence[str]) -> Path | None:
+    """Return the file with sampling and orbit among files; None where there is none."""
+    return _only([Path(each) for each in like if not is_map(Path(each))], "with sampling and orbit")
+
+
+def _only(paths: list[Path], what: str) -> Path | None:
+    if len(paths) > 1:
+        msg = f"found {len(paths)} files {what}, {', '.join(map(str, paths))}, expected one"
+        raise OptionError(msg, option="like")
+    return paths[0] if paths else None
 
 
 def is_map(path: Path) -> bool:

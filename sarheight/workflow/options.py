@@ -19,7 +19,6 @@ from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, Union, cast, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
 
 from sarheight.errors import OptionError, SettingsError
 
@@ -329,6 +328,8 @@ def known_option(
         raise OptionError(msg)
     if one.is_series and isinstance(value, str):
         value = [value]
+    if isinstance(value, dict) and one.kind is str and one.option.convert is not None:
+        value = json.dumps(value)
     return one, _absolute(value, folder) if folder and one.is_location else value
 
 
@@ -353,14 +354,9 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
 
 def _public(location: str) -> str:
     """Strip a path of its folder, and a URL of user, password and signature."""
-    if not _is_local(location):
-        if location == AUTO:
-            return location
-        parts = urlsplit(location)
-        return parts._replace(
-            netloc=parts.netloc.rpartition("@")[2], query="", fragment=""
-        ).geturl()
-    return Path(location).name
+    from sarheight._files import without_secrets
+
+    return Path(location).name if _is_local(location) else without_secrets(location)
 
 
 # Configuration files: TOML, with a table for each command.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from sarheight.workflow.config import FIT, ReconstructConfig, parse_law, parse_memory
-from sarheight.workflow.elevations import open_elevations, place_on_grid
+from sarheight.errors import OptionError, naming_extras
+from sarheight.workflow.config import FIT, ReconstructConfig, parse_law, parse_method
+from sarheight.workflow.elevations import clip, open_elevations, place_on_grid
 from sarheight.workflow.images import ImageSource, Silent
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ CELL_BYTES = 60.0  # of a cell
 RESULT_BYTES = 40.0  # of a cell and polarisation
 
 
+@naming_extras()
 def reconstruct(
     image: ReconstructConfig | str | os.PathLike[str] | Product | Scene,
     dem: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | xr.DataArray | None = None,
@@ -76,6 +78,8 @@ def reconstruct(
         If an option is unknown, impossible or missing. A ValueError.
     VerticalDatumError
         If neither file nor options tell what the heights refer to.
+    MissingLibraryError
+        If a file or option needs an extra that is not installed.
     FileNotFoundError, ProductError, DamagedFileError, DemError, GeometryError
         As reading and reconstruction raise them.
 
@@ -157,27 +161,28 @@ def run_reconstruction(
     from sarheight.dem import open_map
     from sarheight.dem.checked import CheckedDem
     from sarheight.geometry.placement import crop_scene_to_dem
-    from sarheight.layover.tiles import array_bytes
+    from sarheight.layover.tiles import array_bytes, memory_bytes
 
     # Read.
     source = ImageSource.of(config.image if image is None else image, config, reporter)
     fetched: dict[str, Path] = {}
     if heights is None:
         heights, fetched = open_elevations(config, source, reporter)
-    heights = place_on_grid(heights, config, config.like, reporter)
+    heights = place_on_grid(heights, config, reporter)
     guide = None if config.guide is None else open_map(config.guide)
-    whole = source.scene()
+    whole = source.scene(heights=heights)
     # Crop: the image is read once, with a margin for a shift; the rest is never read.
     reporter.stage("find the part that the elevation model covers")
     dem = CheckedDem.of(heights)
     near = crop_scene_to_dem(whole, dem, margin=SHIFT_MARGIN)
-    limit = parse_memory(config.memory)
+    limit = memory_bytes(config.memory)
     in_parts = not in_memory and _memory_needed(near, heights) > array_bytes(limit)
     if not in_parts:
         near = replace(near, image=near.image.compute())
     # Co-register.
     law = None if config.law == FIT else parse_law(config.law)
-    near, shift = coregister(near, dem, config.coregister, law=law)
+    policy = _coregistration(config, source, reporter)
+    near, shift = coregister(near, dem, policy, law=law)
     scene = crop_scene_to_dem(near, dem)
     fraction = _pixels(scene.grid) / _pixels(whole.grid)
     if fraction < FULL_COVERAGE:
@@ -192,16 +197,32 @@ def run_reconstruction(
         dem,
         law=law,
         guide=guide,
-        method=config.method,
+        method=parse_method(config.method),
         variables=chosen_layers(config),
         memory_limit=limit,
     )
-    result = _with_layers(result, config, dem, source, whole, near)
+    result = clip(_with_layers(result, config, dem, source, whole, near), config)
     # Describe.
     if shift is not None:
         _report_shift(shift, config, reporter)
     _describe(result, config, fetched, scene, fraction, heights, shift)
     return Reconstruction(result, scene, heights, shift, in_parts)
+
+
+def _coregistration(
+    config: ReconstructConfig, source: ImageSource, reporter: Reporter
+) -> Literal["report", "correct", "none"]:
+    """Return the policy for the shift of an image: none for one that was simulated from the DEM."""
+    if source.flattened is None:
+        return config.coregister
+    if config.coregister == "correct":
+        msg = (
+            f"'{source.name}' is terrain-flattened: its provider has placed it on the map, and "
+            "taken back by the elevation model it shows no shift; omit the option"
+        )
+        raise OptionError(msg, option="coregister")
+    reporter.say("no co-registration: the image was placed on the map by its provider")
+    return "none"
 
 
 def chosen_layers(config: ReconstructConfig) -> tuple[str, ...]:
@@ -234,6 +255,12 @@ def _with_layers(
         # The same pixels as of the image, with the timing that it was corrected to.
         around = crop_scene_to_dem(noise, dem, margin=SHIFT_MARGIN)
         noise = crop_scene_to_dem(replace(around, grid=near.grid), dem)
+    if noise is not None and not (noise.image > 0.0).any():
+        source.reporter.warn(
+            f"{source.name} states a thermal noise of zero, as early processors did: the result "
+            "has no layer noise_power"
+        )
+    elif noise is not None:
         flattened = layover.reconstruct(noise, dem, method=layover.RTC(), variables=("gamma0",))
         equivalent = flattened["gamma0"]
     return ceos_nrb(
@@ -282,7 +309,14 @@ def _report_shift(shift: Shift, config: ReconstructConfig, reporter: Reporter) -
     from sarheight.coregistration import is_significant
 
     reporter.say(f"co-registration: {shift}")
-    if config.coregister == "report" and is_significant(shift):
+    if not shift.found:
+        reporter.say(
+            "the image could not be compared with its simulation: usually the vertical reference "
+            "of the heights is another (--vertical), the orbit is a predicted one (--orbit), or "
+            "the elevation model holds too few mountains; a NISAR RSLC may be focused to its "
+            "native Doppler (--focusing native)"
+        )
+    elif config.coregister == "report" and is_significant(shift):
         reporter.say(
             "this shift makes the shares on steep slopes wrong: check the vertical reference of "
             "the heights (--vertical) and the orbit (--orbit), or pass --coregister correct"

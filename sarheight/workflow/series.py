@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sarheight.errors import OptionError
-from sarheight.workflow.config import ImageConfig, SeriesConfig, parse_memory
+from sarheight.workflow.config import ImageConfig, SeriesConfig, parse_method
 from sarheight.workflow.elevations import open_elevations, place_on_grid
 from sarheight.workflow.images import ImageSource, fetch_orbit, product_options
 from sarheight.workflow.options import AUTO
@@ -18,6 +18,8 @@ from sarheight.workflow.options import AUTO
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import xarray as xr
 
     from sarheight.product import Product
     from sarheight.scene import Scene
@@ -51,7 +53,6 @@ def run_series(config: SeriesConfig, output: Path, reporter: Reporter) -> Report
     SeriesError
         As `sarheight.series.build_stack` raises it.
     """
-    from sarheight.layover.methods import as_method
     from sarheight.series import build_stack, find_dates
 
     dates = {each: [str(date) for date in find_dates(each)] for each in config.images}
@@ -66,28 +67,40 @@ def run_series(config: SeriesConfig, output: Path, reporter: Reporter) -> Report
     if config.dem:
         source = ImageSource(products[0].name, config, reporter, products[0]) if products else None
         opened, _ = open_elevations(config, source, reporter)
-        heights = place_on_grid(opened, config, config.like, reporter)
+        heights = place_on_grid(opened, config, reporter)
     return build_stack(
-        images,
+        [_taken_back(each, config, heights, reporter) for each in images],
         heights,
         output,
-        method=as_method(config.method),
+        method=parse_method(config.method),
         product_options=_options(config, products, reporter),
         coregistration=config.coregister,
         window=config.window,
         tolerance=config.tolerance,
-        memory_limit=parse_memory(config.memory),
+        memory_limit=config.memory,
         strict=config.strict,
         progress=reporter.advance,
     )
 
 
+def _taken_back(
+    image: str | Path, config: SeriesConfig, heights: xr.DataArray | None, reporter: Reporter
+) -> str | Path | Scene:
+    """Take a terrain-flattened product back to radar geometry; return other images as they are."""
+    from sarheight.archives import is_rtc
+
+    if not is_rtc(image):
+        return image
+    return ImageSource.of(str(image), config, reporter).scene(heights=heights)
+
+
 def _products(images: Sequence[str | Path]) -> Iterator[Product]:
     """Open the products among images; one that cannot be read is named where dates are opened."""
+    from sarheight.archives import is_rtc
     from sarheight.product import is_product, open_product
 
     for image in images:
-        if is_product(image):
+        if is_product(image) and not is_rtc(image):
             try:
                 yield open_product(image)
             except (ValueError, OSError):
@@ -152,7 +165,7 @@ def average_dates(
     from sarheight.scene import multilook
     from sarheight.series import mean_scene
 
-    if config.like is not None:
+    if config.like:
         msg = f"the dates in '{folder}' have each their own sampling and orbit: omit it"
         raise OptionError(msg, option="like")
     first = next(_products(dates), None)

@@ -110,7 +110,7 @@ def covariance(first: xr.DataArray, second: xr.DataArray, *, window: int = 7) ->
     for part in ("real", "imag"):
         values = np.where(valid, getattr(product, part), np.nan).astype(np.float32)
         result = np.empty_like(values)
-        pool(values, weight, False, taps, taps, result)  # noqa: FBT003 - kernels take no keywords
+        pool(values, weight, taps, taps, result)
         setattr(averaged, part, np.where(valid, result, np.nan))
     return first.copy(data=averaged).assign_attrs(
         long_name="polarimetric covariance", covariance_window=window

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
@@ -36,11 +37,8 @@ class ZoneMember:
         return {"groups": groups, "options": dict(self.options)}
 
 
-class ZoneClassifier(Pretrained):
-    """Classifier from patches in physical units to class probabilities.
-
-    Most classifiers have one network. An ensemble averages the probabilities of several: of
-    independently trained branches, or of the same network from several seeds.
+class ZoneModel(Pretrained):
+    """Base of classifiers from patches in physical units to class probabilities.
 
     Parameters
     ----------
@@ -48,8 +46,6 @@ class ZoneClassifier(Pretrained):
         Channels of the patches, in their order.
     classes : sequence of str
         Names.
-    members : sequence of ZoneMember
-        Architectures of the networks.
     size : int
         Rows and columns of the patches.
     codes : sequence of int, optional
@@ -58,7 +54,77 @@ class ZoneClassifier(Pretrained):
         Cell size of the patches in metres, if known.
     temperature : float
         Divides the log-probabilities before they are normalised: above 1 for an overconfident
-        network.
+        classifier.
+
+    Raises
+    ------
+    ValueError
+        If codes, classes and temperature are inconsistent.
+    """
+
+    batch: ClassVar[int] = 512  # patches of a map that are classified together
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        classes: Sequence[str],
+        *,
+        size: int,
+        codes: Sequence[int] | None,
+        posting: float | None,
+        temperature: float,
+    ) -> None:
+        super().__init__()
+        self.channels, self.classes = tuple(channels), tuple(classes)
+        self.codes = tuple(range(1, len(classes) + 1) if codes is None else map(int, codes))
+        if len(self.codes) != len(self.classes) or len(classes) < 2 or not temperature > 0.0:
+            msg = (
+                f"found {len(self.codes)} codes for {len(self.classes)} classes, and a temperature "
+                f"of {temperature:g}; expected as many codes as classes, at least two classes, and "
+                "a temperature above 0"
+            )
+            raise ValueError(msg)
+        self.size, self.posting, self.temperature = int(size), posting, float(temperature)
+
+    @abstractmethod
+    def probabilities(self, image: Tensor) -> Tensor:
+        """Return the calibrated probabilities of patches.
+
+        Parameters
+        ----------
+        image : Tensor, shape (batch, channels, size, size)
+            In the units of `channels`; NaN where data are missing.
+
+        Returns
+        -------
+        Tensor, shape (batch, classes)
+            Rows sum to 1.
+        """
+
+    def described(self) -> dict[str, Any]:
+        """Return what all classifiers have in their configuration, in JSON's types."""
+        return {
+            "channels": [channel.as_dict() for channel in self.channels],
+            "classes": list(self.classes),
+            "size": self.size,
+            "codes": list(self.codes),
+            "posting": self.posting,
+            "temperature": self.temperature,
+        }
+
+
+class ZoneClassifier(ZoneModel):
+    """Classifier from patches in physical units to class probabilities.
+
+    Most classifiers have one network. An ensemble averages the probabilities of several: of
+    independently trained branches, or of the same network from several seeds.
+
+    Parameters
+    ----------
+    channels, classes, size, codes, posting, temperature
+        See `ZoneModel`.
+    members : sequence of ZoneMember
+        Architectures of the networks.
 
     Raises
     ------
@@ -79,20 +145,12 @@ class ZoneClassifier(Pretrained):
         posting: float | None = None,
         temperature: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.channels, self.classes = tuple(channels), tuple(classes)
-        self.codes = tuple(range(1, len(classes) + 1) if codes is None else map(int, codes))
-        if len(self.codes) != len(self.classes) or len(classes) < 2 or not temperature > 0.0:
-            msg = (
-                f"found {len(self.codes)} codes for {len(self.classes)} classes, and a temperature "
-                f"of {temperature:g}; expected as many codes as classes, at least two classes, and "
-                "a temperature above 0"
-            )
-            raise ValueError(msg)
+        super().__init__(
+            channels, classes, size=size, codes=codes, posting=posting, temperature=temperature
+        )
         if not members:
             msg = "found no member, expected at least one network"
             raise ValueError(msg)
-        self.size, self.posting, self.temperature = int(size), posting, float(temperature)
         self.architectures = tuple(members)
         self.members = nn.ModuleList(self._network(member) for member in members)
         for name in ("mean", "std"):
@@ -144,12 +202,10 @@ class ZoneClassifier(Pretrained):
         channels: dict[str, Channel] = {}
         first = classifiers[0]
         for classifier in classifiers:
-            same = (classifier.classes, classifier.codes, classifier.size) == (
-                first.classes,
-                first.codes,
-                first.size,
-            )
-            if not same or any(
+            if any(
+                getattr(classifier, name) != getattr(first, name)
+                for name in ("classes", "codes", "size")
+            ) or any(
                 channel != channels.get(channel.name, channel) for channel in classifier.channels
             ):
                 msg = (
@@ -173,15 +229,7 @@ class ZoneClassifier(Pretrained):
 
     def configuration(self) -> dict[str, Any]:
         """Return the arguments of the constructor in JSON's types."""
-        return {
-            "channels": [channel.as_dict() for channel in self.channels],
-            "classes": list(self.classes),
-            "members": [member.as_dict() for member in self.architectures],
-            "size": self.size,
-            "codes": list(self.codes),
-            "posting": self.posting,
-            "temperature": self.temperature,
-        }
+        return self.described() | {"members": [member.as_dict() for member in self.architectures]}
 
     @classmethod
     def from_configuration(cls, configuration: Mapping[str, Any]) -> Self:
@@ -221,18 +269,7 @@ class ZoneClassifier(Pretrained):
         return log_mean(outputs) if len(outputs) > 1 else outputs[0]
 
     def probabilities(self, image: Tensor) -> Tensor:
-        """Return the calibrated probabilities of patches.
-
-        Parameters
-        ----------
-        image : Tensor, shape (batch, channels, size, size)
-            As for `forward`.
-
-        Returns
-        -------
-        Tensor, shape (batch, classes)
-            Rows sum to 1.
-        """
+        """Return the calibrated probabilities of patches, see `ZoneModel.probabilities`."""
         return log_softmax(self(image) / self.temperature, dim=1).exp()
 
     def _normalise(self, image: Tensor) -> Tensor:

@@ -240,7 +240,7 @@ def calibration_error(probabilities: ArrayLike, truth: ArrayLike, *, bins: int =
 LEAST_LOG, MOST_LOG = -3.0, 3.0
 """Bounds of the logarithm of a temperature: 0.05 to 20."""
 LEAST_PROBABILITY = 1e-12
-"""Keeps the logarithm of a probability finite."""
+"""Lowest probability whose logarithm is taken."""
 
 
 def fit_temperature(

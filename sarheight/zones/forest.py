@@ -15,18 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sarheight_kernels.trees import mean_leaf_fractions
-from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from sarheight._files import read_settings
 from sarheight.errors import DatasetError
 from sarheight.learning.channels import Channel, transform_values
-from sarheight.learning.weights import Pretrained
-from sarheight.zones.evaluation import (
-    LEAST_PROBABILITY,
-    fit_temperature,
-)
+from sarheight.zones.classifier import ZoneModel
+from sarheight.zones.evaluation import LEAST_PROBABILITY, fit_temperature
 from sarheight.zones.samples import zone_statistics
 
 if TYPE_CHECKING:
@@ -75,12 +70,8 @@ class ForestSettings:
     def __post_init__(self) -> None:
         """Check the values; lists, as in JSON, become tuples."""
         object.__setattr__(self, "decibel", tuple(self.decibel))
-        if (
-            min(self.trees, self.leaf) < 1
-            or self.folds < 2
-            or self.window < 1
-            or self.window % 2 == 0
-        ):
+        least = min(self.trees, self.leaf, self.window, self.folds - 1)
+        if least < 1 or self.window % 2 == 0:
             msg = (
                 f"found trees={self.trees}, leaf={self.leaf}, window={self.window}, "
                 f"folds={self.folds}; expected trees and samples in a leaf from 1 on, a window of "
@@ -102,74 +93,39 @@ class ForestSettings:
         return read_settings(cls, path)
 
 
-# Features of patches, and of the cells of a map.
-
-
-def patch_features(patches: Floats, window: int) -> Floats:
-    """Return the features of the middles of patches (n, channels, size, size), (n, features)."""
+def patch_features(patches: Floats, channels: Sequence[Channel], window: int) -> Floats:
+    """Return features of the middles of patches (n, channels, rows, columns), (n, features)."""
     middle, half = patches.shape[-1] // 2, window // 2
-    features = [patches[..., middle, middle]]
+    inner = slice(middle - half, middle + half + 1)
+    around = patches[..., inner, inner].reshape(*patches.shape[:2], -1)
+    layers = [transform_values(around[:, k], each.transform) for k, each in enumerate(channels)]
+    values = np.stack(layers, axis=1)
+    features = [values[..., window**2 // 2]]
     if window > 1:
-        inner = slice(middle - half, middle + half + 1)
-        around = patches[..., inner, inner].reshape(*patches.shape[:2], -1)
-        features += _mean_and_deviation(around)
+        with warnings.catch_warnings():
+            # A neighbourhood without any value has no mean.
+            warnings.filterwarnings("ignore", "Mean of empty|Degrees of freedom", RuntimeWarning)
+            wide = values.astype(np.float64)
+            features += [np.nanmean(wide, axis=-1), np.nanstd(wide, axis=-1)]
     return np.concatenate(features, axis=1).astype(np.float32)
 
 
-def _mean_and_deviation(values: Floats) -> list[Floats]:
-    """Return both over the last axis, without missing values."""
-    with warnings.catch_warnings():
-        # A neighbourhood without any value has no mean.
-        warnings.filterwarnings("ignore", "Mean of empty|Degrees of freedom", RuntimeWarning)
-        wide = values.astype(np.float64)
-        return [np.nanmean(wide, axis=-1), np.nanstd(wide, axis=-1)]
-
-
-def map_features(values: Floats, window: int, rows: Integers, columns: Integers) -> Floats:
-    """Return the features of cells of a stack (channels, rows, columns), (n, features).
-
-    The same as `patch_features` of the patches around them, without cutting patches.
-    """
-    features = [values[:, rows, columns]]
-    if window > 1:
-        known = np.isfinite(values)
-        filled = np.where(known, values, 0.0).astype(np.float64)
-        size = (1, window, window)
-        share = uniform_filter(known.astype(np.float64), size, mode="constant")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = uniform_filter(filled, size, mode="constant") / share
-            square = uniform_filter(filled**2, size, mode="constant") / share
-            deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
-        # Running sums leave remainders where a window holds no data at all.
-        empty = share < 0.5 / window**2
-        features += [np.where(empty, np.nan, each)[:, rows, columns] for each in (mean, deviation)]
-    return np.concatenate(features, axis=0).T.astype(np.float32)
-
-
-# The classifier.
-
-
-class ZoneForest(Pretrained):
+class ZoneForest(ZoneModel):
     """Random forest from patches in physical units to class probabilities.
+
+    A node compares one feature with its threshold, and leads to the left where the feature is not
+    above it, to the right otherwise. The nodes of all trees lie one after the other, and children
+    after their parents. A leaf has ``left = -1 - k`` with its class fractions in row k.
 
     Parameters
     ----------
-    channels : sequence of Channel
-        Channels of the patches, in their order.
-    classes : sequence of str
-        Names.
+    channels, classes, codes, posting, temperature
+        See `ZoneModel`.
     arrays : mapping of array
-        The trees, one after the other, as `sarheight_kernels.trees` has them: ``roots``,
-        ``feature``, ``left``, ``right``, ``threshold``, ``fractions``; and ``usual``, the values of
-        features that are missing.
+        The trees: ``roots``, ``feature``, ``left`` and ``right`` (int32), ``threshold`` and
+        ``fractions`` (float32); and ``usual``, the values of features that are missing.
     window : int
         Cells along the side of the neighbourhood.
-    codes : sequence of int, optional
-        Code of each class in a map; by default 1, 2, 3, ...
-    posting : float, optional
-        Cell size of the patches in metres, if known.
-    temperature : float
-        Divides the log-probabilities before they are normalised.
 
     Raises
     ------
@@ -178,6 +134,7 @@ class ZoneForest(Pretrained):
     """
 
     kind: ClassVar[str] = "local climate zones, forest"
+    batch: ClassVar[int] = 16_384
 
     def __init__(
         self,
@@ -190,36 +147,28 @@ class ZoneForest(Pretrained):
         posting: float | None = None,
         temperature: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.channels, self.classes, self.window = tuple(channels), tuple(classes), int(window)
-        self.codes = tuple(range(1, len(classes) + 1) if codes is None else map(int, codes))
-        if len(self.codes) != len(self.classes) or not temperature > 0.0 or window % 2 == 0:
-            msg = (
-                f"found {len(self.codes)} codes for {len(self.classes)} classes, a temperature of "
-                f"{temperature:g} and a window of {window}; expected as many codes as classes, a "
-                "temperature above 0, and an odd window"
-            )
+        super().__init__(
+            channels, classes, size=window, codes=codes, posting=posting, temperature=temperature
+        )
+        if window % 2 == 0:
+            msg = f"found a window of {window} cells, expected an odd number"
             raise ValueError(msg)
-        self.size, self.posting, self.temperature = self.window, posting, float(temperature)
         for name in (*ARRAYS, "usual"):
             self.register_buffer(name, arrays[name])
-        self._require_trees()
+        if not self._holds_trees():
+            msg = "found nodes that point outside the trees or upwards, expected trees"
+            raise ValueError(msg)
 
     @property
     def features(self) -> int:
         """Number of features."""
-        return len(self.channels) * (3 if self.window > 1 else 1)
+        return len(self.channels) * (3 if self.size > 1 else 1)
 
     def configuration(self) -> dict[str, Any]:
         """Return the arguments of the constructor but the arrays, in JSON's types."""
-        return {
-            "channels": [channel.as_dict() for channel in self.channels],
-            "classes": list(self.classes),
-            "window": self.window,
-            "codes": list(self.codes),
-            "posting": self.posting,
-            "temperature": self.temperature,
-        }
+        described = self.described()
+        window = described.pop("size")
+        return described | {"window": window}
 
     @classmethod
     def from_weights(cls, configuration: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self:
@@ -228,36 +177,32 @@ class ZoneForest(Pretrained):
         channels = [Channel(**channel) for channel in rest.pop("channels")]
         return cls(channels, rest.pop("classes"), weights, **rest)
 
-    def _require_trees(self) -> None:
-        """Refuse arrays of other types and shapes, and nodes that point outside or upwards."""
-        arrays = {name: self.get_buffer(name).numpy() for name in (*ARRAYS, "usual")}
-        roots, feature, left, right, threshold, fractions = (arrays[name] for name in ARRAYS)
-        whole = all(arrays[name].dtype == np.int32 for name in ARRAYS[:4])
-        real = all(arrays[name].dtype == np.float32 for name in ("threshold", "fractions", "usual"))
-        nodes = (left.size,)
-        fits = (
-            whole
-            and real
-            and all(each.shape == nodes for each in (feature, left, right, threshold))
-            and roots.ndim == 1
-            and roots.size > 0
-            and fractions.ndim == 2
-            and fractions.shape[1] == len(self.classes)
-            and arrays["usual"].shape == (self.features,)
+    def _arrays(self) -> list[NDArray[Any]]:
+        return [self.get_buffer(name).numpy() for name in ARRAYS]
+
+    def _holds_trees(self) -> bool:
+        """Whether types and shapes are those of trees, in which every way down ends."""
+        roots, feature, left, right, threshold, fractions = self._arrays()
+        usual = self.get_buffer("usual").numpy()
+        if (
+            any(each.dtype != np.int32 for each in (roots, feature, left, right))
+            or any(each.dtype != np.float32 for each in (threshold, fractions, usual))
+            or any(each.shape != (left.size,) for each in (feature, left, right, threshold))
+            or (roots.ndim, fractions.ndim, usual.shape) != (1, 2, (self.features,))
+            or not roots.size
+            or fractions.shape[1] != len(self.classes)
+        ):
+            return False
+        inner = np.flatnonzero(left >= 0)
+        children = np.stack([left, right])[:, inner]
+        return bool(
+            (children > inner).all()
+            and (children < left.size).all()
+            and (-1 - left[left < 0] < len(fractions)).all()
+            and ((feature[inner] >= 0) & (feature[inner] < self.features)).all()
+            and ((roots >= 0) & (roots < left.size)).all()
+            and np.isfinite(fractions).all()
         )
-        if fits:
-            own, inner = np.arange(left.size), left >= 0
-            fits = bool(
-                (np.minimum(left, right)[inner] > own[inner]).all()
-                and (np.maximum(left, right)[inner] < left.size).all()
-                and (-1 - left[~inner] < len(fractions)).all()
-                and ((feature[inner] >= 0) & (feature[inner] < self.features)).all()
-                and ((roots >= 0) & (roots < left.size)).all()
-                and np.isfinite(fractions).all()
-            )
-        if not fits:
-            msg = "found nodes that point outside the trees or upwards, expected trees"
-            raise ValueError(msg)
 
     def probabilities(self, image: Tensor) -> Tensor:
         """Return the calibrated probabilities of patches.
@@ -284,40 +229,23 @@ class ZoneForest(Pretrained):
                 f"{len(self.channels)} channels and at least {self.size} cells along each side"
             )
             raise ValueError(msg)
-        values = transformed(image.cpu().numpy(), self.channels)
-        found = self._classify(patch_features(values, self.window))
-        return torch.from_numpy(found).to(image.device)
-
-    def cell_probabilities(self, values: Floats, rows: Integers, columns: Integers) -> Floats:
-        """Return the probabilities of cells of a stack (channels, rows, columns), (n, classes)."""
-        values = transformed(values[None], self.channels)[0]
-        return self._classify(map_features(values, self.window, rows, columns))
+        features = patch_features(image.cpu().numpy(), self.channels, self.size)
+        filled = np.where(np.isfinite(features), features, self.get_buffer("usual").numpy())
+        return torch.from_numpy(self._classify(filled)).to(image.device)
 
     def _classify(self, features: Floats) -> Floats:
-        filled = np.where(np.isfinite(features), features, self.get_buffer("usual").numpy())
-        result = np.empty((len(filled), len(self.classes)), dtype=np.float32)
-        roots, feature, left, right, threshold, fractions = (
-            self.get_buffer(name).numpy() for name in ARRAYS
-        )
-        mean_leaf_fractions(
-            np.ascontiguousarray(filled, dtype=np.float32),
-            roots,
-            feature,
-            threshold,
-            left,
-            right,
-            fractions,
-            result,
-        )
-        return tempered(result, self.temperature).astype(np.float32)
-
-
-def transformed(patches: Floats, channels: Sequence[Channel]) -> Floats:
-    """Apply the transforms of channels to patches (n, channels, rows, columns)."""
-    if all(channel.transform == "none" for channel in channels):
-        return patches
-    layers = [transform_values(patches[:, k], each.transform) for k, each in enumerate(channels)]
-    return np.stack(layers, axis=1).astype(np.float32)
+        """Average the class fractions of the leaves that samples (n, features) reach."""
+        roots, feature, left, right, threshold, fractions = self._arrays()
+        total = np.zeros((len(features), len(self.classes)), dtype=np.float32)
+        for root in roots:
+            node = np.full(len(features), root)
+            moving = np.arange(len(features))
+            while (moving := moving[left[node[moving]] >= 0]).size:
+                at = node[moving]
+                below = features[moving, feature[at]] <= threshold[at]
+                node[moving] = np.where(below, left[at], right[at])
+            total += fractions[-1 - left[node]]
+        return tempered(total / np.float32(roots.size), self.temperature).astype(np.float32)
 
 
 def tempered(probabilities: NDArray[Any], temperature: float) -> NDArray[np.float64]:
@@ -367,31 +295,33 @@ def train_forest(
     ------
     DatasetError
         If there are fewer than two classes, patches are too small, or all samples lie in one block.
+    ValueError
+        If the settings name an unknown channel.
     """
     chosen = settings or ForestSettings()
-    labels, classes = training.labels, len(training.classes)
-    present = np.flatnonzero(training.counts())
+    present, labels = np.unique(training.labels, return_inverse=True)
     if training.size < chosen.window or present.size < 2:
         msg = (
             f"found {present.size} classes in patches of {training.size} cells, expected at least "
             f"two classes, and patches of {chosen.window} cells for the neighbourhood"
         )
         raise DatasetError(msg)
-    channels = _channels(training, chosen.decibel)
+    channels = zone_statistics(training, chosen.decibel)
     features = np.concatenate(
-        [patch_features(transformed(each, channels), chosen.window) for each in training.blocks()]
+        [patch_features(each, channels, chosen.window) for each in training.blocks()]
     )
     with warnings.catch_warnings():
         # A feature that is missing everywhere gets 0.
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
         usual = np.nan_to_num(np.nanmedian(features, axis=0)).astype(np.float32)
     filled = np.where(np.isfinite(features), features, usual)
+    model = _forest(chosen)
     temperature = 1.0
     if blocks is not None:
         groups = np.asarray(blocks)
-        given = _held_out(filled, labels, groups, classes, chosen)
+        given = _held_out(model, filled, labels, groups, chosen.folds)
         temperature = _block_temperature(given, labels, groups)
-    arrays = tree_arrays(_fit(filled, labels, chosen), classes)
+    arrays = tree_arrays(model.fit(filled, training.labels), len(training.classes))
     forest = ZoneForest(
         channels,
         training.classes,
@@ -404,7 +334,7 @@ def train_forest(
     return forest.eval()
 
 
-def _fit(features: Floats, labels: Integers, settings: ForestSettings) -> Any:  # noqa: ANN401
+def _forest(settings: ForestSettings) -> Any:  # noqa: ANN401  # of scikit-learn
     from sklearn.ensemble import RandomForestClassifier  # type: ignore[import-untyped]
 
     return RandomForestClassifier(
@@ -413,32 +343,42 @@ def _fit(features: Floats, labels: Integers, settings: ForestSettings) -> Any:  
         class_weight="balanced",
         random_state=settings.seed,
         n_jobs=1,
-    ).fit(features, labels)
+    )
 
 
 def _held_out(
-    features: Floats, labels: Integers, blocks: Integers, classes: int, settings: ForestSettings
+    model: Any,  # noqa: ANN401  # of scikit-learn
+    features: Floats,
+    labels: Integers,
+    blocks: Integers,
+    folds: int,
 ) -> NDArray[np.float64]:
-    """Classify each block by a forest of others."""
-    from sklearn.model_selection import StratifiedGroupKFold  # type: ignore[import-untyped]
+    """Classify each block by a forest of others, shape (n, classes that occur)."""
+    from sklearn.model_selection import (  # type: ignore[import-untyped]
+        StratifiedGroupKFold,
+        cross_val_predict,
+    )
 
-    folds = min(settings.folds, np.unique(blocks).size)
+    folds = min(folds, np.unique(blocks).size)
     if folds < 2:
         msg = (
             "found all training samples in one block, expected several, of which some are held out "
             "to calibrate the probabilities: take smaller blocks"
         )
         raise DatasetError(msg)
-    given = np.zeros((labels.size, classes))
     with warnings.catch_warnings():
-        # A class may have fewer labels than there are folds.
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        parts = list(StratifiedGroupKFold(folds).split(features, labels, blocks))
-    for seen, held in parts:
-        model = _fit(features[seen], labels[seen], settings)
-        # A forest of scikit-learn has the classes that occur.
-        given[np.ix_(held, model.classes_)] = model.predict_proba(features[held])
-    return given
+        # A class may have fewer labels than there are folds, and lie in one block.
+        warnings.filterwarnings("ignore", "The least populated class|Number of classes in")
+        return np.asarray(
+            cross_val_predict(
+                model,
+                features,
+                labels,
+                groups=blocks,
+                cv=StratifiedGroupKFold(folds),
+                method="predict_proba",
+            )
+        )
 
 
 def _block_temperature(given: NDArray[np.float64], truth: Integers, blocks: Integers) -> float:
@@ -457,15 +397,6 @@ def _block_temperature(given: NDArray[np.float64], truth: Integers, blocks: Inte
         drawn.append(np.log(fit_temperature(given[cells], truth[cells], score="brier")))
     clear = abs(np.log(fitted)) > CLEAR_DEVIATIONS * np.std(drawn)
     return fitted if clear else 1.0
-
-
-def _channels(samples: ZoneSamples, decibel: Sequence[str]) -> list[Channel]:
-    """Describe the channels; refuse those that are constant."""
-    unknown = [name for name in decibel if name not in samples.channels]
-    if unknown:
-        msg = f"found decibel={unknown}, expected some of {', '.join(samples.channels)}"
-        raise ValueError(msg)
-    return zone_statistics(samples, dict.fromkeys(decibel, "decibel"))
 
 
 def tree_arrays(model: Any, classes: int) -> dict[str, Tensor]:  # noqa: ANN401  # of scikit-learn

@@ -189,7 +189,6 @@ def compare_fusion(
     seeds: Sequence[int] = range(5),
     posting: float | None = None,
     accelerator: str = "auto",
-    progress: bool = False,
     report: Callable[[FusionStrategy, int], None] | None = None,
 ) -> list[FusionResult]:
     """Train fusion strategies from several seeds, and test each.
@@ -209,7 +208,7 @@ def compare_fusion(
         Gets a folder for each run.
     seeds : sequence of int
         Each strategy is trained once for each seed.
-    posting, accelerator, progress
+    posting, accelerator
         See `train_strategy`.
     report : callable, optional
         Called with strategy and seed before each run.
@@ -243,7 +242,7 @@ def compare_fusion(
                 run,
                 posting=posting,
                 accelerator=accelerator,
-                progress=progress,
+                progress=False,
             )
             tested = zone_probabilities(classifier, test, device=device)
             validated = zone_probabilities(classifier, validation, device=device)

@@ -101,7 +101,7 @@ ZONE_SPLITS: dict[str, Split] = {
 
 
 def require_stage(stage: int, *, independent: bool) -> None:
-    """Refuse an unknown fusion stage, and independent branches before the last stage."""
+    """Raise if a fusion stage is unknown, or independent branches come before the last one."""
     if not 0 <= stage <= LAST_STAGE or (independent and stage != LAST_STAGE):
         msg = (
             f"found stage {stage} with independent={independent}, expected 0 to {LAST_STAGE}, and "
@@ -321,7 +321,7 @@ def _divided(widths: Sequence[int], branches: int) -> list[int]:
 
 
 def _require_groups(groups: Sequence[Sequence[int]]) -> None:
-    """Refuse groups of channels that are empty or overlap."""
+    """Raise if a group of channels is empty, or two overlap."""
     channels = [channel for group in groups for channel in group]
     repeated = sorted({channel for channel in channels if channels.count(channel) > 1})
     if not groups or repeated or not all(len(group) for group in groups):
@@ -335,7 +335,7 @@ def _require_groups(groups: Sequence[Sequence[int]]) -> None:
 
 
 def _require_options(widths: Sequence[int], dense: int, dropout: float, pooled_blocks: int) -> None:
-    """Refuse options of `FusionCNN` that are out of range."""
+    """Raise if an option of `FusionCNN` is out of range."""
     if (
         len(widths) != BLOCKS
         or min(*widths, dense) < 1

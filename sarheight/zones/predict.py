@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -15,20 +16,19 @@ from scipy.ndimage import convolve
 
 from sarheight.errors import CheckpointError
 from sarheight.learning.channels import require_powers
-from sarheight.learning.tiles import Tiling, read_window
+from sarheight.learning.tiles import Corner, Mosaic, Tiling, as_tensors
 from sarheight.learning.training import split_batches
 from sarheight.learning.weights import select_device
 from sarheight.output import check_writable, nodata_value, write
 from sarheight.output.atomic import atomic_write
 from sarheight.zones.classes import flag_colours, zone_of_name
 from sarheight.zones.evaluation import ClassScores, class_scores
-from sarheight.zones.forest import ZoneForest
 from sarheight.zones.sources import band_dimension, centred_windows, channel_names
 
 if TYPE_CHECKING:
     import os
 
-    from sarheight.zones.classifier import ZoneClassifier
+    from sarheight.zones.classifier import ZoneModel
     from sarheight.zones.samples import ZoneSamples
 
 Floats = NDArray[np.float32]
@@ -37,7 +37,7 @@ Floats = NDArray[np.float32]
 
 
 def zone_probabilities(
-    classifier: ZoneClassifier | ZoneForest,
+    classifier: ZoneModel,
     samples: ZoneSamples,
     *,
     batch: int = 256,
@@ -47,7 +47,7 @@ def zone_probabilities(
 
     Parameters
     ----------
-    classifier : ZoneClassifier or ZoneForest
+    classifier : ZoneModel
         A trained classifier.
     samples : ZoneSamples
         With all channels of the classifier, and with its classes.
@@ -72,14 +72,14 @@ def zone_probabilities(
     classifier = classifier.to(chosen).eval()
     with torch.inference_mode():
         for indices in split_batches(np.arange(len(samples)), batch):
-            image = torch.from_numpy(samples.read(indices)[:, numbers]).to(chosen)
-            probabilities[indices] = classifier.probabilities(image).double().cpu().numpy()
+            sample = as_tensors({"image": samples.read(indices)[:, numbers]}, chosen)
+            probabilities[indices] = classifier.probabilities(sample["image"]).cpu().numpy()
     classifier.cpu()
     return probabilities
 
 
 def evaluate_zones(
-    classifier: ZoneClassifier | ZoneForest,
+    classifier: ZoneModel,
     samples: ZoneSamples,
     *,
     batch: int = 256,
@@ -101,7 +101,7 @@ def evaluate_zones(
     return class_scores(samples.labels, probabilities.argmax(axis=1), classifier.classes)
 
 
-def _channel_numbers(classifier: ZoneClassifier | ZoneForest, samples: ZoneSamples) -> list[int]:
+def _channel_numbers(classifier: ZoneModel, samples: ZoneSamples) -> list[int]:
     """Return the numbers of the channels of a classifier among those of samples."""
     names = [channel.name for channel in classifier.channels]
     missing = [name for name in names if name not in samples.channels]
@@ -117,13 +117,12 @@ def _channel_numbers(classifier: ZoneClassifier | ZoneForest, samples: ZoneSampl
 
 # Maps.
 
-GEOTIFF = (".tif", ".tiff")
-BATCH = 512
-"""Patches that are classified together."""
+COLOURED = (".tif", ".tiff")
 POSTING_TOLERANCE = 0.02
 """Tolerated relative difference of the posting from that of training."""
-FOREST_ROWS = 64
-"""Rows of a map that a forest classifies together: features of a row need the rows around it."""
+TILE_SIZES, MOST_READ = (24, 128), 1280
+"""Cells along a side of the tiles of a map, at least and at most, and cells of the stack along a
+side of what is read for one, unless it is the smallest."""
 UNKNOWN = 0
 """Code of cells without data."""
 
@@ -159,16 +158,23 @@ def write_zones(
         If the map has no CRS, or no regular grid.
     """
     path = Path(path)
-    if path.suffix.lower() not in GEOTIFF:
+    if path.suffix.lower() not in COLOURED:
         return [write(zones, path, overwrite=overwrite)]
-    beside = path.with_name(f"{path.stem}_probabilities{path.suffix}")
-    names = path.with_name(f"{path.name}.aux.xml")
+    names, beside = beside_zones(path)
     check_writable(path, overwrite=overwrite)
     write(zones[["confidence", "probability"]], beside, overwrite=overwrite)
     with atomic_write(names, overwrite=overwrite, suffixes=(".xml",)) as work:
         work.write_bytes(_category_names(zones["zone"]))
     write(zones[["zone"]], path, overwrite=overwrite)
     return [path, names, beside]
+
+
+def beside_zones(path: Path) -> tuple[Path, Path]:
+    """Return the files beside a map in GeoTIFF: class names, and confidence and probabilities."""
+    return (
+        path.with_name(f"{path.name}.aux.xml"),
+        path.with_name(f"{path.stem}_probabilities{path.suffix}"),
+    )
 
 
 def _category_names(zone: xr.DataArray) -> bytes:
@@ -191,7 +197,7 @@ def _category_names(zone: xr.DataArray) -> bytes:
 
 
 def predict_zones(
-    classifier: ZoneClassifier | ZoneForest,
+    classifier: ZoneModel,
     stack: xr.DataArray | xr.Dataset,
     *,
     step: int = 1,
@@ -201,12 +207,12 @@ def predict_zones(
 ) -> xr.Dataset:
     """Map the Local Climate Zones of a scene of any size.
 
-    Each cell of the map gets the class of the patch centred on it. A dask stack is read a few rows
-    at a time; the map is held in memory.
+    Each cell of the map gets the class of the patch centred on it. A dask stack is read tile by
+    tile; the map is held in memory.
 
     Parameters
     ----------
-    classifier : ZoneClassifier or ZoneForest
+    classifier : ZoneModel
         A trained classifier.
     stack : xarray.DataArray or xarray.Dataset
         Dims (band, y, x), or variables of dims (y, x), with the channels of the classifier, in any
@@ -220,7 +226,7 @@ def predict_zones(
     device : str
         "auto" takes a GPU if there is one, "cpu", "cuda", "mps".
     report : callable, optional
-        Called after each block of rows with the completed fraction.
+        Called after each tile with the completed fraction.
 
     Returns
     -------
@@ -254,23 +260,28 @@ def predict_zones(
         )
         raise CheckpointError(msg)
     chosen = select_device(device)
-    classifier = classifier.to(chosen).eval()
-    probability = np.full((len(classifier.classes), *shape), np.nan, dtype=np.float32)
-    rows = FOREST_ROWS if isinstance(classifier, ZoneForest) else max(BATCH // shape[1], 1)
-    for first in range(0, shape[0], rows):
-        last = min(first + rows, shape[0])
-        probability[:, first:last] = _classify_rows(classifier, layers, step, (first, last), chosen)
-        if report is not None:
-            report(last / shape[0])
+    nodata = [nodata_value(layer) for layer in layers]
+    size = int(np.clip(MOST_READ // step, *TILE_SIZES))
+    worker = _TileWorker(classifier.to(chosen).eval(), size, step, nodata, chosen)
+    mosaic = Mosaic(
+        tuple(layers),
+        worker.estimate,
+        len(classifier.classes),
+        Tiling(size, overlap=0),
+        step=step,
+        margin=worker.margin,
+        groups=[0] * len(classifier.classes),
+        batch=1,
+        sums=np.float32,
+    )
+    probability = mosaic.compute(report=report)
     classifier.cpu()
     if blend:
         probability = _blend(probability, classifier.size / step)
     return _dataset(probability, classifier, like, step)
 
 
-def _select_layers(
-    classifier: ZoneClassifier | ZoneForest, stack: xr.DataArray | xr.Dataset
-) -> list[xr.DataArray]:
+def _select_layers(classifier: ZoneModel, stack: xr.DataArray | xr.Dataset) -> list[xr.DataArray]:
     """Return the channels of the classifier from a stack, by name."""
     if isinstance(stack, xr.Dataset):
         present = {
@@ -294,48 +305,47 @@ def _select_layers(
     return [present[channel.name].transpose("y", "x") for channel in classifier.channels]
 
 
-def _classify_rows(
-    classifier: ZoneClassifier | ZoneForest,
-    layers: list[xr.DataArray],
-    step: int,
-    span: tuple[int, int],
-    device: torch.device,
-) -> Floats:
-    """Classify some rows of the map, shape (classes, rows, columns)."""
-    size, half = classifier.size, classifier.size // 2
-    width = layers[0].sizes["x"]
-    # Cell size // 2 of a patch is its centre, as in `RasterPatches`.
-    first, last = span[0] * step + step // 2, (span[1] - 1) * step + step // 2
-    rows_read = (first - half, last - half + size)
-    columns_read = (-half, width - half + size - 1)
-    values = np.stack([_read_valid(layer, rows_read, columns_read) for layer in layers])
-    require_powers(classifier.channels, list(values))
-    columns = np.arange(width // step) * step + step // 2
-    mesh = np.meshgrid(np.arange(0, last - first + 1, step), columns, indexing="ij")
-    rows, along = mesh[0].ravel(), mesh[1].ravel()
-    observed = np.isfinite(values[:, rows + half, along + half]).any(axis=0)
-    result = np.full((len(classifier.classes), observed.size), np.nan, dtype=np.float32)
-    cells = np.flatnonzero(observed)
-    if isinstance(classifier, ZoneForest):
-        places = rows[cells] + half, along[cells] + half
-        result[:, cells] = classifier.cell_probabilities(values, *places).T
-        return result.reshape(len(classifier.classes), *mesh[0].shape)
-    with torch.inference_mode():
-        for begin in range(0, cells.size, BATCH):
-            numbers = cells[begin : begin + BATCH]
-            patches = centred_windows(values, rows[numbers], along[numbers], size)
-            image = torch.from_numpy(patches).to(device)
-            result[:, numbers] = classifier.probabilities(image).float().cpu().numpy().T
-    return result.reshape(len(classifier.classes), *mesh[0].shape)
+@dataclass(frozen=True, eq=False)
+class _TileWorker:
+    """Classifies the cells of tiles, each by the patch around it."""
 
+    classifier: ZoneModel
+    size: int  # of the tiles
+    step: int
+    nodata: list[float | None]  # of the channels
+    device: torch.device
 
-def _read_valid(layer: xr.DataArray, rows: tuple[int, int], columns: tuple[int, int]) -> Floats:
-    """Read a window that may extend beyond the raster; NaN outside and for nodata."""
-    values = read_window(layer, rows, columns)
-    nodata = nodata_value(layer)
-    if nodata is not None and np.isfinite(nodata):
-        values[values == np.float32(nodata)] = np.nan
-    return values
+    @property
+    def margin(self) -> int:
+        """Cells of the stack around a tile that the patches of its cells reach."""
+        return self.classifier.size // 2 + 1
+
+    def estimate(self, tiles: list[Floats], corners: list[Corner]) -> Floats:
+        """Return probabilities, shape (tiles, classes, size, size); NaN without data."""
+        del corners
+        for values, nodata in zip(tiles, self.nodata, strict=True):
+            if nodata is not None and np.isfinite(nodata):
+                values[values == np.float32(nodata)] = np.nan
+        require_powers(self.classifier.channels, tiles)
+        return np.stack([self._classify(values) for values in np.stack(tiles, axis=1)])
+
+    def _classify(self, values: Floats) -> Floats:
+        """Classify the cells of a tile, from channels of it and its surroundings."""
+        # Cell size // 2 of a patch is its centre, as in `RasterPatches`.
+        along = np.arange(self.size) * self.step + self.step // 2 + self.margin
+        rows, columns = (each.ravel() for each in np.meshgrid(along, along, indexing="ij"))
+        cells = np.flatnonzero(np.isfinite(values[:, rows, columns]).any(axis=0))
+        result = np.full((len(self.classifier.classes), rows.size), np.nan, dtype=np.float32)
+        half, batch = self.classifier.size // 2, self.classifier.batch
+        with torch.inference_mode():
+            for first in range(0, cells.size, batch):
+                numbers = cells[first : first + batch]
+                patches = centred_windows(
+                    values, rows[numbers] - half, columns[numbers] - half, self.classifier.size
+                )
+                sample = as_tensors({"image": patches}, self.device)
+                result[:, numbers] = self.classifier.probabilities(sample["image"]).cpu().numpy().T
+        return result.reshape(-1, self.size, self.size)
 
 
 def _blend(probability: Floats, size: float) -> Floats:
@@ -353,7 +363,7 @@ def _blend(probability: Floats, size: float) -> Floats:
 
 
 def _dataset(
-    probability: Floats, classifier: ZoneClassifier | ZoneForest, like: xr.DataArray, step: int
+    probability: Floats, classifier: ZoneModel, like: xr.DataArray, step: int
 ) -> xr.Dataset:
     """Return the map with its coordinates, attributes and CRS."""
     valid = np.isfinite(probability[0])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -15,17 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from sarheight._files import read_json
-from sarheight._runtime import cache_directory
 from sarheight.errors import DatasetError
 from sarheight.learning.channels import Channel, ChannelStatistics
 from sarheight.learning.split import require_shares
-from sarheight.output.atomic import atomic_write
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
-
-    from sarheight.learning.channels import Transform
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -72,11 +65,6 @@ class ZoneSamples(ABC):
             Numbers of the channels; all by default.
         """
 
-    @property
-    def identity(self) -> str | None:
-        """Return a key that identifies these samples, or None if there is none."""
-        return None
-
     def __len__(self) -> int:
         """Return the number of patches."""
         return int(self.labels.size)
@@ -109,7 +97,7 @@ class ZoneSamples(ABC):
 
     def subset(self, indices: Sequence[int] | Integers) -> ZoneSamples:
         """Return a view of some of the patches."""
-        return _Subset(self, np.asarray(indices, dtype=np.int64))
+        return _View(self, np.asarray(indices, dtype=np.int64))
 
     def with_channels(self, names: Sequence[str]) -> ZoneSamples:
         """Return a view of some of the channels, in the order of the names.
@@ -123,7 +111,7 @@ class ZoneSamples(ABC):
         if missing:
             msg = f"found no channel {', '.join(missing)} among {', '.join(self.channels)}"
             raise ValueError(msg)
-        return self if tuple(names) == self.channels else _ChannelView(self, tuple(names))
+        return self if tuple(names) == self.channels else _View(self, None, tuple(names))
 
     def load(self, dtype: DTypeLike = np.float32) -> ZonePatches:
         """Read all patches into memory.
@@ -143,46 +131,25 @@ class ZoneSamples(ABC):
         for patches in self.blocks():
             image[first : first + len(patches)] = patches
             first += len(patches)
-        return ZonePatches(
-            image,
-            self.labels,
-            self.channels,
-            self.classes,
-            codes=self.codes,
-            identity=self.identity,
-        )
+        return ZonePatches(image, self.labels, self.channels, self.classes, codes=self.codes)
 
 
-class _Subset(ZoneSamples):
-    """View of some of the patches of other samples."""
+class _View(ZoneSamples):
+    """View of some of the patches and channels of other samples."""
 
-    def __init__(self, base: ZoneSamples, indices: Integers) -> None:
-        self.base, self.indices = base, indices
-        self.channels, self.classes, self.codes = base.channels, base.classes, base.codes
-        self.size, self.labels = base.size, base.labels[indices]
-
-    def read(self, indices: Integers, channels: Sequence[int] | None = None) -> Floats:
-        return self.base.read(self.indices[indices], channels)
-
-    @property
-    def identity(self) -> str | None:
-        if self.base.identity is None:
-            return None
-        return sha256(self.base.identity.encode() + self.indices.tobytes()).hexdigest()
-
-
-class _ChannelView(ZoneSamples):
-    """View of some of the channels of other samples."""
-
-    def __init__(self, base: ZoneSamples, names: tuple[str, ...]) -> None:
-        self.base, self.channels = base, names
-        self.classes, self.codes = base.classes, base.codes
-        self.size, self.labels = base.size, base.labels
-        self.numbers = [base.channels.index(name) for name in names]
+    def __init__(
+        self, base: ZoneSamples, indices: Integers | None, names: tuple[str, ...] | None = None
+    ) -> None:
+        self.base, self.classes, self.codes, self.size = base, base.classes, base.codes, base.size
+        self.indices = np.arange(len(base)) if indices is None else indices
+        self.labels = base.labels[self.indices]
+        self.channels = base.channels if names is None else names
+        self.numbers = [base.channels.index(name) for name in self.channels]
 
     def read(self, indices: Integers, channels: Sequence[int] | None = None) -> Floats:
         chosen = self.numbers if channels is None else [self.numbers[k] for k in channels]
-        return self.base.read(indices, chosen)
+        everything = chosen == list(range(len(self.base.channels)))
+        return self.base.read(self.indices[indices], None if everything else chosen)
 
 
 class ZonePatches(ZoneSamples):
@@ -198,8 +165,6 @@ class ZonePatches(ZoneSamples):
         Names.
     codes : sequence of int, optional
         Codes of the classes; by default 1, 2, 3, ...
-    identity : str, optional
-        Key that identifies these samples; statistics are cached under it.
 
     Raises
     ------
@@ -215,7 +180,6 @@ class ZonePatches(ZoneSamples):
         classes: Sequence[str],
         *,
         codes: Sequence[int] | None = None,
-        identity: str | None = None,
     ) -> None:
         numbers = np.asarray(labels, dtype=np.int64)
         self.codes = tuple(range(1, len(classes) + 1) if codes is None else map(int, codes))
@@ -237,12 +201,6 @@ class ZonePatches(ZoneSamples):
             raise ValueError(msg)
         self.image, self.labels, self.size = image, numbers, int(image.shape[2])
         self.channels, self.classes = tuple(channels), tuple(classes)
-        self._identity = identity
-
-    @property
-    def identity(self) -> str | None:
-        """Return a key that identifies these samples, or None if there is none."""
-        return self._identity
 
     def read(self, indices: Integers, channels: Sequence[int] | None = None) -> Floats:
         """Read patches, shape (n, channels, size, size), in the order of the indices."""
@@ -411,7 +369,7 @@ def exclude_neighbours(
 
 
 def require_classes(training: ZoneSamples, other: ZoneSamples, role: str) -> None:
-    """Refuse samples with other classes, channels or size, or with a class that training lacks."""
+    """Raise if samples have other classes, channels or size, or a class that training lacks."""
     if (training.classes, training.channels, training.size) != (
         other.classes,
         other.channels,
@@ -479,26 +437,30 @@ def warn_of_untrained(samples: ZoneSamples, training: Integers, width: float) ->
 
 # Channel statistics.
 
-_COMPUTED: WeakKeyDictionary[ZoneSamples, dict[str, list[Channel]]] = WeakKeyDictionary()
+_MEASURED: WeakKeyDictionary[ZoneSamples, dict[tuple[str, ...], dict[str, Channel]]]
+_MEASURED = WeakKeyDictionary()
 
 
 def zone_statistics(
     samples: ZoneSamples,
-    transforms: Mapping[str, Transform] | None = None,
+    decibel: Sequence[str] = (),
     *,
     channels: Sequence[str] | None = None,
 ) -> list[Channel]:
-    """Return channels with mean and standard deviation after "decibel" or "log" transforms.
+    """Return channels with mean and standard deviation, those of `decibel` after this transform.
 
-    Statistics are computed once for the same samples; those of a file are kept in the cache folder
-    (``SARHEIGHT_CACHE``) until the file changes. Values that are not finite are ignored.
+    The same samples are read once. Values that are not finite are ignored. Raises DatasetError if
+    one of `channels` (all by default) is constant, ValueError if one of `decibel` is unknown.
     """
-    plain = [Channel(name, "1", (transforms or {}).get(name, "none")) for name in samples.channels]
-    key = json.dumps([channel.as_dict() for channel in plain])
-    computed = _COMPUTED.setdefault(samples, {})
-    if key not in computed:
-        computed[key] = _cached_statistics(samples, plain, key)
-    found = {channel.name: channel for channel in computed[key]}
+    unknown = [name for name in decibel if name not in samples.channels]
+    if unknown:
+        msg = f"found decibel={unknown}, expected some of {', '.join(samples.channels)}"
+        raise ValueError(msg)
+    measured = _MEASURED.setdefault(samples, {})
+    key = tuple(sorted(decibel))
+    if key not in measured:
+        measured[key] = _measure_channels(samples, decibel)
+    found = measured[key]
     names = samples.channels if channels is None else tuple(channels)
     constant = [name for name in names if name not in found]
     if constant:
@@ -511,32 +473,17 @@ def zone_statistics(
     return [found[name] for name in names]
 
 
-def _cached_statistics(samples: ZoneSamples, plain: list[Channel], key: str) -> list[Channel]:
-    """Read the statistics of identified samples from the cache, or compute and store them."""
-    if samples.identity is None:
-        return _compute_statistics(samples, plain)
-    name = sha256(f"{samples.identity} {key}".encode()).hexdigest()
-    path = cache_directory() / "statistics" / f"{name}.json"
-    if path.exists():
-        # A damaged cache is computed again.
-        with suppress(ValueError, TypeError, KeyError):
-            return [Channel(**fields) for fields in read_json(path)["channels"]]
-    computed = _compute_statistics(samples, plain)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, overwrite=True, suffixes=(".json",)) as work:
-        fields = [channel.as_dict() for channel in computed]
-        work.write_text(json.dumps({"channels": fields}), "utf-8")
-    return computed
-
-
-def _compute_statistics(samples: ZoneSamples, plain: list[Channel]) -> list[Channel]:
+def _measure_channels(samples: ZoneSamples, decibel: Sequence[str]) -> dict[str, Channel]:
     """Measure all channels; those that are constant are left out."""
-    statistics = {channel.name: ChannelStatistics([channel]) for channel in plain}
+    statistics = {
+        name: ChannelStatistics([Channel(name, "1", "decibel" if name in decibel else "none")])
+        for name in samples.channels
+    }
     for patches in samples.blocks():
         for number, (name, found) in enumerate(statistics.items()):
             found.update({name: patches[:, number]})
-    varying = []
-    for found in statistics.values():
+    varying = {}
+    for name, found in statistics.items():
         with suppress(ValueError):
-            varying += found.channels()
+            (varying[name],) = found.channels()
     return varying

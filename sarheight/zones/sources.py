@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,13 +90,6 @@ class So2SatPatches(ZoneSamples):
         """Return the state without the open file, for other processes."""
         return self.__dict__ | {"_opened": None}
 
-    @property
-    def identity(self) -> str:
-        """Return a key of the path, size and modification time of the file."""
-        status = self.path.stat()
-        key = f"{self.path.resolve()} {status.st_size} {status.st_mtime_ns}"
-        return sha256(key.encode()).hexdigest()
-
     def read(self, indices: Integers, channels: Sequence[int] | None = None) -> Floats:
         """Read patches, shape (n, 18, 32, 32), in the order of the indices; see `ZoneSamples`.
 
@@ -183,7 +175,7 @@ class So2SatPatches(ZoneSamples):
         )
 
     def _check(self, file: h5py.File) -> None:
-        """Refuse a file without the expected data sets and shapes."""
+        """Raise if a file lacks the expected data sets and shapes."""
         import h5py
 
         expected: dict[str, tuple[int, ...]] = {

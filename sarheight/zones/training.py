@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -31,7 +30,6 @@ from sarheight.zones.samples import require_classes, zone_statistics
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sarheight.learning.channels import Channel
     from sarheight.zones.samples import ZoneSamples
 
 
@@ -193,12 +191,12 @@ def zone_task(
         If there is one class only, training lacks a class that validation has, or a channel is
         constant.
     ValueError
-        If the split does not fit the channels.
+        If split or decibel name channels that there are not.
     """
     groups = split_channels(settings.split, training.channels)
     require_classes(training, validation, "validation")
     names = [name for group in groups for name in group]
-    channels = _normalised_channels(training, names, settings.decibel)
+    channels = zone_statistics(training, settings.decibel, channels=names)
     with seeded(settings.seed):
         network = ZoneClassifier(
             channels,
@@ -210,14 +208,3 @@ def zone_task(
         )
     task = ZoneTask(network, settings, training.counts())
     return task, training.with_channels(names), validation.with_channels(names)
-
-
-def _normalised_channels(
-    training: ZoneSamples, names: Sequence[str], decibel: Sequence[str]
-) -> list[Channel]:
-    """Describe the channels with the mean and standard deviation of the training samples."""
-    unknown = [name for name in decibel if name not in training.channels]
-    if unknown:
-        msg = f"found decibel={unknown}, expected some of {', '.join(training.channels)}"
-        raise ValueError(msg)
-    return zone_statistics(training, dict.fromkeys(decibel, "decibel"), channels=names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from sarheight.output.atomic import write_json
 from sarheight.zones.classifier import ZoneClassifier
 from sarheight.zones.evaluation import calibration_error, class_scores
 from sarheight.zones.forest import ForestSettings, train_forest
-from sarheight.zones.fusion import compare_fusion, rank_fusions
+from sarheight.zones.fusion import rank_fusions
 from sarheight.zones.fusion_cnn import (
     LAST_STAGE,
     FusionStrategy,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     import os
 
     from sarheight.zones.fusion import FusionResult
-    from sarheight.zones.training import ZoneSettings
 
 HDF5 = (".h5", ".hdf5")
 FOLDS = 5
@@ -70,34 +69,12 @@ def open_samples(
 ) -> tuple[Parts, float | None]:
     """Open labelled patches of files, and split them for training, validation and test.
 
-    Parameters
-    ----------
-    data : sequence of path
-        So2Sat LCZ42: its folder, or one HDF5 file of it. Or rasters on one grid, with `labels`.
-    labels : path, optional
-        Raster with the codes of the zones, 0 where unknown.
-    size : int
-        Cells of a patch around a label.
-    block : float
-        Of rasters: metres along a side of the blocks, of which test and validation get a fifth
-        each.
-    random_split : bool
-        Whether the samples for training are split at random, 80, 10 and 10 %, and other files
-        ignored.
-    seed : int
-        Seed of the splits.
-
-    Returns
-    -------
-    dict, float or None
-        `ZoneSamples` by role, and the metres between cells of a raster.
-
-    Raises
-    ------
-    OptionError
-        If rasters come without labels.
-    DatasetError
-        If a file is none of these, or damaged.
+    `data` is So2Sat LCZ42, its folder or one HDF5 file of it, or rasters on one grid with `labels`,
+    a raster with the codes of the zones (0 where unknown). Patches of rasters have `size` cells;
+    test and validation get a fifth each of their blocks of `block` metres. With `random_split` the
+    samples for training are split at random, 80, 10 and 10 %, and other files are ignored. Returns
+    the samples by role, and the metres between cells of a raster. Raises OptionError where rasters
+    come without labels, DatasetError where a file is none of these, or damaged.
     """
     if labels is None:
         return _open_so2sat(data, random_split=random_split, seed=seed), None
@@ -197,21 +174,8 @@ def train_forest_on_files(
 ) -> str:
     """Train a forest, score it on samples that it has not seen, and save it.
 
-    Parameters
-    ----------
-    data, labels, block
-        See `open_samples`.
-    folder : path-like
-        Gets ``model`` and ``table.json``, the scores.
-    settings : ForestSettings, optional
-        Trees and neighbourhood.
-    size : int, optional
-        Cells of a patch; by default the neighbourhood.
-
-    Returns
-    -------
-    str
-        The scores in one line.
+    See `open_samples`; `size` is that of the neighbourhood by default. The folder gets ``model``
+    and ``table.json``, the scores, which are returned in one line.
     """
     chosen, folder = settings or ForestSettings(), Path(folder)
     blocks = None
@@ -248,7 +212,7 @@ def train_forest_on_files(
     )
 
 
-# A comparison of fusion strategies.
+# Comparisons of fusion strategies.
 
 
 def strategies_of(
@@ -259,24 +223,10 @@ def strategies_of(
 ) -> list[FusionStrategy]:
     """List fusion strategies for the channels of data.
 
-    Parameters
-    ----------
-    channels : sequence of str
-        Of the data.
-    splits : sequence of str, optional
-        Names in `sarheight.zones.ZONE_SPLITS`; by default ``radar|optical``.
-    groups : sequence of str, optional
-        Instead, for each branch its channels with commas between; a name that ends in ``*`` matches
-        all with this beginning.
-    stages : str
-        0 to 6 and ``independent``, with commas between.
-
-    Raises
-    ------
-    OptionError
-        If a stage is unknown.
-    ValueError
-        If splits or groups do not fit the channels.
+    Branches are those of named `splits` (``radar|optical`` by default), or `groups`: for each
+    branch its channels with commas between, where a name that ends in ``*`` matches all with this
+    beginning. `stages` are 0 to 6 and ``independent``, with commas between. Raises OptionError for
+    an unknown stage, ValueError where splits or groups do not fit the channels.
     """
     if groups:
         own = tuple(_channels_of(text, channels) for text in groups)
@@ -307,51 +257,10 @@ def _channels_of(text: str, channels: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def compare_on_files(
-    data: Sequence[Path],
-    parts: Parts,
-    strategies: Sequence[FusionStrategy],
-    settings: ZoneSettings,
-    folder: str | os.PathLike[str],
-    *,
-    seeds: int = 5,
-    posting: float | None = None,
-    accelerator: str = "auto",
-    report: Callable[[FusionStrategy, int], None] | None = None,
-) -> list[FusionResult]:
-    """Compare fusion strategies, and save the network that is best at validation.
-
-    Parameters
-    ----------
-    data : sequence of path
-        Names of the files for the model card.
-    parts, posting
-        As `open_samples` returns them.
-    strategies, settings, accelerator, report
-        See `sarheight.zones.compare_fusion`.
-    folder : path-like
-        Gets ``runs``, ``model`` and ``table.json``: all figures of each strategy, seed and class.
-    seeds : int
-        Runs of each strategy.
-
-    Returns
-    -------
-    list of FusionResult
-    """
-    folder = Path(folder)
-    warn_of_few(parts["training"])
-    rows = compare_fusion(
-        parts["training"],
-        parts["validation"],
-        parts["test"],
-        strategies,
-        settings,
-        folder / "runs",
-        seeds=range(settings.seed, settings.seed + seeds),
-        posting=posting,
-        accelerator=accelerator,
-        report=report,
-    )
+def save_comparison(
+    rows: Sequence[FusionResult], parts: Parts, data: Sequence[Path], folder: Path
+) -> None:
+    """Save the network that is best at validation, with its card, and all figures as a table."""
     runs = [
         (value, row.strategy.label, run)
         for row in rows
@@ -371,7 +280,6 @@ def compare_on_files(
         "forms": [row.as_dict() for row in rows],
     }
     write_json(table, folder / TABLE)
-    return rows
 
 
 def describe_verdict(rows: Sequence[FusionResult]) -> str:

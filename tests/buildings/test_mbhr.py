@@ -38,8 +38,6 @@ def test_mbhr_net_is_two_resnets_and_a_decoder() -> None:
         height = network({"sar": torch.randn(2, 4, 32, 64), "optical": torch.randn(2, 5, 32, 64)})
     assert height.shape == (2, 1, 32, 64)
     assert (height >= 0.0).all()
-    with pytest.raises(ValueError, match="multiples of 32"):
-        network({"sar": torch.randn(1, 4, 48, 48), "optical": torch.randn(1, 5, 48, 48)})
 
 
 def test_the_released_network_adds_instead_of_joining() -> None:
@@ -77,13 +75,6 @@ def test_fine_scales_matter_by_skips_alone(skips: bool) -> None:  # noqa: FBT001
         assert torch.equal(plain, network(image)) is not skips
 
 
-def test_mbhr_net_refuses_wrong_variants() -> None:
-    with pytest.raises(ValueError, match="expected one of printed, released, ours"):
-        MBHRNet({"sar": 4}, variant="paper")
-    with pytest.raises(ValueError, match="at least one modality"):
-        MBHRNet({})
-
-
 @pytest.mark.parametrize("variant", ["printed", "released", "ours"])
 def test_a_channel_that_was_zero_in_training_is_not_amplified(variant: str) -> None:
     """After a ReLU the variance of a channel can be zero: its first light must not outshine all."""
@@ -117,11 +108,7 @@ def test_the_authors_finest_skip_comes_before_normalisation(variant: str) -> Non
         assert torch.equal(one, other) is (variant not in AUTHORS)
         plain = network.encoders["sar"](torch.ones(1, 2, 32, 32), plain=True)[0]
     torch.testing.assert_close(plain, network.encoders["sar"].conv1(torch.ones(1, 2, 32, 32)))
-
-
-def test_the_skip_of_a_variant_may_be_replaced() -> None:
-    assert MBHRNet({"sar": 2}, variant="released", plain_skip=False).plain_skip is False
-    assert MBHRNet({"sar": 2}, variant="ours").plain_skip is False
+    assert MBHRNet({"sar": 2}, variant=variant, plain_skip=False).plain_skip is False
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
@@ -156,8 +143,6 @@ def test_settings_of_the_variants(variant: str) -> None:
     weights = VARIANTS[variant].weights
     assert weights == ((0.4, 0.6) if variant == "released" else (0.2, 0.8))
     assert len(settings.sar_bands) == (2 if variant == "released" else 4)
-    with pytest.raises(ValueError, match="found variant 'paper'"):
-        BuildingSettings.published("paper")
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))

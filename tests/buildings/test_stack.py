@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,21 +26,25 @@ from sarheight.buildings import (
     reflectance,
     resample_image,
     sar_series,
-    stack_from_arrays,
     stack_from_folder,
     stack_from_raster,
     valid_months,
     write_stack,
 )
-from sarheight.buildings._images import (
-    check_offset,
-    offset_of_baseline,
-    offset_of_item,
-    optical_band,
-)
-from sarheight.errors import OutputError, ProductError, StackError
+from sarheight.buildings._images import check_offset
+from sarheight.buildings.items import offset_of_item, optical_band
+from sarheight.errors import ProductError, StackError
 from sarheight.scene import Scene
-from tests.cities import EPSG, grid_of, images_of, place_of, small_stack, write_geotiff
+from tests.cities import (
+    EPSG,
+    flattened_image,
+    grid_of,
+    images_of,
+    place_of,
+    real_series,
+    small_stack,
+    write_geotiff,
+)
 from tests.conftest import shared_data
 from tests.mountains import mountain, raster, scene_of
 
@@ -92,96 +95,6 @@ def test_one_modality_may_be_absent(modality: str) -> None:
     assert valid_months(stack)[modality].all()
 
 
-def test_a_stack_without_any_image_is_refused() -> None:
-    with pytest.raises(StackError, match="neither sar nor optical"):
-        city_stack()
-    with pytest.raises(StackError, match=r"found the variables height.*expected sar"):
-        check_stack(small_stack()[["height"]])
-    with pytest.raises(TypeError, match="expected an xarray"):
-        check_stack(sar_of())
-
-
-def test_images_that_lie_half_a_cell_apart_are_refused() -> None:
-    shifted = grid_of(12, 16, west=628_005.0)
-    with pytest.raises(
-        StackError, match=r"lies \+0.50 cells east and \+0.00 north.*resample_image"
-    ):
-        city_stack(sar=sar_of(), optical=optical_of(shifted))
-
-
-def test_images_of_another_size_or_projection_are_refused() -> None:
-    with pytest.raises(StackError, match="12 x 15 cells"):
-        city_stack(sar=sar_of(), optical=optical_of(grid_of(12, 15)))
-    with pytest.raises(StackError, match=r"optical in 'WGS 84 / UTM zone 32N' and sar in"):
-        city_stack(sar=sar_of(), optical=optical_of(grid_of(12, 16, epsg=32632)))
-    with pytest.raises(StackError, match="sar states no reference system"):
-        city_stack(sar=sar_of().drop_vars("spatial_ref"))
-
-
-def test_grids_in_degrees_or_of_another_posting_are_refused() -> None:
-    degrees = grid_of(12, 16, posting=1e-4, west=5.0, north=52.0, epsg=4326)
-    with pytest.raises(StackError, match=r"'WGS 84', expected a projected one in metres"):
-        city_stack(sar=sar_of(degrees))
-    coarse = sar_of(grid_of(12, 16, posting=20.0))
-    with pytest.raises(StackError, match=r"found cells of 20 m.*expected 10 m"):
-        city_stack(sar=coarse)
-    assert city_stack(sar=coarse, posting=None).sizes["x"] == 16
-    with pytest.raises(StackError, match="north up"):
-        city_stack(sar=sar_of().isel(y=slice(None, None, -1)))
-
-
-def test_bands_that_are_missing_or_repeated_are_refused() -> None:
-    doubled = sar_of().assign_coords(sar_band=["vv_ascending"] * 2 + list(SAR_BANDS[2:]))
-    with pytest.raises(
-        StackError, match="found 'vv_ascending' more than once among the bands along sar_band"
-    ):
-        city_stack(sar=doubled)
-    with pytest.raises(StackError, match="found no names of the bands along sar_band"):
-        city_stack(sar=sar_of().drop_vars("sar_band"))
-    with pytest.raises(
-        StackError, match="found 'B10' among the bands along optical_band, expected some of B01"
-    ):
-        city_stack(optical=optical_of().assign_coords(optical_band=["B10", *OPTICAL_BANDS[1:]]))
-
-
-def test_months_must_be_first_days_that_rise() -> None:
-    stack = small_stack(months=3)
-    with pytest.raises(StackError, match="found no dates along month"):
-        check_stack(stack.assign_coords(month=[1, 2, 3]))
-    with pytest.raises(StackError, match=r"2021-01-05.*expected first days"):
-        check_stack(stack.assign_coords(month=stack["month"] + np.timedelta64(4, "D")))
-    with pytest.raises(StackError, match="rising and each once"):
-        check_stack(stack.isel(month=[1, 0, 2]))
-
-
-def test_decibels_are_not_taken_for_power() -> None:
-    with pytest.raises(StackError, match="expected linear power"):
-        city_stack(sar=10.0 * np.log10(sar_of()))
-
-
-def test_digital_numbers_are_not_taken_for_reflectance() -> None:
-    with pytest.raises(StackError, match="expected reflectance from 0 to 1"):
-        city_stack(optical=optical_of(level=1500.0))
-
-
-@pytest.mark.parametrize(
-    ("factor", "added", "words"),
-    [(100.0, 0.0, "divide centimetres by 100"), (1.0, -2.0, "heights down to -2")],
-)
-def test_heights_in_centimetres_or_below_zero_are_refused(
-    factor: float, added: float, words: str
-) -> None:
-    stack = small_stack()
-    with pytest.raises(StackError, match=words):
-        check_stack(stack.assign(height=factor * stack["height"] + added))
-
-
-def test_shares_in_per_cent_are_refused() -> None:
-    stack = small_stack()
-    with pytest.raises(StackError, match="divide per cent by 100"):
-        check_stack(stack.assign(footprint=100.0 * stack["footprint"]))
-
-
 def test_a_stack_comes_back_from_a_store(tmp_path: Path) -> None:
     stack = small_stack(30, 30)
     path = write_stack(stack, tmp_path / "city.zarr")
@@ -190,8 +103,6 @@ def test_a_stack_comes_back_from_a_store(tmp_path: Path) -> None:
     for name in ("sar", "optical", "height", "footprint"):
         np.testing.assert_array_equal(again[name], stack[name])
     assert (again["month"].values == stack["month"].values).all()
-    with pytest.raises(OutputError, match="exists already"):
-        write_stack(stack, path)
 
 
 # --- grids -------------------------------------------------------------------------------------
@@ -205,10 +116,9 @@ def test_a_city_grid_covers_its_bounds_at_whole_multiples() -> None:
     outline = grid.rio.transform_bounds(4326)
     assert outline[0] <= place[0]
     assert outline[3] >= place[3]
-    with pytest.raises(StackError, match="with some extent"):
-        city_grid((5.0, 52.0, 4.0, 53.0))
-    with pytest.raises(StackError, match="expected a projected"):
-        city_grid(place, crs=4326)
+    # The zones of Norway and Svalbard are wider.
+    assert city_grid((5.2, 60.3, 5.4, 60.4)).rio.crs.to_epsg() == 32632
+    assert city_grid((15.5, 78.2, 15.7, 78.25)).rio.crs.to_epsg() == 32633
 
 
 def test_finer_images_are_averaged_and_their_energy_stays() -> None:
@@ -225,13 +135,6 @@ def test_codes_are_never_mixed() -> None:
     assert set(np.unique(resample_image(codes, grid_of(20, 20)))) == {4, 9}
 
 
-def test_images_that_do_not_meet_are_refused() -> None:
-    with pytest.raises(StackError, match="does not meet the grid"):
-        resample_image(grid_of(5, 5, value=1.0), grid_of(5, 5, west=700_000.0))
-    with pytest.raises(StackError, match="states no reference system"):
-        resample_image(GRID.drop_vars("spatial_ref"), GRID)
-
-
 # --- reflectance -------------------------------------------------------------------------------
 
 
@@ -243,10 +146,6 @@ def test_reflectance_with_and_without_the_offset() -> None:
     np.testing.assert_allclose(old, [[np.nan, 0.05], [0.15, 1.1]], rtol=1e-6)
     np.testing.assert_allclose(new, [[np.nan, -0.05], [0.05, 1.0]], rtol=1e-6)
     np.testing.assert_array_equal(new, reflectance(numbers, offset=-1000.0))
-    with pytest.raises(StackError, match="expected one of them"):
-        reflectance(numbers)
-    with pytest.raises(StackError, match="reflectance already"):
-        reflectance(0.0001 * numbers, offset=0.0)
 
 
 def test_an_offset_left_out_or_added_twice_is_noticed() -> None:
@@ -267,17 +166,12 @@ def test_the_offset_of_an_item_follows_from_its_baseline() -> None:
     assert offset_of_item(applied) == 0.0
     with pytest.raises(StackError, match="State the offset"):
         offset_of_item({})
-    with pytest.raises(StackError, match="found the processing baseline 'new'"):
-        offset_of_baseline("new")
 
 
 @given(st.sampled_from(OPTICAL_BANDS), st.sampled_from(["", "_10m", "-20m"]))
 def test_bands_are_known_by_their_names(band: str, suffix: str) -> None:
     assert optical_band(band + suffix) == band
     assert optical_band(band.lower() + suffix) == band
-
-
-def test_unknown_bands_have_no_name() -> None:
     assert [optical_band(name) for name in ("B10", "B13", "SCL", "visual")] == [None] * 4
 
 
@@ -286,8 +180,6 @@ def test_cloud_and_its_shadow_are_not_clear() -> None:
     classes[:] = np.arange(12.0).reshape(3, 4)
     clear = clear_sky_mask(classes).values.ravel()
     assert np.flatnonzero(clear).tolist() == [2, 4, 5, 6, 7, 11]
-    with pytest.raises(StackError, match="expected classes 0 to 11"):
-        clear_sky_mask(classes + 0.5)
 
 
 # --- months ------------------------------------------------------------------------------------
@@ -328,10 +220,6 @@ def test_months_without_an_image_are_missing() -> None:
     lazy = monthly_composite(series.chunk({"y": 1}), "median")
     assert lazy.chunks is not None
     np.testing.assert_array_equal(lazy, found)
-    with pytest.raises(StackError, match="expected some from 2022-01 to 2022-02"):
-        monthly_composite(series, "mean", months=("2022-01", "2022-02"))
-    with pytest.raises(StackError, match="expected images along time"):
-        monthly_composite(series.isel(time=0), "mean")
 
 
 def test_a_month_with_no_clear_cell_is_missing() -> None:
@@ -393,20 +281,6 @@ def test_usual_names_need_no_pattern(tmp_path: Path) -> None:
         stack_from_folder(tmp_path / "empty", baseline="04.00")
 
 
-@pytest.mark.parametrize(
-    ("place", "epsg"),
-    [
-        ((5.2, 60.3, 5.4, 60.4), 32632),
-        ((15.5, 78.2, 15.7, 78.25), 32633),
-        ((4.3, 52.0, 4.4, 52.1), 32631),
-    ],
-)
-def test_the_zones_of_norway_and_svalbard_are_wider(place: tuple[float, ...], epsg: int) -> None:
-    assert city_grid(place).rio.crs.to_epsg() == epsg
-    with pytest.raises(StackError, match="no UTM zone"):
-        city_grid((0.0, 85.0, 1.0, 85.1))
-
-
 def test_the_wrong_offset_of_a_folder_is_noticed(tmp_path: Path) -> None:
     write_folder(tmp_path / "new")
     with pytest.raises(StackError, match="probably left out"):
@@ -462,22 +336,11 @@ def test_the_guide_names_what_there_is() -> None:
 # --- radar -------------------------------------------------------------------------------------
 
 
-def flattened_image(
-    time: str, orbit_direction: str, level: float, grid: xr.DataArray = GRID
-) -> xr.Dataset:
-    power = xr.concat([grid.fillna(level), grid.fillna(0.2 * level)], dim="polarisation")
-    record = {"start": time, "orbit_state": orbit_direction, "polarisations": ["VV", "VH"]}
-    return xr.Dataset(
-        {"gamma0": power.assign_coords(polarisation=["VV", "VH"])},
-        attrs={"acquisition": json.dumps([record])},
-    )
-
-
 def test_radar_images_become_monthly_means_by_pass() -> None:
     images = [
-        flattened_image("2021-01-03T05:50:00Z", "descending", 0.1),
-        flattened_image("2021-01-15T05:50:00Z", "descending", 0.3),
-        flattened_image("2021-03-08T17:25:00Z", "ascending", 0.2),
+        flattened_image("2021-01-03T05:50:00Z", "descending", 0.1, GRID),
+        flattened_image("2021-01-15T05:50:00Z", "descending", 0.3, GRID),
+        flattened_image("2021-03-08T17:25:00Z", "ascending", 0.2, GRID),
     ]
     series = sar_series(images, GRID)
     assert series.sizes["month"] == 3
@@ -489,25 +352,8 @@ def test_radar_images_become_monthly_means_by_pass() -> None:
     assert float(means.isel(month=2).sel(sar_band="vv_ascending")) == pytest.approx(0.2)
     assert series.attrs["calibration"] == "gamma0"
     assert sar_series(images, GRID, months=("2021-03", "2021-04")).sizes["month"] == 2
-
-
-def test_radar_images_must_say_time_pass_and_radiometry() -> None:
-    image = flattened_image("2021-01-03T05:50:00Z", "", 0.1)
-    with pytest.raises(StackError, match="does not state its pass"):
-        sar_series([image], GRID)
-    assert sar_series([image], GRID, orbit_direction="ascending").notnull().any()
-    with pytest.raises(StackError, match="expected one with its time"):
-        sar_series([image.assign_attrs(acquisition="[]")], GRID)
-    with pytest.raises(StackError, match="expected gamma0 or sigma0"):
-        sar_series([image.rename(gamma0="amplitude")], GRID, orbit_direction="ascending")
-    other = image.rename(gamma0="sigma0")
-    with pytest.raises(StackError, match=r"gamma0 and sigma0"):
-        sar_series([image, other], GRID, orbit_direction="ascending")
-    strange = image.assign_coords(polarisation=["HH", "HV"])
-    with pytest.raises(StackError, match="expected VV, VH or both"):
-        sar_series([strange], GRID, orbit_direction="ascending")
-    with pytest.raises(StackError, match="no image in the months"):
-        sar_series([], GRID)
+    untold = flattened_image("2021-01-03T05:50:00Z", "", 0.1, GRID)
+    assert sar_series([untold], GRID, orbit_direction="ascending").notnull().any()
 
 
 def test_an_image_in_radar_geometry_is_reconstructed_on_the_grid_of_a_city() -> None:
@@ -542,56 +388,14 @@ def test_a_geotiff_of_all_bands_becomes_a_stack(tmp_path: Path) -> None:
     assert list(stack["optical_band"].values) == ["B02"]
     with pytest.raises(StackError, match=r"found 5 bands .* expected 2"):
         stack_from_raster(path, bands[:2], "2020-06-03", decibels=0.01)
-    with pytest.raises(StackError, match="found B02 more than once"):
+    with pytest.raises(StackError, match="found 'B02' more than once"):
         stack_from_raster(path, ["B02"] * 5, "2020-06-03", offset=0.0)
     with pytest.raises(ProductError, match="is no raster"):
         stack_from_raster(tmp_path / "no.tif", bands, "2020-06-03")
 
 
-def arrays_of(count: int = 4) -> dict[str, NDArray[Any]]:
-    random = np.random.default_rng(0)
-    axes = {
-        f"{axis}{step}": origin + sign * (np.arange(size) + 0.5) * step
-        for step, size in ((10, 8), (20, 4))
-        for axis, origin, sign in (("x", 5e5, 1.0), ("y", 5e6, -1.0))
-    }
-    times = np.datetime64("2020-01-10", "s").astype(int) + 86_400 * 20 * np.arange(count)
-    return {
-        "s1_time": times,
-        "s2_time": times,
-        "s1_vv_vh_cdB": random.integers(-2000, -800, (count, 2, 4, 4)).astype(np.int16),
-        "s2_10m_B02": random.integers(50, 3000, (count, 1, 8, 8)),
-        "s2_20m_B11": random.integers(50, 3000, (count, 1, 4, 4)),
-        "scl": np.full((count, 4, 4), 4),
-        "epsg": np.array(EPSG),
-        **axes,
-    }
-
-
-def test_series_of_arrays_become_a_stack(tmp_path: Path) -> None:
-    arrays = arrays_of()
-    arrays["scl"][0] = 8
-    np.savez(tmp_path / "series.npz", **arrays)
-    stack = stack_from_arrays(tmp_path / "series.npz", orbit_direction="ascending", offset=0.0)
-    assert stack.sizes["y"] == 8
-    assert list(stack["sar_band"].values) == ["vv_ascending", "vh_ascending"]
-    assert list(stack["optical_band"].values) == ["B02", "B11"]
-    second = stack["optical"].sel(optical_band="B02").isel(month=0)
-    np.testing.assert_allclose(second, arrays["s2_10m_B02"][1, 0] / 1e4, rtol=1e-5)
-    with pytest.raises(StackError, match="without their pass"):
-        stack_from_arrays(arrays, offset=0.0)
-    for name in ("epsg", "s2_time"):
-        fewer = {key: value for key, value in arrays.items() if key != name}
-        with pytest.raises(StackError, match=f"expected {name}"):
-            stack_from_arrays(fewer, orbit_direction="ascending", offset=0.0)
-    strange = {**arrays, "s2_10m_B02": arrays["scl"][:, 1:]}
-    with pytest.raises(StackError, match="found s2_10m_B02 with the shape"):
-        stack_from_arrays(strange, orbit_direction="ascending", offset=0.0)
-
-
 def test_real_series_are_read() -> None:
-    path = shared_data("timeseries", "worldcereal_00002806639B424A.npz")
-    stack = stack_from_arrays(path, orbit_direction="ascending", baseline="02.05")
+    stack = real_series()
     assert stack.sizes["month"] == 16
     assert all(valid.all() for valid in valid_months(stack).values())
     # Fields: vegetation is brighter in the near infrared than in red, all year round.

@@ -21,9 +21,9 @@ from sarheight.cli import app
 from sarheight.cli._session import option_advice, options_of
 from sarheight.dem import open_dem
 from sarheight.errors import DemError, FetchError, GeoidGridMissingError, SarheightError
-from tests.annotations import annotation_xml
-from tests.cli.test_commands import SEA, failing, run, write_dem
+from tests.cli.commands import SEA, failing, run, write_dem
 from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import annotation_xml
 
 FOOT = 0.3048
 PYTHON = re.compile(r"\w\(|\bdem\.(?!tif)|=\.\.\.|vertical=|units=|nodata=|like=|band=")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,88 +12,19 @@ import pytest
 import rioxarray  # noqa: F401  # gives xarray objects their `rio`
 import xarray as xr
 from sarheight_kernels.pool import thread_count
-from typer.testing import CliRunner
 
 import sarheight
-from sarheight.cli import app
 from sarheight.output import open_result
 from sarheight.output.radar_images import read_radar, read_scene, write_scene
 from sarheight.scene import Scene
 from sarheight.sentinel1 import read_grid, read_orbit
-from tests.annotations import annotation_xml, eof_xml
-from tests.synthetic import synthetic_grid
+from tests.cli.commands import EAST, SEA, Files, failing, run, write_dem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from click.testing import Result
 
-# 46 N, 10 E in UTM zone 32.
-EAST, NORTH = 577_445.0, 5_094_584.0
 SUFFIXES = (".tif", ".nc", ".zarr")
-
-
-@dataclass(frozen=True)
-class Files:
-    """What the commands are given."""
-
-    folder: Path
-    annotation: Path
-    eof: Path
-    dem: Path
-    coarse: Path
-    image: Path
-
-
-def write_dem(path: Path, posting: float, *, east: float = EAST, north: float = NORTH) -> Path:
-    """Write mountains 600 m high, whose slopes fold under 34 degrees."""
-    count = int(1800.0 / posting)
-    steps = posting * (np.arange(count) - 0.5 * (count - 1))
-    heights = 600.0 * np.exp(-(steps[:, None] ** 2 + (steps - 150.0) ** 2) / (2.0 * 280.0**2))
-    dem = xr.DataArray(
-        heights.astype(np.float32),
-        dims=("y", "x"),
-        coords={"y": north - steps, "x": east + steps},
-    )
-    dem.rio.write_crs("EPSG:32632").rio.to_raster(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    folder = tmp_path_factory.mktemp("command line")
-    grid, orbit = synthetic_grid(lines=400, samples=500, looks=4.4)
-    annotation, eof = folder / "s1a-iw-grd-vv.xml", folder / "S1A_OPER_AUX_POEORB_OPOD.EOF"
-    annotation.write_text(annotation_xml(grid, orbit))
-    eof.write_text(eof_xml(orbit))
-    made = Files(
-        folder,
-        annotation,
-        eof,
-        write_dem(folder / "dem.tif", 20.0),
-        write_dem(folder / "coarse.tif", 60.0),
-        folder / "image.nc",
-    )
-    done = run("simulate", "--like", annotation, "--dem", made.dem, *SEA, "-o", made.image)
-    assert done.exit_code == 0, done.output
-    return made
-
-
-SEA = ("--vertical", "ellipsoidal")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def failing(code: int, *arguments: object) -> str:
-    """Run a command that must fail, and return its one line."""
-    done = run(*arguments)
-    assert done.exit_code == code, done.output
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1, done.stderr
-    assert "Traceback" not in done.output
-    return lines[0]
 
 
 # --- the whole chain ---------------------------------------------------------------------------
@@ -200,7 +130,7 @@ def test_masks_on_the_ground_and_on_the_image(files: Files, tmp_path: Path) -> N
     ground, radar = tmp_path / "ground.tif", tmp_path / "radar.tif"
     done = run(*common, "--like", files.annotation, "-o", ground)
     assert done.exit_code == 0, done.output
-    assert "% in layover" in done.stderr
+    assert "% of these in layover" in done.stderr
     found = open_result(ground)
     assert found["mask"].dtype == np.uint8
     assert np.isin([2, 3], found["mask"].values).all()

@@ -17,9 +17,9 @@ from sarheight.errors import DemError
 from sarheight.layover import reconstruct
 from sarheight.output import open_result
 from sarheight.output.radar_images import read_scene
-from tests.annotations import annotation_xml
-from tests.cli.test_commands import SEA, failing, run, write_dem
+from tests.cli.commands import SEA, failing, run, write_dem
 from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import annotation_xml
 
 if TYPE_CHECKING:
     from pathlib import Path

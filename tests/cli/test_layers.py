@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,16 +19,13 @@ from sarheight import dem
 from sarheight.cli import app
 from sarheight.illumination import simulate
 from sarheight.output import open_result, read_provenance
-from sarheight.sentinel1 import read_grid, read_orbit
-from tests.annotations import eof_xml
 from tests.browser import Browser
-from tests.cli.test_commands import SEA, failing, run, write_dem
-from tests.products import grd_product, pack
-from tests.simulated_products import full_annotation
+from tests.cli.commands import SEA, failing, run, write_dem
 from tests.synthetic import synthetic_grid
 from tests.view.test_view import address_of, choose, look, position, serving
-from tests.worlds.safe_product import write_product
-from tests.worlds.safe_tables import ThermalNoise
+from tests.worlds.annotations import eof_xml
+from tests.worlds.products import grd_product, write_product
+from tests.worlds.safe import pack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,7 +142,7 @@ def test_a_tile_of_sentinel_2(data: Path, tmp_path: Path) -> None:
         (("--crs", "somewhere"), 1, "is not a coordinate reference system"),
         (("--mgrs", "32TIO"), 1, "no MGRS tile"),
         (("--like", "{metric}", "--resolution", "20"), 2, "has a grid: omit"),
-        (("--backscatter", "db"), 2, "only a folder of layers"),
+        (("--scale", "db-int16"), 2, "only a folder of layers"),
     ],
 )
 def test_wrong_grids_are_refused(
@@ -165,7 +163,7 @@ def test_a_far_finer_resolution_is_warned_of(data: Path, tmp_path: Path) -> None
 
 def test_layers_in_decibels_and_a_second_run(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "scene"
-    reconstruct(data, "--backscatter", "db-int16", "-o", output)
+    reconstruct(data, "--scale", "db-int16", "-o", output)
     with rasterio.open(output / "scene_gamma0_vh.tif") as file:
         assert (file.dtypes, file.scales, file.units) == (("int16",), (0.01,), ("dB",))
     command = ("reconstruct", data / "product.SAFE.zip", "--dem", data / "degrees.tif", *SEA)
@@ -208,9 +206,9 @@ def test_results_name_no_folders(data: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (("--metod", "rtc"), "No such option: --metod; did you mean --method or"),
-        (("--method", "rct"), "--method: 'rct' is not one of 'posterior', 'one-step'"),
+        (("--method", "rct"), "--method: found method='rct', expected one of 'posterior'"),
         (("--orbit", "dem.tif"), "--orbit: found 'dem.tif', expected an orbit file (.EOF)"),
-        (("--memory", "100MB"), "--memory: found '100MB', expected 875 MiB or more"),
+        (("--memory", "100MB"), "--memory: found a memory limit of '100MB', expected 875 MiB or"),
     ],
 )
 def test_misuse_is_refused_at_once(options: tuple[str, ...], message: str) -> None:
@@ -250,19 +248,25 @@ DATES = ("2024-01-01", "2024-01-13")
 
 def write_date(folder: Path, date: str, heights: xr.DataArray) -> Path:
     """Write a simulated product of VV and VH, with speckle and noise, as the archive has it."""
-    grid, orbit = synthetic_grid(lines=300, samples=380, looks=4.4)
-    annotations, scenes = [], []
+    epoch = np.datetime64(f"{date}T06:00:00")
+    grid, orbit = (
+        replace(each, epoch=epoch) for each in synthetic_grid(lines=300, samples=380, looks=4.4)
+    )
+    scenes = []
     for number, name in enumerate(("VV", "VH")):
-        text = full_annotation(grid, orbit, polarisation=name)
-        annotations.append(text.replace(DATES[0].encode(), date.encode()))
-        sampled = read_grid(annotations[-1]), read_orbit(annotations[-1])
         bright = xr.full_like(heights, (1.0, 0.2)[number])
-        seed = 2 * DATES.index(date) + number
         scenes.append(
-            simulate(heights, *sampled, reflectivity=bright, looks=4.4, noise=1e-3, seed=seed)
+            simulate(
+                heights,
+                replace(grid, polarisations=(name,)),
+                orbit,
+                reflectivity=bright,
+                looks=4.4,
+                noise=1e-3,
+                seed=2 * DATES.index(date) + number,
+            )
         )
-    noise = ThermalNoise.constant(scenes[0].grid, 1e-3)
-    return write_product(scenes, folder / f"{date}.SAFE.zip", like=annotations, noise=noise).path
+    return write_product(scenes, folder / f"{date}.SAFE.zip", noise=1e-3)
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ def test_a_folder_of_images_becomes_heights_of_outlines(
     model = estimator.save_pretrained(tmp_path / "model")
     done = run(
         tmp_path / "images", "--model", model, "--device", "cpu", "-o", tmp_path / "heights.tif",
-        "--footprints", tmp_path / "outlines.gpkg", "--picture",
+        "--footprints", tmp_path / "outlines.gpkg", "--quicklook", tmp_path / "heights.png",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     heights = open_result(tmp_path / "heights.tif")
@@ -149,9 +149,9 @@ def test_options_of_another_kind_are_refused(
     raster = tmp_path / "stack.tif"
     city()[0].rio.to_raster(raster)
     zones = classifier.save_pretrained(tmp_path / "zones")
-    done = run(raster, "--model", zones, "--posting", 10, "-o", tmp_path / "out.tif")
+    done = run(raster, "--model", zones, "--resolution", 10, "-o", tmp_path / "out.tif")
     assert done.exit_code == 2
-    assert "a network for local climate zones has no --posting" in done.output
+    assert "a network for local climate zones has no --resolution" in done.output
     buildings = estimator.save_pretrained(tmp_path / "buildings")
     done = run(raster, "--model", buildings, "--step", 2, "-o", tmp_path / "out.tif")
     assert done.exit_code == 2

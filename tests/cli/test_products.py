@@ -18,10 +18,11 @@ from sarheight.illumination import simulate
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
 from sarheight.product import open_product
-from tests.annotations import eof_xml
-from tests.cli.test_commands import EAST, NORTH, SEA, failing, run, write_dem
-from tests.products import NAME, grd_of_scene, pack, slc_product
+from tests.cli.commands import EAST, NORTH, SEA, failing, run, write_dem
 from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import eof_xml
+from tests.worlds.products import NAME, grd_of_scene, slc_product
+from tests.worlds.safe import pack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,8 +53,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     name = "S1A_OPER_AUX_POEORB_OPOD_20240121T000000_V20231231T225942_20240102T005942.EOF"
     (folder / "orbits" / name).write_text(eof_xml(orbit))
     return Archive(
-        made.path,
-        pack(made.path, folder / "product.zip"),
+        made,
+        pack(made, folder / "product.zip"),
         write_scene(scene, folder / "image.nc"),
         dem,
         grid,
@@ -175,7 +176,9 @@ def test_dem_and_orbit_are_fetched(
     assert "no orbit file covers the image yet" in done.stderr
     assert asked["orbit"][0] == "S1A"
     bounds, options = asked["bounds"]
-    assert bounds == pytest.approx((9.98, 45.98, 10.12, 46.12))
+    corners = open_product(archive.folder).footprint
+    expected = (*corners.min(axis=0) - 0.02, *corners.max(axis=0) + 0.02)
+    assert bounds == pytest.approx(expected)
     assert options["windows"] is False
     asked["found"] = True
     done = run(*command, "--bounds", 9.99, 45.99, 10.01, 46.01, "-o", tmp_path / "second.nc")
@@ -201,9 +204,9 @@ def test_averaging_and_raw_power_can_be_asked_for(archive: Archive, tmp_path: Pa
 
 
 def test_an_slc_is_averaged_by_itself(tmp_path: Path) -> None:
-    path, product = slc_product(tmp_path)
+    path, cut = slc_product(tmp_path)
     grid, _ = open_product(path).grid_and_orbit()
-    assert grid.shape == product.scene.shape
+    assert grid.shape == cut.numbers.shape
     dem = write_dem(tmp_path / "dem.tif", 60.0)
     output = tmp_path / "slc.nc"
     command = ("reconstruct", path, "--dem", dem, *SEA, *METHOD, "--swaths", "iw1,iw2")

@@ -53,7 +53,7 @@ def test_two_images(folder: Path, tmp_path: Path) -> None:
         folder / "ascending.nc", folder / "descending.nc", "--dem", folder / "coarse.tif", *SEA,
         "--error", 2, "--iterations", 1, "--coregister", "none", "-o", output,
         "--known", folder / "known.csv", "--known-crs", "EPSG:32632",
-        "--known-vertical", "ellipsoidal", "--picture",
+        "--known-vertical", "ellipsoidal", "--quicklook", tmp_path / "heights.png",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "12 known elevations" in done.stderr

@@ -10,7 +10,7 @@ import pytest
 
 from sarheight import series
 from sarheight.output.radar_images import write_scene
-from tests.cli.test_commands import failing, run
+from tests.cli.commands import failing, run
 from tests.mountains import mountain, raster
 from tests.series.dates import date_of
 

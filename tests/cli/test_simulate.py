@@ -14,9 +14,9 @@ from sarheight.output import open_result
 from sarheight.output.radar_images import read_scene
 from sarheight.product import open_product
 from tests.dems import dem_around, hills
-from tests.simulated_products import full_annotation
 from tests.synthetic import synthetic_grid
-from tests.worlds.safe_product import write_product
+from tests.worlds.annotations import annotation_xml
+from tests.worlds.products import write_product
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("annotations")
     made = Files(folder / "vv.xml", folder / "dem.tif", folder / "pitted.tif")
     grid, orbit = synthetic_grid(lines=300, samples=300, looks=4.4)
-    made.annotation.write_bytes(full_annotation(grid, orbit))
+    made.annotation.write_text(annotation_xml(grid, orbit))
     heights = hills((30, 30), relief=50.0) - 1000.0
     dem_around(46.0, 10.0, heights).rio.to_raster(made.dem)
     # Single cells 400 m too low, as voids of a coarse model are filled in by mistake.
@@ -87,7 +87,7 @@ def test_results_of_a_simulated_product_are_called_simulated(
 ) -> None:
     assert simulate(files, tmp_path / "image.nc").exit_code == 0
     scene = read_scene(tmp_path / "image.nc")
-    write_product([scene], tmp_path / "image.SAFE", like=[files.annotation], seed=0)
+    write_product(scene, tmp_path / "image.SAFE")
     product = open_product(tmp_path / "image.SAFE")
     assert "simulated" in dict(product.summary())["what"]
     assert "simulated" in product.scene(multilook=multilook).image.attrs

@@ -20,9 +20,9 @@ from sarheight.terrain import (
     draw_known_elevations,
     open_scene,
 )
-from tests.annotations import annotation_xml
 from tests.mountains import mountain, raster
 from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import annotation_xml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,7 +138,7 @@ def test_heights_of_an_image_by_a_network_of_ones_own(
         assert np.isfinite(result["height"][1:-1, 1:-1]).all()
         assert (result["height_sigma"][1:-1, 1:-1] > 0.0).all()
     refused = run(
-        "predict", image, "--dem", folder / "dem.tif", *SEA, "--model", model, "--posting", 45,
+        "predict", image, "--dem", folder / "dem.tif", *SEA, "--model", model, "--resolution", 45,
         "--coregister", "none", "-o", tmp_path / "other.nc",
     )  # fmt: skip
     assert refused.exit_code == 1
@@ -181,9 +181,9 @@ def test_predict_and_refine_are_one_way_with_one_result(
         xr.testing.assert_equal(one, other)
         for name in ("settings", "alignment", "kriging", "network"):
             assert one.attrs[name] == other.attrs[name]
-    done = run("predict", *given, "--posting", 30, "-o", tmp_path / "no.nc")
+    done = run("predict", *given, "--step", 3, "-o", tmp_path / "no.nc")
     assert done.exit_code == 2
-    assert "no --posting" in done.stderr
+    assert "no --step" in done.stderr
 
 
 def test_what_is_missing_is_asked_for(folder: Path, model: Path, tmp_path: Path) -> None:

@@ -17,9 +17,15 @@ from sarheight.cli import app
 from sarheight.dem import coarsen
 from sarheight.illumination import simulate
 from sarheight.output import open_result
-from sarheight.terrain import HeightEstimator, draw_altimeter_tracks, open_scene
+from sarheight.terrain import (
+    HeightEstimator,
+    draw_altimeter_tracks,
+    draw_known_elevations,
+    open_scene,
+)
 from tests.mountains import look, mountain, raster
-from tests.products import NAME, grd_of_scene, pack
+from tests.worlds.products import NAME, grd_of_scene
+from tests.worlds.safe import pack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +72,7 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Region:
     degrees.drop_attrs(deep=False).rio.to_raster(folder / "N46E010.tif")
     coarse = coarsen(heights, 90.0, units="crs")
     coarse.drop_attrs(deep=False).rio.to_raster(folder / "coarse.tif")
-    product = pack(made.path, folder / f"{NAME}.zip")
+    product = pack(made, folder / f"{NAME}.zip")
     return Region(product, folder / "N46E010.tif", folder / "coarse.tif", heights)
 
 
@@ -175,10 +181,21 @@ def test_the_published_system_is_trained_tested_and_applied(
     assert test["coarse"]["all"]["count"] == test["network"]["all"]["count"] > 0
     assert "RMSE on the part held out: network" in done.stderr
     output = tmp_path / "heights.tif"
-    done = run(
+    command = (
         "predict", region.product, "--dem", region.coarse, "--vertical", "ellipsoidal",
         "--model", tmp_path / "run" / "model", "--device", "cpu", "-o", output,
     )  # fmt: skip
+    # It estimates differences from the mean of known elevations.
+    done = run(*command)
+    assert done.exit_code != 0
+    assert "found no known elevation" in done.stderr
+    assert not output.exists()
+    degrees = draw_known_elevations(region.heights, 40, seed=2).to_crs(4326)
+    rows = zip(degrees.x, degrees.y, degrees.height, strict=True)
+    table = "longitude,latitude,h\n" + "".join(f"{x},{y},{h}\n" for x, y, h in rows)
+    (tmp_path / "known.csv").write_text(table)
+    known = ("--known", tmp_path / "known.csv", "--known-vertical", "ellipsoidal")
+    done = run(*command, *known)
     assert done.exit_code == 0, done.output
     assert np.isfinite(open_result(output)["height"]).all()
 

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 from rasterio import Affine
 
-from sarheight.dem import assume_ellipsoidal, check_dem, local_posting, to_metres
+from sarheight.dem import (
+    assume_ellipsoidal,
+    check_dem,
+    layout,
+    local_posting,
+    map_grid,
+    to_grid,
+    to_metres,
+)
 from sarheight.errors import DemError, SarheightError, VerticalDatumError
+from tests.dems import array, utm_array
 
 UTM = "EPSG:32632"
 
 
-def utm_dem(
-    heights: np.ndarray | None = None, *, crs: str | None = UTM, **attrs: object
-) -> xr.DataArray:
+def utm_dem(heights: np.ndarray | None = None, **options: object) -> xr.DataArray:
     """DEM of 6 x 8 cells on a UTM grid, stated to be ellipsoidal unless told otherwise."""
     if heights is None:
         heights = np.linspace(200.0, 900.0, 48, dtype=np.float32).reshape(6, 8)
-    rows, columns = heights.shape
-    dem = xr.DataArray(
-        heights,
-        dims=("y", "x"),
-        coords={"y": 5.2e6 - 30.0 * np.arange(rows), "x": 5.0e5 + 30.0 * np.arange(columns)},
-        attrs={"vertical_datum": "ellipsoid", **attrs},
-    )
-    return dem if crs is None else dem.rio.write_crs(crs)
+    return utm_array(heights, **options)
 
 
 def degree_dem(
@@ -34,13 +38,7 @@ def degree_dem(
 ) -> xr.DataArray:
     latitude = 47.0 - 0.01 * np.arange(5) if latitude is None else latitude
     heights = np.full((len(latitude), len(longitude)), 500.0, dtype=np.float32)
-    dem = xr.DataArray(
-        heights,
-        dims=("y", "x"),
-        coords={"y": latitude, "x": longitude},
-        attrs={"vertical_datum": "ellipsoid"},
-    )
-    return dem.rio.write_crs(crs)
+    return array(heights, latitude, longitude, crs, vertical_datum="ellipsoid")
 
 
 def test_good_dem_passes_with_its_heights():
@@ -131,86 +129,121 @@ def test_contradicting_vertical_datums():
         check_dem(utm_dem(crs="EPSG:32632+5773"))
 
 
-def test_errors_are_of_the_library_and_value_errors():
-    with pytest.raises(SarheightError):
-        check_dem(utm_dem(crs=None))
-    with pytest.raises(ValueError, match="no coordinate reference system"):
-        check_dem(utm_dem(crs=None))
+def four(value: float, *marks: float) -> np.ndarray:
+    """Heights of 4 x 4 cells, the first of which are others."""
+    heights = np.full((4, 4), value, dtype=np.float32)
+    heights[0, : len(marks)] = marks
+    return heights
+
+
+def moved(axis: str) -> xr.DataArray:
+    """Make a DEM with one row or column beside its place."""
+    dem = utm_dem()
+    values = dem[axis].values.copy()
+    values[2] += 1.0
+    return dem.assign_coords({axis: values})
+
+
+def unknown_crs() -> xr.DataArray:
+    dem = utm_dem(crs=None).assign_coords(spatial_ref=0)
+    dem["spatial_ref"].attrs["crs_wkt"] = "nonsense"
+    return dem
+
+
+LOCAL = 'LOCAL_CS["site grid",UNIT["metre",1]]'
+ROTATED = Affine(29.5, -5.2, 5.0e5, 5.2, 29.5, 5.2e6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: utm_dem(crs=None), "no coordinate reference system"),
+        (unknown_crs, "cannot be understood"),
+        (lambda: utm_dem(crs=LOCAL), "neither geographic nor projected"),
+        (lambda: utm_dem().transpose("x", "y"), "transpose"),
+        (lambda: utm_dem().rename(y="lat", x="lon"), "rename"),
+        (lambda: utm_dem().drop_vars("y"), "no coordinate 'y'"),
+        (lambda: moved("y"), "not regular"),
+        (lambda: moved("x"), "not regular"),
+        (lambda: utm_dem().rio.write_transform(ROTATED), "gdalwarp"),
+        (lambda: utm_dem(crs="EPSG:4326"), "map coordinates"),
+        (lambda: degree_dem(8 + 0.01 * np.arange(4), crs=UTM), "look like degrees"),
+        (lambda: degree_dem(37 + 0.01 * np.arange(5), 140 + 0.01 * np.arange(5)), "swapped"),
+        (lambda: utm_dem(four(np.nan)), "every cell of the DEM is void"),
+        *(
+            (lambda mark=mark: utm_dem(four(700.0, mark, mark)), f"2 cells hold {mark:g}.*nodata")
+            for mark in (-32768.0, -9999.0, 9999.0, 32767.0)
+        ),
+        *(
+            (lambda unit=unit: utm_dem(units=unit), "to_metres")
+            for unit in ("ft", "feet", "US survey foot")
+        ),
+        (lambda: utm_dem(units="fathom"), "fathom"),
+        (lambda: utm_dem(four(14000.0)), "feet.*nodata"),
+        (lambda: utm_dem(four(100.0, -2500.0)), "-2500.*clip"),
+        (lambda: utm_dem(four(100.0, np.inf)), "infinite"),
+        (lambda: utm_dem(scale_factor=0.1), "mask_and_scale"),
+        (lambda: utm_dem(four(0.0).astype(np.complex64)), "complex"),
+    ],
+)
+def test_arrays_that_are_no_dem(make: Callable[[], xr.DataArray], message: str):
+    with pytest.raises(DemError, match=message) as raised:
+        check_dem(make())
+    assert isinstance(raised.value, SarheightError)
+    assert isinstance(raised.value, ValueError)
+
+
+def spiked(row: int, column: int, height: float) -> xr.DataArray:
+    heights = np.random.default_rng(0).uniform(2800.0, 3300.0, (70, 90)).astype(np.float32)
+    heights[row, column] = height
+    return utm_dem(heights)
+
+
+@pytest.mark.parametrize("place", [(30, 40), (0, 0), (69, 12), (35, 89)])
+@pytest.mark.parametrize("height", [8990.0, 8850.0])
+def test_a_cell_that_sticks_out_is_refused_with_its_place(
+    place: tuple[int, int], height: float, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(layout, "_ROWS", 35)
+    row, column = place
+    dem = spiked(row, column, height)
+    where = f"at x {500_000 + 30 * column}, y {5_200_000 - 30 * row}"
+    message = rf"a height of {height:g} m {where}, 5\d\d\d m above.*dem\.where"
+    with pytest.raises(DemError, match=message) as raised:
+        check_dem(dem)
+    assert raised.value.options == {"nodata": height}
+    pit = dem.copy(data=9000.0 - dem.values)
+    with pytest.raises(DemError, match=rf"{where}, .* m below"):
+        check_dem(pit)
+    grid = map_grid(dem, resolution=45.0)
+    for lazy in (dem.chunk(), dem.chunk(y=20, x=90)):
+        with pytest.raises(DemError, match=rf"{where}, .* m above"):
+            to_grid(lazy, grid).compute()
+    masked = dem.where(dem != height)
+    assert int(check_dem(masked).isnull().sum()) == 1
+
+
+def test_cells_beside_a_spike_or_a_void_do_not_hide_it():
+    dem = spiked(30, 40, 8990.0)
+    for beside, value in (((30, 41), 8900.0), ((29, 40), np.nan)):
+        dem[beside] = value
+        with pytest.raises(DemError, match=r"at x 5012[03]0, y 5199100"):
+            check_dem(dem)
+
+
+@given(st.floats(2.0, 40.0), st.floats(0.0, 360.0))
+def test_mountains_of_any_steepness_pass(width: float, direction: float):
+    """A cone of 8.4 km that falls by 4.2 km from cell to cell, and a wall of 5.4 km."""
+    row, column = np.mgrid[-35:35, -45:45].astype(np.float32)
+    along = np.cos(np.radians(direction)) * row + np.sin(np.radians(direction)) * column
+    cone = 8400.0 * np.clip(1.0 - np.hypot(row, column) / width, 0.0, 1.0)
+    for heights in (cone, np.where(along > 0.0, 0.0, 5400.0)):
+        check_dem(utm_dem(heights.astype(np.float32)))
 
 
 def test_not_an_array():
     with pytest.raises(TypeError, match="open_dem"):
         check_dem(np.zeros((4, 4)))
-
-
-def test_unknown_crs():
-    dem = utm_dem(crs=None)
-    dem = dem.assign_coords(spatial_ref=0)
-    dem["spatial_ref"].attrs["crs_wkt"] = "nonsense"
-    with pytest.raises(DemError, match="cannot be understood"):
-        check_dem(dem)
-    local = 'LOCAL_CS["site grid",UNIT["metre",1]]'
-    with pytest.raises(DemError, match="neither geographic nor projected"):
-        check_dem(utm_dem(crs=local))
-
-
-def test_transposed():
-    with pytest.raises(DemError, match="transpose"):
-        check_dem(utm_dem().transpose("x", "y"))
-
-
-def test_other_dimensions():
-    with pytest.raises(DemError, match="rename"):
-        check_dem(utm_dem().rename(y="lat", x="lon"))
-
-
-def test_no_coordinates():
-    with pytest.raises(DemError, match="no coordinate 'y'"):
-        check_dem(utm_dem().drop_vars("y"))
-
-
-@pytest.mark.parametrize("axis", ["y", "x"])
-def test_irregular_posting(axis: str):
-    dem = utm_dem()
-    values = dem[axis].values.copy()
-    values[2] += 1.0
-    with pytest.raises(DemError, match="not regular"):
-        check_dem(dem.assign_coords({axis: values}))
-
-
-def test_rotated_grid():
-    dem = utm_dem()
-    dem = dem.rio.write_transform(Affine(29.5, -5.2, 5.0e5, 5.2, 29.5, 5.2e6))
-    with pytest.raises(DemError, match="gdalwarp"):
-        check_dem(dem)
-
-
-def test_map_coordinates_called_degrees_and_back():
-    with pytest.raises(DemError, match="map coordinates"):
-        check_dem(utm_dem(crs="EPSG:4326"))
-    with pytest.raises(DemError, match="look like degrees"):
-        check_dem(degree_dem(8 + 0.01 * np.arange(4), crs=UTM))
-    with pytest.raises(DemError, match="swapped"):
-        check_dem(degree_dem(37.0 + 0.01 * np.arange(5), 140.0 + 0.01 * np.arange(5)))
-
-
-def test_only_voids():
-    with pytest.raises(DemError, match="every cell of the DEM is void"):
-        check_dem(utm_dem(np.full((4, 4), np.nan, dtype=np.float32)))
-
-
-@pytest.mark.parametrize("mark", [-32768.0, -9999.0, 9999.0, 32767.0])
-def test_undeclared_nodata(mark: float):
-    heights = np.full((4, 4), 700.0, dtype=np.float32)
-    heights[0, :2] = mark
-    with pytest.raises(DemError, match=rf"2 cells hold {mark:g}.*nodata"):
-        check_dem(utm_dem(heights))
-
-
-@pytest.mark.parametrize("unit", ["ft", "feet", "US survey foot"])
-def test_feet_are_stated(unit: str):
-    with pytest.raises(DemError, match=r"to_metres"):
-        check_dem(utm_dem(units=unit))
 
 
 def test_feet_in_the_crs():
@@ -226,32 +259,7 @@ def test_feet_in_the_crs():
 
 
 def test_feet_by_their_size():
-    heights = np.full((4, 4), 14000.0, dtype=np.float32)
-    with pytest.raises(DemError, match=r"feet.*nodata"):
-        check_dem(utm_dem(heights))
-    assert float(to_metres(utm_dem(heights), "ft").max()) == pytest.approx(4267.2)
-
-
-def test_sea_floor_is_no_land():
-    with pytest.raises(DemError, match=r"-2500.*clip"):
-        check_dem(utm_dem(np.linspace(-2500, 100, 16, dtype=np.float32).reshape(4, 4)))
-
-
-def test_unknown_unit_and_infinite_heights():
-    with pytest.raises(DemError, match="fathom"):
-        check_dem(utm_dem(units="fathom"))
-    with pytest.raises(DemError, match="infinite"):
-        check_dem(utm_dem(np.array([[1.0, np.inf], [2.0, 3.0]], dtype=np.float32)))
-
-
-def test_packed_heights():
-    with pytest.raises(DemError, match="mask_and_scale"):
-        check_dem(utm_dem(scale_factor=0.1))
-
-
-def test_heights_are_numbers():
-    with pytest.raises(DemError, match="complex"):
-        check_dem(utm_dem(np.zeros((4, 4), dtype=np.complex64)))
+    assert float(to_metres(utm_dem(four(14000.0)), "ft").max()) == pytest.approx(4267.2)
 
 
 @pytest.mark.parametrize(

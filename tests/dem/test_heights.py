@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyproj
 import pytest
-import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,36 +30,12 @@ from sarheight.errors import (
     MissingLibraryError,
     VerticalDatumError,
 )
+from tests.dems import array, degree_array, rough, utm_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEM_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "dem"
-
-
-def array(
-    heights: np.ndarray, y: np.ndarray, x: np.ndarray, crs: str, **attrs: object
-) -> xr.DataArray:
-    dem = xr.DataArray(
-        heights.astype(np.float32), dims=("y", "x"), coords={"y": y, "x": x}, attrs=attrs
-    )
-    return dem.rio.write_crs(crs)
-
-
-def degree_array(heights: np.ndarray, crs: str = "EPSG:4326", **attrs: object) -> xr.DataArray:
-    rows, columns = heights.shape
-    y, x = 47.0 - 0.01 * np.arange(rows), 10.0 + 0.01 * np.arange(columns)
-    return array(heights, y, x, crs, **attrs)
-
-
-def utm_array(heights: np.ndarray, **attrs: object) -> xr.DataArray:
-    rows, columns = heights.shape
-    y, x = 5.2e6 - 30.0 * np.arange(rows), 5e5 + 30.0 * np.arange(columns)
-    return array(heights, y, x, "EPSG:32632", **attrs)
-
-
-def rough(seed: int, rows: int, columns: int) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(0.0, 3000.0, (rows, columns)).astype(np.float32)
 
 
 # Geoid
@@ -115,7 +90,7 @@ def test_the_geoid_is_added(tmp_path: Path, kind: type):
 
 
 def test_the_geoid_under_a_map_projection(tmp_path: Path):
-    dem = utm_array(rough(1, 5, 6))
+    dem = utm_array(rough(1, 5, 6), vertical_datum="unknown")
     ellipsoidal = to_ellipsoidal(dem, write_gtx(tmp_path / "geoid.gtx"))
     place = pyproj.Transformer.from_crs("EPSG:32632", "EPSG:4326", always_xy=True)
     undulation = plane(*place.transform(*np.meshgrid(dem["x"], dem["y"])))
@@ -206,23 +181,27 @@ def test_what_is_stated_can_be_overruled_but_not_contradicted():
     assert "it stated EGM96" in declared.attrs["history"]
 
 
-def test_geoids_that_are_none(tmp_path: Path):
-    dem = degree_array(rough(8, 4, 4))
-    with pytest.raises(VerticalDatumError, match="does not state"):
-        to_ellipsoidal(dem)
-    with pytest.raises(VerticalDatumError, match="not known"):
-        to_ellipsoidal(dem, "potato")
-    with pytest.raises(VerticalDatumError, match="no vertical part"):
-        to_ellipsoidal(dem, "EPSG:4326")
-    with pytest.raises(VerticalDatumError, match="assume_ellipsoidal"):
-        to_ellipsoidal(dem, "ellipsoid")
-    with pytest.raises(DemError, match="not those of the Earth"):
-        to_ellipsoidal(dem, 5773)
+@pytest.mark.parametrize(
+    ("geoid", "error", "message"),
+    [
+        (None, VerticalDatumError, "does not state"),
+        ("potato", VerticalDatumError, "not known"),
+        ("EPSG:4326", VerticalDatumError, "no vertical part"),
+        ("ellipsoid", VerticalDatumError, "assume_ellipsoidal"),
+        (5773, DemError, "not those of the Earth"),
+    ],
+)
+def test_geoids_that_are_none(geoid: str | float | None, error: type[DemError], message: str):
+    with pytest.raises(error, match=message):
+        to_ellipsoidal(degree_array(rough(8, 4, 4)), geoid)
+
+
+def test_a_geoid_of_another_place(tmp_path: Path):
     small = tmp_path / "small.gtx"
     head = struct.pack(">4d2i", 0.0, 0.0, 1.0, 1.0, 3, 3)
     small.write_bytes(head + np.full((3, 3), 10.0, dtype=">f4").tobytes())
     with pytest.raises(DemError, match="does not cover"):
-        to_ellipsoidal(dem, small)
+        to_ellipsoidal(degree_array(rough(8, 4, 4)), small)
 
 
 def test_real_egm96_if_it_is_installed():
@@ -262,11 +241,6 @@ def test_distance_limits_what_is_filled():
     filled = fill_voids(utm_array(heights), max_distance=300.0)
     np.testing.assert_allclose(filled[10, :10], 500.0)
     assert np.isnan(filled[:, 12:]).all()
-
-
-def test_distance_shorter_than_a_posting():
-    with pytest.raises(DemError, match="shorter than"):
-        fill_voids(utm_array(rough(9, 4, 4)), max_distance=10.0)
 
 
 def test_real_voids():
@@ -378,6 +352,8 @@ def test_breaching_needs_richdem(monkeypatch: pytest.MonkeyPatch):
     assert float(condition(dem, "breach").max()) <= 1000.0
 
 
-def test_unknown_method():
+def test_settings_that_are_none():
     with pytest.raises(DemError, match="magic"):
         condition(utm_array(rough(12, 6, 6)), "magic")
+    with pytest.raises(DemError, match="shorter than"):
+        fill_voids(utm_array(rough(9, 4, 4)), max_distance=10.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,15 @@ import rasterio.vrt
 import xarray as xr
 from rasterio import Affine
 
-from sarheight.dem import assume_ellipsoidal, check_dem, local_posting, open_dem, to_ellipsoidal
+from sarheight.dem import (
+    assume_ellipsoidal,
+    check_dem,
+    grid_like,
+    local_posting,
+    open_dem,
+    open_map,
+    to_ellipsoidal,
+)
 from sarheight.errors import DemError, GeoidGridMissingError, VerticalDatumError
 
 DEM_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "dem"
@@ -301,15 +311,54 @@ def test_truncated_file(tmp_path: Path):
         open_dem(path)
 
 
-def test_no_crs(tmp_path: Path, heights: np.ndarray):
-    with pytest.raises(DemError, match="no coordinate reference system"):
-        open_dem(write(tmp_path / "dem.tif", heights, crs=None))
+MOON = "+proj=longlat +R=1737400"
+DEGREES = Affine(0.01, 0.0, 10.0, 0.0, -0.01, 46.0)
 
 
-def test_rotated_file(tmp_path: Path, heights: np.ndarray):
-    turned = Affine(29.5, 5.2, 5e5, 5.2, -29.5, 5.2e6)
-    with pytest.raises(DemError, match="gdalwarp"):
-        open_dem(write(tmp_path / "dem.tif", heights, turned))
+@pytest.mark.parametrize("bounds", [None, (8.0, 46.0, 9.5, 47.5)])
+@pytest.mark.parametrize(
+    ("transform", "crs", "message"),
+    [
+        (UTM, None, "no coordinate reference system"),
+        (Affine(29.5, 5.2, 5e5, 5.2, -29.5, 5.2e6), "EPSG:32632", "rotated or sheared.*gdalwarp"),
+        (Affine.identity(), "EPSG:32632", "no georeference.*gdal_translate -a_ullr"),
+        (Affine.identity(), "EPSG:4326", "no georeference.*counted from 0.5"),
+        (DEGREES, MOON, "a radius of 1737 km, expected one of the Earth"),
+        (UTM, "+proj=stere +lat_0=46 +R=1737400", "expected one of the Earth"),
+        (DEGREES, "+proj=longlat +a=3396190 +b=3376200", "a radius of 3396 km, expected"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The given matrix")
+def test_files_without_a_place_on_earth(
+    tmp_path: Path,
+    heights: np.ndarray,
+    transform: Affine,
+    crs: str | None,
+    message: str,
+    bounds: tuple[float, float, float, float] | None,
+):
+    path = write(tmp_path / "dem.tif", heights, transform, crs)
+    with pytest.raises(DemError, match=message):
+        open_dem(path, bounds=bounds)
+    for function in (open_map, grid_like):
+        with pytest.raises(DemError, match=message):
+            function(path)
+
+
+def test_arrays_without_a_place_on_earth(heights: np.ndarray):
+    pixels = {"y": 0.5 + np.arange(6), "x": 0.5 + np.arange(8)}
+    dem = xr.DataArray(heights, pixels, ("y", "x")).rio.write_crs("EPSG:32632")
+    with pytest.raises(DemError, match="no georeference"):
+        check_dem(dem)
+    with pytest.raises(DemError, match="expected one of the Earth"):
+        check_dem(dem.assign_coords(x=pixels["x"] + 7.0).rio.write_crs(MOON))
+
+
+@pytest.mark.parametrize("function", [open_dem, open_map, grid_like])
+def test_a_pipe_is_refused_at_once(tmp_path: Path, function: Callable[[Path], object]):
+    os.mkfifo(tmp_path / "dem.tif")
+    with pytest.raises(DemError, match="is a pipe or a device"):
+        function(tmp_path / "dem.tif")
 
 
 def test_pictures_and_several_bands(tmp_path: Path, heights: np.ndarray):
@@ -505,5 +554,8 @@ def test_netcdf_with_its_own_pixels(tmp_path: Path, heights: np.ndarray, kind: s
     dem = open_dem(write(tmp_path / "dem.tif", heights), vertical=12.0)
     dem.attrs.pop("grid_mapping", None)
     dem.encoding["grid_mapping"] = "spatial_ref"
-    dem.to_netcdf(tmp_path / "dem.nc", format=kind, engine="netcdf4")
-    np.testing.assert_array_equal(open_dem(tmp_path / "dem.nc").sortby("y"), dem.sortby("y"))
+    dem.to_netcdf(tmp_path / "lost.nc", format=kind, engine="netcdf4")
+    with pytest.raises(DemError, match=r"no georeference.*dem\.rio\.write_transform"):
+        open_dem(tmp_path / "lost.nc")
+    dem.rio.write_transform().to_netcdf(tmp_path / "dem.nc", format=kind, engine="netcdf4")
+    xr.testing.assert_equal(open_dem(tmp_path / "dem.nc").sortby("y"), dem.sortby("y"))

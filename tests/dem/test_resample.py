@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,25 +15,9 @@ from pyproj import Transformer
 
 from sarheight.dem import check_dem, coarsen, local_posting, mosaic, open_dem, reproject
 from sarheight.errors import DemError, VerticalDatumError
+from tests.dems import array, rough, utm_array
 
 DEM_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "dem"
-
-
-def array(heights: np.ndarray, y: np.ndarray, x: np.ndarray, crs: str) -> xr.DataArray:
-    dem = xr.DataArray(
-        heights.astype(np.float32),
-        dims=("y", "x"),
-        coords={"y": y, "x": x},
-        attrs={"vertical_datum": "ellipsoid"},
-    )
-    return dem.rio.write_crs(crs)
-
-
-def utm_array(heights: np.ndarray, step: float = 30.0) -> xr.DataArray:
-    rows, columns = heights.shape
-    return array(
-        heights, 5.2e6 - step * np.arange(rows), 5e5 + step * np.arange(columns), "EPSG:32632"
-    )
 
 
 def hills(longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
@@ -43,11 +29,9 @@ def hills(longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
 
 def hills_on(y: np.ndarray, x: np.ndarray, crs: str) -> xr.DataArray:
     to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    return array(hills(*to_degrees.transform(*np.meshgrid(x, y))), y, x, crs)
-
-
-def rough(seed: int, rows: int, columns: int) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(0.0, 3000.0, (rows, columns)).astype(np.float32)
+    return array(
+        hills(*to_degrees.transform(*np.meshgrid(x, y))), y, x, crs, vertical_datum="ellipsoid"
+    )
 
 
 # Mosaic
@@ -113,20 +97,23 @@ def test_tiles_around_the_earth_stay_where_they_are():
     np.testing.assert_allclose(mosaic([west, east])["x"], -179.5 + np.arange(360))
 
 
-def test_tiles_that_do_not_fit():
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda dem: dem.assign_coords(x=dem["x"] + 9.0), DemError, "cells off the grid"),
+        (lambda _: utm_array(rough(3, 6, 6), step=25.0), DemError, "different postings"),
+        (lambda dem: dem.rio.write_crs("EPSG:32633"), DemError, "different reference systems"),
+        (lambda dem: dem.drop_attrs().rio.write_crs("EPSG:32632"), VerticalDatumError, "unstated"),
+    ],
+)
+def test_tiles_that_do_not_fit(
+    change: Callable[[xr.DataArray], xr.DataArray], error: type[DemError], message: str
+):
     dem = utm_array(rough(3, 6, 6))
-    with pytest.raises(DemError, match="cells off the grid"):
-        mosaic([dem, dem.assign_coords(x=dem["x"] + 9.0)])
-    with pytest.raises(DemError, match="different postings"):
-        mosaic([dem, utm_array(rough(3, 6, 6), 25.0)])
-    with pytest.raises(DemError, match="different reference systems"):
-        mosaic([dem, dem.rio.write_crs("EPSG:32633")])
+    with pytest.raises(error, match=message):
+        mosaic([dem, change(dem)])
     with pytest.raises(DemError, match="no DEM tiles"):
         mosaic([])
-    unstated = dem.copy()
-    unstated.attrs = {}
-    with pytest.raises(VerticalDatumError, match="unstated"):
-        mosaic([dem, unstated])
 
 
 # Coarsen
@@ -210,13 +197,13 @@ def test_coarse_cells_need_their_share_of_heights():
     np.testing.assert_array_equal(strict, [[np.nan, np.nan], [100.0, 100.0]])
 
 
-def test_coarsen_does_not_refine():
-    with pytest.raises(DemError, match="reproject"):
-        coarsen(utm_array(rough(6, 6, 6)), 20.0)
-    with pytest.raises(DemError, match="2 x 2"):
-        coarsen(utm_array(rough(6, 6, 6)), 500.0)
-    with pytest.raises(DemError, match='"m" or "crs"'):
-        coarsen(utm_array(rough(6, 6, 6)), 60.0, units="feet")
+@pytest.mark.parametrize(
+    ("posting", "units", "message"),
+    [(20.0, "m", "reproject"), (500.0, "m", "2 x 2"), (60.0, "feet", '"m" or "crs"')],
+)
+def test_coarsen_does_not_refine(posting: float, units: Any, message: str):  # noqa: ANN401
+    with pytest.raises(DemError, match=message):
+        coarsen(utm_array(rough(6, 6, 6)), posting, units=units)
 
 
 # Reproject
@@ -296,31 +283,33 @@ def test_geographic_target_on_the_other_side_of_the_antimeridian():
     assert float(other_datum["x"].max()) > 180.0
 
 
-def test_reproject_says_what_is_wrong():
-    source = utm_array(rough(8, 20, 20))
-    with pytest.raises(DemError, match="not both"):
-        reproject(source)
-    with pytest.raises(DemError, match="not both"):
-        reproject(source, "EPSG:4326", like=source)
-    with pytest.raises(DemError, match="EPSG:999999"):
-        reproject(source, "EPSG:999999")
-    with pytest.raises(DemError, match="resampling"):
-        reproject(source, "EPSG:4326", resampling="magic")
-    with pytest.raises(DemError, match="positive"):
-        reproject(source, "EPSG:4326", -1.0)
-    with pytest.raises(DemError, match="degree"):
-        reproject(source, "EPSG:4326", 30.0)
-    with pytest.raises(DemError, match="metre"):
-        reproject(source, "EPSG:32633", 0.0003)
-    elsewhere = hills_on(-33.0 - 0.01 * np.arange(20), 150 + 0.01 * np.arange(20), "EPSG:4326")
-    with pytest.raises(DemError, match="does not meet"):
-        reproject(source, like=elsewhere)
+ELSEWHERE = hills_on(-33.0 - 0.01 * np.arange(20), 150 + 0.01 * np.arange(20), "EPSG:4326")
+POLAR = hills_on(1e5 - 1e4 * np.arange(20), -1e5 + 1e4 * np.arange(20), "EPSG:3413")
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ((), {}, "not both"),
+        (("EPSG:4326",), {"like": ELSEWHERE}, "not both"),
+        (("EPSG:999999",), {}, "EPSG:999999"),
+        (("EPSG:4326",), {"resampling": "magic"}, "resampling"),
+        (("EPSG:4326", -1.0), {}, "positive"),
+        (("EPSG:4326", 30.0), {}, "degree"),
+        (("EPSG:32633", 0.0003), {}, "metre"),
+        ((), {"like": ELSEWHERE}, "does not meet"),
+    ],
+)
+def test_reproject_says_what_is_wrong(
+    target: tuple[Any, ...], options: dict[str, Any], message: str
+):
+    with pytest.raises(DemError, match=message):
+        reproject(utm_array(rough(8, 20, 20)), *target, **options)
 
 
 def test_a_pole_has_no_longitude():
-    polar = hills_on(1e5 - 1e4 * np.arange(20), -1e5 + 1e4 * np.arange(20), "EPSG:3413")
     with pytest.raises(DemError, match="pole"):
-        reproject(polar, "EPSG:4326")
+        reproject(POLAR, "EPSG:4326")
 
 
 def test_history_tells_the_way():

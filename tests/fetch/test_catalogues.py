@@ -12,22 +12,21 @@ import numpy as np
 import pytest
 
 from sarheight.errors import FetchError, MissingLibraryError, NotThereError, UnsafeAddressError
-from sarheight.fetch import Checksum, Limits, SceneRecord, image_items, scene_named, scenes
-from sarheight.fetch.catalogues import bounding_boxes, parse_time
+from sarheight.fetch import Checksum, Limits, SceneRecord, scene_named, scenes
+from sarheight.fetch.catalogues import parse_time
 from sarheight.fetch.settings import Catalogue
 from tests.servers import (
+    CONFORMS,
     Reply,
     Request,
     Site,
     add_stac,
     alone,
     multihash,
-    running,
     stac_item,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from sarheight.fetch import Settings
@@ -39,12 +38,6 @@ OTHER = "S1A_IW_GRDH_1SDV_20210403T170600_20210403T170625_037293_0464B3_AAAA"
 SLC = "S1B_IW_SLC__1SDV_20210401T052622_20210401T052650_026269_032297_1234"
 ALPS = (10.5, 46.0, 11.5, 47.0)
 DAYS = ("2021-04-01", "2021-04-30")
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with running() as server:
-        yield server
 
 
 def items() -> list[dict[str, Any]]:
@@ -143,31 +136,6 @@ def test_one_product_is_found_by_any_spelling_of_its_name(known: Settings) -> No
         scene_named(GRD.replace("052623", "052600"), settings=known)
     with pytest.raises(ValueError, match="expected one such as"):
         scene_named("something else", settings=known)
-
-
-@pytest.mark.parametrize(
-    ("place", "parts"),
-    [
-        ((10.0, 46.0), ((10.0, 46.0, 10.0, 46.0),)),
-        ((190.0, 0.0, 200.0, 1.0), ((-170.0, 0.0, -160.0, 1.0),)),
-        ((179.0, 0.0, -179.0, 1.0), ((179.0, 0.0, 180.0, 1.0), (-180.0, 0.0, -179.0, 1.0))),
-        ((179.0, 0.0, 180.0, 1.0), ((179.0, 0.0, 180.0, 1.0),)),
-        ((-180.0, -90.0, 180.0, 90.0), ((-180.0, -90.0, 180.0, 90.0),)),
-    ],
-)
-def test_a_place_becomes_boxes(
-    place: tuple[float, ...], parts: tuple[tuple[float, ...], ...]
-) -> None:
-    assert bounding_boxes(place) == parts
-
-
-@pytest.mark.parametrize(
-    "place",
-    [(1.0,), (0, 1, 2), (0.0, 5.0, 1.0, 4.0), (0.0, -91.0), (float("nan"), 0.0), (999.0, 0.0)],
-)
-def test_what_is_no_place_is_refused(place: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="the place"):
-        bounding_boxes(place)
 
 
 @pytest.mark.parametrize(
@@ -273,14 +241,21 @@ def test_what_is_no_item_is_left_out(known: Settings, site: Site, features: list
         assert scenes(ALPS, *DAYS, settings=known) == ()
 
 
-def test_a_catalogue_cannot_send_us_to_the_inside(known: Settings, site: Site) -> None:
-    page = {
-        "type": "FeatureCollection",
-        "features": items()[:1],
-        "links": [{"rel": "next", "href": "http://169.254.169.254/latest", "method": "GET"}],
-    }
+@pytest.mark.parametrize(
+    "href", ["http://169.254.169.254/latest", "file:///etc/passwd", "ftp://example.org/page"]
+)
+@pytest.mark.parametrize("rel", ["next", "search"])
+def test_a_catalogue_cannot_send_us_to_the_inside(
+    known: Settings, site: Site, href: str, rel: str
+) -> None:
+    link = {"rel": rel, "href": href, "type": "application/geo+json"}
+    link |= {"method": "GET" if rel == "next" else "POST"}
+    page = {"type": "FeatureCollection", "features": items()[:1], "links": [link]}
     site.pages["/stac/search"] = lambda _: Reply(json.dumps(page).encode())
-    with pytest.raises(UnsafeAddressError, match="169"):
+    if rel == "search":
+        catalogue = BARE | {"conformsTo": CONFORMS, "links": [link]}
+        site.pages["/stac"] = lambda _: Reply(json.dumps(catalogue).encode())
+    with pytest.raises(UnsafeAddressError, match="was refused"):
         scenes(ALPS, *DAYS, settings=known)
 
 
@@ -297,16 +272,12 @@ def test_pages_without_end_are_left_at_the_limit(known: Settings, site: Site) ->
     assert len(site.asked("/stac/search")) <= 7
 
 
-def test_a_product_with_a_name_that_leads_elsewhere_is_left_out(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    url = add_stac(site, [stac_item("../../../.ssh/authorized_keys"), stac_item(GRD)])
-    known = alone(
-        monkeypatch, tmp_path, catalogues={"copernicus": Catalogue(url=url, grd="sentinel-1-grd")}
-    )
-    with pytest.warns(UserWarning, match="it was left out"):
-        found = scenes(ALPS, *DAYS, settings=known)
-    assert names(found) == [GRD]
+@pytest.mark.parametrize("name", ["../../.ssh/authorized_keys", "/etc/passwd", "..", "a\\b", "a\n"])
+def test_an_item_whose_name_is_a_path_is_refused(known: Settings, site: Site, name: str) -> None:
+    page = {"type": "FeatureCollection", "features": [stac_item(name)], "links": []}
+    site.pages["/stac/search"] = lambda _: Reply(json.dumps(page).encode())
+    with pytest.raises(UnsafeAddressError, match="which is a path, expected an identifier"):
+        scenes(ALPS, *DAYS, settings=known)
 
 
 @pytest.mark.parametrize(
@@ -414,26 +385,15 @@ def test_a_failure_of_asf_is_one_error(site: Site, asf: Settings) -> None:
             scenes(ALPS, *DAYS, catalogue="asf", settings=asf)
 
 
-@pytest.mark.parametrize(
-    "item",
-    [
-        {"id": "a", "properties": {"datetime": "2021-04-01T05:26:23Z"}, "assets": {"x": {}}},
-        {"id": "a", "properties": {"datetime": "2021-04-01"}, "assets": ["x"]},
-        {"id": "a", "properties": 5},
-        "x",
-    ],
-)
-def test_an_image_with_holes_is_an_item_with_holes_or_one_error(
-    known: Settings, site: Site, item: object
-) -> None:
-    page = {"type": "FeatureCollection", "features": [item], "links": []}
-    site.pages["/stac/search"] = lambda _: Reply(json.dumps(page).encode())
-    try:
-        (found,) = image_items(ALPS, *DAYS, catalogue="copernicus", collection="x", settings=known)
-    except FetchError as error:
-        assert "expected one of ISO 8601" in str(error)  # noqa: PT017
-    else:
-        assert dict(found.addresses) == {}
+def test_pages_of_asf_without_end_are_left_at_the_limit(site: Site, asf: Settings) -> None:
+    page = json.dumps({"items": [granule("S1B_OTHER")], "hits": 10**6}).encode()
+    site.pages["/search/granules.umm_json"] = lambda _: Reply(
+        page, headers={"CMR-Search-After": "again", "CMR-Hits": "1000000"}
+    )
+    few = replace(asf, limits=Limits(pages=5))
+    with pytest.raises(FetchError, match="exceeds pages = 5"):
+        scenes(ALPS, *DAYS, catalogue="asf", settings=few)
+    assert len(site.requests) <= 5
 
 
 def test_no_warning_comes_of_an_honest_catalogue(known: Settings) -> None:

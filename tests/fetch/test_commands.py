@@ -16,12 +16,13 @@ import pytest
 from typer.testing import CliRunner
 
 from sarheight.cli import app
+from sarheight.cli._progress import show_progress
 from sarheight.fetch.elevation import Tile
 from sarheight.orbit import Orbit
-from tests.annotations import eof_xml
 from tests.fetch.test_elevation import geoid_bytes, tile_bytes
 from tests.fetch.test_orbits import bucket, eof_name
 from tests.servers import Site, add_stac, alone, multihash, running, stac_item
+from tests.worlds.annotations import eof_xml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,15 +118,16 @@ def failing(code: int, *arguments: str) -> str:
 def test_a_list_shows_sizes_and_downloads_nothing(site: Site) -> None:
     done = run("scenes", *ALPS)
     assert done.exit_code == 0, done.output
-    assert done.stdout.split() == [NAME, "descending", "168", "201", "kB"]
-    assert done.stderr == "1 product, 201 kB; --download downloads them\n"
+    assert done.stdout.split() == [NAME, "descending", "168", "200.5", "kB"]
+    assert done.stderr == "1 product, 200.5 kB; --download downloads them\n"
     assert site.asked("/zip") == []
 
 
 def test_a_list_can_be_read_by_programs(site: Site) -> None:
     (entry,) = json.loads(good("scenes", "--point", "11", "46.5", *ALPS[5:], "--json"))
     assert entry["name"] == NAME
-    assert entry["files"][0]["checksum"].startswith("md5:")
+    assert entry["start"] == "2021-04-01T05:26:23.000000000"
+    assert entry["assets"][0]["checksum"]["kind"] == "md5"
     assert site.asked("/zip") == []
 
 
@@ -134,7 +136,7 @@ def test_products_are_downloaded_by_place_and_by_name(site: Site, tmp_path: Path
     assert path.read_bytes() == PRODUCT
     done = run("scenes", f"{NAME}.SAFE", "--download")
     assert Path(done.stdout.strip()) == tmp_path / "cache" / "scenes" / f"{NAME}.zip"
-    assert f"{NAME}.zip: 201 kB of 201 kB" in done.stderr
+    assert f"{NAME}.zip: 200.5 kB of 200.5 kB" in done.stderr
     assert len(site.asked("/zip")) == 2
 
 
@@ -223,3 +225,38 @@ def test_the_commands_of_the_guide_run(site: Site) -> None:
     for command in commands:
         good(*command[2:])
     assert len(site.asked("/zip")) >= 1
+
+
+# --- progress ----------------------------------------------------------------------------------
+
+
+def test_without_a_terminal_a_line_now_and_then() -> None:
+    stream = io.StringIO()
+    with show_progress(stream=stream) as report:
+        for done in range(0, 1001, 100):
+            report("file", done * 1000, 1_000_000)
+        report("other", 5, None)
+    assert stream.getvalue().splitlines() == [
+        "file: 0 bytes of 1.0 MB",
+        "file: 1.0 MB of 1.0 MB",
+        "other: 5 bytes",
+    ]
+
+
+def test_on_a_terminal_a_bar() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with show_progress(stream=stream) as report:
+        report("file.zip", 0, 1000)
+        report("file.zip", 1000, 1000)
+    assert "file.zip" in stream.getvalue()
+
+
+def test_quiet_is_quiet() -> None:
+    stream = io.StringIO()
+    with show_progress(quiet=True, stream=stream) as report:
+        report("file", 1, 2)
+    assert stream.getvalue() == ""

@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import given
-from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 
 from sarheight.dem import open_dem, to_ellipsoidal
@@ -27,13 +25,12 @@ from sarheight.errors import (
     NotThereError,
 )
 from sarheight.fetch import Limits, dem, geoid
-from sarheight.fetch.elevation import Tile, tiles_of
+from sarheight.fetch.elevation import Tile
 from sarheight.fetch.settings import DemSource, GeoidSource
 from tests.dems import geoid_bytes
-from tests.servers import Site, Trouble, alone, running
+from tests.servers import Site, Trouble, alone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -43,12 +40,6 @@ if TYPE_CHECKING:
 
 ROWS = 60
 TEMPLATE = "/dem/DSM_{ns}{lat:02d}_00_{ew}{lon:03d}_00_DEM.tif"
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture
@@ -136,73 +127,6 @@ def require_slope(heights: xr.DataArray, tolerance: float = 1e-3) -> None:
     expected = slope(*np.meshgrid(heights["x"], heights["y"]))
     # A turn of the globe is a turn of the slope.
     np.testing.assert_allclose(heights, expected, atol=tolerance)
-
-
-# --- which tiles -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("bounds", "names"),
-    [
-        ((8.2, 46.1, 8.9, 46.8), ["N46E008"]),
-        ((8.0, 46.0, 9.0, 47.0), ["N46E008"]),
-        ((7.9, 45.9, 8.1, 46.1), ["N45E007", "N45E008", "N46E007", "N46E008"]),
-        ((-0.5, -0.5, 0.5, 0.5), ["S01W001", "S01E000", "N00W001", "N00E000"]),
-        ((179.5, 60.2, -179.5, 60.8), ["N60W180", "N60E179"]),
-        ((179.5, 60.2, 180.5, 60.8), ["N60W180", "N60E179"]),
-        ((179.5, 60.2, 180.0, 60.8), ["N60E179"]),
-        ((10.0, 89.5, 10.5, 90.0), ["N89E010"]),
-        ((10.0, -90.0, 10.5, -89.5), ["S90E010"]),
-        ((8.5, 46.5), ["N46E008"]),
-    ],
-)
-def test_the_tiles_of_a_place(bounds: tuple[float, ...], names: list[str]) -> None:
-    assert [tile.name for tile in tiles_of(bounds)] == names
-
-
-@given(
-    west=st.floats(-180, 179),
-    south=st.floats(-90, 89),
-    width=st.floats(0, 3),
-    height=st.floats(0, 3),
-)
-def test_every_point_of_a_place_lies_in_one_of_its_tiles(
-    west: float, south: float, width: float, height: float
-) -> None:
-    north = min(south + height, 90.0)
-    tiles = tiles_of((west, south, west + width, north))
-    for share in (0.0, 0.3, 1.0):
-        longitude = (west + share * width + 180.0) % 360.0 - 180.0
-        latitude = south + share * (north - south)
-        assert any(
-            tile.longitude <= longitude <= tile.longitude + 1
-            and tile.latitude <= latitude <= tile.latitude + 1
-            for tile in tiles
-        ) or longitude == pytest.approx(-180.0)
-
-
-@pytest.mark.parametrize(
-    ("latitude", "columns"),
-    [
-        (0, 3600),
-        (49, 3600),
-        (50, 2400),
-        (59, 2400),
-        (60, 1800),
-        (70, 1200),
-        (79, 1200),
-        (80, 720),
-        (84, 720),
-        (85, 360),
-        (89, 360),
-        (-1, 3600),
-        (-50, 3600),
-        (-51, 2400),
-        (-90, 360),
-    ],
-)
-def test_tiles_get_fewer_columns_towards_the_poles(latitude: int, columns: int) -> None:
-    assert columns_of_tile(latitude, 3600) == columns
 
 
 # --- tiles -----------------------------------------------------------------------------

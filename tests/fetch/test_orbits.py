@@ -16,21 +16,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sarheight.errors import FetchError
-from sarheight.fetch import orbit
+from sarheight.fetch import Settings, orbit
 from sarheight.fetch.orbits import mission_name
-from sarheight.fetch.settings import OrbitSource
 from sarheight.orbit import Orbit
 from sarheight.sentinel1 import read_orbit_file
 from sarheight.sentinel1.orbit import OrbitFileName, best_orbit_file
-from tests.annotations import eof_xml
-from tests.servers import Reply, Request, Site, Trouble, alone, running
+from tests.servers import Reply, Request, Site, Trouble
+from tests.worlds.annotations import eof_xml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from sarheight.fetch import Settings
+    from sarheight.fetch.settings import OrbitSource
 
+AWS, STEP, DATA_SPACE = (Settings.load().orbits[name] for name in ("aws", "step", "copernicus"))
 START, STOP = "2024-01-01T06:02:00", "2024-01-01T06:02:25"
 
 
@@ -61,17 +60,6 @@ def contents() -> bytes:
     return eof_xml(Orbit.circular(epoch="2024-01-01T06:00:00", duration=300.0)).encode()
 
 
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    return alone(monkeypatch, tmp_path, tries=2)
-
-
 def bucket(site: Site, names: list[str], contents: bytes, page: int = 2) -> OrbitSource:
     """Put orbits on the server as Amazon lists them, a few to a page."""
     keys = sorted(f"AUX_{name[13:19]}/{name}" for name in names)
@@ -79,24 +67,20 @@ def bucket(site: Site, names: list[str], contents: bytes, page: int = 2) -> Orbi
     def listing(request: Request) -> Reply:
         asked = request.query
         assert asked["list-type"] == "2"
-        after = asked.get("continuation-token") or asked.get("start-after", "")
+        after = asked["start-after"]
         rest = [key for key in keys if key.startswith(asked["prefix"]) and key > after]
         rows = "".join(
             f"<Contents><Key>{key}</Key><Size>{len(contents)}</Size></Contents>"
             for key in rest[:page]
         )
-        more = (
-            f"<NextContinuationToken>{rest[page - 1]}</NextContinuationToken>"
-            if len(rest) > page
-            else ""
-        )
+        more = f"<IsTruncated>{str(len(rest) > page).lower()}</IsTruncated>"
         space = "http://s3.amazonaws.com/doc/2006-03-01/"
         return Reply(f'<ListBucketResult xmlns="{space}">{rows}{more}</ListBucketResult>'.encode())
 
     site.pages["/bucket/"] = listing
     for key in keys:
         site.add(f"/bucket/{key}", contents)
-    return OrbitSource(url=f"{site.url}/bucket", kind="s3")
+    return replace(AWS, url=f"{site.url}/bucket")
 
 
 def packed(name: str, contents: bytes) -> bytes:
@@ -116,7 +100,7 @@ def folders(site: Site, names: list[str], contents: bytes) -> OrbitSource:
         site.add(f"{path}{name}.zip", packed(name, contents))
     for path, links in months.items():
         site.add(path, f"<html>{links}</html>".encode())
-    return OrbitSource(url=f"{site.url}/step", kind="folders")
+    return replace(STEP, url=f"{site.url}/step")
 
 
 def odata(site: Site, names: list[str], contents: bytes) -> OrbitSource:
@@ -136,7 +120,7 @@ def odata(site: Site, names: list[str], contents: bytes) -> OrbitSource:
         return Reply(json.dumps({"value": found}).encode())
 
     site.pages["/odata"] = answer
-    return OrbitSource(url=f"{site.url}/odata", kind="odata", download=f"{site.url}/download")
+    return replace(DATA_SPACE, url=f"{site.url}/odata", file=f"{site.url}/download({{id}})/$value")
 
 
 SOURCES = {"bucket": bucket, "folders": folders, "odata": odata}
@@ -187,7 +171,7 @@ def test_a_downloaded_orbit_is_found_without_network(
 def test_the_next_source_is_searched_where_one_is_down(
     site: Site, quick: Settings, contents: bytes
 ) -> None:
-    down = OrbitSource(url=f"{site.url}/nowhere", kind="s3")
+    down = replace(AWS, url=f"{site.url}/nowhere")
     sources = {"down": down, "step": folders(site, [PRECISE], contents)}
     path = orbit("S1A", START, STOP, settings=replace(quick, orbits=sources))
     assert path is not None
@@ -195,7 +179,7 @@ def test_the_next_source_is_searched_where_one_is_down(
 
 
 def test_a_failure_of_all_sources_is_an_error_and_not_no_orbit(site: Site, quick: Settings) -> None:
-    down = OrbitSource(url=f"{site.url}/nowhere", kind="s3")
+    down = replace(AWS, url=f"{site.url}/nowhere")
     with pytest.raises(FetchError, match="could be searched"):
         orbit("S1A", START, STOP, settings=replace(quick, orbits={"down": down}))
 
@@ -241,6 +225,16 @@ def test_the_chosen_file_covers_the_image_and_none_does_so_better(
         assert chosen.margin(start, stop) == np.timedelta64(max(covering), "s")
 
 
+def test_a_listing_without_end_is_left_at_the_limit(site: Site, quick: Settings) -> None:
+    text = f"<ListBucketResult><Key>{EARLIER}</Key></ListBucketResult>".encode()
+    site.pages["/bucket/"] = lambda _: Reply(text)
+    known = replace(quick, orbits={"one": replace(AWS, url=f"{site.url}/bucket")})
+    few = replace(known, limits=replace(known.limits, pages=5))
+    with pytest.raises(FetchError, match="exceeds pages = 5"):
+        orbit("S1A", START, STOP, kinds=("POEORB",), settings=few)
+    assert len(site.requests) == 5
+
+
 # --- what is wrong -----------------------------------------------------------------------------
 
 
@@ -276,17 +270,18 @@ def test_what_is_no_orbit_is_not_kept(
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"value": 3}', b"<a/>"])
-@pytest.mark.parametrize("kind", ["s3", "odata", "folders", "page"])
-def test_a_listing_that_is_none_is_no_crash(
-    site: Site, quick: Settings, body: bytes, kind: str
+@pytest.mark.parametrize("source", [AWS, STEP, DATA_SPACE])
+def test_a_listing_that_is_none_is_not_taken_for_an_empty_one(
+    site: Site, quick: Settings, body: bytes, source: OrbitSource
 ) -> None:
-    for path in ("/x", "/x/", "/x/POEORB/S1A/2024/01/", "/x/aux_poeorb/"):
+    for path in ("/x", "/x/", "/x/POEORB/S1A/2024/01/"):
         site.add(path, body)
-    known = replace(quick, orbits={"one": OrbitSource(url=f"{site.url}/x", kind=kind)})
-    try:
+    known = replace(quick, orbits={"one": replace(source, url=f"{site.url}/x")})
+    if source is STEP and not body.startswith(b"{"):  # a page may have no links
         assert orbit("S1A", START, STOP, kinds=("POEORB",), settings=known) is None
-    except FetchError as error:
-        assert "could be searched" in str(error)  # noqa: PT017
+    else:
+        with pytest.raises(FetchError, match="did not send a list of files"):
+            orbit("S1A", START, STOP, kinds=("POEORB",), settings=known)
 
 
 def test_a_dropped_connection_costs_nothing_but_time(

@@ -6,15 +6,16 @@ import io
 import json
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pytest
 
 from sarheight.errors import ChecksumError, FetchError, UnsafeAddressError
-from sarheight.fetch import SceneRecord, download, scenes
+from sarheight.fetch import SceneRecord, Settings, download, scenes
 from sarheight.fetch.settings import Catalogue
 from tests.servers import (
     Reply,
@@ -22,17 +23,12 @@ from tests.servers import (
     Site,
     Trouble,
     add_stac,
-    alone,
     multihash,
-    running,
     stac_item,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-    from sarheight.fetch import Settings
 
 NAME = "S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_EFA4"
 STEM = "20210401t052623-20210401t052648-026269-032297"
@@ -51,12 +47,6 @@ FILES = {
 NOISE = np.random.default_rng(3).bytes(300_000)
 
 
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with running() as server:
-        yield server
-
-
 @cache  # a zip states when it was made
 def safe_zip() -> bytes:
     stream = io.BytesIO()
@@ -66,15 +56,22 @@ def safe_zip() -> bytes:
     return stream.getvalue()
 
 
-def zip_record(
-    site: Site, monkeypatch: pytest.MonkeyPatch, folder: Path, product: dict[str, Any]
-) -> tuple[SceneRecord, Settings]:
-    """Find the one product of a catalogue that offers zips."""
-    url = add_stac(site, [stac_item(NAME, assets={"Product": product})])
-    source = Catalogue(url=url, grd="sentinel-1-grd")
-    known = alone(monkeypatch, folder, catalogues={"copernicus": source})
-    (record,) = scenes((11.0, 46.0), "2021-04-01", "2021-04-01", settings=known)
-    return record, known
+Offer: TypeAlias = Callable[..., tuple[SceneRecord, Settings]]
+"""Puts a product into a catalogue, and finds it there."""
+
+
+@pytest.fixture
+def zipped(site: Site, quick: Settings) -> Offer:
+    """Offer a zip of the product."""
+
+    def offer(product: dict[str, Any]) -> tuple[SceneRecord, Settings]:
+        url = add_stac(site, [stac_item(NAME, assets={"Product": product})])
+        source = Catalogue(url=url, grd="sentinel-1-grd")
+        known = replace(quick, catalogues={"copernicus": source})
+        (record,) = scenes((11.0, 46.0), "2021-04-01", "2021-04-01", settings=known)
+        return record, known
+
+    return offer
 
 
 def honest(site: Site, body: bytes) -> dict[str, Any]:
@@ -85,10 +82,8 @@ def honest(site: Site, body: bytes) -> dict[str, Any]:
 # --- zips --------------------------------------------------------------------------------------
 
 
-def test_a_zip_is_downloaded_whole(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    record, known = zip_record(site, monkeypatch, tmp_path, honest(site, safe_zip()))
+def test_a_zip_is_downloaded_whole(zipped: Offer, site: Site, tmp_path: Path) -> None:
+    record, known = zipped(honest(site, safe_zip()))
     site.document("/odata/v1/Products(1)/$value").troubles = [Trouble(drop_after=100_000)]
     path = download(record, tmp_path / "here", settings=known)
     assert path == tmp_path / "here" / f"{NAME}.zip"
@@ -99,12 +94,12 @@ def test_a_zip_is_downloaded_whole(
 
 @pytest.mark.parametrize("change", [{"file:checksum": multihash(b"other")}, {"file:size": 7}])
 def test_size_and_checksum_of_the_catalogue_count_unless_verify_is_off(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: dict[str, Any]
+    zipped: Offer, site: Site, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     product = honest(site, safe_zip()) | change
     if "file:size" in change:
         product.pop("file:checksum")
-    record, known = zip_record(site, monkeypatch, tmp_path, product)
+    record, known = zipped(product)
     with pytest.raises(ChecksumError, match="announced"):
         download(record, tmp_path, settings=known)
     assert download(record, tmp_path, verify=False, settings=known).is_file()
@@ -119,10 +114,10 @@ def test_size_and_checksum_of_the_catalogue_count_unless_verify_is_off(
     ],
 )
 def test_what_is_no_product_is_thrown_away(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: bytes, message: str
+    zipped: Offer, site: Site, tmp_path: Path, body: bytes, message: str
 ) -> None:
     url = site.add("/file", body)
-    record, known = zip_record(site, monkeypatch, tmp_path, {"href": url})
+    record, known = zipped({"href": url})
     with pytest.raises(ChecksumError, match=message):
         download(record, tmp_path / "here", settings=known)
     assert not list((tmp_path / "here").glob("*.zip"))
@@ -143,28 +138,24 @@ def test_what_is_no_product_is_thrown_away(
         "s3://somebody-elses-bucket/key",
     ],
 )
-def test_a_hostile_item_is_refused(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, href: str
-) -> None:
-    record, known = zip_record(site, monkeypatch, tmp_path, {"href": href})
+def test_a_hostile_item_is_refused(zipped: Offer, tmp_path: Path, href: str) -> None:
+    record, known = zipped({"href": href})
     with pytest.raises(UnsafeAddressError, match="was refused"):
         download(record, tmp_path / "here", settings=known)
     assert not list((tmp_path / "here").glob("[!.]*"))
 
 
 def test_this_machine_is_refused_where_the_catalogue_is_elsewhere(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    zipped: Offer, site: Site, tmp_path: Path
 ) -> None:
-    record, known = zip_record(site, monkeypatch, tmp_path, honest(site, safe_zip()))
+    record, known = zipped(honest(site, safe_zip()))
     far = Catalogue(url="https://stac.example.org", grd="sentinel-1-grd")
     with pytest.raises(UnsafeAddressError, match="expected https"):
         download(record, tmp_path / "here", settings=replace(known, catalogues={"copernicus": far}))
 
 
-def test_a_hostile_name_is_refused(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    record, known = zip_record(site, monkeypatch, tmp_path, honest(site, safe_zip()))
+def test_a_hostile_name_is_refused(zipped: Offer, site: Site, tmp_path: Path) -> None:
+    record, known = zipped(honest(site, safe_zip()))
     (asset,) = record.assets
     for name in ("../escaped.zip", "/tmp/x.zip", ".bashrc"):  # noqa: S108
         bad = replace(record, assets=(replace(asset, name=name),))
@@ -174,10 +165,8 @@ def test_a_hostile_name_is_refused(
         download(replace(record, name="../up"), tmp_path / "here", settings=known)
 
 
-def test_a_product_without_a_file_is_one_error(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    record, known = zip_record(site, monkeypatch, tmp_path, {})
+def test_a_product_without_a_file_is_one_error(zipped: Offer, tmp_path: Path) -> None:
+    record, known = zipped({})
     with pytest.raises(FetchError, match="names no file"):
         download(record, tmp_path, settings=known)
 
@@ -190,33 +179,29 @@ def manifest(names: list[str]) -> bytes:
     return f"<xfdu><dataObjectSection>{rows}</dataObjectSection></xfdu>".encode()
 
 
-def folder_record(
-    site: Site,
-    monkeypatch: pytest.MonkeyPatch,
-    folder: Path,
-    listing: bytes,
-    **source: Any,  # noqa: ANN401
-) -> tuple[SceneRecord, Settings]:
-    """Put a product's files on the server one by one, and find it."""
-    base = f"/store/{NAME}"
-    site.add(f"{base}/manifest.safe", listing)
-    for name, short in FILES.items():
-        site.add(f"{base}/{short}", name.encode())
-    href = source.pop("href", f"{site.url}{base}/manifest.safe")
-    url = add_stac(site, [stac_item(NAME, assets={"safe-manifest": {"href": href}})])
-    entry = Catalogue(url=url, grd="sentinel-1-grd", layout="folder", **source)
-    known = alone(monkeypatch, folder, catalogues={"planetary": entry})
-    (record,) = scenes(
-        (11.0, 46.0), "2021-04-01", "2021-04-01", catalogue="planetary", settings=known
-    )
-    return record, known
+@pytest.fixture
+def parts(site: Site, quick: Settings) -> Offer:
+    """Offer the product's files one by one."""
+
+    def offer(listing: bytes, **source: Any) -> tuple[SceneRecord, Settings]:  # noqa: ANN401
+        base = f"/store/{NAME}"
+        site.add(f"{base}/manifest.safe", listing)
+        for name, short in FILES.items():
+            site.add(f"{base}/{short}", name.encode())
+        href = source.pop("href", f"{site.url}{base}/manifest.safe")
+        url = add_stac(site, [stac_item(NAME, assets={"safe-manifest": {"href": href}})])
+        entry = Catalogue(url=url, grd="sentinel-1-grd", layout="folder", **source)
+        known = replace(quick, catalogues={"planetary": entry})
+        place, day = (11.0, 46.0), "2021-04-01"
+        (record,) = scenes(place, day, day, catalogue="planetary", settings=known)
+        return record, known
+
+    return offer
 
 
-def test_a_product_kept_in_parts_gets_its_names_back(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_product_kept_in_parts_gets_its_names_back(parts: Offer, tmp_path: Path) -> None:
     others = ["preview/quick-look.png", "support/s1-level-1-product.xsd"]
-    record, known = folder_record(site, monkeypatch, tmp_path, manifest([*FILES, *others]))
+    record, known = parts(manifest([*FILES, *others]))
     path = download(record, tmp_path, settings=known)
     assert path == tmp_path / f"{NAME}.SAFE"
     found = {str(each.relative_to(path)) for each in path.rglob("*") if each.is_file()}
@@ -225,10 +210,8 @@ def test_a_product_kept_in_parts_gets_its_names_back(
         assert (path / name).read_bytes() == name.encode()
 
 
-def test_one_polarisation_is_enough_for_who_wants_one(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    record, known = folder_record(site, monkeypatch, tmp_path, manifest(list(FILES)))
+def test_one_polarisation_is_enough_for_who_wants_one(parts: Offer, tmp_path: Path) -> None:
+    record, known = parts(manifest(list(FILES)))
     path = download(record, tmp_path, polarisations=("VH",), settings=known)
     found = {each.name for each in path.rglob("*") if each.is_file()}
     assert found == {"manifest.safe", *(n.rpartition("/")[2] for n in FILES if "-vh-" in n)}
@@ -236,9 +219,9 @@ def test_one_polarisation_is_enough_for_who_wants_one(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_all_files_stop_together(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: type[BaseException]
+    parts: Offer, site: Site, tmp_path: Path, error: type[BaseException]
 ) -> None:
-    record, known = folder_record(site, monkeypatch, tmp_path, manifest(list(FILES)))
+    record, known = parts(manifest(list(FILES)))
     for name in FILES.values():
         page = site.document(f"/store/{NAME}/{name}")
         # A minute for each, were they not stopped.
@@ -264,10 +247,8 @@ def test_all_files_stop_together(
         b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>',
     ],
 )
-def test_a_manifest_that_is_none_is_refused(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listing: bytes
-) -> None:
-    record, known = folder_record(site, monkeypatch, tmp_path, listing)
+def test_a_manifest_that_is_none_is_refused(parts: Offer, tmp_path: Path, listing: bytes) -> None:
+    record, known = parts(listing)
     with pytest.raises(ChecksumError, match="manifest"):
         download(record, tmp_path / "here", settings=known)
 
@@ -275,20 +256,16 @@ def test_a_manifest_that_is_none_is_refused(
 @pytest.mark.parametrize(
     "name", ["../../escaped.xml", "/etc/escaped.xml", "annotation/../../x.xml"]
 )
-def test_a_manifest_that_leads_out_is_refused(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
-) -> None:
+def test_a_manifest_that_leads_out_is_refused(parts: Offer, tmp_path: Path, name: str) -> None:
     listing = manifest(list(FILES)).replace(
         b"</data", f'<fileLocation href="{name}"/></data'.encode()
     )
-    record, known = folder_record(site, monkeypatch, tmp_path, listing)
+    record, known = parts(listing)
     with pytest.raises(UnsafeAddressError, match="leads out of the product"):
         download(record, tmp_path / "here", settings=known)
 
 
-def test_signed_addresses_are_signed_and_renewed(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_signed_addresses_are_signed_and_renewed(parts: Offer, site: Site, tmp_path: Path) -> None:
     tokens: list[str] = []
 
     def token(_request: Request) -> Reply:
@@ -296,10 +273,7 @@ def test_signed_addresses_are_signed_and_renewed(
         when = "2020-01-01T00:00:00Z" if len(tokens) == 1 else "2999-01-01T00:00:00Z"
         return Reply(json.dumps({"token": tokens[-1], "msft:expiry": when}).encode())
 
-    record, known = folder_record(
-        site,
-        monkeypatch,
-        tmp_path,
+    record, known = parts(
         manifest(list(FILES)),
         sign="sas",
         sign_url=f"{site.url}/token",
@@ -312,13 +286,8 @@ def test_signed_addresses_are_signed_and_renewed(
     assert len(tokens) == 2
 
 
-def test_a_signature_is_not_given_to_other_hosts(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    record, known = folder_record(
-        site,
-        monkeypatch,
-        tmp_path,
+def test_a_signature_is_not_given_to_other_hosts(parts: Offer, site: Site, tmp_path: Path) -> None:
+    record, known = parts(
         manifest(list(FILES)),
         sign="sas",
         sign_url=f"{site.url}/token",
@@ -329,13 +298,10 @@ def test_a_signature_is_not_given_to_other_hosts(
 
 
 def test_a_bucket_that_its_readers_pay_is_requested_with_the_users_account(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    parts: Offer, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("botocore")
-    record, known = folder_record(
-        site,
-        monkeypatch,
-        tmp_path,
+    record, known = parts(
         manifest(list(FILES)),
         href=f"s3://store/{NAME}/manifest.safe",
         sign="s3",
@@ -354,14 +320,11 @@ def test_a_bucket_that_its_readers_pay_is_requested_with_the_users_account(
 
 
 def test_the_users_account_is_not_used_for_other_buckets(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    parts: Offer, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
-    record, known = folder_record(
-        site,
-        monkeypatch,
-        tmp_path,
+    record, known = parts(
         manifest(list(FILES)),
         href="s3://the-users-own-bucket/private",
         sign="s3",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -15,12 +15,10 @@ from hypothesis import strategies as st
 
 import sarheight.fetch
 from sarheight._runtime import cache_directory
-from sarheight.errors import MissingLibraryError
 from sarheight.fetch import Checksum, Limits, Network, Settings
 from sarheight.fetch.addresses import AddressRule
 from sarheight.fetch.elevation import Tile
 from sarheight.fetch.http import RetryPolicy
-from sarheight.fetch.transfer import format_size, show_progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +64,7 @@ def test_the_tiles_of_the_copernicus_model_are_called_as_they_are() -> None:
             "/Copernicus_DSM_COG_10_S34_00_W070_00_DEM/Copernicus_DSM_COG_10_S34_00_W070_00_DEM.tif"
         )
     )
+    assert [Tile(*corner).name for corner in ((-1, -1), (0, 0))] == ["S01W001", "N00E000"]
     assert Tile(46, 8).file_name(source.url) == "Copernicus_DSM_COG_10_N46_00_E008_00_DEM.tif"
 
 
@@ -149,20 +148,68 @@ def test_importing_needs_no_library_of_the_extra() -> None:
     assert set(done.stdout.split()).isdisjoint({"requests", "pystac", "asf_search"})
 
 
-@pytest.mark.parametrize("library", ["requests", "filelock"])
-def test_a_missing_library_is_named_with_what_to_install(library: str) -> None:
-    script = (
-        f"import sys; sys.modules[{library!r}] = None\n"
-        "import sarheight.fetch as fetch\n"
-        "try: fetch.download_file\n"
-        "except ImportError as error: print(type(error).__name__, error)"
-    )
+DOORS = """
+import sys
+from unittest.mock import Mock
+
+sys.modules[{library!r}] = None
+images = {{"vv": {{"href": "https://example.org/vv.tif"}}}}
+for door in (
+    "import sarheight; sarheight.fetch.scenes",
+    "from sarheight.buildings import image_items",
+    "from sarheight.buildings import building_tiles",
+    "from sarheight import archives; archives.open_rtc({{'assets': images}})",
+    "from sarheight.workflow.images import fetch_orbit; fetch_orbit(Mock(), Mock())",
+    "from sarheight.workflow.elevations import open_elevations as open_dem;"
+    "from sarheight.workflow.config import GridConfig;"
+    "open_dem(GridConfig(dem=('auto',)), None, Mock())",
+):
+    try:
+        exec(door)
+    except ImportError as error:
+        print(f"{{type(error).__name__}}: {{error}}")
+"""
+COMMANDS = """
+import sys
+from typer.testing import CliRunner
+from sarheight.cli import app
+
+sys.modules[{library!r}] = None
+times = "--from 2021-04-01 --to 2021-04-02"
+for command in (
+    f"scenes --point 7 45 {{times}}",
+    f"orbit --mission S1A {{times}}",
+    "dem --bounds 7 45 8 46",
+    "geoid",
+    f"scenes --point 7 45 {{times}} --catalogue asf",
+):
+    print(CliRunner().invoke(app, ["fetch", *command.split()]).output.strip())
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "library", "count"),
+    [
+        (DOORS, "requests", 6),
+        (DOORS, "filelock", 6),
+        (COMMANDS, "requests", 5),
+        (COMMANDS, "urllib3", 5),
+        (COMMANDS, "pystac_client", 1),
+        (COMMANDS, "asf_search", 1),
+    ],
+)
+def test_without_the_extra_each_error_names_it(script: str, library: str, count: int) -> None:
+    environment = os.environ | {"SARHEIGHT_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert "MissingLibraryError" in done.stdout
-    assert "pip install 'sarheight[fetch]'" in done.stdout
-    assert issubclass(MissingLibraryError, ImportError)
+        [sys.executable, "-c", script.format(library=library)],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if "SARHEIGHT_OFFLINE" not in line]
+    assert len(lines) == count
+    for line in lines:
+        assert library in line
+        assert line.endswith("pip install 'sarheight[fetch]'")
+        assert "unexpected" not in line
 
 
 def test_all_that_is_offered_is_there() -> None:
@@ -212,54 +259,3 @@ def test_a_checksum_of_a_file(tmp_path: Path) -> None:
 def test_a_wait_that_makes_no_sense_is_not_waited(text: str) -> None:
     network = Network(tries=2, backoff=0.0, longest_wait=0.1)
     RetryPolicy(network).wait("busy", {"Retry-After": text})
-
-
-# --- progress ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [
-        (None, "size unknown"),
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1 kB"),
-        (999_900, "1 MB"),
-        (987_654_321, "988 MB"),
-        (4_560_000_000, "4.56 GB"),
-    ],
-)
-def test_sizes_are_written_for_people(size: int | None, words: str) -> None:
-    assert format_size(size) == words
-
-
-def test_without_a_terminal_a_line_now_and_then() -> None:
-    stream = io.StringIO()
-    with show_progress(stream=stream) as report:
-        for done in range(0, 1001, 100):
-            report("file", done * 1000, 1_000_000)
-        report("other", 5, None)
-    assert stream.getvalue().splitlines() == [
-        "file: 0 B of 1 MB",
-        "file: 1 MB of 1 MB",
-        "other: 5 B",
-    ]
-
-
-def test_on_a_terminal_a_bar() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    stream = Terminal()
-    with show_progress(stream=stream) as report:
-        report("file.zip", 0, 1000)
-        report("file.zip", 1000, 1000)
-    assert "file.zip" in stream.getvalue()
-
-
-def test_quiet_is_quiet() -> None:
-    stream = io.StringIO()
-    with show_progress(quiet=True, stream=stream) as report:
-        report("file", 1, 2)
-    assert stream.getvalue() == ""

@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -21,87 +21,67 @@ from hypothesis import strategies as st
 from sarheight.errors import ChecksumError, FetchError, NotThereError
 from sarheight.fetch import Checksum, download_file
 from sarheight.fetch.transfer import Partial
-from tests.servers import Site, Trouble, alone, running, seconds_from_now
+from tests.servers import Site, Trouble, running, seconds_from_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sarheight.fetch import Settings
+    from tests.fetch.conftest import Get
 
 BODY = np.random.default_rng(7).bytes(600_000)
 SUM = Checksum("sha256", hashlib.sha256(BODY).hexdigest())
 WRONG = Checksum("sha256", "0" * 64)
 
 
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    return alone(monkeypatch, tmp_path)
+def serve(site: Site, *cuts: int, **options: Any) -> str:  # noqa: ANN401
+    """Put the file on the server; the next replies end after so many bytes."""
+    options.setdefault("etag", '"1"')
+    return site.add("/file", BODY, troubles=[Trouble(drop_after=cut) for cut in cuts], **options)
 
 
 def left_behind(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.is_file()}
 
 
-def ranges(site: Site, path: str = "/file") -> list[str | None]:
-    return [request.headers.get("Range") for request in site.asked(path)]
+def ranges(site: Site) -> list[str | None]:
+    return [request.headers.get("Range") for request in site.asked("/file")]
 
 
 # --- as it should be ---------------------------------------------------------------------------
 
 
 def test_a_file_arrives_whole_and_alone(site: Site, quick: Settings, tmp_path: Path) -> None:
-    url = site.add("/file", BODY, etag='"1"')
     told: list[tuple[str, int, int | None]] = []
     path = download_file(
-        url,
-        tmp_path / "new" / "file",
+        serve(site),
+        tmp_path / "new" / "my file (1).zip",
         checksum=SUM,
         size=len(BODY),
         settings=quick,
         progress=lambda *news: told.append(news),
     )
     assert path.read_bytes() == BODY
-    assert left_behind(path.parent) == {"file"}
-    assert told[0] == ("file", 0, len(BODY))
-    assert told[-1] == ("file", len(BODY), len(BODY))
+    assert left_behind(path.parent) == {path.name}
+    assert told[0] == (path.name, 0, len(BODY))
+    assert told[-1] == (path.name, len(BODY), len(BODY))
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
 
 
-def test_what_is_there_is_not_fetched_again(site: Site, quick: Settings, tmp_path: Path) -> None:
-    url = site.add("/file", BODY)
+def test_what_is_there_is_not_fetched_again(site: Site, get: Get, tmp_path: Path) -> None:
+    url = serve(site)
+    (tmp_path / "file").write_bytes(BODY[:100])  # of another size, so fetched anew
     for _ in range(2):
-        download_file(url, tmp_path / "file", size=len(BODY), settings=quick)
+        assert get(url, size=len(BODY)) == BODY
     assert len(site.requests) == 1
 
 
-def test_what_is_there_with_another_size_is_fetched_anew(
-    site: Site, quick: Settings, tmp_path: Path
+@pytest.mark.parametrize(
+    ("body", "options"), [(b"", {}), (BODY, {"announce": False}), (BODY, {"pace": 0.05})]
+)
+def test_a_file_may_be_empty_of_unknown_length_or_slow(
+    site: Site, get: Get, body: bytes, options: dict[str, Any]
 ) -> None:
-    (tmp_path / "file").write_bytes(BODY[:100])
-    download_file(site.add("/file", BODY), tmp_path / "file", size=len(BODY), settings=quick)
-    assert (tmp_path / "file").read_bytes() == BODY
-
-
-def test_a_name_of_the_users_own_may_be_any(site: Site, quick: Settings, tmp_path: Path) -> None:
-    path = download_file(site.add("/file", BODY), tmp_path / "my file (1).zip", settings=quick)
-    assert path.read_bytes() == BODY
-
-
-def test_an_empty_file_is_a_file(site: Site, quick: Settings, tmp_path: Path) -> None:
-    path = download_file(site.add("/file", b""), tmp_path / "file", settings=quick)
-    assert path.read_bytes() == b""
-
-
-def test_the_length_may_be_unknown(site: Site, quick: Settings, tmp_path: Path) -> None:
-    url = site.add("/file", BODY, announce=False)
-    path = download_file(url, tmp_path / "file", checksum=SUM, settings=quick)
-    assert path.read_bytes() == BODY
+    assert get(site.add("/file", body, **options)) == body
+    assert len(site.requests) == 1
 
 
 # --- broken connections ------------------------------------------------------------------------
@@ -111,72 +91,44 @@ def test_the_length_may_be_unknown(site: Site, quick: Settings, tmp_path: Path) 
     "names",
     [
         {"etag": '"1"'},
-        {"modified": "Thu, 01 Apr 2021 05:26:23 GMT"},
+        {"etag": None, "modified": "Thu, 01 Apr 2021 05:26:23 GMT"},
         {"etag": 'W/"1"', "modified": "Thu, 01 Apr 2021 05:26:23 GMT"},
     ],
 )
 def test_a_download_resumes_after_a_dropped_connection(
-    site: Site, quick: Settings, tmp_path: Path, names: dict[str, str]
+    site: Site, get: Get, names: dict[str, str | None]
 ) -> None:
-    url = site.add("/file", BODY, **names)
-    site.document("/file").troubles = [Trouble(drop_after=100_000), Trouble(drop_after=200_000)]
-    path = download_file(url, tmp_path / "file", settings=quick)
-    assert path.read_bytes() == BODY
-    first, second, third = ranges(site)
-    assert first is None
-    assert second == "bytes=100000-"
-    assert third == "bytes=300000-"
+    assert get(serve(site, 100_000, 200_000, **names)) == BODY
+    assert ranges(site) == [None, "bytes=100000-", "bytes=300000-"]
     conditions = [request.headers.get("If-Range") for request in site.asked("/file")[1:]]
-    strong = names["modified"] if names.get("etag", "W/").startswith("W/") else names["etag"]
-    assert conditions == [strong, strong]
+    assert conditions == [names.get("modified") or names["etag"]] * 2
 
 
 def test_without_a_name_of_the_version_only_a_checksum_lets_us_go_on(
-    site: Site, quick: Settings, tmp_path: Path
+    site: Site, get: Get, tmp_path: Path
 ) -> None:
-    url = site.add("/file", BODY)
     for checksum, expected in ((None, None), (SUM, "bytes=100000-")):
         site.requests.clear()
-        site.document("/file").troubles = [Trouble(drop_after=100_000)]
-        path = download_file(
-            url, tmp_path / f"file{expected}"[:5], checksum=checksum, settings=quick
-        )
-        assert path.read_bytes() == BODY
+        (tmp_path / "file").unlink(missing_ok=True)
+        assert get(serve(site, 100_000, etag=None), checksum=checksum) == BODY
         assert ranges(site) == [None, expected]
 
 
-def test_without_ranges_a_download_starts_again(
-    site: Site, quick: Settings, tmp_path: Path
-) -> None:
-    url = site.add("/file", BODY, etag='"1"', ranges=False)
-    site.document("/file").troubles = [Trouble(drop_after=100_000)]
-    assert download_file(url, tmp_path / "file", settings=quick).read_bytes() == BODY
-
-
-def test_a_server_that_falls_silent_is_requested_again(
-    site: Site, quick: Settings, tmp_path: Path
-) -> None:
-    url = site.add("/file", BODY, etag='"1"')
+def test_a_server_that_falls_silent_is_requested_again(site: Site, get: Get) -> None:
+    url = serve(site)
     site.document("/file").troubles = [Trouble(pause=(65536, 0.8))]
-    assert download_file(url, tmp_path / "file", settings=quick).read_bytes() == BODY
-    assert len(site.asked("/file")) == 2
-
-
-def test_a_slow_server_is_waited_for(site: Site, quick: Settings, tmp_path: Path) -> None:
-    url = site.add("/file", BODY, pace=0.05)
-    assert download_file(url, tmp_path / "file", settings=quick).read_bytes() == BODY
-    assert len(site.asked("/file")) == 1
+    assert get(url) == BODY
+    assert len(site.requests) == 2
 
 
 def test_a_body_cut_short_every_time_is_given_up_and_kept(
-    site: Site, quick: Settings, tmp_path: Path
+    site: Site, get: Get, tmp_path: Path
 ) -> None:
-    url = site.add("/file", BODY, etag='"1"')
-    site.document("/file").troubles = [Trouble(drop_after=1000) for _ in range(4)]
-    with pytest.raises(FetchError, match=r"gave up after 4 tries.*4 kB of it are kept"):
-        download_file(url, tmp_path / "file", settings=quick)
+    url = serve(site, *[1000] * 4)
+    with pytest.raises(FetchError, match=r"gave up after 4 tries.*4\.0 kB of it are kept"):
+        get(url)
     assert not (tmp_path / "file").exists()
-    assert download_file(url, tmp_path / "file", settings=quick).read_bytes() == BODY
+    assert get(url) == BODY
     assert ranges(site)[-1] == "bytes=4000-"
 
 
@@ -195,169 +147,131 @@ def test_whatever_is_cut_the_bytes_are_the_same(
 # --- busy servers ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_a_busy_server_is_requested_again(
-    site: Site, quick: Settings, tmp_path: Path, status: int
-) -> None:
-    url = site.add("/file", BODY)
-    site.document("/file").troubles = [Trouble(status=status), Trouble(status=status)]
-    assert download_file(url, tmp_path / "file", settings=quick).read_bytes() == BODY
-    assert len(site.asked("/file")) == 3
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_a_busy_server_is_requested_again_and_given_up(site: Site, get: Get, status: int) -> None:
+    url = serve(site)
+    site.document("/file").troubles = [Trouble(status=status)] * 6
+    with pytest.raises(FetchError, match=f"HTTP {status}; gave up after 4 tries"):
+        get(url)
+    assert len(site.requests) == 4
+    assert get(url) == BODY
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_retry_after_is_respected(site: Site, quick: Settings, tmp_path: Path, form: str) -> None:
+def test_retry_after_is_respected(site: Site, get: Get, form: str) -> None:
     asked = "1" if form == "seconds" else seconds_from_now(2.0)
-    url = site.add("/file", BODY)
+    url = serve(site)
     site.document("/file").troubles = [Trouble(status=429, headers={"Retry-After": asked})]
     begun = time.monotonic()
-    download_file(url, tmp_path / "file", settings=quick)
+    get(url)
     assert time.monotonic() - begun > 0.9
 
 
-def test_a_long_retry_after_is_an_error(site: Site, quick: Settings, tmp_path: Path) -> None:
-    url = site.add("/file", BODY)
+def test_a_long_retry_after_is_an_error(site: Site, get: Get) -> None:
+    url = serve(site)
     site.document("/file").troubles = [Trouble(status=503, headers={"Retry-After": "7200"})]
     with pytest.raises(FetchError, match="asks to wait 7200 s"):
-        download_file(url, tmp_path / "file", settings=quick)
+        get(url)
 
 
-def test_a_server_that_stays_busy_is_given_up(site: Site, quick: Settings, tmp_path: Path) -> None:
-    url = site.add("/file", BODY)
-    site.document("/file").troubles = [Trouble(status=503) for _ in range(9)]
-    with pytest.raises(FetchError, match="HTTP 503; gave up after 4 tries"):
-        download_file(url, tmp_path / "file", settings=quick)
-    assert len(site.requests) == 4
-
-
-def test_a_missing_file_is_not_retried(site: Site, quick: Settings, tmp_path: Path) -> None:
+def test_what_is_not_there_is_not_retried(site: Site, get: Get) -> None:
     with pytest.raises(NotThereError, match="does not exist"):
-        download_file(f"{site.url}/nothing", tmp_path / "file", settings=quick)
+        get(f"{site.url}/nothing")
     assert len(site.requests) == 1
-
-
-def test_a_server_that_is_not_there_is_given_up(quick: Settings, tmp_path: Path) -> None:
-    with running() as site:
-        url = f"{site.url}/file"
+    with running() as other:
+        url = f"{other.url}/file"
     with pytest.raises(FetchError, match="gave up after 4 tries"):
-        download_file(url, tmp_path / "file", settings=quick)
+        get(url)
 
 
 # --- other files than were announced -----------------------------------------------------------
 
+OTHER_MD5 = base64.b64encode(hashlib.md5(b"other", usedforsecurity=False).digest()).decode()
 
-def test_a_wrong_checksum_leaves_nothing(site: Site, quick: Settings, tmp_path: Path) -> None:
-    url = site.add("/file", BODY)
-    with pytest.raises(ChecksumError, match=f"has sha256 {SUM.value}, and 0000"):
-        download_file(url, tmp_path / "file", checksum=WRONG, settings=quick)
+
+@pytest.mark.parametrize(
+    ("served", "announced", "message"),
+    [
+        ({}, {"checksum": WRONG}, f"has sha256 {SUM.value}, and 0000"),
+        ({}, {"size": len(BODY) - 1}, "announced"),
+        ({"announce": False}, {"size": len(BODY) - 1}, "announced"),
+        ({"headers": {"Content-MD5": OTHER_MD5}}, {}, "has md5"),
+    ],
+)
+def test_another_file_than_was_announced_leaves_nothing(
+    site: Site,
+    get: Get,
+    tmp_path: Path,
+    served: dict[str, Any],
+    announced: dict[str, Any],
+    message: str,
+) -> None:
+    with pytest.raises(ChecksumError, match=message):
+        get(serve(site, **served), **announced)
     assert left_behind(tmp_path) <= {".file.lock"}
 
 
-@pytest.mark.parametrize("announce", [True, False])
-def test_a_wrong_size_leaves_nothing(
-    site: Site, quick: Settings, tmp_path: Path, *, announce: bool
+@pytest.mark.parametrize(
+    ("body", "changes"),
+    [
+        (BODY[::-1], {"etag": '"2"'}),
+        # Some servers go on though the version that they are asked for is gone.
+        (BODY[::-1], {"etag": None, "modified": '"1"', "headers": {"ETag": '"2"'}}),
+        (BODY[:1000], {}),
+    ],
+)
+def test_a_file_that_changes_between_two_calls_is_not_mixed(
+    site: Site, get: Get, body: bytes, changes: dict[str, Any]
 ) -> None:
-    url = site.add("/file", BODY, announce=announce)
-    with pytest.raises(ChecksumError, match="announced"):
-        download_file(url, tmp_path / "file", size=len(BODY) - 1, settings=quick)
-    assert left_behind(tmp_path) <= {".file.lock"}
-
-
-def test_a_checksum_of_the_server_counts(site: Site, quick: Settings, tmp_path: Path) -> None:
-    other = base64.b64encode(hashlib.md5(b"other", usedforsecurity=False).digest()).decode()
-    url = site.add("/file", BODY, headers={"Content-MD5": other})
-    with pytest.raises(ChecksumError, match="has md5"):
-        download_file(url, tmp_path / "file", settings=quick)
-
-
-def test_a_file_that_changes_between_two_tries_is_not_mixed(
-    site: Site, quick: Settings, tmp_path: Path
-) -> None:
-    url = site.add("/file", BODY, etag='"1"')
-    page = site.document("/file")
-    page.troubles = [Trouble(drop_after=100_000) for _ in range(4)]
+    url = serve(site, *[10_000] * 4)
     with pytest.raises(FetchError):
-        download_file(url, tmp_path / "file", settings=quick)
-    page.body, page.etag = BODY[::-1], '"2"'
-    assert download_file(url, tmp_path / "file", settings=quick).read_bytes() == BODY[::-1]
-
-
-def test_a_part_of_another_version_is_not_taken(
-    site: Site, quick: Settings, tmp_path: Path
-) -> None:
-    """Some servers go on though the version they are asked about is gone."""
-    url = site.add("/file", BODY, etag='"1"')
+        get(url)
     page = site.document("/file")
-    page.troubles = [Trouble(drop_after=1000) for _ in range(4)]
-    with pytest.raises(FetchError):
-        download_file(url, tmp_path / "file", settings=quick)
-    page.body, page.headers = BODY[::-1], {"ETag": '"2"'}
-    page.etag = None
-    page.modified = '"1"'  # so that the condition seems to hold
-    assert download_file(url, tmp_path / "file", settings=quick).read_bytes() == BODY[::-1]
+    page.body = body
+    for name, value in changes.items():
+        setattr(page, name, value)
+    assert get(url) == body
 
 
-def test_a_beginning_from_elsewhere_is_found_out(
-    site: Site, quick: Settings, tmp_path: Path
-) -> None:
+def test_a_beginning_from_elsewhere_is_found_out(site: Site, get: Get, tmp_path: Path) -> None:
     """A damaged beginning costs one more try, not the file."""
-    url = site.add("/file", BODY, etag='"1"')
-    site.document("/file").troubles = [Trouble(drop_after=1000) for _ in range(4)]
+    url = serve(site, *[1000] * 4)
     with pytest.raises(FetchError):
-        download_file(url, tmp_path / "file", checksum=SUM, settings=quick)
+        get(url, checksum=SUM)
     (tmp_path / ".file.partial").write_bytes(bytes(4000))
-    path = download_file(url, tmp_path / "file", checksum=SUM, settings=quick)
-    assert path.read_bytes() == BODY
+    assert get(url, checksum=SUM) == BODY
 
 
-def test_a_shrunken_file_is_begun_anew(site: Site, quick: Settings, tmp_path: Path) -> None:
-    url = site.add("/file", BODY, etag='"1"')
-    site.document("/file").troubles = [Trouble(drop_after=200_000) for _ in range(2)]
-    short = alone_with_tries(quick, 2)
-    with pytest.raises(FetchError):
-        download_file(url, tmp_path / "file", settings=short)
-    site.document("/file").body = BODY[:1000]
-    assert download_file(url, tmp_path / "file", settings=quick).read_bytes() == BODY[:1000]
-
-
-def alone_with_tries(quick: Settings, tries: int) -> Settings:
-    return replace(quick, network=replace(quick.network, tries=tries))
-
-
-def test_a_compressed_answer_is_refused(site: Site, quick: Settings, tmp_path: Path) -> None:
-    url = site.add("/file", BODY, headers={"Content-Encoding": "gzip"})
+def test_a_compressed_answer_is_refused(site: Site, get: Get) -> None:
     with pytest.raises(FetchError, match="encoded as gzip"):
-        download_file(url, tmp_path / "file", settings=quick)
+        get(serve(site, headers={"Content-Encoding": "gzip"}))
     assert site.requests[0].headers["Accept-Encoding"] == "identity"
 
 
 # --- the disk ----------------------------------------------------------------------------------
 
 
-def test_a_full_disk_is_said_before_the_download(
-    site: Site, quick: Settings, tmp_path: Path
-) -> None:
-    url = site.add("/file", BODY)
+def test_a_full_disk_is_said_before_the_download(site: Site, get: Get) -> None:
     with pytest.raises(FetchError, match=r"no space left on device \(.* are free there\)"):
-        download_file(url, tmp_path / "file", size=1 << 60, settings=quick)
+        get(serve(site), size=1 << 60)
     assert site.requests == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_disk_that_fills_up_half_way_is_one_error(
-    site: Site, quick: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".file.partial").symlink_to("/dev/full")
     monkeypatch.setattr(Partial, "clear", lambda _self: None)  # the link stays
     with pytest.raises(FetchError, match=r"no space left on device"):
-        download_file(site.add("/file", BODY), tmp_path / "file", settings=quick)
+        get(serve(site))
     assert not (tmp_path / "file").exists()
 
 
 def test_a_folder_in_the_way_is_one_error(site: Site, quick: Settings, tmp_path: Path) -> None:
     (tmp_path / "place").write_text("a file, not a folder")
     with pytest.raises(FetchError, match="could not write"):
-        download_file(site.add("/file", BODY), tmp_path / "place" / "file", settings=quick)
+        download_file(serve(site), tmp_path / "place" / "file", settings=quick)
 
 
 # --- several at once ---------------------------------------------------------------------------
@@ -376,35 +290,29 @@ def start(url: str, path: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", SCRIPT, url, str(path)])
 
 
-def test_two_processes_download_a_file_once(site: Site, quick: Settings, tmp_path: Path) -> None:
-    url = site.add("/file", BODY, etag='"1"', pace=0.1)
+@pytest.mark.usefixtures("quick")
+def test_two_processes_download_a_file_once(site: Site, tmp_path: Path) -> None:
+    url = serve(site, pace=0.1)
     both = [start(url, tmp_path / "file") for _ in range(2)]
     assert [process.wait(timeout=30) for process in both] == [0, 0]
     assert (tmp_path / "file").read_bytes() == BODY
     assert len(site.asked("/file")) == 1
-    assert quick.network.tries == 4
 
 
-def test_threads_download_a_file_once(site: Site, quick: Settings, tmp_path: Path) -> None:
-    url = site.add("/file", BODY, pace=0.02)
-    threads = [
-        threading.Thread(
-            target=download_file, args=(url, tmp_path / "file"), kwargs={"settings": quick}
-        )
-        for _ in range(4)
-    ]
+def test_threads_download_a_file_once(site: Site, get: Get) -> None:
+    url = serve(site, pace=0.02)
+    found: list[bytes] = []
+    threads = [threading.Thread(target=lambda: found.append(get(url))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert found == [BODY] * 4
     assert len(site.asked("/file")) == 1
-    assert (tmp_path / "file").read_bytes() == BODY
 
 
-def test_a_download_resumes_after_a_killed_process(
-    site: Site, quick: Settings, tmp_path: Path
-) -> None:
-    url = site.add("/file", BODY, etag='"1"', pace=0.3)
+def test_a_download_resumes_after_a_killed_process(site: Site, get: Get, tmp_path: Path) -> None:
+    url = serve(site, pace=0.3)
     process = start(url, tmp_path / "file")
     partial = tmp_path / ".file.partial"
     deadline = time.monotonic() + 20.0
@@ -416,19 +324,38 @@ def test_a_download_resumes_after_a_killed_process(
     here = partial.stat().st_size
     assert 0 < here < len(BODY)
     site.document("/file").pace = None
-    assert download_file(url, tmp_path / "file", settings=quick).read_bytes() == BODY
+    assert get(url) == BODY
     assert ranges(site)[-1] == f"bytes={here}-"
 
 
-def test_an_interruption_keeps_the_part_so_far(site: Site, quick: Settings, tmp_path: Path) -> None:
-    url = site.add("/file", BODY, etag='"1"')
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interruption_keeps_the_part_so_far(
+    site: Site, get: Get, tmp_path: Path, error: type[BaseException]
+) -> None:
+    url = serve(site)
 
     def stop(_name: str, done: int, _total: int | None) -> None:
         if done > 300_000:
-            raise KeyboardInterrupt
+            raise error
+
+    with pytest.raises(error):
+        get(url, progress=stop)
+    assert not (tmp_path / "file").exists()
+    assert get(url) == BODY
+    assert ranges(site)[-1] is not None
+
+
+def test_a_pause_between_two_tries_ends_when_the_user_stops(
+    site: Site, get: Get, quick: Settings
+) -> None:
+    url = serve(site)
+    site.document("/file").troubles = [Trouble(status=503, headers={"Retry-After": "60"})]
+    patient = replace(quick, network=replace(quick.network, longest_wait=100.0))
+    begun = time.monotonic()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        download_file(url, tmp_path / "file", settings=quick, progress=stop)
-    assert not (tmp_path / "file").exists()
-    assert download_file(url, tmp_path / "file", settings=quick).read_bytes() == BODY
-    assert ranges(site)[-1] is not None
+        get(url, settings=patient, progress=stop)
+    assert time.monotonic() - begun < 10.0

@@ -269,18 +269,6 @@ def test_a_dem_may_reach_far_beyond_the_image() -> None:
     assert np.array_equal(said, inside)
 
 
-def test_voids_stay_void() -> None:
-    grid, orbit = synthetic_grid(height=1000.0)
-    dem = dem_around(46.0, 10.0, hills((70, 80)))
-    void = np.random.default_rng(4).random(dem.shape) < 0.2
-    holed = dem.where(~void)
-    holed.attrs = dem.attrs
-    expected, found = geo2rdr(dem, grid, orbit), geo2rdr(holed, grid, orbit)
-    for name in ("line", "sample"):
-        assert np.array_equal(np.isnan(found[name].values), void)
-        assert np.abs(found[name] - expected[name]).max() < 1e-5
-
-
 def test_the_epochs_of_grid_and_orbit_may_differ() -> None:
     grid, orbit = synthetic_grid(height=1000.0)
     dem = dem_around(46.0, 10.0, hills((20, 20)))

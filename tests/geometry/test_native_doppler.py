@@ -120,25 +120,6 @@ def test_the_table_interpolates_a_smooth_centroid() -> None:
     assert float(plane.shift_time(3.0).at(4.0, 8.5e5)) == pytest.approx(25.0)
 
 
-def test_there_and_back_is_less_than_a_millimetre() -> None:
-    grid, orbit = native()
-    dem = dem_around(46.0, 10.0, hills((40, 50)), posting=20.0)
-    found, cells = geo2rdr(dem, grid, orbit), positions(dem)
-    for cell in ((0, 0), (17, 31), (39, 49)):
-        line, sample = float(found.line[cell]), float(found["sample"][cell])
-        pixel = replace(
-            grid,
-            lines=1,
-            samples=1,
-            line_zero_time=float(grid.azimuth_time(line)),
-            near_range=float(grid.slant_range(line, sample)),
-        )
-        back = rdr2geo(pixel, orbit, float(dem[cell]))
-        values = (back[name].values for name in ("longitude", "latitude", "height"))
-        place = np.stack(TO_EARTH_FIXED.transform(*values), axis=-1)[0, 0]
-        assert np.linalg.norm(place - cells[cell]) < MILLIMETRE
-
-
 def test_pixels_on_the_terrain_return_to_their_place() -> None:
     grid, orbit = native(lines=60, samples=80)
     dem = dem_around(46.0, 10.0, hills((100, 110), relief=60.0), posting=20.0)

@@ -225,9 +225,9 @@ def draw(shape: tuple[int, int] = (150, 70)) -> tuple[Values, Values]:
     return values, weight
 
 
-def pooled(values: Values, weight: Values, down: Values, across: Values, summed: bool) -> Values:  # noqa: FBT001
+def pooled(values: Values, weight: Values, down: Values, across: Values) -> Values:
     result = np.empty_like(values)
-    pool(values, weight, summed, down, across, result)
+    pool(values, weight, down, across, result)
     return result
 
 
@@ -243,17 +243,7 @@ def test_it_is_a_ratio_of_two_gaussian_filters(deviations: tuple[float, float]) 
         for each in (share * np.nan_to_num(values), share)
     ]
     np.testing.assert_allclose(
-        pooled(values, weight, down, across, summed=False), expected[0] / expected[1], rtol=2e-5
-    )
-
-
-def test_values_may_be_multiplied_by_their_weights_already() -> None:
-    values, weight = draw()
-    width = gaussian_taps(1.5)
-    np.testing.assert_allclose(
-        pooled(values * weight, weight, width, width, summed=True),
-        pooled(values, weight, width, width, summed=False),
-        rtol=1e-5,
+        pooled(values, weight, down, across), expected[0] / expected[1], rtol=2e-5
     )
 
 
@@ -261,7 +251,7 @@ def test_nothing_within_reach_is_no_value() -> None:
     values, weight = draw((30, 30))
     weight[:, 12:] = 0.0
     width = gaussian_taps(1.0)
-    found = pooled(values, weight, width, width, summed=False)
+    found = pooled(values, weight, width, width)
     assert np.isfinite(found[:, : 12 + width.size // 2]).all()
     assert np.isnan(found[:, 12 + width.size // 2 :]).all()
 
@@ -269,5 +259,5 @@ def test_nothing_within_reach_is_no_value() -> None:
 def test_a_constant_stays_one() -> None:
     _, weight = draw()
     width = gaussian_taps(2.0)
-    found = pooled(np.full_like(weight, 7.0), weight, width, width, summed=False)
+    found = pooled(np.full_like(weight, 7.0), weight, width, width)
     np.testing.assert_allclose(found, 7.0, rtol=1e-6)

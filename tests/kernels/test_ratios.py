@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.ratios import CHUNK, weigh_ratios
-from scipy.ndimage import gaussian_filter
+from sarheight_kernels.ratios import CHUNK, smooth_by_simulation, weigh_ratios
+from scipy.ndimage import convolve, gaussian_filter
 
 from sarheight.layover.tiles import gaussian_taps
 
@@ -69,3 +69,19 @@ def test_a_part_of_an_image_gives_the_same_bits() -> None:
     found = channels_of(image[part].copy(), simulated[part[1:]].copy(), 0.8)
     inner = np.s_[:, 5:-5, 5:]
     np.testing.assert_array_equal(found[inner], whole[part][inner])
+
+
+def test_plain_terrain_correction_is_a_ratio_of_smoothed_sums() -> None:
+    image, simulated = noise((2, 90, 70), 1), noise((90, 70), 2)
+    simulated[20:30, 10:20] = 0.0
+    image[:, 20:30, 10:20] = np.nan
+    down, across = (np.array(taps, np.float32) for taps in ((0.25, 0.5, 0.25), (0.1, 0.8, 0.1)))
+    smoothed = np.full_like(image, np.nan)
+    smooth_by_simulation(image, simulated, down, across, smoothed)
+    kernel, valid = np.outer(down, across), simulated > 0.0
+    expected = convolve(simulated.astype(float), kernel, mode="constant")
+    for values, found in zip(image, smoothed, strict=True):
+        assert (found[~valid] == 0.0).all()
+        total = convolve(np.where(valid, values, 0.0).astype(float), kernel, mode="constant")
+        ratio = found[valid] / simulated[valid]
+        np.testing.assert_allclose(ratio, total[valid] / expected[valid], rtol=1e-4)

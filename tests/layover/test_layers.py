@@ -106,7 +106,7 @@ def test_what_has_no_stated_error(dem: xr.DataArray, scene: Scene) -> None:
 
 
 def test_layers_of_power_are_packed(result: xr.Dataset, tmp_path: Path) -> None:
-    output.write(result, tmp_path / "packed", backscatter="db-int16")
+    output.write(result, tmp_path / "packed", scale="db-int16")
     for name, layer in LAYERS.items():
         (path,) = [
             one

@@ -66,7 +66,7 @@ def test_tiles_without_an_estimate_have_no_weight() -> None:
             :, None
         ]
 
-    found = Mosaic((raster,), estimate, 1, Tiling(16, 8)).compute(24)[0]
+    found = Mosaic((raster,), estimate, 1, Tiling(16, 8)).compute()[0]
     assert np.isnan(found[:, :8]).all()
     np.testing.assert_allclose(found[:, 8:], 2.0)
 
@@ -77,44 +77,58 @@ def test_an_estimate_gets_the_corners_of_its_tiles() -> None:
     def estimate(_tiles: list[np.ndarray], corners: list[tuple[int, int]]) -> np.ndarray:
         return np.stack([np.mgrid[row : row + 8, col : col + 8] for row, col in corners])
 
-    found = Mosaic((raster,), estimate, 2, Tiling(8, 2)).compute(13)
+    found = Mosaic((raster,), estimate, 2, Tiling(8, 2)).compute()
     np.testing.assert_allclose(found, np.mgrid[:20, :30], atol=1e-5)
 
 
-def test_what_is_read_for_a_block_is_checked_once_and_first() -> None:
-    raster = xr.DataArray(np.arange(600.0).reshape(20, 30), dims=("y", "x"))
-    told: list[str] = []
-
-    def check(read: list[np.ndarray]) -> None:
-        told.append("read")
-        if np.nanmax(read[0]) == 599.0:
-            msg = "found the last cell"
-            raise ValueError(msg)
+@settings(max_examples=20, deadline=None)
+@given(
+    step=st.integers(1, 4),
+    margin=st.integers(0, 5),
+    size=st.integers(1, 9),
+    block=st.integers(3, 9),
+)
+def test_a_cell_of_the_map_sees_its_cells_of_the_raster_and_a_margin(
+    step: int, margin: int, size: int, block: int
+) -> None:
+    raster = xr.DataArray(np.arange(14.0 * 23.0).reshape(14, 23), dims=("y", "x"))
+    place = margin + step // 2
 
     def estimate(tiles: list[np.ndarray], _corners: list[tuple[int, int]]) -> np.ndarray:
-        told.append("estimated")
-        return tiles[0][:, None]
+        assert tiles[0].shape[1:] == 2 * (size * step + 2 * margin,)
+        return np.stack([each[place::step, place::step][:size, :size] for each in tiles[0]])[
+            :, None
+        ]
 
-    mosaic = Mosaic((raster,), estimate, 1, Tiling(10, 0), check)
-    with pytest.raises(ValueError, match="the last cell"):
-        mosaic.compute(10)
-    assert told == ["read", "estimated"] * 5 + ["read"]
+    plan = {"step": step, "margin": margin}
+    found = Mosaic((raster,), estimate, 1, Tiling(size, 0), **plan).compute()[0]
+    rows, columns = 14 // step, 23 // step
+    middle = raster.values[step // 2 :: step, step // 2 :: step][:rows, :columns]
+    np.testing.assert_array_equal(found, middle)
+    parts = Mosaic((raster.chunk(y=5, x=6),), estimate, 1, Tiling(size, 0), **plan)
+    np.testing.assert_array_equal(parts.compute(block)[0], middle)
 
 
-def test_tiles_side_by_side_give_the_map_of_blocks() -> None:
+def test_threads_batches_and_blocks_give_the_same_map() -> None:
     random = np.random.default_rng(0)
     raster = xr.DataArray(random.normal(size=(41, 53)).astype(np.float32), dims=("y", "x"))
 
     def estimate(tiles: list[np.ndarray], corners: list[tuple[int, int]]) -> np.ndarray:
-        # Tiles disagree, and two layers have gaps of their own.
+        # Tiles disagree, and layers have gaps of their own; two have the same.
         values = tiles[0] + np.array([row + 2 * column for row, column in corners])[:, None, None]
         gaps = [np.where(tiles[0] > limit, np.nan, values) for limit in (9.0, 1.0, 1.0, -0.5)]
         return np.stack(gaps, axis=1).astype(np.float32)
 
     told: list[float] = []
-    mosaic = Mosaic((raster,), estimate, 4, Tiling(16, 6))
-    found = mosaic.side_by_side([0, 1, 1, 2], told.append)
-    np.testing.assert_allclose(found, mosaic.compute(17), rtol=1e-5)
-    assert np.isnan(found[1:]).any(axis=(1, 2)).all()
+    tiling = Tiling(16, 6)
+    expected = Mosaic((raster,), estimate, 4, tiling).compute()
+    assert np.isnan(expected[1:]).any(axis=(1, 2)).all()
+    apart = Mosaic((raster,), estimate, 4, tiling, groups=[0, 1, 1, 2], batch=1, threads=3)
+    np.testing.assert_array_equal(apart.compute(report=told.append), expected)
     assert told == sorted(told)
     assert told[-1] == 1.0
+    lazy = Mosaic((raster.chunk(y=20, x=30),), estimate, 4, tiling, batch=3).compute(17)
+    assert lazy.chunksize == (4, 17, 17)
+    np.testing.assert_array_equal(lazy, expected)
+    single = Mosaic((raster,), estimate, 4, tiling, sums=np.float32).compute()
+    np.testing.assert_allclose(single, expected, rtol=1e-5)

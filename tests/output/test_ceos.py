@@ -12,10 +12,10 @@ from sarheight import layover, output
 from sarheight.layover import FLAGS, convert_mask
 from sarheight.product import open_product
 from sarheight.sentinel1 import Sentinel1Product
-from tests.cli.test_commands import SEA, failing, run, write_dem
-from tests.products import grd_product, slc_product
+from tests.cli.commands import SEA, failing, run, write_dem
 from tests.results import dem_of, masks_of, result_of
 from tests.synthetic import synthetic_grid
+from tests.worlds.products import grd_product, slc_product
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import textwrap
@@ -136,7 +137,7 @@ def test_the_time_is_the_middle_of_the_acquisition() -> None:
 @pytest.mark.parametrize(("form", "half_step"), [("db", 1e-5), ("db-int16", 0.005)])
 def test_backscatter_in_decibels(tmp_path: Path, form: Any, half_step: float) -> None:  # noqa: ANN401
     result = result_of(polarisations=2)
-    folder = output.write(result, tmp_path / "scene", backscatter=form)
+    folder = output.write(result, tmp_path / "scene", scale=form)
     with np.errstate(divide="ignore"):
         decibels = 10.0 * np.log10(result["gamma0"].sel(polarisation="VV").values)
     known = np.isfinite(decibels)
@@ -161,11 +162,42 @@ def test_backscatter_in_decibels(tmp_path: Path, form: Any, half_step: float) ->
         np.testing.assert_array_equal(back[name], result[name])
 
 
+@pytest.mark.parametrize("scale", ["db", "amplitude"])
+@pytest.mark.parametrize("name", ["scene", "scene.tif", "scene.nc", "scene.zarr"])
+def test_every_format_holds_other_scales_and_gives_power_back(
+    tmp_path: Path,
+    name: str,
+    scale: Any,  # noqa: ANN401
+) -> None:
+    result = result_of(polarisations=2)
+    path = output.write(result, tmp_path / name, scale=scale)
+    power = result["gamma0"].sel(polarisation="VV").values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = 10.0 * np.log10(power) if scale == "db" else np.sqrt(power)
+    if path.suffix in (".nc", ".zarr"):
+        with xr.open_dataset(path) as dataset:
+            stored = dataset["gamma0"].sel(polarisation="VV").values
+    else:
+        layer = path / "scene_gamma0_vv.tif" if path.is_dir() else path
+        with rasterio.open(layer) as file:
+            stored = file.read(file.descriptions.index("gamma0_vv") + 1)
+    known = np.isfinite(expected)
+    np.testing.assert_allclose(stored[known], expected[known], rtol=1e-5)
+    for chunks in (None, {}):
+        back = output.open_result(path, chunks=chunks)
+        found = back["gamma0"].sel(polarisation="VV")
+        np.testing.assert_allclose(found.values[known], power[known], rtol=1e-5)
+        assert found.attrs["units"] == "1"
+        np.testing.assert_array_equal(back["mask"], result["mask"])
+
+
 def test_other_formats_and_words_for_backscatter_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"only layers hold 'db'.*without suffix"):
-        output.write(result_of(), tmp_path / "scene.tif", backscatter="db")
-    with pytest.raises(ValueError, match="backscatter='dB', expected one of linear, db, db-int16"):
-        output.write(result_of(), tmp_path / "scene", backscatter="dB")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"only layers hold 'db-int16'.*without suffix"):
+        output.write(result_of(), tmp_path / "scene.tif", scale="db-int16")
+    with pytest.raises(
+        ValueError, match="scale='dB', expected one of linear, db, amplitude, db-int16"
+    ):
+        output.write(result_of(), tmp_path / "scene", scale="dB")  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 
@@ -325,6 +357,21 @@ def test_incomplete_and_damaged_folders_are_refused(
     (folder / "scene.stac.json").write_text("{")
     with pytest.raises(DamagedFileError, match=r"scene\.stac\.json"):
         output.open_result(folder, chunks=chunks)
+
+
+@pytest.mark.parametrize("href", ["../other.tif", "/dev/zero", "huge.bin", "pipe"])
+def test_an_item_that_names_another_file_is_refused_at_once(tmp_path: Path, href: str) -> None:
+    folder = output.write(result_of(), tmp_path / "layers")
+    (tmp_path / "other.tif").write_bytes(b"some file")
+    with (folder / "huge.bin").open("wb") as sparse:
+        sparse.truncate(1 << 42)
+    os.mkfifo(folder / "pipe")
+    (path,) = folder.glob("*.json")
+    item = json.loads(path.read_text())
+    next(iter(item["assets"].values()))["href"] = href
+    path.write_text(json.dumps(item))
+    with pytest.raises(DamagedFileError, match=r"no file of its folder|differs|incomplete"):
+        output.open_result(folder)
 
 
 def test_a_result_without_acquisition_time_gets_no_folder(tmp_path: Path) -> None:

@@ -32,11 +32,11 @@ from sarheight.output.radar_images import (
 )
 from sarheight.scene import Scene
 from sarheight.sentinel1 import read_grid, read_orbit
-from tests.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.results import result_of
 from tests.results import scene as result_scene
 from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -32,11 +32,11 @@ from sarheight.sentinel1 import document, read_orbit_file
 from sarheight.view._layers import ResultView
 from sarheight.workflow.batch import read_jobs
 from sarheight.workflow.options import read_table
-from tests.annotations import eof_xml
 from tests.flattened_products import OPERA, VV, opera_table, raster
 from tests.results import result_of
 from tests.rslc_files import write_rslc
 from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import eof_xml
 
 if TYPE_CHECKING:
     from collections.abc import Callable

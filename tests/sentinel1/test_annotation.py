@@ -23,9 +23,9 @@ from sarheight.sentinel1 import (
     read_orbit,
     read_orbit_file,
 )
-from tests.annotations import annotation_xml, eof_xml
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import annotation_xml, eof_xml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ XML = annotation_xml(GRID, ORBIT)
 
 STAMP = re.compile(r"\d{4}-\d{2}-\d{2}T[\d:.]+")
 LEAP = np.datetime64("2017-01-01T00:00:00", "ns")
-"""Before it lies 2016-12-31T23:59:60."""
+"""The instant after 2016-12-31T23:59:60."""
 DAY = np.timedelta64(86400, "s")
 
 
@@ -161,7 +161,7 @@ def test_the_geolocation_grid_is_put_in_order_of_lines_and_pixels() -> None:
 
 
 def test_coefficients_may_differ_in_number() -> None:
-    short = re.sub(r"(<srgrCoefficients>)([^<]*) \S+(</srgr)", r"\1\2\3", XML, count=1)
+    short = re.sub(r"(<srgrCoefficients[^>]*>)([^<]*) \S+(</srgr)", r"\1\2\3", XML, count=1)
     assert short != XML
     records = read_annotation(short.encode()).range_conversion
     assert records is not None
@@ -176,11 +176,14 @@ def test_the_number_of_looks_is_that_of_the_product(
     mode: str, spacing: float, looks: float
 ) -> None:
     grid, orbit = synthetic_grid(sample_spacing=spacing)
+    axes = "".join(
+        f"<{axis}Processing><numberOfLooks>{count}</numberOfLooks><windowType>None</windowType>"
+        f"<lookBandwidth>1e6</lookBandwidth></{axis}Processing>"
+        for axis, count in (("range", 5), ("azimuth", 3))
+    )
     processing = (
-        "<processingInformation><swathProcParamsList><swathProcParams><rangeProcessing>"
-        "<numberOfLooks>5</numberOfLooks></rangeProcessing><azimuthProcessing>"
-        "<numberOfLooks>3</numberOfLooks></azimuthProcessing></swathProcParams>"
-        "</swathProcParamsList></processingInformation></imageAnnotation>"
+        f"<processingInformation><swathProcParamsList><swathProcParams><swath>IW1</swath>{axes}"
+        "</swathProcParams></swathProcParamsList></processingInformation></imageAnnotation>"
     )
     xml = annotation_xml(grid, orbit).replace(">IW<", f">{mode}<")
     xml = xml.replace("</imageAnnotation>", processing)
@@ -301,7 +304,7 @@ def test_a_file_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPa
             "expected a UTC time such as",
         ),
         (r"<sr0>[^<]*", "<sr0>here", r"'here' at .*\[1\]/sr0"),
-        (r"<srgrCoefficients>[^<]*", "<srgrCoefficients>1 2 x", "expected a list of finite num"),
+        (r"(<srgrCoefficients[^>]*>)[^<]*", r"\g<1>1 2 x", "expected a list of finite num"),
         (r"<coordinateConversion>.*</coordinateConversion>", "", "no records at"),
         (r"<geolocationGridPoint>.*</geolocationGridPoint>", "", "no points at"),
         (r"<latitude>[^<]*", "<latitude>north", r"geolocationGridPoint\[1\]/latitude"),
@@ -385,7 +388,7 @@ def test_numbers_are_parsed_strictly(text: str) -> None:
     xml = re.sub("<rangePixelSpacing>[^<]*", f"<rangePixelSpacing>{text}", XML)
     with pytest.raises(AnnotationError, match="rangePixelSpacing, expected a finite number"):
         read_annotation(xml.encode())
-    xml = re.sub("<srgrCoefficients>[^ ]*", f"<srgrCoefficients>{text}", XML)
+    xml = re.sub("(<srgrCoefficients[^>]*>)[^ ]*", rf"\g<1>{text}", XML)
     if text != "1.5 2.5":
         with pytest.raises(AnnotationError, match="expected a list of finite numbers"):
             read_annotation(xml.encode())

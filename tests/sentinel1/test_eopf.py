@@ -14,14 +14,11 @@ import zarr
 from sarheight.errors import ProductError
 from sarheight.output import open_result
 from sarheight.product import is_product, open_product
-from tests.cli.test_commands import SEA, run, write_dem
-from tests.products import grd_product
+from tests.cli.commands import SEA, run, write_dem
 from tests.servers import running
-from tests.simulated_products import ground_image, slant_image
 from tests.synthetic import synthetic_grid
 from tests.worlds.eopf_product import write_eopf
-from tests.worlds.safe_product import write_product
-from tests.worlds.safe_tables import ThermalNoise
+from tests.worlds.products import drawn_scene, grd_product, write_product
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,14 +33,11 @@ def products(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Simulated products of two polarisations with thermal noise."""
     folder = tmp_path_factory.mktemp("safe")
     written = {}
-    for kind, maker in (("GRD", ground_image), ("SLC", slant_image)):
-        pairs = [maker(seed, polarisation=name) for seed, name in enumerate(("VV", "VH"))]
-        written[kind] = write_product(
-            [scene for _, scene in pairs],
-            folder,
-            like=[annotation for annotation, _ in pairs],
-            noise=ThermalNoise.constant(pairs[0][1].grid, 1e-3),
-        ).path
+    for kind in ("GRD", "SLC"):
+        scenes = [drawn_scene(kind, seed) for seed in range(2)]  # type: ignore[arg-type]
+        for scene, name in zip(scenes, ("VV", "VH"), strict=True):
+            scene.image.coords["polarisation"] = name
+        written[kind] = write_product(scenes, folder / f"{kind}.SAFE", noise=1e-3)
     return written
 
 

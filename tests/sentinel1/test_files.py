@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import re
 import stat
 import zipfile
-import zlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import fsspec
 import numpy as np
@@ -18,18 +18,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from sarheight.acquisition import SOURCE
 from sarheight.errors import AnnotationError, ProductError
 from sarheight.product import is_product
-from sarheight.sentinel1 import _files, _ranges, open_product, read_grid, read_orbit
+from sarheight.sentinel1 import _files, _ranges, open_product
 from sarheight.sentinel1._files import ProductFiles
 from sarheight.sentinel1._manifest import MANIFEST, require_safe_name
 from sarheight.sentinel1._ranges import DeflatedMember, Extent
-from tests.annotations import BURST_STEP, LINES_PER_BURST
-from tests.products import NAME, Made, grd_product, pack
 from tests.servers import running
-from tests.simulated_products import full_annotation, powers, scene_of_power
-from tests.synthetic import synthetic_grid
-from tests.worlds.safe_product import write_product
+from tests.worlds.annotations import LINES_PER_BURST
+from tests.worlds.products import NAME, Made, drawn_scene, grd_product, slc_product, write_product
+from tests.worlds.safe import pack, tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,8 +143,6 @@ def test_a_folder_on_a_server_is_read_by_its_manifest(made: Made) -> None:
 
 def large(folder: Path, numbers: NDArray[np.uint16]) -> Path:
     """A folder with a measurement alone, and a manifest that nobody reads."""
-    from tests.products import tiff
-
     path = folder / "LARGE.SAFE"
     tiff(path / "measurement/a.tiff", numbers)
     (path / MANIFEST).touch()
@@ -157,7 +154,6 @@ def test_threads_read_a_deflated_measurement_at_once(
 ) -> None:
     monkeypatch.setattr(_ranges, "REMAINDER", 2**17)
     monkeypatch.setattr(_ranges, "STEP", 2**15)
-    monkeypatch.setattr(_ranges, "PACKED_STEP", 2**14)
     numbers = np.random.default_rng(3).integers(0, 500, (2000, 300)).astype(np.uint16)
     files = ProductFiles.open(pack(large(tmp_path, numbers), tmp_path / "large.zip"))
 
@@ -227,6 +223,7 @@ def test_windows_on_servers_and_without_scratch_files_are_left_to_gdal(
         assert ProductFiles.open(url).window(MEASUREMENT, (0, 9), (0, 9)) is None
     expected = open_product(zips["deflated"]).scene().image.values
     monkeypatch.setattr(_ranges, "unnamed_file", lambda *_: None)
+    monkeypatch.setattr(_ranges, "REMAINDER", 2**10)
     assert ProductFiles.open(zips["deflated"]).window(MEASUREMENT, (0, 9), (0, 9)) is None
     np.testing.assert_array_equal(open_product(zips["deflated"]).scene().image.values, expected)
 
@@ -268,29 +265,28 @@ def test_a_measurement_cut_short_on_the_disk_is_refused(tmp_path: Path) -> None:
 def test_any_part_of_a_deflated_member_is_found(place: str, parts: list[tuple[int, int]]) -> None:
     """From a scratch file, without one, and of a member that is too small for one."""
     data = np.random.default_rng(5).integers(0, 40, 300_000).astype(np.uint8).tobytes()
-    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    packed = packer.compress(data) + packer.flush()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x", data)
+        (info,) = archive.infolist()
     memory = fsspec.filesystem("memory")
-    memory.pipe_file("/packed", packed)
-    member = DeflatedMember(
-        Extent(memory, "/packed", "x", 0, len(packed)), len(data), zlib.crc32(data)
-    )
+    memory.pipe_file("/packed", packed.getvalue())
+    member = DeflatedMember(Extent.whole(memory, "/packed", "x.zip").member(info), info)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_ranges, "STEP", 2**14)
         patch.setattr(_ranges, "REMAINDER", 2**20 if place == "once" else 2**15)
         if place == "stream":
             patch.setattr(_ranges, "unnamed_file", lambda *_: None)
-        check_parts(io.BufferedReader(member.open()), data, parts)
+        check_parts(member.open(), data, parts)
 
 
-def check_parts(file: io.BufferedReader, data: bytes, parts: list[tuple[int, int]]) -> None:
+def check_parts(file: BinaryIO, data: bytes, parts: list[tuple[int, int]]) -> None:
     """Compare parts of a file with its data."""
     for begin, size in parts:
         file.seek(begin)
-        buffer = bytearray(size)
-        read = file.readinto(buffer)
-        assert bytes(buffer[:read]) == data[begin : begin + size]
-        assert file.tell() == begin + read
+        found = file.read(size)
+        assert found == data[begin : begin + size]
+        assert file.tell() == min(begin + size, max(begin, len(data)))
     file.seek(-5, io.SEEK_END)
     assert file.read() == data[-5:]
 
@@ -454,7 +450,7 @@ def damaged(zips: dict[str, Path], tmp_path: Path) -> ProductFiles:
 def test_a_damaged_measurement_is_refused_again_and_again(
     zips: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remainder: int
 ) -> None:
-    """Also of a scratch file that holds it."""
+    """The same holds for a scratch file that contains it."""
     monkeypatch.setattr(_ranges, "REMAINDER", remainder)
     files = damaged(zips, tmp_path)
     with pytest.raises(ProductError, match=r"damaged"):
@@ -509,8 +505,6 @@ def test_no_more_is_unpacked_than_the_directory_says(made: Made, tmp_path: Path)
     path.write_bytes(body[:place] + (100).to_bytes(4, "little") + body[place + 4 :])
     with pytest.raises(ProductError, match="differs from its checksum"):
         ProductFiles.open(path).read(MANIFEST)
-    with ProductFiles.open(path).open_file(MANIFEST) as file:
-        assert file.seek(0, io.SEEK_END) == 100
 
 
 def test_a_file_that_is_not_there_is_named(made: Made) -> None:
@@ -590,11 +584,34 @@ def flipped(made: Made, folder: Path, method: int, seed: int) -> Path:
     return path
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
 @pytest.mark.parametrize("seed", range(8))
-def test_a_damaged_measurement_in_a_zip_is_refused(made: Made, tmp_path: Path, seed: int) -> None:
-    product = open_product(flipped(made, tmp_path, zipfile.ZIP_DEFLATED, seed))
+def test_a_damaged_measurement_in_a_zip_is_refused(
+    made: Made, tmp_path: Path, method: int, seed: int
+) -> None:
+    product = open_product(flipped(made, tmp_path, method, seed))
     with pytest.raises(ProductError, match=r"tiff in .* differs from its checksum \(CRC-32\)"):
         product.scene(polarisations=("VV",)).image.compute()
+
+
+@pytest.mark.parametrize("kind", ["GRD", "SLC"])
+def test_parts_of_a_stored_measurement_are_noted(tmp_path: Path, kind: str) -> None:
+    """The note stays until all of it is read, which compares it, or `verify` compared all files."""
+    made = grd_product(tmp_path).path if kind == "GRD" else slc_product(tmp_path)[0]
+    path = pack(made, tmp_path / "stored.zip", zipfile.ZIP_STORED)
+    product, again = open_product(path), open_product(path)
+    image = product.scene(polarisations=("VV",), swaths=(product.swaths[0],)).image
+    assert "only where all pixels" in json.loads(image.attrs[SOURCE])["checks"]
+    assert product.unverified == ()
+    image[20:40, 10:50].compute()
+    (name,) = product.unverified
+    assert name.startswith("measurement/")
+    image.compute()
+    assert product.unverified == ()
+    again.scene(polarisations=("VV",)).image[20:40].compute()
+    assert again.unverified != ()
+    again.verify()
+    assert again.unverified == ()
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
@@ -623,14 +640,8 @@ def test_a_damaged_manifest_in_a_zip_is_refused(made: Made, tmp_path: Path) -> N
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SLC of three bursts, each of two megabytes."""
-    lines, samples = 2 * BURST_STEP + LINES_PER_BURST, 8000
-    grid, orbit = synthetic_grid(
-        lines=lines, samples=samples, line_spacing=14.0, sample_spacing=2.33, ground_range=False
-    )
-    annotation = full_annotation(grid, orbit, bursts=3)
-    read = read_grid(annotation)
-    scene = scene_of_power(powers(read.shape), read, read_orbit(annotation))
-    return write_product(scene, tmp_path_factory.mktemp("wide"), like=annotation).path
+    folder = tmp_path_factory.mktemp("wide")
+    return write_product(drawn_scene("SLC", samples=8000), folder / "wide.SAFE")
 
 
 @pytest.mark.parametrize("zipped", [True, False])

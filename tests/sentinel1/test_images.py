@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import zipfile
-from dataclasses import fields, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import dask
 import numpy as np
 import pytest
-import rasterio
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from sarheight_kernels.orbit import zero_doppler_time
 
 from sarheight import _windows
-from sarheight._runtime import ignore_missing_georeference
 from sarheight.ellipsoid import SPEED_OF_LIGHT, points_at_ranges
 from sarheight.errors import ProductError
 from sarheight.scene import Scene
 from sarheight.sentinel1 import _images, geolocation_grid, read_annotation, read_grid, read_orbit
 from sarheight.sentinel1._files import ProductFiles
 from sarheight.sentinel1._images import (
+    Channel,
     Piece,
     merge_pieces,
     slc_image,
@@ -34,7 +34,9 @@ from sarheight.sentinel1._images import (
 )
 from sarheight.sentinel1._product import open_product
 from sarheight.sentinel1.grid import merge_grids
-from tests.annotations import (
+from tests.conftest import ANNOTATIONS, shared_data
+from tests.synthetic import synthetic_grid
+from tests.worlds.annotations import (
     BURST_STEP,
     FIRST_VALID,
     INVALID_LINES,
@@ -42,10 +44,8 @@ from tests.annotations import (
     LINES_PER_BURST,
     annotation_xml,
 )
-from tests.bursts import BEGINS, BURSTS, LINES, SAMPLES, SWATHS, IwProduct, MemoryRaster, iw_product
-from tests.conftest import ANNOTATIONS, shared_data
-from tests.synthetic import synthetic_grid
-from tests.worlds.safe_product import write_product
+from tests.worlds.products import BEGINS, BURSTS, LINES, SAMPLES, SWATHS, IwScene, write_product
+from tests.worlds.safe import tiff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,14 +55,119 @@ if TYPE_CHECKING:
 
 Bools = NDArray[np.bool_]
 
+
+class MemoryRaster:
+    """As much of an open measurement as is used, which notes what is read."""
+
+    def __init__(self, values: NDArray[np.complex64], dtype: str) -> None:
+        self.values = values
+        self.height, self.width = values.shape
+        self.dtypes = (dtype,)
+        self.windows: list[tuple[int, int, int, int]] = []
+
+    def read(self, band: int, *, window: object, out: NDArray[np.complex64]) -> None:
+        assert band == 1
+        (top, bottom), (left, right) = window.toranges()  # type: ignore[attr-defined]
+        self.windows.append((top, bottom, left, right))
+        out[...] = self.values[top:bottom, left:right]
+
+
+@dataclass
+class MemoryFiles:
+    """Measurements in memory, in place of the files of a product."""
+
+    rasters: dict[str, MemoryRaster]
+    missing: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def raster(self, name: str) -> Iterator[MemoryRaster]:
+        yield self.rasters[name]
+
+    def count(self, name: str, pixels: int, total: int) -> None:
+        """Note how many pixels are not read yet."""
+        self.missing[name] = self.missing.get(name, total) - pixels
+
+    def pixels_read(self) -> int:
+        windows = [each for raster in self.rasters.values() for each in raster.windows]
+        return sum((bottom - top) * (right - left) for top, bottom, left, right in windows)
+
+
+@dataclass
+class LineGain:
+    """A calibration that differs from line to line of the file, and notes how it is called."""
+
+    gain: float = 0.0
+    asked: set[tuple[str, bool]] = field(default_factory=set)
+
+    def calibrate(
+        self,
+        power: NDArray[np.float32],
+        first_line: int,
+        first_sample: int,
+        calibration: str,
+        *,
+        noise_removal: bool = True,
+    ) -> NDArray[np.float32]:
+        self.asked.add((calibration, noise_removal))
+        line = first_line + np.arange(power.shape[0])[:, None]
+        sample = first_sample + np.arange(power.shape[1])
+        return (power * (1.0 + self.gain * (line + 0.001 * sample))).astype(np.float32)
+
+
+@dataclass
+class IwProduct:
+    """A scene, and the product that was cut out of it, in memory."""
+
+    cut: IwScene
+    annotations: dict[str, Annotation]
+    files: MemoryFiles
+    radiometries: dict[str, LineGain]
+    measurements: dict[str, str]
+
+    def channels(self, swaths: tuple[str, ...] = SWATHS) -> dict[str, Channel]:
+        """The files of swaths with their annotations and calibrations."""
+        return {
+            swath: Channel(
+                self.measurements[swath],
+                self.annotations[swath],
+                self.radiometries[swath],  # type: ignore[arg-type]
+            )
+            for swath in swaths
+        }
+
+    def parts(self, swaths: tuple[str, ...] = SWATHS) -> tuple[Any, dict[str, Channel]]:
+        """Return the first arguments of `slc_image`."""
+        return self.files, self.channels(swaths)
+
+
+def iw_product(gain: float = 0.0) -> IwProduct:
+    """Make a product of whole numbers, as those of a file are; all pixels of it differ."""
+    cut = IwScene.made()
+    files = {swath: cut.swath(swath) for swath in SWATHS}
+    measurements = {name: f"measurement/s1a-{name.lower()}-slc-vv.tiff" for name in SWATHS}
+    return IwProduct(
+        cut,
+        {swath: read_annotation(xml.encode()) for swath, (xml, _) in files.items()},
+        MemoryFiles(
+            {
+                measurements[swath]: MemoryRaster(numbers, "complex_int16")
+                for swath, (_, numbers) in files.items()
+            }
+        ),
+        {name: LineGain(gain) for name in SWATHS},
+        measurements,
+    )
+
+
 PRODUCT = iw_product()
+SCENE = PRODUCT.cut
 SLCS = [name for name in ANNOTATIONS if "-slc-" in name]
 MOROCCO = [name for name in SLCS if "20230904t" in name]
 
 
 def valid(swaths: tuple[str, ...] = SWATHS) -> Bools:
     """Tell which pixels of the scene are valid in at least one burst."""
-    found = np.zeros(PRODUCT.scene.shape, dtype=bool)
+    found = np.zeros(SCENE.numbers.shape, dtype=bool)
     for swath, burst in itertools.product(swaths, range(BURSTS)):
         line, sample = BEGINS[swath]
         first = line + burst * BURST_STEP
@@ -83,16 +188,16 @@ def part_of_scene(swath: str) -> tuple[slice, slice]:
 
 def test_the_merged_image_is_the_scene_that_was_cut() -> None:
     image, grid = slc_image(*PRODUCT.parts(SWATHS))
-    expected = np.where(valid(), PRODUCT.power, np.nan)
+    expected = np.where(valid(), SCENE.power, np.nan)
     np.testing.assert_array_equal(image.values, expected.astype(np.float32))
     assert image.dims == ("line", "sample")
     assert image.dtype == np.float32
     assert image.name == "beta0"
-    assert grid.shape == PRODUCT.scene.shape
+    assert grid.shape == SCENE.numbers.shape
     assert (grid.swath, grid.bursts, grid.looks) == ("IW1+IW2+IW3", (), 1.0)
     # Energy is neither lost nor counted twice.
-    assert float(image.sum()) == pytest.approx(PRODUCT.power[valid()].sum(), rel=1e-6)
-    Scene(image, grid, PRODUCT.orbit, "beta0")
+    assert float(image.sum()) == pytest.approx(SCENE.power[valid()].sum(), rel=1e-6)
+    Scene(image, grid, SCENE.orbit, "beta0")
 
 
 def test_ew_is_put_together_in_the_same_way() -> None:
@@ -110,7 +215,7 @@ def test_ew_is_put_together_in_the_same_way() -> None:
 def test_a_swath_is_its_part_of_the_scene(swath: str) -> None:
     image, grid = slc_image(*PRODUCT.parts((swath,)))
     place = part_of_scene(swath)
-    expected = np.where(valid((swath,)), PRODUCT.power, np.nan)[place]
+    expected = np.where(valid((swath,)), SCENE.power, np.nan)[place]
     np.testing.assert_array_equal(image.values, expected.astype(np.float32))
     assert grid.swath == swath
     assert len(grid.bursts) == BURSTS
@@ -122,7 +227,7 @@ def test_a_burst_alone_keeps_all_its_lines(burst: int) -> None:
     assert image.shape == grid.shape == (LINES_PER_BURST, SAMPLES)
     inside = slice(INVALID_LINES, -INVALID_LINES), slice(FIRST_VALID, LAST_VALID + 1)
     first = BURST_STEP * burst
-    expected = PRODUCT.power[part_of_scene("IW2")][first : first + LINES_PER_BURST]
+    expected = SCENE.power[part_of_scene("IW2")][first : first + LINES_PER_BURST]
     np.testing.assert_array_equal(image.values[inside], expected[inside].astype(np.float32))
     assert np.isfinite(image.values).sum() == expected[inside].size
     whole = slc_image(*PRODUCT.parts(("IW2",)))[1]
@@ -136,7 +241,7 @@ def test_the_order_and_choice_of_swaths_make_no_difference_to_what_they_share() 
     np.testing.assert_array_equal(turned, image)
     assert turned_grid.near_range == pytest.approx(grid.near_range, abs=1e-6)
     pair, pair_grid = slc_image(*PRODUCT.parts(("IW2", "IW3")))
-    expected = np.where(valid(("IW2", "IW3")), PRODUCT.power, np.nan)[17:, 150:]
+    expected = np.where(valid(("IW2", "IW3")), SCENE.power, np.nan)[17:, 150:]
     np.testing.assert_array_equal(pair, expected.astype(np.float32))
     assert pair_grid.near_range == pytest.approx(float(grid.slant_range(0, 150)), abs=1e-6)
     apart, _ = slc_image(*PRODUCT.parts(("IW1", "IW3")))
@@ -146,7 +251,7 @@ def test_the_order_and_choice_of_swaths_make_no_difference_to_what_they_share() 
 def test_pixels_are_calibrated_by_their_line_and_sample_in_the_file() -> None:
     product = iw_product(gain=0.01)
     image, _ = slc_image(*product.parts(SWATHS), calibration="sigma0", noise_removal=False)
-    ratio = (image.values / product.power - 1.0) / 0.01
+    ratio = (image.values / SCENE.power - 1.0) / 0.01
     assert all(each.asked == {("sigma0", False)} for each in product.radiometries.values())
     candidates = []
     for swath, burst in itertools.product(SWATHS, range(BURSTS)):
@@ -162,9 +267,9 @@ def test_pixels_are_calibrated_by_their_line_and_sample_in_the_file() -> None:
 
 def test_complex_numbers_stand_where_their_power_does() -> None:
     image, grid = slc_numbers(*PRODUCT.parts(SWATHS))
-    np.testing.assert_array_equal(image.values, np.where(valid(), PRODUCT.scene, np.nan))
+    np.testing.assert_array_equal(image.values, np.where(valid(), SCENE.numbers, np.nan))
     assert image.dtype == np.complex64
-    assert grid.shape == PRODUCT.scene.shape
+    assert grid.shape == SCENE.numbers.shape
 
 
 def test_the_square_of_complex_numbers_is_the_power_with_its_noise() -> None:
@@ -181,7 +286,7 @@ def test_the_square_of_complex_numbers_is_the_power_with_its_noise() -> None:
 
 def test_bursts_are_cut_in_the_middle_of_their_overlap() -> None:
     grid = read_grid(
-        annotation_xml(PRODUCT.grid.crop(slice(LINES)), PRODUCT.orbit, bursts=BURSTS).encode()
+        annotation_xml(SCENE.grid.crop(slice(LINES)), SCENE.orbit, bursts=BURSTS).encode()
     )
     pieces = swath_pieces(grid, "s1a")
     middle = (BURST_STEP + LINES_PER_BURST) // 2
@@ -221,7 +326,7 @@ def test_a_target_in_all_overlaps_is_there_once_and_where_the_geometry_says() ->
             product.files.rasters[product.measurements[swath]].values[...] = 0.0
         slant_range = float(grid.slant_range(line, sample))
         time = float(grid.azimuth_time(line, slant_range))
-        orbit = product.orbit.with_epoch(grid.epoch)
+        orbit = SCENE.orbit.with_epoch(grid.epoch)
         point = points_at_ranges(*orbit.state(time), np.array([slant_range]), 1.0, 0.0)[0]
         lit = sum(light(product, swath, point) for swath in SWATHS)
         assert lit == 3
@@ -232,7 +337,7 @@ def test_a_target_in_all_overlaps_is_there_once_and_where_the_geometry_says() ->
 def light(product: IwProduct, swath: str, point: NDArray[np.float64]) -> int:
     """Put a target into each burst of a swath that sees it; return how many do."""
     xml_grid = read_grid(product.annotations[swath])
-    orbit = product.orbit.with_epoch(xml_grid.epoch)
+    orbit = SCENE.orbit.with_epoch(xml_grid.epoch)
     time = zero_doppler_time(*point, 0.0, orbit.start, orbit.coefficients)
     slant_range = float(np.linalg.norm(orbit.state(time)[0] - point))
     sample = float(xml_grid.sample(slant_range, time))
@@ -329,7 +434,7 @@ def assert_apart(pieces: tuple[Piece, ...], shape: tuple[int, int]) -> None:
 
 
 def test_a_simulated_product_of_two_real_swaths_gives_back_one_scene(tmp_path: Path) -> None:
-    """Through the writer and the whole reader, across the borders of bursts and of swaths."""
+    """The scene passes writer and reader, across the borders of bursts and of swaths."""
     paths = [shared_data("sentinel1", name) for name in MOROCCO]
     grids, orbits = map(read_grid, paths), map(read_orbit, paths)
     lines, samples = (1380, 1460), (20_050, 20_700)
@@ -425,7 +530,7 @@ def test_only_what_is_asked_for_is_read(part: dict[str, Any], most: int) -> None
     assert product.files.pixels_read() == 0
     found = image.isel(part).values
     assert 0 < product.files.pixels_read() <= most
-    expected = np.where(valid(), product.power, np.nan).astype(np.float32)
+    expected = np.where(valid(), SCENE.power, np.nan).astype(np.float32)
     picks = tuple(part.get(name, slice(None)) for name in ("line", "sample"))
     np.testing.assert_array_equal(found, expected[picks])
 
@@ -434,6 +539,7 @@ def test_the_whole_image_reads_each_valid_pixel_once() -> None:
     product = iw_product()
     slc_image(*product.parts(SWATHS))[0].compute()
     assert product.files.pixels_read() == valid().sum()
+    assert product.files.missing == dict.fromkeys(product.measurements.values(), 0)
 
 
 @pytest.mark.parametrize("pixels_of_chunk", [500, 5_000, 2**23])
@@ -444,29 +550,17 @@ def test_chunks_do_not_change_results(
     monkeypatch.setattr(_images, "CHUNK_PIXELS", pixels_of_chunk)
     monkeypatch.setattr(_images, "SLAB_PIXELS", pixels_of_slab)
     image, _ = slc_image(*PRODUCT.parts(SWATHS))
-    expected = np.where(valid(), PRODUCT.power, np.nan).astype(np.float32)
+    expected = np.where(valid(), SCENE.power, np.nan).astype(np.float32)
     np.testing.assert_array_equal(image, expected)
 
 
 def safe_folder(folder: Path) -> tuple[ProductFiles, IwProduct]:
     """Write the measurements to a disk, as a product has them."""
     product = iw_product()
-    (folder / "measurement").mkdir(parents=True)
+    folder.mkdir()
     (folder / "manifest.safe").touch()
     for name, raster in product.files.rasters.items():
-        with (
-            ignore_missing_georeference(),
-            rasterio.open(
-                folder / name,
-                "w",
-                driver="GTiff",
-                height=raster.height,
-                width=raster.width,
-                count=1,
-                dtype="complex_int16",
-            ) as file,
-        ):
-            file.write(raster.values, 1)
+        tiff(folder / name, raster.values, "complex_int16")
     return ProductFiles.open(folder), product
 
 
@@ -476,7 +570,7 @@ def test_one_thread_and_many_read_the_same_from_real_files(
     monkeypatch.setattr(_images, "CHUNK_PIXELS", 3_000)
     files, product = safe_folder(tmp_path / "X.SAFE")
     image, _ = slc_image(files, product.channels())
-    expected = np.where(valid(), product.power, np.nan).astype(np.float32)
+    expected = np.where(valid(), SCENE.power, np.nan).astype(np.float32)
     with dask.config.set(scheduler="synchronous"):
         np.testing.assert_array_equal(image, expected)
         np.testing.assert_array_equal(image[90:123, 170:320], expected[90:123, 170:320])
@@ -528,8 +622,8 @@ def test_a_swath_that_lacks_a_burst_has_a_gap() -> None:
     inside = points.line // LINES_PER_BURST != 1
     line = points.line - LINES_PER_BURST * (points.line >= LINES_PER_BURST)
     kept_points = {
-        field.name: (line if field.name == "line" else getattr(points, field.name))[inside]
-        for field in fields(points)
+        each.name: (line if each.name == "line" else getattr(points, each.name))[inside]
+        for each in fields(points)
     }
     fewer = replace(
         annotation,
@@ -544,7 +638,7 @@ def test_a_swath_that_lacks_a_burst_has_a_gap() -> None:
     changed = replace(with_annotation("IW1", fewer), files=files)
     image, grid = slc_image(*changed.parts(("IW1",)))
     assert grid.lines == LINES
-    expected = np.where(valid(("IW1",)), PRODUCT.power, np.nan)[part_of_scene("IW1")]
+    expected = np.where(valid(("IW1",)), SCENE.power, np.nan)[part_of_scene("IW1")]
     expected[LINES_PER_BURST - INVALID_LINES : 2 * BURST_STEP + INVALID_LINES] = np.nan
     np.testing.assert_array_equal(image, expected.astype(np.float32))
 
@@ -625,7 +719,7 @@ def moved(annotation: Annotation, seconds: float) -> Annotation:
 @pytest.mark.parametrize("days", [1.0, 12.0])
 def test_swaths_of_different_passes_are_refused(days: float) -> None:
     # Whole lines later, or the fraction would give it away.
-    interval = PRODUCT.grid.line_interval
+    interval = SCENE.grid.line_interval
     seconds = round(days * 86_400 / interval) * interval
     changed = with_annotation("IW2", moved(PRODUCT.annotations["IW2"], seconds))
     with pytest.raises(ProductError, match=r"one after the other \(IW1 from .*those of one pass"):
@@ -639,7 +733,7 @@ def test_swaths_of_different_passes_are_refused(days: float) -> None:
         ({"polarisation": "VH"}, "differ in polarisations"),
         ({"mode": "EW"}, "differ in mode"),
         (
-            {"line_interval": PRODUCT.grid.line_interval * (1.0 + 1e-6)},
+            {"line_interval": SCENE.grid.line_interval * (1.0 + 1e-6)},
             "differ in line_interval, by a factor of",
         ),
         ({"range_sampling_rate": 6.4e7}, "differ in sample_spacing, by a factor of"),
@@ -689,7 +783,7 @@ def test_stamps_of_swaths_may_refer_to_ranges_that_differ_a_little() -> None:
 
 
 def test_of_stacked_polarisations_only_the_window_is_read() -> None:
-    """In one polarisation or all, by slices, steps and integers."""
+    """One polarisation or all are read, by slices, steps and integers."""
     rng = np.random.default_rng(5)
     whole = rng.random((2, 300, 400)).astype(np.float32)
     windows: list[tuple[int, int, int]] = []

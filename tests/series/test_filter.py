@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from sarheight_kernels.series import divide_by_simulation
-from scipy.ndimage import convolve, uniform_filter
+from scipy.ndimage import uniform_filter
 
 from sarheight.series import speckle_filter
 
@@ -80,25 +79,3 @@ def test_a_window_has_a_middle(window: int) -> None:
 def test_dims_are_checked() -> None:
     with pytest.raises(ValueError, match="expected \\(time"):
         speckle_filter(xr.DataArray(np.ones((3, 3)), dims=("y", "x")))
-
-
-def test_ratio_of_image_and_simulation_is_that_of_smoothed_sums() -> None:
-    random = np.random.default_rng(1)
-    image = random.gamma(4.0, 0.25, (2, 90, 70)).astype(np.float32)
-    simulated = random.gamma(2.0, 5.0, (90, 70)).astype(np.float32)
-    simulated[20:30, 10:20] = 0.0
-    down, across = (np.array(taps, np.float32) for taps in ((0.25, 0.5, 0.25), (0.1, 0.8, 0.1)))
-    lines, areas = np.array([0.0, 89.0]), np.vstack((np.full(70, 2.0), np.full(70, 4.0)))
-    channels = np.empty((3, 90, 70), np.float32)
-    divide_by_simulation(image, lines, areas, simulated, down, across, channels)
-    kernel = np.outer(down, across)
-    assert (channels[:, ~(simulated > 0.0)] == 0.0).all()
-    valid = simulated > 0.0
-    area = np.linspace(2.0, 4.0, 90)[:, None]
-    expected = convolve(simulated.astype(float), kernel, mode="constant")
-    for p in range(2):
-        measured = area * convolve(
-            np.where(valid, image[p], 0.0).astype(float), kernel, mode="constant"
-        )
-        np.testing.assert_allclose(channels[p][valid], measured[valid] / expected[valid], rtol=1e-4)
-    np.testing.assert_array_equal(channels[2], valid)

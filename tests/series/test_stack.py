@@ -169,6 +169,16 @@ def test_other_tracks_are_listed_and_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_minority_is_named_wherever_it_is(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    early = date_of(dem, 0, ascending=False)
+    with pytest.raises(SeriesError, match=r"found 1 dates .*2024-01-01.*descending instead of asc"):
+        series.build_stack([early, *dates[1:3]], dem, tmp_path / "s.zarr", coregistration="none")
+    with pytest.raises(SeriesError, match=r"found 1 dates .*2024-01-01.*descending instead of asc"):
+        series.mean_scene([*dates[1:3], early], dem)
+
+
 def test_other_modes_orbits_and_polarisations_are_refused(
     dem: xr.DataArray, dates: list[Scene], tmp_path: Path
 ) -> None:
@@ -461,7 +471,7 @@ def test_another_dem_is_refused(
         ("facets", 0),
         ("window", 4), ("window", -7),
     ):  # fmt: skip
-        with pytest.raises(ValueError, match=f"{name}=|window of"):
+        with pytest.raises(ValueError, match=f"{name}=|window of|memory limit of"):
             series.build_stack(dates, dem, tmp_path / "new.zarr", **{name: value})
     with pytest.raises(SeriesError, match=r"no date that can be read"):
         series.build_stack("no.zip", dem, tmp_path / "new.zarr")

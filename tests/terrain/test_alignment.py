@@ -93,12 +93,6 @@ def test_back_projection_fills_voids_first(coarse: xr.DataArray) -> None:
         back_project(coarse.where(coarse < 0.0), factor=3)
 
 
-def test_back_projection_needs_one_target(coarse: xr.DataArray) -> None:
-    for wrong in ({}, {"factor": 0}, {"like": coarse, "factor": 2}):
-        with pytest.raises(ValueError, match="one of the two"):
-            back_project(coarse, **wrong)
-
-
 # Alignment.
 
 
@@ -204,21 +198,14 @@ def test_points_outside_are_refused(truth: xr.DataArray) -> None:
     known = draw_known_elevations(truth, 5)
     assert require_inside(known, truth) == 5
     far = KnownElevations(known.x + 1e5, known.y, known.height, crs=known.crs)
-    for use in (require_inside, estimate_alignment):
-        swapped = (far, truth) if use is require_inside else (truth, far)
+    uses = (lambda: require_inside(far, truth), lambda: estimate_alignment(truth, far))
+    for use in (*uses, lambda: krige_residuals(truth, far)):
         with pytest.raises(KnownElevationsError, match=r"outside the scene, the nearest 9\d"):
-            use(*swapped)
-    with pytest.raises(KnownElevationsError, match="outside the scene"):
-        krige_residuals(truth, far)
-
-
-def test_exchanged_coordinates_are_recognised(truth: xr.DataArray) -> None:
-    known = draw_known_elevations(truth, 5).to_crs(4326)
-    exchanged = KnownElevations(known.y, known.x, known.height)
+            use()
+    degrees = known.to_crs(4326)
+    exchanged = KnownElevations(degrees.y, degrees.x, known.height)
     with pytest.raises(KnownElevationsError, match="latitude and longitude exchanged"):
         require_inside(exchanged, truth)
-    with pytest.raises(KnownElevationsError, match="seem to be exchanged"):
-        KnownElevations([36.0], [128.0], [100.0])
 
 
 # Kriging.
@@ -310,13 +297,6 @@ def test_kriging_that_makes_points_worse_is_left_out(truth: xr.DataArray) -> Non
     assert float(found.height_sigma.min()) > 2.0
 
 
-def test_impossible_spreads_are_refused(truth: xr.DataArray) -> None:
-    known = draw_known_elevations(truth, 3)
-    for wrong in ({"sigma": 0.0}, {"length": -1.0}):
-        with pytest.raises(ValueError, match="above 0"):
-            krige_residuals(truth, known, **wrong)
-
-
 def test_intervals_hold_what_they_say(truth: xr.DataArray) -> None:
     """Errors of Student's t distribution with the degrees of freedom that intervals assume."""
     errors = 4.0 * np.random.default_rng(3).standard_t(10, truth.shape) * np.sqrt(0.8)
@@ -328,7 +308,3 @@ def test_intervals_hold_what_they_say(truth: xr.DataArray) -> None:
         assert held == pytest.approx(level, abs=0.01)
         middle = 0.5 * (interval["low"] + interval["high"])
         np.testing.assert_allclose(middle, result["height"])
-    with pytest.raises(ValueError, match="probability"):
-        height_interval(result, 1.5)
-    with pytest.raises(ValueError, match="height_sigma"):
-        height_interval(result[["height"]])

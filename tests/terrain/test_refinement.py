@@ -11,8 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from sarheight.dem import coarsen
-from sarheight.errors import DemError, GeometryError
-from sarheight.illumination import CosinePower, LocalLaw, simulate
+from sarheight.illumination import LocalLaw
 from sarheight.learning.tiles import Tiling
 from sarheight.scene import Scene
 from sarheight.terrain import (
@@ -34,7 +33,6 @@ from sarheight.terrain.inversion import (
     smoothed_noise_spectrum,
 )
 from sarheight.terrain.posterior import unknowns_of
-from tests.mountains import look, raster, rough_hills
 
 Floats = NDArray[np.float32]
 
@@ -44,34 +42,6 @@ INSIDE = {"y": slice(9, -9), "x": slice(9, -9)}
 
 def rms(values: xr.DataArray | Floats) -> float:
     return float(np.sqrt(np.nanmean(np.asarray(values, dtype=np.float64) ** 2)))
-
-
-@pytest.fixture(scope="module")
-def truth() -> xr.DataArray:
-    return rough_hills()
-
-
-@pytest.fixture(scope="module")
-def coarse(truth: xr.DataArray) -> xr.DataArray:
-    exact = coarsen(truth, 90.0, units="crs")
-    error = np.random.default_rng(3).standard_normal(exact.shape)
-    from scipy.ndimage import gaussian_filter
-
-    smooth = gaussian_filter(error, 1.5)
-    return exact + (2.0 * smooth / smooth.std()).astype(np.float32)
-
-
-def image(truth: xr.DataArray, *, ascending: bool, seed: int = 0) -> Scene:
-    grid, orbit = look(ascending=ascending, lines=420, samples=460, looks=40.0)
-    patches = np.exp(0.1 * np.random.default_rng(5).standard_normal(truth.shape))
-    return simulate(
-        truth, grid, orbit, law=CosinePower(0.2, 1.7), reflectivity=patches, looks=40.0, seed=seed
-    )
-
-
-@pytest.fixture(scope="module")
-def passes(truth: xr.DataArray) -> list[Scene]:
-    return [image(truth, ascending=True, seed=1), image(truth, ascending=False, seed=2)]
 
 
 @pytest.fixture(scope="module")
@@ -147,14 +117,6 @@ def test_known_elevations_align_the_dem_and_lower_the_error(
     assert (found["height_sigma"] > 0.0).all()
 
 
-def test_known_elevations_want_a_dem_in_memory(
-    passes: list[Scene], coarse: xr.DataArray, truth: xr.DataArray
-) -> None:
-    known = draw_known_elevations(truth, 4, seed=1)
-    with pytest.raises(ValueError, match="expected a DEM in memory"):
-        refine(passes, coarse.chunk(12), known, settings=QUICK, coregister="none")
-
-
 def test_tiles_and_parts_give_the_same_heights(
     passes: list[Scene], coarse: xr.DataArray, refined: xr.Dataset
 ) -> None:
@@ -188,7 +150,7 @@ def test_without_an_image_of_the_place_the_baseline_stays(
     assert nothing["residual"].isnull().all()
 
 
-# Bad input.
+# Voids, and images that do not fit.
 
 
 def test_voids_are_filled_and_flagged(passes: list[Scene], coarse: xr.DataArray) -> None:
@@ -198,41 +160,6 @@ def test_voids_are_filled_and_flagged(passes: list[Scene], coarse: xr.DataArray)
     assert np.isfinite(found["height"]).all()
     assert int(found["filled"].sum()) == 6 * 9
     assert found["filled"][30:36, 42:51].all()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"error": 0.0}, "error=0.0, expected a number of metres above 0"),
-        ({"error": -1.0}, "metres above 0"),
-        ({"error_length": np.nan}, "error_length"),
-        ({"iterations": 0}, "iterations=0, expected a whole number from 1"),
-        ({"samples": -1}, "whole number from 0"),
-    ],
-)
-def test_settings_out_of_range(change: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        RefinementSettings(**change)  # type: ignore[arg-type]
-
-
-def test_bad_input_is_refused(passes: list[Scene], coarse: xr.DataArray) -> None:
-    with pytest.raises(ValueError, match="found no image"):
-        refine([], coarse)
-    with pytest.raises(ValueError, match="factor=0"):
-        refine(passes, coarse, factor=0)
-    with pytest.raises(ValueError, match="multiples of factor=3"):
-        refine(passes, coarse, tiling=Tiling(100, 20))
-    with pytest.raises(ValueError, match="coregister='always'"):
-        refine(passes, coarse, coregister="always")  # type: ignore[arg-type]
-    with pytest.raises(DemError, match="at least 12 each way"):
-        refine(passes, coarse[:8])
-    far = raster(np.full((20, 20), 500.0), longitude=11.5)
-    with pytest.raises(GeometryError):
-        refine(passes, far)
-    several = passes[0].image.expand_dims(polarisation=["VV", "VH"])
-    scene = Scene(several, passes[0].grid, passes[0].orbit, "beta0")
-    with pytest.raises(ValueError, match="2 polarisations in image 1"):
-        refine(scene, coarse)
 
 
 def test_passes_without_common_ground_are_named(passes: list[Scene], coarse: xr.DataArray) -> None:

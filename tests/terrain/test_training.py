@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -21,7 +20,6 @@ from sarheight.learning import (
     Channel,
     split_bands,
 )
-from sarheight.learning.training import prepare_run
 from sarheight.terrain import (
     HeightEstimate,
     HeightEstimator,
@@ -119,28 +117,6 @@ def test_the_scale_does_not_move_the_heights() -> None:
     torch.testing.assert_close(*gradients)
 
 
-def test_settings_are_written_read_and_checked(tmp_path: Path) -> None:
-    path = tmp_path / "settings.json"
-    SETTINGS.write(path)
-    assert TerrainSettings.read(path) == SETTINGS
-    path.write_text(json.dumps({"learning_rate": 1.0}))
-    with pytest.raises(ValueError, match="found learning_rate"):
-        TerrainSettings.read(path)
-    for options in (
-        {"network": "vit"},
-        {"precision": "8-bit"},
-        {"batch": 0},
-        {"clip": 0.0},
-        {"epochs": "60"},
-        {"decay": -1.0},
-        {"workers": -1},
-        {"channels": ()},
-        {"distance": "squared"},
-    ):
-        with pytest.raises(ValueError, match="expected"):
-            replace(SETTINGS, **options)
-
-
 def test_training_reduces_the_loss_and_writes_model_and_curves(
     scene: xr.Dataset, tmp_path: Path
 ) -> None:
@@ -157,61 +133,6 @@ def test_training_reduces_the_loss_and_writes_model_and_curves(
         torch.testing.assert_close(mine, other, rtol=0, atol=0)
     card = json.loads((tmp_path / "run" / "model" / "config.json").read_text())["card"]
     assert card["training"]["validation_rmse"] == pytest.approx(min(errors), rel=1e-5)
-
-
-def test_the_gradient_is_clipped(scene: xr.Dataset, tmp_path: Path) -> None:
-    def moved(clip: float | None) -> HeightEstimator:
-        settings = replace(SETTINGS, epochs=1, decay=0.0, clip=clip)
-        return train(scene, tmp_path / f"{clip}", settings)
-
-    begun, limited, free = (list(moved(clip).parameters()) for clip in (1e-30, 1e-9, None))
-    distances = [
-        max((one - other).abs().max().item() for one, other in zip(begun, others, strict=True))
-        for others in (limited, free)
-    ]
-    # Adam takes a step of any gradient that is not small against its epsilon of 1e-8.
-    assert 0.0 < distances[0] < 0.2 * distances[1]
-
-
-def test_a_run_without_a_recorded_limit_resumes_with_the_default(tmp_path: Path) -> None:
-    prepare_run(tmp_path, SETTINGS, "cpu")
-    path = tmp_path / "settings.json"
-    written = json.loads(path.read_text())
-    del written["clip"]
-    path.write_text(json.dumps(written))
-    assert prepare_run(tmp_path, SETTINGS, "cpu") == tmp_path / "model"
-    with pytest.raises(CheckpointError, match="other settings"):
-        prepare_run(tmp_path, replace(SETTINGS, clip=None), "cpu")
-
-
-def test_a_resumed_run_equals_an_uninterrupted_one(scene: xr.Dataset, tmp_path: Path) -> None:
-    whole = train(scene, tmp_path / "whole")
-    stopped = tmp_path / "stopped"
-
-    class Stop(Exception):  # noqa: N818
-        pass
-
-    from sarheight.terrain.training import HeightTask
-
-    step = HeightTask.training_step
-    seen = {"steps": 0}
-
-    def failing(self: HeightTask, sample: dict[str, torch.Tensor], index: int) -> torch.Tensor:
-        if self.current_epoch == 2:
-            raise Stop
-        seen["steps"] += 1
-        return step(self, sample, index)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HeightTask, "training_step", failing)
-        with pytest.raises(Stop):
-            train(scene, stopped)
-    assert seen["steps"] > 0
-    assert not (stopped / "model").exists()
-    resumed = train(scene, stopped)
-    for mine, other in zip(whole.parameters(), resumed.parameters(), strict=True):
-        torch.testing.assert_close(mine, other, rtol=0, atol=0)
-    assert dict(curve(stopped))[2] == pytest.approx(dict(curve(tmp_path / "whole"))[2], rel=1e-6)
 
 
 def test_a_run_is_reproducible_and_not_mixed_with_another(
@@ -232,12 +153,6 @@ def test_a_run_is_reproducible_and_not_mixed_with_another(
     before = (tmp_path / "a" / "last.ckpt").stat().st_mtime_ns
     train(scene, tmp_path / "a", settings)
     assert (tmp_path / "a" / "last.ckpt").stat().st_mtime_ns == before
-
-
-def test_parts_that_overlap_are_refused(scene: xr.Dataset, tmp_path: Path) -> None:
-    training, _ = halves(scene)
-    with pytest.raises(ValueError, match="overlap"):
-        train_terrain([scene], training, training, SETTINGS, tmp_path / "run")
 
 
 def test_a_scene_may_be_for_training_only(scene: xr.Dataset, tmp_path: Path) -> None:
@@ -295,47 +210,6 @@ def test_a_trained_network_is_calibrated_on_the_validation_part(
     )
     assert model.scale_factor != 1.0
     assert measure_scale_factor(model, DataLoader(patches, 8)) == pytest.approx(1.0, abs=1e-4)
-
-
-def test_training_refuses_decibels(scene: xr.Dataset, tmp_path: Path) -> None:
-    decibels = scene.copy()
-    decibels["gamma0_posterior"] = 10.0 * np.log10(scene["gamma0_posterior"])
-    with pytest.raises(ValueError, match="look like decibels"):
-        train(decibels, tmp_path / "run")
-
-
-def test_a_missing_gpu_is_refused(scene: xr.Dataset, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    training, validation = halves(scene)
-    absent = ["abacus"] if torch.cuda.is_available() else ["abacus", "cuda", "gpu"]
-    for name in absent:
-        with pytest.raises(ValueError, match=f"'{name}', which is not available"):
-            train_terrain([scene], training, validation, SETTINGS, folder, accelerator=name)
-    assert not folder.exists()
-
-
-def test_a_run_resumes_after_a_full_disk(
-    scene: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from lightning.fabric.plugins.io import torch_io
-
-    save = torch_io._atomic_save
-    settings = replace(SETTINGS, epochs=2)
-
-    def full(checkpoint: dict[str, object], path: object, **rest: object) -> None:
-        if checkpoint["epoch"] == 1:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        save(checkpoint, path, **rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch_io, "_atomic_save", full)
-        with pytest.raises(OSError, match="No space left"):
-            train(scene, tmp_path / "run", settings)
-    assert not (tmp_path / "run" / "model").exists()
-    resumed = train(scene, tmp_path / "run", settings)
-    whole = train(scene, tmp_path / "whole", settings)
-    for mine, other in zip(whole.parameters(), resumed.parameters(), strict=True):
-        torch.testing.assert_close(mine, other, rtol=0, atol=0)
 
 
 def test_missing_values_do_not_affect_training(scene: xr.Dataset, tmp_path: Path) -> None:

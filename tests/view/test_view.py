@@ -116,8 +116,8 @@ def test_every_format_shows_the_same_numbers(tmp_path: Path, suffix: str) -> Non
 
 def test_decibels_of_layers_are_read_as_power(tmp_path: Path) -> None:
     made = result_of(polarisations=1)
-    for form in ("db", "db-int16"):
-        path = output.write(made, tmp_path / form.replace("-", "_"), backscatter=form)  # type: ignore[arg-type]
+    for form in ("db", "amplitude", "db-int16"):
+        path = output.write(made, tmp_path / form.replace("-", "_"), scale=form)  # type: ignore[arg-type]
         opened = ResultView.open(path)
         shown = opened.values(opened.index_of("gamma0", {}) or 0, slice(0, 30), slice(0, 40))
         power = made["gamma0"].values.squeeze()

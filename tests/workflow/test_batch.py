@@ -27,7 +27,7 @@ from sarheight.workflow.batch import (
     read_jobs,
     run,
 )
-from sarheight.workflow.config import ReconstructConfig, ReconstructionOutput
+from sarheight.workflow.config import ReconstructConfig, ResultOutput
 from tests.mountains import mountain, raster, scene_of
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def job(folder: Path, name: str = "a.tif", **options: Any) -> Job:  # noqa: ANN4
     settings = ReconstructConfig(
         image=str(folder / "image.nc"), **({"dem": ("dem.tif",)} | options)
     )
-    return Job(settings=settings, result=ReconstructionOutput(output=folder / name))
+    return Job(settings=settings, result=ResultOutput(output=folder / name))
 
 
 def copying(configuration: str) -> tuple[list[str], str]:

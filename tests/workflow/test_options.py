@@ -35,7 +35,7 @@ SETTINGS = (
         memory="900 MiB",
     ),
     ReconstructConfig(
-        image="ä 'b\"\\c.nc", dem=("x.tif", "y.tif"), like=Path("l.xml"), multilook=(2, 3)
+        image="ä 'b\"\\c.nc", dem=("x.tif", "y.tif"), like=("l.xml",), multilook=(2, 3)
     ),
 )
 
@@ -54,12 +54,12 @@ def test_the_record_contains_neither_folders_nor_secrets() -> None:
     settings = ReconstructConfig(
         image="https://me:secret@example.org/a.zip?signature=secret#part",
         dem=("/home/me/dem.tif", "auto.tif"),
-        like=Path("/home/me/like.xml"),
+        like=("/home/me/like.xml",),
     )
     record = settings.record()
     assert record["image"] == "https://example.org/a.zip"
     assert record["dem"] == ["dem.tif", "auto.tif"]
-    assert record["like"] == "like.xml"
+    assert record["like"] == ["like.xml"]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_the_record_contains_neither_folders_nor_secrets() -> None:
             {"image": "a", "dem": "b", "method": "rtc", "law": "lambert"},
             "law: found lambert beside method rtc",
         ),
-        ({"image": "a", "dem": "b", "memory": "3"}, "memory: found '3'"),
+        ({"image": "a", "dem": "b", "memory": "3"}, "memory: found a memory limit of '3'"),
         ({"image": "a", "dem": "b", "spacing": 0.1}, "spacing: "),
         ({"image": "a", "dem": "b", "bounds": [1, 2, 3]}, "bounds: "),
         ({"image": "a", "dem": "b", "spacing": 20, "multilook": [2, 2]}, "not both"),
@@ -125,7 +125,7 @@ def test_texts_become_the_types_of_the_fields() -> None:
     assert (found.image, found.dem, found.vertical, found.burst) == ("a.nc", ("b.tif",), 47.5, 2)
     assert (found.spacing, found.bounds) == (20.0, (10.0, 46.0, 11.0, 47.0))
     assert (found.noise_removal, found.verify) == (False, True)
-    assert (found.polarisations, found.like, found.guide) == (("VV", "VH"), Path("x.tif"), None)
+    assert (found.polarisations, found.like, found.guide) == (("VV", "VH"), ("x.tif",), None)
     assert ReconstructConfig.from_dict(texts | {"vertical": "EGM96"}).vertical == "EGM96"
 
 

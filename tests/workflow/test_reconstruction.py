@@ -7,28 +7,37 @@ import re
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyproj
 import pytest
 import rasterio
+import xarray as xr
 from typer.testing import CliRunner
 
 import sarheight
 from sarheight import dem as elevations
 from sarheight.cli import app
 from sarheight.errors import OptionError, VerticalDatumError
-from sarheight.layover import RTC, PosteriorMean, reconstruct
+from sarheight.layover import (
+    RTC,
+    PosteriorMean,
+    Prior,
+    ValueErrors,
+    in_layover,
+    read_method,
+    reconstruct,
+)
 from sarheight.layover.layers import LAYERS, select_layers
+from sarheight.output import open_result
 from sarheight.product import open_product
 from sarheight.workflow import ImageConfig, ReconstructConfig, open_image
-from tests.cli.test_commands import write_dem
+from tests.cli.commands import write_dem
 from tests.dems import geoid_bytes
-from tests.products import grd_product, pack, slc_product
 from tests.synthetic import synthetic_grid
-
-if TYPE_CHECKING:
-    import xarray as xr
+from tests.worlds.products import grd_product, slc_product
+from tests.worlds.safe import pack
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 UNDULATION = 48.0
@@ -107,6 +116,29 @@ def test_python_and_command_of_the_readme_give_the_same_bits(
     assert parameters["settings"]["vertical"] == "EGM2008"
 
 
+def test_a_prior_of_ones_own_repeats_bit_for_bit(archive: Path, place: Path) -> None:
+    """By the file of settings that a result holds, and by its description."""
+    method = PosteriorMean(steps=1, prior=Prior(edges=0.7, errors=ValueErrors(height_error=8.1)))
+    given: dict[str, Any] = {"vertical": "EGM2008", "polarisations": "VV", "coregister": "none"}
+    image = archive / "grd.SAFE.zip"
+    made = sarheight.reconstruct(image, "glo30.tif", method=method, **given)
+    usual = sarheight.reconstruct(image, "glo30.tif", **given)
+    assert not made["gamma0"].equals(usual["gamma0"])
+    sarheight.output.write(made, place / "first.nc")
+    shutil.copy(image, place)
+    settings = CliRunner().invoke(app, ["info", "first.nc", "--config"]).stdout
+    (place / "run.toml").write_text(settings, encoding="utf-8")
+    run("reconstruct", "--config", "run.toml", "-o", "second.nc")
+    second = open_result(place / "second.nc")
+    tables = {"prior": {"edges": 0.7, "errors": {"height_error": 8.1}}, "steps": 1}
+    third = sarheight.reconstruct(image, "glo30.tif", method={"PosteriorMean": tables}, **given)
+    for name in made.data_vars:
+        np.testing.assert_array_equal(second[name].values, made[name].values, err_msg=name)
+        np.testing.assert_array_equal(third[name].values, made[name].values, err_msg=name)
+    assert CliRunner().invoke(app, ["info", "second.nc", "--config"]).stdout == settings
+    assert read_method(json.loads(second.attrs["parameters"])["method"]) == method
+
+
 def test_layers_are_those_that_are_named(archive: Path, place: Path) -> None:
     def found(*options: str) -> set[str]:
         product, dem = archive / "slc.SAFE.zip", place / "glo30.tif"
@@ -159,21 +191,125 @@ def test_an_image_is_opened_in_one_way(archive: Path) -> None:
     assert again.grid.polarisations == ("VH",)
 
 
+SEA = ("--dem", "glo30.tif", "--vertical", "EGM2008")
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    return done.stderr
+
+
+def grid_of(name: str) -> tuple[Any, ...]:
+    with xr.open_dataset(name, decode_coords="all") as result:
+        return result.rio.crs, result["y"].values.tolist(), result["x"].values.tolist()
+
+
 @pytest.mark.usefixtures("place")
-def test_masks_lie_on_the_grid_of_a_reconstruction(archive: Path) -> None:
+@pytest.mark.parametrize("grid", [(), ("--resolution", "40"), ("--like", "{like}")])
+def test_all_commands_write_on_the_grid_of_a_reconstruction(
+    archive: Path, grid: tuple[str, ...]
+) -> None:
     shutil.copy(archive / "grd.SAFE.zip", "product.SAFE.zip")
-    given = ("--dem", "glo30.tif", "--vertical", "EGM2008", "-o")
+    rtc = ("--method", "rtc", "--polarisations", "VV", "--coregister", "none")
+    refined = ("--factor", "2", "--iterations", "1", "--coregister", "none", "--polarisation", "VV")
+    if grid:
+        laea = ("--crs", "EPSG:3035", "--resolution", "35", "-o", "like.tif")
+        run("reconstruct", "product.SAFE.zip", *SEA, *rtc, *laea)
+        grid = tuple(text.format(like="like.tif") for text in grid)
+    run("reconstruct", "product.SAFE.zip", *SEA, *rtc, *grid, "-o", "scene.nc")
+    run("masks", "--like", "product.SAFE.zip", *SEA, *grid, "-o", "masks.nc")
+    run("refine", "product.SAFE.zip", *SEA, *grid, *refined, "-o", "heights.nc")
+    expected = grid_of("scene.nc")
+    assert grid_of("masks.nc") == expected
+    crs, *axes = grid_of("heights.nc")
+    if not grid:  # two cells of the heights in one along each axis
+        axes = [np.reshape(axis, (-1, 2)).mean(axis=1).tolist() for axis in axes]
+    assert (crs, *axes) == expected
+    # The simulation is that of the same heights: the image made of it has no shift.
+    said = run("simulate", "--like", "product.SAFE.zip", *SEA, *grid, "-o", "image.nc")
+    rows, columns = (len(axis) for axis in expected[1:])
+    assert f"the result has {rows} x {columns} cells" in said
+
+
+@pytest.mark.usefixtures("place")
+def test_a_refinement_divides_the_cells_of_the_elevation_model(archive: Path) -> None:
+    image, refined = str(archive / "grd.SAFE.zip"), ("--iterations", "1", "--coregister", "none")
+    like = ("--crs", "EPSG:3035", "--resolution", "31", "-o", "like.nc")
+    run("masks", "--like", image, *SEA, *like)
+    given = (image, *SEA, *refined, "--polarisation", "VV")
+    run("refine", *given, "--like", "like.nc", "--factor", "2", "-o", "fine.nc")
+    assert grid_of("fine.nc") == grid_of("like.nc")
+    # Where the elevation model does not reach there are no heights.
+    with xr.open_dataset("fine.nc") as fine, xr.open_dataset("like.nc") as masks:
+        reached = (masks["mask"].values != 255) & np.isfinite(masks["mask"].values)
+        assert np.isfinite(fine["height"].values[reached]).mean() > 0.97
+        assert np.isnan(fine["height"].values[0, 0])
+    run("refine", *given, "--resolution", "20", "-o", "own.nc")
+    crs, rows, _ = grid_of("own.nc")
+    assert crs.to_epsg() == 32632
+    assert rows[0] - rows[1] == 20.0
+    assert (rows[0] - 10.0) % 20.0 == 0.0
+
+
+@pytest.mark.usefixtures("place")
+def test_layover_is_one_number(archive: Path) -> None:
+    """By the same definition, in the same cells, for masks and a reconstruction."""
+    image = str(archive / "grd.SAFE.zip")
+    said = (
+        run("masks", "--like", image, *SEA, "-o", "masks.nc"),
+        run("reconstruct", image, *SEA, "--method", "rtc", "-o", "scene.nc"),
+    )
+    told = [re.findall(r"[\d.]+ % [a-z ]+", text.splitlines()[-1]) for text in said]
+    assert told[0] == told[1]
+    assert len(told[0]) == 3
+    masks, scene = open_result("masks.nc"), open_result("scene.nc")
+    np.testing.assert_array_equal(masks["mask"], scene["mask"])
+    outside = masks["fold_count"] == 255
+    assert 0.05 < float(outside.mean()) < 0.9
+    np.testing.assert_array_equal(masks["mask"] == 255, outside)
+    fraction = float(in_layover(scene["mask"]).sum() / (~outside).sum())
+    assert told[0][1] == f"{100 * fraction:.1f} % of these in layover"
+
+
+@pytest.mark.usefixtures("place")
+def test_a_result_is_clipped_to_polygons(archive: Path) -> None:
+    """It has the values that it has without, and none outside."""
+    image = str(archive / "grd.SAFE.zip")
+    method = ("--method", "rtc", "--polarisations", "VV", "--coregister", "none")
+    run("reconstruct", image, *SEA, *method, "-o", "whole.nc")
+    whole = open_result("whole.nc")
+    to_degrees = pyproj.Transformer.from_crs(whole.rio.crs, 4326, always_xy=True)
+    seen = np.argwhere(whole["mask"].values != 255).mean(axis=0).astype(int)
+    east, north = float(whole["x"][seen[1]]), float(whole["y"][seen[0]])
+    triangle = [(-400.0, -300.0), (400.0, -300.0), (0.0, 500.0), (-400.0, -300.0)]
+    ring = [to_degrees.transform(east + across, north + up) for across, up in triangle]
+    area = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    Path("area.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [area]}))
     for command in (
-        ("masks", "--like", "product.SAFE.zip", *given, "masks.tif"),
-        ("reconstruct", "product.SAFE.zip", "--method", "rtc", *given, "scene.tif"),
+        ("reconstruct", image, *method, "-o", "part.nc"),
+        ("masks", "--like", image, "-o", "masks.nc"),
     ):
-        assert CliRunner().invoke(app, command).exit_code == 0
-    with rasterio.open("masks.tif") as masks, rasterio.open("scene.tif") as scene:
-        assert (masks.crs, masks.transform, masks.shape) == (
-            scene.crs,
-            scene.transform,
-            scene.shape,
+        run(*command, *SEA, "--clip", "area.geojson")
+        part = open_result(command[-1])
+        assert part.sizes["y"] < 40 > part.sizes["x"]
+        same = whole.sel(y=part["y"], x=part["x"])
+        inside = (abs(part["x"] - east) < 0.5 * (north + 500.0 - part["y"]) - 40.0) & (
+            part["y"] > north - 270.0
         )
+        for name in part.data_vars:
+            kept = part[name].where(inside).values
+            np.testing.assert_array_equal(kept, same[name].where(inside).values, err_msg=name)
+        assert (part["mask"].values[0, [0, -1]] == 255).all()
+        assert (part["mask"].values[-2] != 255).mean() > 0.8
+    Path("point.geojson").write_text('{"type": "Point", "coordinates": [10.0, 46.0]}')
+    far = [(longitude + 20.0, latitude) for longitude, latitude in ring]
+    Path("far.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [far]}))
+    for name, message in (("point", "found Point"), ("far", "does not meet the result")):
+        with pytest.raises(OptionError, match=f"clip: .*{message}"):
+            sarheight.reconstruct(
+                image, "glo30.tif", vertical="EGM2008", method="rtc", clip=f"{name}.geojson"
+            )
 
 
 @pytest.mark.usefixtures("place")
@@ -183,11 +319,13 @@ def test_masks_lie_on_the_grid_of_a_reconstruction(archive: Path) -> None:
         ({}, "dem: it is missing"),
         ({"dem": "nowhere.tif"}, "dem: there is no 'nowhere.tif'"),
         ({"dem": "glo30.tif", "brightness": 3}, "found the option 'brightness', expected some of"),
-        ({"dem": "glo30.tif", "method": "magic"}, "method: found 'magic', expected one of 'post"),
         (
-            {"dem": "glo30.tif", "method": PosteriorMean(steps=5)},
-            "found a PosteriorMean of other parameters",
+            {"dem": "glo30.tif", "method": "magic"},
+            "method: found method='magic', expected one of 'p",
         ),
+        ({"dem": "glo30.tif", "method": '{"RTC": {"blur": -1}}'}, "method: found blur=-1"),
+        ({"dem": "glo30.tif", "method": {"RTC": 3}}, "method: .*expected a method with its para"),
+        ({"dem": "glo30.tif", "method": {"Magic": {}}}, "method: found Magic, expected one meth"),
         ({"dem": "glo30.tif", "multilook": 3}, "multilook: found 3, expected 2 values"),
         ({"dem": "glo30.tif", "resolution": 20, "crs": "dem"}, "omit resolution and align, or crs"),
         ({"dem": "glo30.tif", "polarisations": 7}, "polarisations: "),

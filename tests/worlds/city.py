@@ -79,29 +79,16 @@ BOULEVARD = 14.0
 
 
 class Boxes(NamedTuple):
-    """Buildings: upright boxes on level ground.
+    """Buildings: upright boxes on level ground."""
 
-    Attributes
-    ----------
-    x, y : array, shape (n,)
-        Centres in metres, eastwards and northwards.
-    length, width : array, shape (n,)
-        Sides in metres; the length runs along `angle`.
-    angle : array, shape (n,)
-        Direction of the length in radians, counterclockwise from east.
-    height : array, shape (n,)
-        Metres above ground.
-    district : array, shape (n,)
-        Index into `DISTRICTS`.
-    """
-
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    length: NDArray[np.float64]
-    width: NDArray[np.float64]
+    x: NDArray[np.float64]  # Eastwards to the centre in metres; shape (n,)
+    y: NDArray[np.float64]  # Northwards
+    length: NDArray[np.float64]  # Sides in metres; the length runs along `angle`; shape (n,)
+    width: NDArray[np.float64]  # Sides in metres; the length runs along `angle`; shape (n,)
+    # Direction of the length in radians, counterclockwise from east; shape (n,)
     angle: NDArray[np.float64]
-    height: NDArray[np.float64]
-    district: NDArray[np.int64]
+    height: NDArray[np.float64]  # Metres above ground; shape (n,)
+    district: NDArray[np.int64]  # Index into `DISTRICTS`; shape (n,)
 
 
 def boxes_of(rows: Sequence[Sequence[float]]) -> Boxes:
@@ -192,20 +179,6 @@ def plan_city(
     Parts of the city are Voronoi cells with a street grid and a way of building of their own.
     Dense ones are more common in the middle. Heights vary from block to block and from house to
     house; in European cities they are 3 to 40 m.
-
-    Parameters
-    ----------
-    extent : float
-        Width and height of the city in metres. What is planned reaches beyond it.
-    random : numpy.random.Generator
-        Source of the random numbers.
-    style : Style
-        Which districts are common, and how high they are.
-
-    Returns
-    -------
-    list of Block, Boxes
-        Blocks, and the buildings on them.
     """
     seeds = _seeds(extent, random)
     kinds = _kinds(seeds, extent, style, random)
@@ -231,50 +204,21 @@ LEAST_RISE = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Walls:
-    """Points along the outer walls of a city's buildings.
+    """Points along the outer walls of a city's buildings."""
 
-    Attributes
-    ----------
-    x, y : array, shape (n,)
-        Foot of the wall in metres, eastwards and northwards.
-    length : array, shape (n,)
-        Metres of wall for which the point stands.
-    height : array, shape (n,)
-        Metres from the foot to the top.
-    normal : array, shape (n,)
-        Direction that the wall faces, radians counterclockwise from east.
-    building : array, shape (n,)
-        Index of the building.
-    """
-
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    length: NDArray[np.float64]
-    height: NDArray[np.float64]
+    x: NDArray[np.float64]  # Eastwards to the foot of the wall in metres; shape (n,)
+    y: NDArray[np.float64]  # Northwards
+    length: NDArray[np.float64]  # Metres of wall for which the point stands; shape (n,)
+    height: NDArray[np.float64]  # Metres from the foot to the top; shape (n,)
+    # Direction that the wall faces, radians counterclockwise from east; shape (n,)
     normal: NDArray[np.float64]
-    building: NDArray[np.int64]
+    building: NDArray[np.int64]  # Index of the building; shape (n,)
 
 
 def walls_of(
     boxes: Boxes, built: NDArray[np.bool_], raster: Raster, building: NDArray[np.floating]
 ) -> Walls:
-    """Set points along all walls, and keep what rises above the place before it.
-
-    Parameters
-    ----------
-    boxes : Boxes
-        The buildings.
-    built : array, shape (n,)
-        Which of them there are.
-    raster : Raster
-        The raster of the city.
-    building : array, shape (rows, columns)
-        Heights of buildings in metres; 0 where there is none.
-
-    Returns
-    -------
-    Walls
-    """
+    """Set points along all walls, and keep what rises above the place before it."""
     sides = [np.empty((6, 0))]
     for number in np.flatnonzero(built).tolist():
         x, y, length, width, angle, height, _ = (float(column[number]) for column in boxes)
@@ -326,33 +270,17 @@ ROOFS = (Cover.TILE_ROOF, Cover.DARK_ROOF, Cover.METAL_ROOF, Cover.GRAVEL_ROOF)
 
 @dataclass(frozen=True, eq=False)
 class City:
-    """A city on a fine raster, row 0 in the north, with the margin around it.
+    """A city on a fine raster, row 0 in the north, with the margin around it."""
 
-    Attributes
-    ----------
-    posting : float
-        Metres from cell to cell.
-    margin : int
-        Cells around the city proper on each side.
-    building : array, shape (rows, columns)
-        Heights of buildings in metres; 0 where there is none.
-    surface : array, shape (rows, columns)
-        Heights of buildings and trees.
-    cover : array, shape (rows, columns)
-        `Cover` of each cell.
-    brightness : array, shape (rows, columns)
-        How bright a cell is among those of its cover, standard normal; the same all over a roof.
-    walls : Walls
-        The walls.
-    """
-
-    posting: float
-    margin: int
+    posting: float  # Metres from cell to cell
+    margin: int  # Cells around the city proper on each side
+    # Heights of buildings in metres; 0 where there is none; shape (rows, columns)
     building: NDArray[np.float32]
-    surface: NDArray[np.float32]
-    cover: NDArray[np.uint8]
+    surface: NDArray[np.float32]  # Heights of buildings and trees; shape (rows, columns)
+    cover: NDArray[np.uint8]  # `Cover` of each cell; shape (rows, columns)
+    # How bright a cell is among those of its cover, standard normal; the same all over a roof
     brightness: NDArray[np.float32]
-    walls: Walls
+    walls: Walls  # The walls
 
     @property
     def raster(self) -> Raster:
@@ -374,32 +302,7 @@ def make_city(
     style: str = "european",
     gables: bool = False,
 ) -> City:
-    """Make a city.
-
-    Parameters
-    ----------
-    extent : float
-        Width and height in metres.
-    seed : int
-        The same seed makes the same city.
-    posting : float
-        Metres from cell to cell.
-    style : str
-        One of `STYLES`.
-    gables : bool
-        Whether tiled roofs are pitched.
-
-    Returns
-    -------
-    City
-        With a margin of 160 m around it, or more where buildings are taller.
-
-    Raises
-    ------
-    ValueError
-        If the city would have no whole number of cells of 10 m, or these no whole number of
-        the fine ones.
-    """
+    """Make a city."""
     for name, value, unit in (("an extent", extent, 20.0), ("cells", 10.0, posting)):
         if not (posting > 0.0 and value > 0.0 and (value / unit) % 1.0 == 0.0):
             msg = f"found {name} of {value:g} m, expected a whole number of {unit:g} m"
@@ -437,31 +340,7 @@ def build_city(
     margin: float = MARGIN,
     gables: bool = False,
 ) -> City:
-    """Build a planned city on a raster.
-
-    Parameters
-    ----------
-    extent : float
-        Width and height in metres.
-    blocks : list of Block
-        Where gardens, courtyards and trees are.
-    boxes : Boxes
-        The buildings.
-    random : numpy.random.Generator
-        Source of the random numbers: ground, trees and roofs.
-    posting : float
-        Metres from cell to cell.
-    river : tuple of float, optional
-        Centre, length, width and angle. What is built there is not built.
-    margin : float
-        Metres that are simulated around the city; a multiple of 20.
-    gables : bool
-        Whether tiled roofs are pitched; what a box has as its height is then that of the eaves.
-
-    Returns
-    -------
-    City
-    """
+    """Build a planned city on a raster."""
     around = round(margin / posting)
     cells = round(extent / posting) + 2 * around
     raster = Raster(cells, posting, around * posting)

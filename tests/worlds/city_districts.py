@@ -16,26 +16,14 @@ LOWEST, HIGHEST = 3.0, 40.0
 
 
 class Block(NamedTuple):
-    """The ground between four streets.
+    """The ground between four streets."""
 
-    Attributes
-    ----------
-    x, y : float
-        Centre in metres.
-    length, width : float
-        Sides in metres.
-    angle : float
-        Direction of the length in radians, counterclockwise from east.
-    district : int
-        Index into `DISTRICTS`.
-    """
-
-    x: float
-    y: float
-    length: float
-    width: float
-    angle: float
-    district: int
+    x: float  # Centre in metres
+    y: float  # Centre in metres
+    length: float  # Sides in metres
+    width: float  # Sides in metres
+    angle: float  # Direction of the length in radians, counterclockwise from east
+    district: int  # Index into `DISTRICTS`
 
 
 Row = tuple[float, float, float, float, float]
@@ -45,35 +33,17 @@ Fill = Callable[[Block, np.random.Generator], list[Row]]
 
 @dataclass(frozen=True)
 class District:
-    """How a part of a city is built.
+    """How a part of a city is built."""
 
-    Parameters
-    ----------
-    name : str
-        What it is called.
-    length, width : float
-        Of its blocks in metres.
-    street : float
-        Width of its streets from block to block in metres.
-    fill : callable
-        Puts boxes on a block.
-    green : float
-        Share of unbuilt ground in its blocks that is grass.
-    trees : float
-        Trees per hectare of its blocks.
-    centre, edge : float
-        How common it is in the middle of a city, and at its edge.
-    """
-
-    name: str
-    length: float
-    width: float
-    street: float
-    fill: Fill
-    green: float
-    trees: float
-    centre: float
-    edge: float
+    name: str  # What it is called
+    length: float  # Of its blocks in metres
+    width: float  # Of its blocks in metres
+    street: float  # Width of its streets from block to block in metres
+    fill: Fill  # Puts boxes on a block
+    green: float  # Share of unbuilt ground in its blocks that is grass
+    trees: float  # Trees per hectare of its blocks
+    centre: float  # How common it is in the middle of a city, and at its edge
+    edge: float  # How common it is in the middle of a city, and at its edge
 
 
 def _storeys(random: np.random.Generator, mean: float, spread: float) -> float:
@@ -266,22 +236,14 @@ ROOF_SHARES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """How common each kind of district is in a city, and how high it builds.
+    """How common each kind of district is in a city, and how high it builds."""
 
-    Parameters
-    ----------
-    weights : mapping
-        By name of the district, how common it is in the middle of the city and at its edge; others
-        do not occur. None takes those of `DISTRICTS`.
-    scale : float
-        Factor of all heights.
-    tallest : float
-        Height in metres up to which there are buildings; the higher, the more is simulated around
-        the city.
-    """
-
+    # By name of the district, how common it is in the middle of the city and at its edge; others do
+    # not occur. None takes those of `DISTRICTS`
     weights: Mapping[str, tuple[float, float]] | None = None
-    scale: float = 1.0
+    scale: float = 1.0  # Factor of all heights
+    # Height in metres up to which there are buildings; the higher, the more is simulated around the
+    # city
     tallest: float = HIGHEST
 
     def commonness(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

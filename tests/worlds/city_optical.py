@@ -48,47 +48,20 @@ GREENEST = 7
 
 @dataclass(frozen=True, kw_only=True)
 class OpticalSettings:
-    """What the optical images of a simulated city are made with.
+    """What the optical images of a simulated city are made with."""
 
-    Parameters
-    ----------
-    variety : float
-        Standard deviation of the logarithm of reflectance within a cover.
-    blur : float
-        Width of the point spread function in metres, between its half values.
-    noise : float
-        Standard deviation of what sensor and atmosphere add to reflectance.
-    clouds : tuple of float
-        Share of a month's composite that is missing, in the middle of winter and of summer.
-    cloud_size : float
-        Metres over which clouds hang together.
-    snow : float
-        Probability that ground and roofs are under snow in the composite of a winter month.
-    """
-
-    variety: float = 0.2
-    blur: float = 11.0
-    noise: float = 0.004
+    variety: float = 0.2  # Standard deviation of the logarithm of reflectance within a cover
+    blur: float = 11.0  # Width of the point spread function in metres, between its half values
+    noise: float = 0.004  # Standard deviation of what sensor and atmosphere add to reflectance
+    # Share of a month's composite that is missing, in the middle of winter and of summer
     clouds: tuple[float, float] = (0.5, 0.08)
-    cloud_size: float = 120.0
+    cloud_size: float = 120.0  # Metres over which clouds hang together
+    # Probability that ground and roofs are under snow in the composite of a winter month
     snow: float = 0.0
 
 
 def sun(month: int, latitude: float) -> tuple[float, float]:
-    """Return where the sun stands in the middle of a month at the time of Sentinel-2.
-
-    Parameters
-    ----------
-    month : int
-        1 to 12.
-    latitude : float
-        Degrees.
-
-    Returns
-    -------
-    elevation, azimuth : float
-        Degrees above the horizon, and clockwise from north.
-    """
+    """Return where the sun stands in the middle of a month at the time of Sentinel-2."""
     day = 30.4 * (month - 1) + 15.0
     declination = np.radians(TILT) * np.sin(2.0 * np.pi * (284.0 + day) / 365.0)
     hour = np.radians(15.0 * (OVERPASS - 12.0))
@@ -102,21 +75,7 @@ def sun(month: int, latitude: float) -> tuple[float, float]:
 def shaded(
     surface: NDArray[np.floating], posting: float, elevation: float, azimuth: float
 ) -> NDArray[np.bool_]:
-    """Tell which cells of a surface lie in the shadow of others.
-
-    Parameters
-    ----------
-    surface : array, shape (rows, columns)
-        Heights in metres, row 0 in the north.
-    posting : float
-        Metres from cell to cell.
-    elevation, azimuth : float
-        Of the sun in degrees; a sun below the horizon lights nothing.
-
-    Returns
-    -------
-    array, shape (rows, columns)
-    """
+    """Tell which cells of a surface lie in the shadow of others."""
     if elevation <= 0.0:
         return np.ones(surface.shape, dtype=bool)
     slope = np.tan(np.radians(elevation))
@@ -176,23 +135,6 @@ def city_optical(
     A place in the sun reflects what its material does; in the shadow it has the light of the sky
     alone, which is blue. The sun stands where it does in the middle of the month, at the time of
     Sentinel-2. Walls are not seen.
-
-    Parameters
-    ----------
-    city : City
-        What is seen.
-    latitude : float
-        Degrees.
-    settings : OpticalSettings
-        How it is seen.
-    random : numpy.random.Generator
-        Source of the random numbers: clouds, haze and noise.
-
-    Returns
-    -------
-    array, shape (12, 10, rows, columns)
-        Surface reflectance on cells of 10 m, January to December, the bands of `CITY_BANDS`;
-        NaN under clouds.
     """
     fine = round(10.0 / city.posting)
     tone = np.exp(settings.variety * city.brightness)

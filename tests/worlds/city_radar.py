@@ -36,48 +36,26 @@ KEPT_BY_TREES = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class RadarSettings:
-    """What the radar images of a simulated city are made with.
+    """What the radar images of a simulated city are made with."""
 
-    Parameters
-    ----------
-    incidence : float
-        Incidence angle in degrees.
-    corner : tuple of float
-        Radar cross-section of the corner of wall and ground in dB, VV and VH, for a square metre
-        of wall that faces the radar, at an angle where the tangent of incidence is 1.
-    roughness : float
-        RMS slope of ground and walls: the wider, the less it matters where a wall faces.
-    floor : float
-        What is left of a corner's brightness for walls that face elsewhere: windows, balconies,
-        chimneys.
-    variety : float
-        Standard deviation in dB of the brightness of corners and walls from one building to the
-        next.
-    looks : float
-        Equivalent number of looks of an image.
-    images : float
-        Images that are averaged to that of a month.
-    resolution : float
-        Metres, on the ground in both directions.
-    wetness : float
-        Standard deviation in dB of the level of all natural ground from month to month.
-    level : float
-        Of all backscatter in dB, beside that of the classes.
-    missing : float
-        Probability that a pass has no image in a month.
-    """
-
-    incidence: float = 38.0
+    incidence: float = 38.0  # Incidence angle in degrees
+    # Radar cross-section of the corner of wall and ground in dB, VV and VH, for a square metre of
+    # wall that faces the radar, at an angle where the tangent of incidence is 1
     corner: tuple[float, float] = (5.0, -2.0)
+    # RMS slope of ground and walls: the wider, the less it matters where a wall faces
     roughness: float = 0.3
+    # What is left of a corner's brightness for walls that face elsewhere: windows, balconies,
+    # chimneys
     floor: float = 0.08
+    # Standard deviation in dB of the brightness of corners and walls from one building to the next
     variety: float = 3.0
-    looks: float = 4.4
-    images: float = 3.0
-    resolution: float = 20.0
+    looks: float = 4.4  # Equivalent number of looks of an image
+    images: float = 3.0  # Images that are averaged to that of a month
+    resolution: float = 20.0  # Metres, on the ground in both directions
+    # Standard deviation in dB of the level of all natural ground from month to month
     wetness: float = 0.7
-    level: float = 0.0
-    missing: float = 0.0
+    level: float = 0.0  # Of all backscatter in dB, beside that of the classes
+    missing: float = 0.0  # Probability that a pass has no image in a month
 
 
 def corner_heights(city: City, sight: float, incidence: float) -> NDArray[np.float64]:
@@ -89,20 +67,6 @@ def corner_heights(city: City, sight: float, incidence: float) -> NDArray[np.flo
     below :math:`z = h - d / \tan\theta`. What is left of a wall of the height :math:`H` is
 
     .. math:: \max(0, \min(H, \min_d (d / \tan\theta - h(d)))).
-
-    Parameters
-    ----------
-    city : City
-        Its walls, and what stands before them.
-    sight : float
-        Direction from the ground to the radar, radians counterclockwise from east.
-    incidence : float
-        Incidence angle in radians.
-
-    Returns
-    -------
-    array, shape (n,)
-        For each point of the walls; 0 where one faces away.
     """
     walls = city.walls
     steepness = np.tan(incidence)
@@ -126,22 +90,6 @@ def corner_energy(
     faces that is as wide as surfaces are rough: the angular factors of the geometrical-optics
     solution of Franceschetti et al. Trees before a wall take most of it away, and buildings
     differ.
-
-    Parameters
-    ----------
-    city : City
-        What is seen.
-    sight : float
-        Direction from the ground to the radar, radians counterclockwise from east.
-    settings : RadarSettings
-        How it is seen.
-    random : numpy.random.Generator
-        Draws how bright each building is.
-
-    Returns
-    -------
-    array, shape (n,)
-        Square metres, for each point of the walls.
 
     References
     ----------
@@ -224,48 +172,27 @@ NOISE = 10.0**-2.4
 
 @dataclass(frozen=True)
 class Site:
-    """Where a simulated city lies.
+    """Where a simulated city lies."""
 
-    Attributes
-    ----------
-    crs : CRS
-        A zone of UTM.
-    east, north : float
-        Its south-western corner in that zone, metres.
-    latitude, longitude : float
-        Its middle in degrees.
-    ground : float
-        Height of the level ground above the ellipsoid in metres.
-    """
-
-    crs: CRS
-    east: float
-    north: float
-    latitude: float
-    longitude: float
-    ground: float = 50.0
+    crs: CRS  # A zone of UTM
+    east: float  # Its south-western corner in that zone, metres
+    north: float  # Its south-western corner in that zone, metres
+    latitude: float  # Its middle in degrees
+    longitude: float  # Its middle in degrees
+    ground: float = 50.0  # Height of the level ground above the ellipsoid in metres
 
 
 @dataclass(frozen=True, eq=False)
 class RadarView:
-    """How a pass sees a city.
+    """How a pass sees a city."""
 
-    Attributes
-    ----------
-    parts : dict
-        Energy in square metres in each pixel of the radar image, by class, for surfaces of
-        unit level.
-    corners : array, shape (lines, samples)
-        The same of the corners of walls and ground.
-    area : array, shape (lines, samples)
-        Area of the pixels on the ellipsoid in square metres.
-    line, sample : array, shape (rows, columns)
-        Where the cells of 10 m lie in the image, as ground that is level.
-    """
-
+    # Energy in square metres in each pixel of the radar image, by class, for surfaces of unit level
     parts: dict[int, NDArray[np.float64]]
+    # The same of the corners of walls and ground; shape (lines, samples)
     corners: NDArray[np.float64]
+    # Area of the pixels on the ellipsoid in square metres; shape (lines, samples)
     area: NDArray[np.float64]
+    # Where the cells of 10 m lie in the image, as ground that is level; shape (rows, columns)
     line: NDArray[np.float64]
     sample: NDArray[np.float64]
 
@@ -311,21 +238,6 @@ def radar_view(
     rays at the range of the wall's foot, whatever the height; that energy is added there. The
     images are geocoded on the level ground, so that all that rises is displaced, as in products
     that are corrected with an elevation model of the terrain.
-
-    Parameters
-    ----------
-    city, site : City, Site
-        What is seen, and where it lies.
-    ascending : bool
-        Whether the satellite flies northwards, and looks eastwards.
-    settings : RadarSettings
-        How it is seen.
-    random : numpy.random.Generator
-        Draws how bright each building's corners are.
-
-    Returns
-    -------
-    RadarView
     """
     grid, orbit = _pass(city, site, ascending=ascending, settings=settings)
     origin = -city.margin * city.posting
@@ -418,25 +330,7 @@ def city_radar(
     random: np.random.Generator,
     descending: RadarSettings | None = None,
 ) -> NDArray[np.float32]:
-    """Make a year of radar images of a city.
-
-    Parameters
-    ----------
-    city, site : City, Site
-        What is seen, and where it lies.
-    settings : RadarSettings
-        How it is seen.
-    random : numpy.random.Generator
-        Source of the random numbers: buildings, weather and speckle.
-    descending : RadarSettings, optional
-        How the descending pass sees it, if not as the ascending one does.
-
-    Returns
-    -------
-    array, shape (12, 4, rows, columns)
-        sigma0 on cells of 10 m, linear power, January to December; the bands are those of
-        `sarheight.buildings.SAR_BANDS`.
-    """
+    """Make a year of radar images of a city."""
     passes = (settings, settings) if descending is None else (settings, descending)
     views = [
         radar_view(city, site, ascending=ascending, settings=each, random=random)

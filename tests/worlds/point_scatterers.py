@@ -70,29 +70,17 @@ LEAST_AREA = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """A simulated image, and the truth that it shows.
+    """A simulated image, and the truth that it shows."""
 
-    Attributes
-    ----------
-    scene : Scene
-        The image: beta0, linear power, with speckle and noise.
-    dem : xarray.DataArray
-        The DEM that a reconstruction may use, dims (y, x).
-    truth : xarray.Dataset
-        The truth on that DEM's grid; see `truth_on`.
-    fine : xarray.Dataset
-        Sums over the scatterers of each cell of the true DEM, dims (y, x): ``rcs`` (sum of
-        variances) and ``area`` (projected), both of illuminated scatterers and in square metres,
-        ``illuminated`` (share of scatterers), ``layover`` (whether the cell's slant range occurs
-        elsewhere in its zero-Doppler plane).
-    slc_energy : float
-        Sum of the squared magnitudes of the complex image without noise, in square metres.
-    """
-
-    scene: Scene
-    dem: xr.DataArray
-    truth: xr.Dataset
+    scene: Scene  # the image: beta0, linear power, with speckle and noise
+    dem: xr.DataArray  # the DEM that a reconstruction may use, dims (y, x)
+    truth: xr.Dataset  # the truth on that DEM's grid; see `truth_on`
+    # Sums over the scatterers of each cell of the true DEM, dims (y, x): ``rcs`` (sum of
+    # variances) and ``area`` (projected), both of illuminated scatterers and in square metres,
+    # ``illuminated`` (share of scatterers), ``layover`` (whether the cell's slant range occurs
+    # elsewhere in its zero-Doppler plane)
     fine: xr.Dataset
+    # Sum of the squared magnitudes of the complex image without noise, in square metres
     slc_energy: float
 
 

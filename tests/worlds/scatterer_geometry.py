@@ -71,20 +71,16 @@ JIT = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """A smooth surface through the heights of a DEM.
+    """A smooth surface through the heights of a DEM."""
 
-    Attributes
-    ----------
-    coefficients : array, shape (rows + 4, columns + 4)
-        Coefficients of the cubic B-spline of the heights in metres, mirrored at the edges.
-    level : array, shape (rows + 2, columns + 2, 3)
-        Earth-fixed positions in metres of the cells at height 0, and of one ring around them.
-    ceiling : array, shape (blocks, blocks)
-        A height in metres above all of the surface in a block of 8 × 8 cells and its neighbours.
-    """
-
+    # (rows + 4, columns + 4) coefficients of the cubic B-spline of the heights in metres,
+    # mirrored at the edges
     coefficients: Floats
+    # (rows + 2, columns + 2, 3) earth-fixed positions in metres of the cells at height 0, and of
+    # one ring around them
     level: Floats
+    # (blocks, blocks) a height in metres above all of the surface in a block of 8 × 8 cells and
+    # its neighbours
     ceiling: Floats
 
     @property
@@ -96,20 +92,13 @@ class Surface:
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """A stretch of an orbit as one polynomial.
+    """A stretch of an orbit as one polynomial."""
 
-    Attributes
-    ----------
-    polynomial : array, shape (degree + 1, 3)
-        Coefficients of the position in metres, from the constant upwards, in
-        u = (time - middle) / half.
-    middle, half : float
-        Seconds since the epoch, and seconds.
-    """
-
+    # (degree + 1, 3) coefficients of the position in metres, from the constant upwards; the
+    # variable is the time after the middle, by half
     polynomial: Floats
-    middle: float
-    half: float
+    middle: float  # seconds since the epoch
+    half: float  # half the length in seconds
 
 
 def level_positions(dem: xr.DataArray) -> Floats:

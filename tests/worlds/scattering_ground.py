@@ -129,21 +129,11 @@ class CosineLaw:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of ground.
+    """A kind of ground."""
 
-    Attributes
-    ----------
-    name : str
-        What it is.
-    law : Law
-        Its angular law.
-    texture : float
-        Standard deviation in dB of its log-normal texture.
-    """
-
-    name: str
-    law: Law
-    texture: float
+    name: str  # what it is
+    law: Law  # its angular law
+    texture: float  # standard deviation in dB of its log-normal texture
 
 
 KINDS = (
@@ -171,111 +161,57 @@ Amazon backscatter at C-band. CEOS SAR Workshop, ESA SP-450).
 
 @dataclass(frozen=True)
 class LinearFeature:
-    """Something long and narrow that runs across patches.
+    """Something long and narrow that runs across patches."""
 
-    Attributes
-    ----------
-    name : str
-        What it is.
-    gain : float
-        Its brightness relative to what it crosses, in dB.
-    width : int
-        Cells of the fine DEM, each way.
-    density : float
-        How many begin in a square kilometre.
-    """
-
-    name: str
-    gain: float
-    width: int
-    density: float
+    name: str  # what it is
+    gain: float  # its brightness relative to what it crosses, in dB
+    width: int  # cells of the fine DEM, each way
+    density: float  # how many begin in a square kilometre
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Squares that are brighter than their surroundings, to test how a method responds to them.
+    """Squares that are brighter than their surroundings, to test how a method responds to them."""
 
-    Attributes
-    ----------
-    sizes : tuple of int
-        Sides of the squares in cells of the coarser DEM; no more than 255.
-    gain : float
-        Their brightness relative to what they lie on, in dB.
-    count : int
-        How many of each size are placed, if so many find room.
-    apart : int
-        Coarse cells between two squares, and to the edge.
-    factor : int
-        Fine cells that make a coarse one, each way.
-    """
-
+    # Sides of the squares in cells of the coarser DEM; no more than 255
     sizes: tuple[int, ...] = (1, 2, 4)
-    gain: float = 6.0
-    count: int = 12
-    apart: int = 3
-    factor: int = 3
+    gain: float = 6.0  # their brightness relative to what they lie on, in dB
+    count: int = 12  # how many of each size are placed, if so many find room
+    apart: int = 3  # coarse cells between two squares, and to the edge
+    factor: int = 3  # fine cells that make a coarse one, each way
 
 
 @dataclass(frozen=True)
 class GroundSettings:
-    """What ground is like.
+    """What ground is like."""
 
-    Attributes
-    ----------
-    kinds : tuple of Kind
-        The kinds of ground, equally frequent.
-    patch : pair of float
-        Smallest and largest width of patches in metres.
-    level_spread : float
-        Standard deviation in dB of the level of patches of one kind.
-    slope_spread : float
-        Standard deviation in dB per degree of the slope of patches of one kind, cut off at twice
-        that: with 0.05, one dB over 20 degrees.
-    texture_length : float
-        Smoothing of the texture in cells of the fine DEM.
-    features : tuple of LinearFeature
-        Roads, rivers, embankments.
-    bright_density : float
-        Single bright cells in a square kilometre: buildings, boulders.
-    bright_gain : pair of float
-        Their gain in dB, from and to.
-    """
-
-    kinds: tuple[Kind, ...] = KINDS
-    patch: tuple[float, float] = (200.0, 1000.0)
-    level_spread: float = 1.5
+    kinds: tuple[Kind, ...] = KINDS  # the kinds of ground, equally frequent
+    patch: tuple[float, float] = (200.0, 1000.0)  # smallest and largest width of patches in metres
+    level_spread: float = 1.5  # standard deviation in dB of the level of patches of one kind
+    # Standard deviation in dB per degree of the slope of patches of one kind, cut off at twice
+    # that: with 0.05, one dB over 20 degrees
     slope_spread: float = 0.05
-    texture_length: float = 1.0
+    texture_length: float = 1.0  # smoothing of the texture in cells of the fine DEM
+    # Roads, rivers, embankments
     features: tuple[LinearFeature, ...] = (
         LinearFeature("road", -5.0, 1, 0.15),
         LinearFeature("river", -7.0, 2, 0.05),
         LinearFeature("embankment", 5.0, 1, 0.1),
     )
-    bright_density: float = 1.0
-    bright_gain: tuple[float, float] = (6.0, 12.0)
+    bright_density: float = 1.0  # single bright cells in a square kilometre: buildings, boulders
+    bright_gain: tuple[float, float] = (6.0, 12.0)  # their gain in dB, from and to
 
 
 @dataclass(frozen=True)
 class DemForm:
-    """How the DEM that a reconstruction may use differs from the true one.
+    """How the DEM that a reconstruction may use differs from the true one."""
 
-    Attributes
-    ----------
-    factor : int
-        Fine cells that make one of its cells, each way; their mean is its height.
-    resolution : float
-        Full width at half maximum in metres of the Gaussian by which heights are smoothed before;
-        0 for none.
-    error : float
-        Standard deviation of its error in metres.
-    length : float
-        Smoothing of the error, in its own postings.
-    """
-
-    factor: int = 3
+    factor: int = 3  # fine cells that make one of its cells, each way; their mean is its height
+    # Full width at half maximum in metres of the Gaussian by which heights are smoothed before; 0
+    # for none
     resolution: float = 0.0
-    error: float = 4.5
-    length: float = 1.5
+    error: float = 4.5  # standard deviation of its error in metres
+    length: float = 1.5  # smoothing of the error, in its own postings
 
     def degrade(self, dem: xr.DataArray, seed: int) -> xr.DataArray:
         """Make such a DEM of the true one.
@@ -313,39 +249,20 @@ AS_USED = DemForm(factor=1, resolution=60.0, error=3.0, length=2.0)
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """Ground of which everything is known.
+    """Ground of which everything is known."""
 
-    Attributes
-    ----------
-    dem : xarray.DataArray
-        Heights above the ellipsoid in metres, dims (y, x).
-    kind : array of uint8, shape (rows, columns)
-        Index of each cell's kind of ground in `names`.
-    patch : array of int32, shape (rows, columns)
-        Number of each cell's patch.
-    level : array of float64, shape (rows, columns)
-        What is added to the law of the kind of ground, in dB.
-    slope : array of float64, shape (rows, columns)
-        What is added to the slope of that law, in dB per degree, about 40 degrees.
-    tables : array of float64, shape (kinds, 361)
-        Laws: gamma0 in dB at incidence angles from 0 to 90 degrees.
-    names : tuple of str
-        Names of the kinds of ground.
-    targets : array of uint8, shape (coarse rows, coarse columns)
-        Side of the bright square that a coarse cell lies in, 0 where in none.
-    seed : int
-        What it was drawn with.
-    """
-
-    dem: xr.DataArray
-    kind: NDArray[np.uint8]
-    patch: NDArray[np.int32]
-    level: Floats
+    dem: xr.DataArray  # heights above the ellipsoid in metres, dims (y, x)
+    kind: NDArray[np.uint8]  # (rows, columns) index of each cell's kind of ground in `names`
+    patch: NDArray[np.int32]  # (rows, columns) number of each cell's patch
+    level: Floats  # (rows, columns) what is added to the law of the kind of ground, in dB
+    # (rows, columns) what is added to the slope of that law, in dB per degree, about 40 degrees
     slope: Floats
-    tables: Floats
-    names: tuple[str, ...]
+    tables: Floats  # (kinds, 361) laws: gamma0 in dB at incidence angles from 0 to 90 degrees
+    names: tuple[str, ...]  # names of the kinds of ground
+    # (coarse rows, coarse columns) side of the bright square that a coarse cell lies in, 0 where
+    # in none
     targets: NDArray[np.uint8]
-    seed: int
+    seed: int  # what it was drawn with
 
 
 def block_sums(values: NDArray[np.generic], factor: int) -> Floats:

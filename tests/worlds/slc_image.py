@@ -63,28 +63,16 @@ class Instrument:
     Bandwidths, windows and sampling of Sentinel-1 IW are those that its annotations state under
     ``swathProcParamsList`` (`processingBandwidth`, `windowCoefficient`) and ``imageInformation``:
     here S1A of 2023-09-04 (IW1, IW2) and 2022-09-18 (IW3).
-
-    Attributes
-    ----------
-    range_bandwidth, azimuth_bandwidth : float
-        Processed bandwidths in hertz.
-    range_window, azimuth_window : float
-        Coefficients a of the Hamming windows a + (1 - a) cos(2 π f / B).
-    range_rate : float
-        Sampling rate of slant range in hertz.
-    line_interval : float
-        Seconds between lines.
-    noise : float
-        Noise-equivalent sigma0, linear power. Sentinel-1 IW is specified to -22 dB (Torres, R. et
-        al. (2012). GMES Sentinel-1 mission. Remote Sensing of Environment 120, 9-24).
     """
 
-    range_bandwidth: float = 56.5e6
+    range_bandwidth: float = 56.5e6  # processed bandwidths in hertz
     azimuth_bandwidth: float = 327.0
-    range_window: float = 0.75
+    range_window: float = 0.75  # coefficients a of the Hamming windows a + (1 - a) cos(2 π f / B)
     azimuth_window: float = 0.70
-    range_rate: float = 64.345_238_125_714_28e6
-    line_interval: float = 2.055_556_3e-3
+    range_rate: float = 64.345_238_125_714_28e6  # sampling rate of slant range in hertz
+    line_interval: float = 2.055_556_3e-3  # seconds between lines
+    # Noise-equivalent sigma0, linear power. Sentinel-1 IW is specified to -22 dB (Torres, R. et
+    # al. (2012). GMES Sentinel-1 mission. Remote Sensing of Environment 120, 9-24).
     noise: float = 10.0**-2.2
 
     @property
@@ -101,23 +89,13 @@ IW3 = Instrument(range_bandwidth=42.79e6, azimuth_bandwidth=314.0, azimuth_windo
 
 @dataclass(frozen=True)
 class SlcGrid:
-    """The sampling of a single-look complex image.
+    """The sampling of a single-look complex image."""
 
-    Attributes
-    ----------
-    first_time, line_interval : float
-        Zero-Doppler time of line 0 and time between lines, in seconds.
-    near_range, range_spacing : float
-        Slant range of sample 0 and distance between samples, in metres.
-    lines, samples : int
-        Size.
-    """
-
-    first_time: float
+    first_time: float  # zero-Doppler time of line 0 and time between lines, in seconds
     line_interval: float
-    near_range: float
+    near_range: float  # slant range of sample 0 and distance between samples, in metres
     range_spacing: float
-    lines: int
+    lines: int  # size
     samples: int
 
     def pixels(self, time: Floats, slant: Floats) -> tuple[Floats, Floats]:

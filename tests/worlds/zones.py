@@ -31,62 +31,29 @@ COVERS, ROOFS, MATERIALS, BANDS = 7, 3, 10, 10
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Properties that all patches of a city share.
+    """Properties that all patches of a city share."""
 
-    Attributes
-    ----------
-    density, pitch, storeys : float
-        Factors of the built fraction of the ground, of the spacing and the height of buildings.
-    roofs, cover : array
-        Factors of the fractions of each kind of roof and of land cover.
-    palette : array, shape (materials, bands)
-        Factors of the reflectances.
-    season : float
-        From 0, dry or leafless, to 1, green.
-    sun : float
-        Elevation angle of the sun in degrees.
-    haze : array, shape (bands,)
-        Path reflectance of the atmosphere.
-    gain : array, shape (bands,)
-        Error of the optical calibration and atmospheric correction, as factors.
-    radar_gain : array, shape (2,)
-        Error of the radiometric calibration of VV and VH, as factors of power.
-    moisture : float
-        Factor of the backscatter of soil, grass and scrub.
-    look_azimuth : float
-        Look direction of the radar in radians, clockwise from north.
-    classes : array, shape (17,)
-        Fraction of each zone among the patches.
-    """
-
+    # Factors of the built fraction of the ground, of the spacing and the height of buildings
     density: float
     pitch: float
     storeys: float
-    roofs: Floats
-    cover: Floats
-    palette: Floats
-    season: float
-    sun: float
-    haze: Floats
+    roofs: Floats  # Factors of the fractions of each kind of roof and of land cover
+    cover: Floats  # Factors of the fractions of each kind of roof and of land cover
+    palette: Floats  # Factors of the reflectances; shape (materials, bands)
+    season: float  # From 0, dry or leafless, to 1, green
+    sun: float  # Elevation angle of the sun in degrees
+    haze: Floats  # Path reflectance of the atmosphere; shape (bands,)
+    # Error of the optical calibration and atmospheric correction, as factors; shape (bands,)
     gain: Floats
+    # Error of the radiometric calibration of VV and VH, as factors of power; shape (2,)
     radar_gain: Floats
-    moisture: float
-    look_azimuth: float
-    classes: Floats
+    moisture: float  # Factor of the backscatter of soil, grass and scrub
+    look_azimuth: float  # Look direction of the radar in radians, clockwise from north
+    classes: Floats  # Fraction of each zone among the patches; shape (17,)
 
 
 def draw_region(random: np.random.Generator, classes: int, shift: float) -> Region:
-    """Draw a region.
-
-    Parameters
-    ----------
-    random : numpy.random.Generator
-        Random generator.
-    classes : int
-        Number of zones.
-    shift : float
-        Scale of the differences between regions: 0 for identical regions.
-    """
+    """Draw a region; `shift` scales the differences between regions, 0 for none."""
     haze = shift * random.uniform(0.0, 0.03) * np.array([1.0, 0.8, 0.6, 0.5, 0.4, 0.35, *[0.2] * 4])
     return Region(
         density=random.lognormal(0.0, 0.15 * shift),
@@ -118,33 +85,16 @@ MATERIAL_NAMES = (
 
 @dataclass(frozen=True)
 class Zone:
-    """Buildings and land cover of a zone.
+    """Buildings and land cover of a zone."""
 
-    Parameters
-    ----------
-    built : float
-        Built fraction of the ground.
-    height : float
-        Height of the buildings in metres.
-    pitch : float
-        Spacing of the buildings in metres.
-    order : float
-        Regularity of their pattern, from 0 to 1.
-    roofs : tuple of float
-        Fractions of concrete, tiles and metal among the roofs.
-    cover : tuple of float
-        Fractions of asphalt, grass, trees, scrub, soil, rock and water of the unbuilt ground.
-    grain : float
-        Correlation length of the land cover in metres.
-    """
-
-    built: float
-    height: float
-    pitch: float
-    order: float
-    roofs: tuple[float, float, float]
+    built: float  # Built fraction of the ground
+    height: float  # Height of the buildings in metres
+    pitch: float  # Spacing of the buildings in metres
+    order: float  # Regularity of their pattern, from 0 to 1
+    roofs: tuple[float, float, float]  # Fractions of concrete, tiles and metal among the roofs
+    # Fractions of asphalt, grass, trees, scrub, soil, rock and water of the unbuilt ground
     cover: tuple[float, float, float, float, float, float, float]
-    grain: float
+    grain: float  # Correlation length of the land cover in metres
 
 
 ZONES = (
@@ -177,21 +127,11 @@ the American Meteorological Society 93, 1879-1900, table 3: built fractions and 
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """A patch of ground.
+    """A patch of ground."""
 
-    Attributes
-    ----------
-    material : array of int, shape (rows, columns)
-        Indices into `MATERIAL_NAMES`.
-    height : array, shape (rows, columns)
-        Height of buildings and trees in metres.
-    street_angle : float
-        Orientation of the streets in radians.
-    """
-
-    material: NDArray[np.int64]
-    height: Floats
-    street_angle: float
+    material: NDArray[np.int64]  # Indices into `MATERIAL_NAMES`; shape (rows, columns)
+    height: Floats  # Height of buildings and trees in metres; shape (rows, columns)
+    street_angle: float  # Orientation of the streets in radians
 
 
 def draw_ground(zone: Zone, region: Region, size: int, posting: float, random: Random) -> Ground:
@@ -199,19 +139,6 @@ def draw_ground(zone: Zone, region: Region, size: int, posting: float, random: R
 
     Built fraction, height and spacing of buildings vary between patches, so much that neighbouring
     zones of the scheme overlap, as they do in reality.
-
-    Parameters
-    ----------
-    zone : Zone
-        Zone of the patch.
-    region : Region
-        Region of the patch.
-    size : int
-        Rows and columns.
-    posting : float
-        Cell size in metres.
-    random : numpy.random.Generator
-        Random generator.
     """
     built = zone.built * region.density * random.lognormal(0.0, 0.15)
     pitch = zone.pitch * region.pitch * random.lognormal(0.0, 0.15)
@@ -314,24 +241,7 @@ GROUND_MATERIALS = (4, 6, 7)
 def reflectances(
     ground: Ground, region: Region, posting: float, random: Random
 ) -> NDArray[np.float32]:
-    """Simulate the ten bands of Sentinel-2.
-
-    Parameters
-    ----------
-    ground : Ground
-        The patch.
-    region : Region
-        Sun, season, atmosphere and palette.
-    posting : float
-        Cell size in metres.
-    random : numpy.random.Generator
-        Random generator of mixtures and noise.
-
-    Returns
-    -------
-    array of float32, shape (rows, columns, 10)
-        Reflectance.
-    """
+    """Simulate the ten bands of Sentinel-2."""
     spectra = SPECTRA.copy()
     for plant, lag in zip(VEGETATION, (0.0, 0.25, 0.15), strict=True):
         green = np.clip(region.season + lag + 0.1 * random.normal(), 0.0, 1.0)
@@ -369,18 +279,6 @@ def backscatter(
 
     Walls that face the radar add double bounce with the street in front of them, most where streets
     run parallel to the track.
-
-    Parameters
-    ----------
-    ground, region, posting, random
-        See `reflectances`.
-
-    Returns
-    -------
-    vv, vh : array, shape (rows, columns)
-        Power.
-    covariance : array of complex128, shape (rows, columns)
-        Covariance of VH with the conjugate of VV.
     """
     power = POWER[ground.material]
     soft = np.isin(ground.material, GROUND_MATERIALS)
@@ -414,20 +312,6 @@ def complex_speckle(
             + \sqrt{C_{VH} - |C_{VH,VV}|^2 / C_{VV}}\, n_2
 
     with :math:`n_1, n_2` of mean power 1.
-
-    Parameters
-    ----------
-    vv, vh : array
-        Power.
-    covariance : array of complex
-        Covariance of VH with the conjugate of VV.
-    random : numpy.random.Generator
-        Random generator.
-
-    Returns
-    -------
-    vv, vh : array of complex64
-        Single-look images.
 
     References
     ----------
@@ -561,24 +445,7 @@ def write_simulated_so2sat(
 def simulated_zone_patches(
     count: int, regions: range, *, shift: float = 1.0, seed: int = 0
 ) -> dict[str, NDArray[Any]]:
-    """Draw labelled patches of some regions.
-
-    Parameters
-    ----------
-    count : int
-        Number of patches, assigned to the regions in turn.
-    regions : range
-        Numbers of the regions: number, shift and seed determine a region.
-    shift : float
-        Scale of the differences between regions.
-    seed : int
-        Seed of the random generator.
-
-    Returns
-    -------
-    dict
-        ``sen1``, ``sen2``, ``label`` and ``region`` as `write_simulated_so2sat` writes them.
-    """
+    """Draw labelled patches of some regions."""
     shape = (count, SIZE, SIZE)
     found: dict[str, NDArray[Any]] = {
         "sen1": np.empty((*shape, 8), dtype=np.float32),

@@ -114,41 +114,6 @@ def test_the_filter_keeps_name_dims_and_attributes() -> None:
         np.testing.assert_array_equal(found.sel(polarisation=name), alone)
 
 
-def test_a_covariance_of_power_is_refused() -> None:
-    vv, vh = speckle((10, 10))
-    power = squared(vv)
-    with pytest.raises(ValueError, match=r"found float32 numbers .* open the SLC"):
-        covariance(power, vh)
-    with pytest.raises(ValueError, match="open the SLC"):
-        polarimetric_channels(vv, power)
-    with pytest.raises(ValueError, match="the same two dims"):
-        polarimetric_channels(vv, vh[:-1])
-
-
-@pytest.mark.parametrize("window", [0, 4, -3])
-def test_even_windows_are_refused(window: int) -> None:
-    vv, vh = speckle((10, 10))
-    with pytest.raises(ValueError, match="expected an odd number"):
-        covariance(vv, vh, window=window)
-
-
-@pytest.mark.parametrize("looks", [0.0, -1.0, np.inf, np.nan])
-def test_looks_that_are_not_positive_are_refused(looks: float) -> None:
-    vv, vh = speckle((10, 10))
-    with pytest.raises(ValueError, match="looks, expected a number above 0"):
-        polarimetric_channels(vv, vh, looks=looks)
-    with pytest.raises(ValueError, match="looks, expected a number above 0"):
-        refined_lee(squared(vv), looks)
-
-
-def test_complex_images_and_decibels_are_refused_as_power() -> None:
-    vv, _ = speckle((10, 10))
-    with pytest.raises(ValueError, match="expected linear power"):
-        refined_lee(vv, 1.0)
-    with pytest.raises(ValueError, match="expected linear power"):
-        refined_lee(squared(vv).assign_attrs(units="dB"), 1.0)
-
-
 def test_an_image_without_data_stays_without_data() -> None:
     empty = xr.DataArray(np.full((10, 12), np.nan, dtype=np.float32), dims=("y", "x"))
     assert refined_lee(empty, 4.0).isnull().all()

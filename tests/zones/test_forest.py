@@ -14,7 +14,8 @@ pytest.importorskip("sklearn", reason="the extra `learn` is not installed")
 
 from safetensors.torch import load_file, save_file
 
-from sarheight.errors import CheckpointError, DatasetError
+from sarheight.errors import CheckpointError
+from sarheight.learning import Channel
 from sarheight.learning.weights import model_kind
 from sarheight.zones import (
     ForestSettings,
@@ -30,12 +31,11 @@ from sarheight.zones import (
 )
 from sarheight.zones.forest import (
     _block_temperature,
-    _channels,
-    map_features,
     patch_features,
     tempered,
     tree_arrays,
 )
+from sarheight.zones.samples import zone_statistics
 from tests.zone_samples import city, patches
 
 if TYPE_CHECKING:
@@ -47,26 +47,21 @@ FEW = ForestSettings(trees=10)
 RANDOM = np.random.default_rng(0)
 
 
-def test_features_of_a_map_are_those_of_its_patches_and_of_numpy() -> None:
-    values = RANDOM.uniform(0.1, 1.0, (3, 20, 24)).astype(np.float32)
-    values[1, 3:12, 4:12] = np.nan
-    rows, columns = (each.ravel() for each in np.mgrid[2:18, 2:22])
-    of_map = map_features(values, 5, rows, columns)
-    cut = np.stack(
-        [values[:, r - 2 : r + 3, c - 2 : c + 3] for r, c in zip(rows, columns, strict=True)]
-    )
-    of_patches = patch_features(cut, 5)
-    assert of_map.shape == (rows.size, 9)
-    np.testing.assert_allclose(of_map, of_patches, atol=2e-5, equal_nan=True)
-    number = int(np.flatnonzero((rows == 13) & (columns == 9))[0])
-    around = values[1, 11:16, 7:12]
-    expected = values[1, 13, 9], np.nanmean(around), np.nanstd(around)
-    np.testing.assert_allclose(of_patches[number, [1, 4, 7]], expected, rtol=1e-5)
-    inside = int(np.flatnonzero((rows == 7) & (columns == 8))[0])
-    assert np.isnan(of_map[inside, [1, 4, 7]]).all()
-    alone = patch_features(cut, 1)
-    np.testing.assert_array_equal(alone, of_patches[:, :3])
-    np.testing.assert_array_equal(map_features(values, 1, rows, columns), alone)
+def test_features_are_bands_and_their_mean_and_deviation_around() -> None:
+    channels = [Channel(name, "1") for name in "abc"]
+    around = RANDOM.uniform(0.1, 1.0, (4, 3, 7, 7)).astype(np.float32)
+    around[1, 1, 1:6, 1:6] = np.nan
+    around[2, 0, 3, 2] = np.nan
+    features = patch_features(around, channels, 5)
+    window = around[..., 1:6, 1:6]
+    assert features.shape == (4, 9)
+    np.testing.assert_array_equal(features[:, :3], around[..., 3, 3])
+    assert np.isnan(features[1, [1, 4, 7]]).all()
+    assert np.isnan(features).sum() == 3
+    for place, band in ((2, 0), (3, 2)):
+        expected = np.nanmean(window[place, band]), np.nanstd(window[place, band])
+        np.testing.assert_allclose(features[place, [3 + band, 6 + band]], expected, rtol=1e-5)
+    np.testing.assert_array_equal(patch_features(around, channels, 1), features[:, :3])
 
 
 def test_power_enters_in_decibels() -> None:
@@ -96,8 +91,8 @@ def test_arrays_answer_as_scikit_learn_does() -> None:
     from sklearn.ensemble import RandomForestClassifier
 
     samples = patches(90, 5, noise=4.0)
-    channels = _channels(samples, ())
-    features = patch_features(samples.image, 3)
+    channels = zone_statistics(samples)
+    features = patch_features(samples.image, channels, 3)
     model = RandomForestClassifier(15, random_state=0).fit(features, samples.labels)
     arrays = tree_arrays(model, 3) | {"usual": torch.zeros(features.shape[1])}
     forest = ZoneForest(channels, samples.classes, arrays, window=3)
@@ -174,21 +169,12 @@ def test_a_class_without_samples_is_never_assigned() -> None:
     assert zone_probabilities(forest, samples)[:, 1].max() < 1e-3
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    samples = patches(30, 4)
-    with pytest.raises(DatasetError, match="patches of 5 cells"):
-        train_forest(samples, FEW, blocks=np.arange(30))
-    with pytest.raises(DatasetError, match="one block"):
-        train_forest(patches(30, 5), FEW, blocks=np.zeros(30))
-    with pytest.raises(ValueError, match="decibel"):
-        train_forest(
-            patches(30, 5), ForestSettings(decibel=("hh",), window=3), blocks=np.arange(30)
-        )
-    for wrong in ({"folds": 1}, {"window": 4}, {"trees": 0}):
-        with pytest.raises(ValueError, match="at least two folds"):
-            ForestSettings(**wrong)  # type: ignore[arg-type]
-    forest = train_forest(patches(30, 5), FEW)
+def test_patches_may_be_larger_than_the_neighbourhood_but_not_smaller() -> None:
+    forest = train_forest(patches(30, 7), FEW)
     assert forest.temperature == 1.0
+    image = torch.from_numpy(patches(6, 7).image)
+    inner = forest.probabilities(image[..., 1:-1, 1:-1])
+    torch.testing.assert_close(forest.probabilities(image), inner)
     with pytest.raises(ValueError, match="at least 5 cells"):
         forest.probabilities(torch.zeros(2, 4, 3, 3))
 

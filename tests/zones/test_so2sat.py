@@ -1,4 +1,4 @@
-"""So2Sat LCZ42: patches and statistics of its files, and invalid files."""
+"""So2Sat LCZ42: patches and statistics of its files, in all versions, and training on them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 h5py = pytest.importorskip("h5py", reason="the extra `learn` is not installed")
 
+from sarheight.cli import app
 from sarheight.errors import DatasetError
 from sarheight.zones import (
     OPTICAL_CHANNELS,
     RADAR_CHANNELS,
     So2SatPatches,
+    ZoneClassifier,
     so2sat_files,
 )
 from sarheight.zones.samples import zone_statistics
@@ -23,11 +26,6 @@ from tests.zone_samples import so2sat_arrays, write_so2sat
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SARHEIGHT_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -125,26 +123,20 @@ def test_workers_read_what_one_process_reads(file: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_statistics_are_computed_once_and_cached(file: Path, tmp_path: Path) -> None:
+def test_statistics_are_those_of_all_patches_and_measured_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     samples = So2SatPatches(file)
-    found = {each.name: each for each in zone_statistics(samples, {"vh_intensity": "decibel"})}
+    found = {each.name: each for each in zone_statistics(samples, ["vh_intensity"])}
     real = so2sat_arrays(37)["sen1"][..., 2]
     assert found["vh_intensity"].transform == "decibel"
     assert found["vv_real"].mean == pytest.approx(real.mean(), rel=1e-5)
     assert found["vv_real"].std == pytest.approx(real.std(), rel=1e-5)
-    kept = list((tmp_path / "cache" / "statistics").glob("*.json"))
-    assert len(kept) == 1
-    stored = json.loads(kept[0].read_text())
-    for each in stored["channels"]:
-        each["mean"] = 7.0
-    kept[0].write_text(json.dumps(stored))
-    again = zone_statistics(So2SatPatches(file), {"vh_intensity": "decibel"})
-    assert again[2].mean == 7.0
     # Another part, or another transform, is measured for itself.
-    assert zone_statistics(samples.subset([1, 2]))[2].mean != 7.0
-    kept[0].write_text("damaged")
-    assert zone_statistics(So2SatPatches(file), {"vh_intensity": "decibel"})[2] == found["vv_real"]
-    assert not list((tmp_path / "cache" / "statistics").glob("*.partial"))
+    assert zone_statistics(samples.subset([1, 2]))[2] != found["vv_real"]
+    assert zone_statistics(samples)[4] != found["vh_intensity"]
+    monkeypatch.setattr(So2SatPatches, "read", None)
+    assert zone_statistics(samples, ["vh_intensity"])[2] == found["vv_real"]
 
 
 def test_statistics_ignore_values_that_are_not_finite(tmp_path: Path) -> None:
@@ -158,46 +150,77 @@ def test_statistics_ignore_values_that_are_not_finite(tmp_path: Path) -> None:
     assert np.isnan(samples[0]["image"][11]).all()
 
 
-def test_constant_channels_are_refused_where_they_are_used(tmp_path: Path) -> None:
-    arrays = so2sat_arrays(10)
-    arrays["sen1"][..., 6] = 0.25
-    arrays["sen2"][..., 9] = np.nan
-    samples = So2SatPatches(write_so2sat(tmp_path / "a.h5", arrays))
-    with pytest.raises(DatasetError, match="covariance_real, B12"):
-        zone_statistics(samples)
-    assert [each.name for each in zone_statistics(samples, channels=("B3", "B2"))] == ["B3", "B2"]
+# --- versions --------------------------------------------------------------------------------
 
 
-def test_a_truncated_file_is_refused(file: Path) -> None:
-    content = file.read_bytes()
-    for length in (0, 100, len(content) // 2):
-        file.write_bytes(content[:length])
-        with pytest.raises(DatasetError, match="it is damaged"):
-            So2SatPatches(file)
-    with pytest.raises(FileNotFoundError):
-        So2SatPatches(file.with_name("none.h5"))
+def write_geolocation(path: Path, count: int, **changes: object) -> None:
+    """Write locations as version 4 has them: UTM x and y, rows and columns, EPSG, world file."""
+    coordinates = np.zeros((count, 6))
+    coordinates[:, 0] = 5e5 + 100.0 * np.arange(count)
+    coordinates[:, 1] = 4e6 - 100.0 * np.arange(count)
+    arrays = {
+        "coord": coordinates,
+        "epsg": np.where(np.arange(count) < count // 2, 32633, 32650)[:, None],
+        "tfw": np.tile([10.0, 0.0, 0.0, -10.0, 5e5, 4e6], (count, 1)),
+        **changes,
+    }
+    with h5py.File(path, "w") as file:
+        for name, values in arrays.items():
+            if values is not None:
+                file.create_dataset(name, data=values)
 
 
-def test_a_file_with_other_data_sets_is_refused(tmp_path: Path) -> None:
-    arrays = so2sat_arrays(6)
-    renamed = {"s1": arrays["sen1"], "sen2": arrays["sen2"], "label": arrays["label"]}
-    with pytest.raises(DatasetError, match=r"found no sen1 in .* which has label, s1, sen2"):
-        So2SatPatches(write_so2sat(tmp_path / "a.h5", renamed))
-    smaller = arrays | {"sen2": arrays["sen2"][:, :16]}
-    with pytest.raises(DatasetError, match=r"sen2 \(6, 16, 32, 10\)"):
-        So2SatPatches(write_so2sat(tmp_path / "b.h5", smaller))
-    fewer = arrays | {"label": arrays["label"][:5]}
-    with pytest.raises(DatasetError, match="with one n"):
-        So2SatPatches(write_so2sat(tmp_path / "c.h5", fewer))
-    with h5py.File(tmp_path / "d.h5", "w") as other:
-        other.create_group("sen1")
-    with pytest.raises(DatasetError, match="found no sen1, sen2, label"):
-        So2SatPatches(tmp_path / "d.h5")
+def test_version_4_adds_the_places_of_version_2(tmp_path: Path) -> None:
+    path = write_so2sat(tmp_path / "training.h5", so2sat_arrays(17))
+    patches = So2SatPatches(path)
+    with pytest.raises(FileNotFoundError, match="take version 4"):
+        patches.places()
+    write_geolocation(tmp_path / "training_geo.h5", 17)
+    x, y, epsg = patches.places()
+    np.testing.assert_array_equal(x, 5e5 + 100.0 * np.arange(17))
+    np.testing.assert_array_equal(y, 4e6 - 100.0 * np.arange(17))
+    assert set(epsg.tolist()) == {32633, 32650}
+    # The files with locations are no files of patches.
+    assert set(so2sat_files(tmp_path)) == {"training"}
 
 
-@pytest.mark.parametrize("wrong", [0.0, 0.5, 2.0, np.nan])
-def test_labels_that_are_not_one_hot_are_refused(tmp_path: Path, wrong: float) -> None:
-    arrays = so2sat_arrays(6)
-    arrays["label"][3, 3] = wrong
-    with pytest.raises(DatasetError, match=r"found 1 labels .* the first at 3"):
-        So2SatPatches(write_so2sat(tmp_path / "a.h5", arrays))
+@pytest.mark.parametrize(
+    ("count", "changes"), [(16, {}), (17, {"tfw": None}), (17, {"epsg": np.zeros((17, 2))})]
+)
+def test_places_of_another_shape_are_refused(
+    tmp_path: Path, count: int, changes: dict[str, object]
+) -> None:
+    patches = So2SatPatches(write_so2sat(tmp_path / "testing.h5", so2sat_arrays(17)))
+    write_geolocation(tmp_path / "testing_geo.h5", count, **changes)
+    with pytest.raises(DatasetError, match="one row for each patch"):
+        patches.places()
+
+
+def test_version_3_has_a_folder_for_each_split(tmp_path: Path) -> None:
+    for name in ("random", "block", "culture_10"):
+        (tmp_path / name).mkdir()
+        write_so2sat(tmp_path / name / "training.h5", so2sat_arrays(17))
+        write_so2sat(tmp_path / name / "testing.h5", so2sat_arrays(17, seed=1))
+    assert set(so2sat_files(tmp_path / "block")) == {"training", "test"}
+
+
+def test_files_of_so2sat_train_a_network_by_one_command(tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+    data = tmp_path / "so2sat_v2"
+    data.mkdir()
+    for number, name in enumerate(("training", "validation", "testing")):
+        write_so2sat(data / f"{name}.h5", so2sat_arrays(340 if number == 0 else 17, seed=number))
+    options = {"widths": [2, 2, 2, 2, 2], "dense": 4}
+    settings = {"options": options, "epochs": 1, "batch": 34, "precision": "32-true"}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    arguments = [
+        "train", "zones", data, "--stages", "0,independent", "--seeds", 1, "--device", "cpu",
+        "--settings", tmp_path / "settings.json", "-o", tmp_path / "run",
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    table = json.loads((tmp_path / "run" / "table.json").read_text())
+    assert table["samples"] == {"training": 340, "validation": 17, "test": 17}
+    assert [form["independent"] for form in table["forms"]] == [False, True]
+    model = ZoneClassifier.from_pretrained(tmp_path / "run" / "model")
+    assert (len(model.channels), len(model.classes), model.size) == (18, 17, 32)

@@ -13,7 +13,6 @@ torch = pytest.importorskip("torch", reason="the extra `learn` is not installed"
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
 from sarheight import learning
-from sarheight.errors import CheckpointError, DatasetError
 from sarheight.zones import (
     FusionResult,
     ZoneClassifier,
@@ -31,7 +30,6 @@ from sarheight.zones import (
 from sarheight.zones.evaluation import scores_from_confusion
 from sarheight.zones.fusion import train_strategy
 from sarheight.zones.fusion_cnn import FusionStrategy
-from sarheight.zones.training import ZoneTask
 from tests.zone_samples import patches
 
 if TYPE_CHECKING:
@@ -71,7 +69,7 @@ def same(first: ZoneClassifier, second: ZoneClassifier) -> bool:
     return all(torch.equal(mine, other) for mine, other in pairs)
 
 
-def test_settings_are_restored_from_a_file_and_invalid_ones_refused(tmp_path: Path) -> None:
+def test_settings_are_restored_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     for chosen in (SETTINGS, ZoneSettings(), ZoneSettings.published(split=SPLIT, seed=3)):
         chosen.write(path)
@@ -79,13 +77,6 @@ def test_settings_are_restored_from_a_file_and_invalid_ones_refused(tmp_path: Pa
     published = ZoneSettings()
     assert (published.rate, published.epochs, published.patience) == (1e-3, 100, 25)
     assert (published.optimiser, published.schedule) == ("nadam", "constant")
-    for options in (
-        {"stage": 7},
-        {"batch": 1},
-        {"schedule": "steps"},
-    ):
-        with pytest.raises(ValueError, match="expected"):
-            replace(SETTINGS, **options)
 
 
 def test_training_learns_and_leaves_a_model_and_its_curve(
@@ -105,37 +96,6 @@ def test_training_learns_and_leaves_a_model_and_its_curve(
     assert validation["overall"] > 0.9
     assert validation["calibration_error"] <= validation["calibration_error_before"] + 0.05
     assert (tmp_path / "run" / "curves" / "metrics.csv").exists()
-    # A finished run is not repeated.
-    before = (tmp_path / "run" / "last.ckpt").stat().st_mtime_ns
-    train(parts, tmp_path / "run", replace(SETTINGS, epochs=8))
-    assert (tmp_path / "run" / "last.ckpt").stat().st_mtime_ns == before
-
-
-def test_a_resumed_run_equals_an_uninterrupted_one(
-    parts: dict[str, ZoneSamples], tmp_path: Path
-) -> None:
-    settings = replace(SETTINGS, epochs=3)
-    whole = train(parts, tmp_path / "whole", settings)
-
-    class Stop(Exception):  # noqa: N818
-        pass
-
-    step = ZoneTask.training_step
-
-    def failing(self: ZoneTask, sample: dict[str, torch.Tensor], index: int) -> torch.Tensor:
-        if self.current_epoch == 2:
-            raise Stop
-        return step(self, sample, index)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ZoneTask, "training_step", failing)
-        with pytest.raises(Stop):
-            train(parts, tmp_path / "stopped", settings)
-    resumed = train(parts, tmp_path / "stopped", settings)
-    assert same(whole, resumed)
-    assert not same(whole, train(parts, tmp_path / "other", replace(settings, seed=1)))
-    with pytest.raises(CheckpointError, match="another folder"):
-        train(parts, tmp_path / "whole", replace(settings, seed=1))
 
 
 def test_independent_branches_are_averaged(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
@@ -170,17 +130,8 @@ def test_independent_branches_are_averaged(parts: dict[str, ZoneSamples], tmp_pa
     assert branches[0].architectures[0].options["widths"] == [2, 2, 4, 4, 4]
 
 
-def test_a_class_that_training_lacks_is_named(
-    parts: dict[str, ZoneSamples], tmp_path: Path
-) -> None:
-    training = parts["training"]
-    without = training.subset(np.flatnonzero(training.labels != 2))
-    with pytest.raises(DatasetError, match="for training of water"):
-        zone_task(without, parts["validation"], SETTINGS)
-    alone = training.subset(np.flatnonzero(training.labels == 2))
-    with pytest.raises(DatasetError, match="found 1 class among"):
-        zone_task(alone, alone, SETTINGS)
-    # Validation may lack one: the average is over those that are there.
+def test_validation_may_lack_a_class(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
+    # The average is over those that are there.
     held_out = parts["validation"].subset(np.flatnonzero(parts["validation"].labels != 2))
     model = train(parts | {"validation": held_out}, tmp_path / "b", replace(SETTINGS, epochs=1))
     scores = evaluate_zones(model, held_out)
@@ -188,23 +139,11 @@ def test_a_class_that_training_lacks_is_named(
     assert np.isfinite(scores.average)
 
 
-def test_a_constant_channel_is_named(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
+def test_a_constant_channel_may_be_left_out(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
     training = parts["training"].load()
     training.image[:, 1] = 4.0
-    with pytest.raises(DatasetError, match=r"the same value .* vv"):
-        zone_task(training, parts["validation"], SETTINGS)
     train(parts | {"training": training}, tmp_path / "b",
           replace(SETTINGS, split=(("vh",), ("red", "nir")), epochs=1))  # fmt: skip
-
-
-def test_more_branches_than_channels_are_refused(
-    parts: dict[str, ZoneSamples], tmp_path: Path
-) -> None:
-    split = (("vh",), ("vv",), ("red",), ("nir",), ("vh",))
-    with pytest.raises(ValueError, match="5 branches for 4 channels"):
-        train(parts, tmp_path, replace(SETTINGS, split=split))
-    with pytest.raises(ValueError, match="expected some of vh, vv"):
-        train(parts, tmp_path / "run", replace(SETTINGS, decibel=("hh",)))
 
 
 def test_missing_values_do_not_spoil_training(
@@ -255,8 +194,6 @@ def test_strategies_are_compared_over_seeds(parts: dict[str, ZoneSamples], tmp_p
         assert row.std("overall") is not None
     verdict = rank_fusions(rows)
     assert set(verdict.best) == {"early", "middle", "late"}
-    with pytest.raises(ValueError, match="at least two"):
-        rank_fusions(rows[:1])
 
 
 def test_a_significant_gain_exceeds_the_spread_over_seeds(tmp_path: Path) -> None:

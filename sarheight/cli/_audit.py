@@ -1,0 +1,138 @@
+"""``sarheight audit``: what can be told of a terrain-flattened image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sarheight.cli._files import PICTURE, require_apart, require_writable
+from sarheight.cli._session import FAILED, session
+from sarheight.errors import OptionError
+from sarheight.workflow.config import (
+    OUTPUT,
+    RADAR,
+    DemConfig,
+    DemFilesOrAuto,
+    ImageConfig,
+    Overwrite,
+    Running,
+)
+from sarheight.workflow.elevations import open_elevations
+from sarheight.workflow.images import ImageSource
+from sarheight.workflow.options import Configuration, argument, option
+
+if TYPE_CHECKING:
+    from sarheight.archives import Audit
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig(DemConfig):
+    """A terrain-flattened product, and what it is compared with.
+
+    Attributes
+    ----------
+    product : str
+        A product of OPERA, HyP3 or the Planetary Computer: file, folder, zip, or STAC item.
+    dem : tuple of str
+        Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
+        Copernicus GLO-30.
+    orbit : str, optional
+        Orbit file, or `auto` to fetch the best. Default: the orbit in the product, else the best.
+    """
+
+    product: Annotated[str, argument("PRODUCT", location=True)]
+    dem: DemFilesOrAuto
+    orbit: Annotated[str | None, option(RADAR, metavar="auto|FILE", location=True)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOutput(Configuration):
+    """Files that an audit writes.
+
+    Attributes
+    ----------
+    picture : pathlib.Path, optional
+        Also save the picture: the image, predicted incidence, mask, and brightness by incidence.
+    json : pathlib.Path, optional
+        Also save the figures as JSON.
+    overwrite : bool
+        Replace existing files.
+    """
+
+    picture: Annotated[Path | None, option(OUTPUT, metavar="FILE.png")] = None
+    json: Annotated[Path | None, option(OUTPUT, metavar="FILE.json")] = None
+    overwrite: Overwrite = False
+
+
+def audit(settings: AuditConfig, output: AuditOutput, running: Running) -> None:
+    r"""Examine a terrain-flattened image against an elevation model and an orbit.
+
+    Tells how far the image is displaced, how much of its brightness terrain still explains, the
+    largest steps along range and track, as at seams of swaths and bursts, whether its mask agrees
+    with the predicted one, and whether no-data is written as 0. The exit code is 1 if something
+    is not as it should be.
+
+    ```
+    sarheight audit OPERA_L2_RTC-S1_….h5 --dem glo30.tif --vertical EGM2008 --picture audit.png
+    ```
+    """
+    settings.require_files()
+    inputs = list(settings.files().values())
+    for path, name, suffix in (
+        (output.picture, "picture", PICTURE),
+        (output.json, "json", ".json"),
+    ):
+        require_apart(path, name, inputs)
+        require_writable(path, name, overwrite=output.overwrite, suffixes=(suffix,))
+    require_apart(output.picture, "picture", [output.json])
+    with session("audit", running, steps=2) as current:
+        current.stage("read")
+        from sarheight import archives
+
+        image = ImageConfig(orbit=settings.orbit)
+        source = ImageSource.of(settings.product, image, current)
+        if source.flattened is None:
+            msg = (
+                f"'{settings.product}' is no terrain-flattened product of OPERA, HyP3 or the "
+                "Planetary Computer whose files keep their names"
+            )
+            raise OptionError(msg, option="product")
+        heights, _ = open_elevations(settings, source, current)
+        current.stage("compare")
+        current.announce_compilation()
+        found = archives.audit(source.flattened, heights, source.flattened_orbit())
+        _save(found, output)
+    for line in _table(found):
+        typer.echo(line)
+    if not found.passed:
+        raise typer.Exit(FAILED)
+
+
+def _save(found: Audit, output: AuditOutput) -> None:
+    """Write picture and figures."""
+    from sarheight import plot
+    from sarheight.output import save_png
+    from sarheight.output.atomic import atomic_write
+
+    if output.picture is not None:
+        save_png(plot.audit(found), output.picture, overwrite=output.overwrite)
+    if output.json is not None:
+        with atomic_write(output.json, overwrite=output.overwrite, suffixes=(".json",)) as work:
+            work.write_text(found.to_json() + "\n", "utf-8")
+
+
+def _table(found: Audit) -> list[str]:
+    """Write the checks as lines of text."""
+    verdicts = {True: "ok", False: "NOT OK", None: ""}
+    width = max(len(check.name) for check in found.checks)
+    lines = [f"{found.name} ({found.archive})"]
+    for check in found.checks:
+        unit = "" if check.unit == "1" else f" {check.unit}"
+        value = "unknown" if check.value != check.value else f"{check.value:.2f}{unit}"
+        lines.append(
+            f"{check.name:<{width}}  {value:>12}  {verdicts[check.passed]:<6}  {check.note}"
+        )
+    return lines

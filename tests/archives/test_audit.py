@@ -1,0 +1,156 @@
+"""Audits find what is wrong with a flattened image, and nothing where nothing is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+from sarheight import archives, layover, plot
+from sarheight.archives.audit import Audit, explained
+from sarheight.cli import app
+from sarheight.illumination import CosinePower, simulate
+from tests.archives.test_to_radar import product
+from tests.flattened_products import opera_of
+from tests.mountains import look, mountain, random_terrain, raster
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEM = raster(0.35 * random_terrain(2, 90, 140, 220.0) + mountain(90, 140, 500.0))
+GRID, ORBIT = look(lines=400, samples=600)
+SCENE = simulate(DEM, GRID, ORBIT, law=CosinePower(0.2, 3.0), looks=20.0, seed=0)
+
+
+def flattened(dem: xr.DataArray = DEM) -> xr.DataArray:
+    found = layover.reconstruct(SCENE, dem, method="rtc", variables=("gamma0",))
+    gamma0: xr.DataArray = found["gamma0"]
+    return gamma0
+
+
+FLAT = flattened()
+
+
+def audit_of(gamma0: xr.DataArray, **layers: xr.DataArray) -> Audit:
+    return archives.audit(product(gamma0).assign(layers), DEM, ORBIT)
+
+
+def check(found: Audit, name: str) -> archives.Check:
+    return next(each for each in found.checks if each.name.startswith(name))
+
+
+def test_a_good_image_passes_and_keeps_its_angular_law() -> None:
+    found = audit_of(FLAT)
+    assert found.passed, [each for each in found.checks if each.passed is False]
+    assert check(found, "displacement").value <= 1.0
+    # gamma0 falls with the square of the cosine: from 10 to 40 degrees by 2 dB.
+    assert check(found, "variance explained by local incidence").value > 0.3
+    assert 1.0 < check(found, "brighter").value < 4.0
+    assert found.layers["gamma0"].shape == found.layers["mask"].shape == FLAT.shape
+    assert float(found.curve["cells"].sum()) > 5000
+
+
+def moved(gamma0: xr.DataArray) -> xr.DataArray:
+    return gamma0.copy(data=np.roll(gamma0.values, (3, -2), axis=(0, 1)))
+
+
+def with_seam(gamma0: xr.DataArray) -> xr.DataArray:
+    """Flatten an image whose farther half is brighter by 1.5 dB."""
+    brighter = np.where(np.arange(SCENE.grid.samples) > 300, 10.0**0.15, 1.0).astype(np.float32)
+    scene = replace(SCENE, image=SCENE.image * brighter)
+    found = layover.reconstruct(scene, DEM, method="rtc", variables=("gamma0",))
+    return gamma0.copy(data=found["gamma0"].values)
+
+
+def unflattened(gamma0: xr.DataArray) -> xr.DataArray:
+    geocoded = layover.reconstruct(SCENE, DEM, method="rtc", variables=("sigma0_geocoded",))
+    return gamma0.copy(data=geocoded["sigma0_geocoded"].values)
+
+
+def with_zeros(gamma0: xr.DataArray) -> xr.DataArray:
+    return gamma0.where(gamma0.x > gamma0.x[10], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (moved, "displacement"),
+        (with_seam, "largest step along slant range"),
+        (unflattened, "brighter at 0 to 20"),
+        (with_zeros, "cells that are exactly 0"),
+    ],
+)
+def test_what_is_wrong_is_found(change: object, name: str) -> None:
+    assert callable(change)
+    found = audit_of(change(FLAT))
+    assert check(found, name).passed is False
+    assert not found.passed
+    assert json.loads(found.to_json())["passed"] is False
+
+
+def test_displacement_is_told_to_the_cell() -> None:
+    found = check(audit_of(moved(FLAT)), "displacement")
+    assert found.value == pytest.approx(np.hypot(3, 2), abs=1.0)
+
+
+def test_masks_and_heights_of_the_product() -> None:
+    """A mask of ours agrees, an empty one does not; heights that were repeated are plateaus."""
+    ours = layover.masks(DEM, GRID, ORBIT)["mask"]
+    found = audit_of(FLAT, mask=ours, height=DEM.drop_attrs())
+    assert check(found, "layover in both").value > 0.9
+    assert check(found, "plateaus").passed
+    repeated = DEM.copy(data=np.repeat(DEM.values[:, ::2], 2, axis=1)).drop_attrs()
+    bad = audit_of(FLAT, mask=xr.zeros_like(ours), height=repeated)
+    assert check(bad, "layover in both").value == 0.0
+    assert check(bad, "plateaus").passed is False
+
+
+def test_level_ground_tells_nothing_and_fails_nothing() -> None:
+    level = DEM.copy(data=np.full(DEM.shape, 500.0, dtype=np.float32))
+    noise = np.random.default_rng(0).gamma(10.0, 0.02, DEM.shape).astype(np.float32)
+    found = archives.audit(product(DEM.copy(data=noise)), level, ORBIT)
+    assert found.passed
+    assert check(found, "displacement").passed is None
+    assert np.isnan(check(found, "layover brighter").value)
+
+
+def test_explained_variance_is_that_of_an_analysis_of_variance() -> None:
+    random = np.random.default_rng(0)
+    kind = random.integers(0, 5, 20_000)
+    values = kind + random.standard_normal(kind.size)
+    # The variance of five levels is 2, that of the noise 1.
+    assert explained(values, kind) == pytest.approx(2.0 / 3.0, abs=0.02)
+    assert explained(random.permutation(values), kind) < 1e-3
+
+
+def test_the_command_writes_a_picture_and_figures(tmp_path: Path) -> None:
+    DEM.rio.to_raster(tmp_path / "dem.tif")
+    path = opera_of(FLAT, SCENE, tmp_path / "product.h5")
+    command = ["audit", str(path), "--dem", str(tmp_path / "dem.tif"), "--vertical", "ellipsoidal"]
+    files = ["--picture", str(tmp_path / "a.png"), "--json", str(tmp_path / "a.json")]
+    made = CliRunner().invoke(app, [*command, *files])
+    assert made.exit_code == 0, made.output
+    assert "displacement" in made.output
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+    assert json.loads((tmp_path / "a.json").read_text("utf-8"))["passed"] is True
+    again = CliRunner().invoke(app, [*command, *files])
+    assert again.exit_code == 2
+    assert "--overwrite" in again.output
+    other = CliRunner().invoke(app, ["audit", str(tmp_path / "dem.tif"), *command[2:]])
+    assert other.exit_code == 2
+    assert "no terrain-flattened product" in other.output
+    (tmp_path / "bad").mkdir()
+    bad = opera_of(with_seam(FLAT), SCENE, tmp_path / "bad" / "product.h5")
+    failed = CliRunner().invoke(app, ["audit", str(bad), *command[2:]])
+    assert failed.exit_code == 1
+    assert "NOT OK" in failed.output
+
+
+def test_the_picture_has_four_panels() -> None:
+    figure = plot.audit(audit_of(FLAT))
+    assert len([axes for axes in figure.axes if axes.get_title(loc="left")]) == 4

@@ -1,0 +1,64 @@
+"""Commands, and what they are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import rioxarray  # noqa: F401  # gives xarray objects their `rio`
+import xarray as xr
+from typer.testing import CliRunner
+
+from sarheight.cli import app
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+# 46 N, 10 E in UTM zone 32.
+EAST, NORTH = 577_445.0, 5_094_584.0
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the commands are given."""
+
+    folder: Path
+    annotation: Path
+    eof: Path
+    dem: Path
+    coarse: Path
+    image: Path
+
+
+def write_dem(path: Path, posting: float, *, east: float = EAST, north: float = NORTH) -> Path:
+    """Write mountains 600 m high, whose slopes fold under 34 degrees."""
+    count = int(1800.0 / posting)
+    steps = posting * (np.arange(count) - 0.5 * (count - 1))
+    heights = 600.0 * np.exp(-(steps[:, None] ** 2 + (steps - 150.0) ** 2) / (2.0 * 280.0**2))
+    dem = xr.DataArray(
+        heights.astype(np.float32),
+        dims=("y", "x"),
+        coords={"y": north - steps, "x": east + steps},
+    )
+    dem.rio.write_crs("EPSG:32632").rio.to_raster(path)
+    return path
+
+
+SEA = ("--vertical", "ellipsoidal")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def failing(code: int, *arguments: object) -> str:
+    """Run a command that must fail, and return its one line."""
+    done = run(*arguments)
+    assert done.exit_code == code, done.output
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.output
+    return lines[0]

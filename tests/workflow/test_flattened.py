@@ -1,0 +1,134 @@
+"""Terrain-flattened products go where images in radar geometry go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+import sarheight
+from sarheight import archives, layover
+from sarheight.cli import app
+from sarheight.errors import OptionError
+from sarheight.output import open_result
+from sarheight.series import open_stack
+from sarheight.terrain import refine_files
+from tests.flattened_products import hyp3_folder, opera_of
+from tests.mountains import mountain, raster, scene_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sarheight.scene import Scene
+
+DEM = raster(mountain(50, 70, 500.0))
+
+
+def later(scene: Scene, days: int) -> Scene:
+    """Return the scene of a later date."""
+    by = np.timedelta64(days, "D")
+    return replace(
+        scene,
+        grid=replace(scene.grid, epoch=scene.grid.epoch + by),
+        orbit=replace(scene.orbit, epoch=scene.orbit.epoch + by),
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make products of OPERA of two dates, and the elevation model."""
+    folder = tmp_path_factory.mktemp("opera")
+    (folder / "dates").mkdir()
+    DEM.rio.to_raster(folder / "dem.tif")
+    for number in range(2):
+        scene = later(scene_of(DEM, seed=number), 12 * number)
+        flat = layover.reconstruct(scene, DEM, method="rtc", variables=("gamma0",))
+        opera_of(flat.gamma0, scene, folder / "dates" / "product.h5")
+    return folder
+
+
+def products(place: Path) -> list[Path]:
+    return sorted((place / "dates").glob("*.h5"))
+
+
+OPTIONS = {"vertical": "ellipsoidal"}
+
+
+def test_a_product_is_reconstructed_from_python_and_by_the_command(place: Path) -> None:
+    """Both give what `to_radar` and `reconstruct` give, to the bit."""
+    path = products(place)[0]
+    assert archives.is_rtc(path)
+    found = sarheight.reconstruct(path, dem=place / "dem.tif", **OPTIONS)
+    heights = sarheight.dem.open_dem(place / "dem.tif", vertical="ellipsoidal")
+    by_hand = layover.reconstruct(archives.to_radar(path, heights), heights)
+    np.testing.assert_allclose(
+        found.gamma0.values.squeeze(), by_hand.gamma0.values.squeeze(), rtol=1e-5, equal_nan=True
+    )
+    out = place / "result.nc"
+    command = ["reconstruct", str(path), "--dem", str(place / "dem.tif"), "-o", str(out)]
+    made = CliRunner().invoke(app, [*command, "--vertical", "ellipsoidal", "--overwrite"])
+    assert made.exit_code == 0, made.output
+    assert "taken back" in made.output
+    written = open_result(out)
+    np.testing.assert_array_equal(written.gamma0.values, found.gamma0.values)
+    assert "gamma0" in written
+
+
+def test_an_image_is_opened_with_an_elevation_model(place: Path) -> None:
+    path = products(place)[0]
+    scene = sarheight.open_image(path, dem=DEM)
+    assert scene.grid.product == "RTC"
+    averaged = sarheight.open_image(path, dem=DEM, multilook=(2, 2))
+    assert averaged.grid.shape == tuple(size // 2 for size in scene.grid.shape)
+    with pytest.raises(OptionError, match="is terrain-flattened"):
+        sarheight.open_image(path)
+
+
+def test_dates_become_a_stack(place: Path) -> None:
+    out = place / "stack.zarr"
+    command = ["series", str(place / "dates"), "--dem", str(place / "dem.tif"), "-o", str(out)]
+    made = CliRunner().invoke(app, [*command, "--vertical", "ellipsoidal"])
+    assert made.exit_code == 0, made.output
+    assert open_stack(out).sizes["time"] == 2
+
+
+def test_heights_need_the_elevation_model_of_the_provider(place: Path) -> None:
+    path = products(place)[0]
+    with pytest.raises(OptionError, match="only that one puts them back"):
+        refine_files(str(path), str(place / "dem.tif"), **OPTIONS)
+    refined = refine_files(
+        str(path),
+        str(place / "dem.tif"),
+        provider_dem=place / "dem.tif",
+        iterations=1,
+        coregister="none",
+        **OPTIONS,
+    )
+    assert np.isfinite(refined["height"].values).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"coregister": "correct"}, "shows no shift"),
+        ({"calibration": "sigma0"}, "becomes an image in beta0"),
+        ({"burst": 1}, "are for products"),
+        ({"polarisations": "VH"}, "found VH, expected some of VV"),
+        ({"verify": True}, "only a product has checksums"),
+    ],
+)
+def test_options_that_do_not_apply(place: Path, options: dict[str, str], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        sarheight.reconstruct(products(place)[0], dem=place / "dem.tif", **OPTIONS, **options)
+
+
+def test_only_products_are_recognised(place: Path, tmp_path: Path) -> None:
+    assert archives.is_rtc(hyp3_folder(tmp_path))
+    assert not archives.is_rtc(place / "dem.tif")
+    assert not archives.is_rtc(place / "dates")
+    assert not archives.is_rtc(tmp_path / "absent.zip")
+    assert not archives.is_rtc(xr.Dataset())
