@@ -57,7 +57,7 @@ def _panels(
     shape: tuple[int, int],
     aspect: float = 1.0,
 ) -> Figure:
-    """Draw maps with the same colours and one bar; `aspect` is that of a cell, height over width."""
+    """Draw maps with the same colours and one bar; `aspect` is height over width of a cell."""
     rows, columns = shape
     first = panels[0][1]
     tall = aspect * first.shape[0] / first.shape[1]

@@ -62,7 +62,7 @@ def require_unflattened(image: xr.DataArray | xr.Dataset) -> None:
         return
     msg = (
         f"found an image that is terrain-flattened already ({image.attrs.get('source', 'RTC')}) "
-        "and on a map grid, expected one in radar geometry: sarheight.archives.to_radar(image, dem) "
+        "and on a map grid, expected one in radar geometry: archives.to_radar(image, dem) "
         "takes it back, and sarheight.reconstruct(path, dem=...) does so by itself"
     )
     raise ValueError(msg)
