@@ -53,7 +53,7 @@ class RunOptions(Messages):
 
     def session(self, name: str) -> AbstractContextManager[Session]:
         """Report errors in one line; Lightning shows the progress."""
-        return session(f"train {name}", Messages(quiet=True, debug=self.debug))
+        return session(f"train {name}", Messages(quiet=True, debug=self.debug, log=self.log))
 
     def report(self, network: str, data: str) -> None:
         """Report the end of the run."""

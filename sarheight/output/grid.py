@@ -41,7 +41,10 @@ JSON_NAMES = "JSON_ATTRIBUTES"  # the tag that lists the tags in JSON
 def check_grid(dataset: xr.Dataset) -> xr.Dataset:
     """Check a result; return it with CRS, transform and nodata where the writers look for them."""
     if not hasattr(dataset, "data_vars"):
-        msg = f"expected an xarray.Dataset to write, got {type(dataset).__name__}"
+        msg = (
+            f"found a {type(dataset).__name__}, expected an xarray.Dataset to write: pass the "
+            "whole result, or array.to_dataset(name=...)"
+        )
         raise TypeError(msg)
     if not dataset.data_vars:
         msg = "the dataset has no variables: there is nothing to write"
@@ -88,6 +91,16 @@ class MapGrid:
             raise ValueError(msg)
         transform = Affine(steps["x"], 0.0, first["x"], 0.0, steps["y"], first["y"])
         return cls(crs, transform, (array.sizes["y"], array.sizes["x"]))
+
+    @property
+    def coordinates(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Coordinates y and x of the centres of the cells."""
+        rows, columns = (np.arange(size) + 0.5 for size in self.shape)
+        x, y = (
+            self.transform.c + columns * self.transform.a,
+            self.transform.f + rows * self.transform.e,
+        )
+        return {"y": y, "x": x}
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -157,8 +158,8 @@ def test_masks_get_a_stac_item(files: Files, tmp_path: Path) -> None:
     assert west < 10.0 < east
     assert south < 46.0 < north
     assert "sat:orbit_state" in item["properties"]
-    sources = {link["href"] for link in item["links"] if link["rel"] == "derived_from"}
-    assert len(sources) == 2
+    inputs = item["properties"]["sarheight:inputs"]
+    assert len({each["path"] for each in inputs}) == 2
 
 
 @pytest.mark.parametrize("command", ["masks", "reconstruct"])
@@ -226,28 +227,6 @@ def test_multilook_noise_and_seed(files: Files, tmp_path: Path) -> None:
     assert wide.grid.sample_spacing == 3 * one.grid.sample_spacing
 
 
-def test_info_tells_what_everything_is(files: Files, tmp_path: Path) -> None:
-    result, masks = tmp_path / "result.tif", tmp_path / "masks.nc"
-    dem = ("--dem", files.coarse, *SEA)
-    assert run("reconstruct", files.image, *dem, "-o", result).exit_code == 0
-    assert (
-        run("masks", "--like", files.image, *dem, "--geometry", "radar", "-o", masks).exit_code == 0
-    )
-    done = run("info", files.annotation, files.eof, files.dem, files.image, result, masks)
-    assert done.exit_code == 0, done.output
-    for words in (
-        "Sentinel-1 annotation: S1A IW GRD",
-        "precise",
-        "90 x 90 cells of 20",
-        "not stated",
-        "simulated, written by sarheight, in radar geometry",
-        "reconstructed gamma0",
-        "PosteriorMean",
-        "number of illuminated places",
-    ):
-        assert words in done.stdout, words
-
-
 def test_threads_change_nothing(files: Files, tmp_path: Path) -> None:
     most = thread_count()
     results = []
@@ -275,6 +254,36 @@ def test_the_first_run_explains_its_wait(
     command = ("masks", "--like", files.image, "--dem", files.dem, *SEA)
     assert "compiling the kernels once" in run(*command, "-o", tmp_path / "one.nc").stderr
     assert run(*command, "--quiet", "-o", tmp_path / "two.nc").stderr == ""
+
+
+def test_a_log_has_messages_and_per_cent(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In parts the progress is that of the tasks, and never falls; a second run is appended."""
+    monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", 0)
+    log = tmp_path / "run.log"
+    command = ("reconstruct", files.image, "--dem", files.dem, *SEA, "--quiet", "--log", log)
+    done = run(*command, "--memory", "1 MiB", "--method", "rtc", "-o", tmp_path / "r.tif")
+    assert (done.exit_code, done.output) == (0, ""), done.output
+    lines = log.read_text().splitlines()
+    stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
+    assert all(re.match(stamp, line) for line in lines)
+    told = [re.search(r"Z (\d+) %(?:, \d+:\d\d:\d\d left)?: (.*)", line) for line in lines]
+    percents = [int(each[1]) for each in told if each]
+    assert percents == sorted(percents)
+    assert percents[-1] == 100
+    stages = [each[2] for each in told if each]
+    assert [stages.count(name) > 2 for name in ("reconstruct", "write")] == [True, True]
+    assert any("of these in layover" in line for line in lines)
+    assert run(*command, "--method", "magic", "-o", tmp_path / "x.tif").exit_code == 2
+    bad = run(
+        "masks", "--like", files.image, "--dem", files.dem, "--log", log, "-o", log.parent / "m.nc"
+    )
+    assert bad.exit_code == 1
+    assert "error: " in log.read_text().splitlines()[-1]
+    assert len(log.read_text().splitlines()) > len(lines)
+    nowhere = tmp_path / "nowhere" / "run.log"
+    assert "cannot write" in failing(2, *command[:-1], nowhere, "-o", tmp_path / "x.tif")
 
 
 # --- misuse ------------------------------------------------------------------------------------
