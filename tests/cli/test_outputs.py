@@ -99,7 +99,7 @@ def test_every_format_is_written_with_the_same_values(
         done = run(*command)
         assert done.exit_code == 0, done.output
         assert picture.read_bytes().startswith(b"\x89PNG")
-        assert read_provenance(output)["parameters"]["command"] == name.split()[0]
+        assert read_provenance(output)["parameters"]["command"] == name.split(maxsplit=1)[0]
         if suffix == ".png":
             assert output.read_bytes().startswith(b"\x89PNG")
             continue
