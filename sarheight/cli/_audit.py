@@ -25,6 +25,8 @@ from sarheight.workflow.images import ImageSource
 from sarheight.workflow.options import Configuration, argument, option
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from sarheight.archives import Audit
 
 
@@ -35,7 +37,8 @@ class AuditConfig(DemConfig):
     Attributes
     ----------
     product : str
-        A product of OPERA, HyP3 or the Planetary Computer: file, folder, zip, or STAC item.
+        A product of OPERA, HyP3 or the Planetary Computer: file, folder, zip, or STAC item. Or a
+        result of `reconstruct`.
     dem : tuple of str
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.
@@ -94,21 +97,33 @@ def audit(settings: AuditConfig, output: AuditOutput, running: Running) -> None:
 
         image = ImageConfig(orbit=settings.orbit)
         source = ImageSource.of(settings.product, image, current)
-        if source.flattened is None:
+        product = source.flattened if source.flattened is not None else _result(settings.product)
+        if product is None:
             msg = (
                 f"'{settings.product}' is no terrain-flattened product of OPERA, HyP3 or the "
-                "Planetary Computer whose files keep their names"
+                "Planetary Computer whose files keep their names, and no result of `reconstruct`"
             )
             raise OptionError(msg, option="product")
         heights, _ = open_elevations(settings, source, current)
         current.stage("compare")
         current.announce_compilation()
-        found = archives.audit(source.flattened, heights, source.flattened_orbit())
+        found = archives.audit(product, heights, source.flattened_orbit())
         _save(found, output)
     for line in _table(found):
         typer.echo(line)
     if not found.passed:
         raise typer.Exit(FAILED)
+
+
+def _result(path: str) -> xr.Dataset | None:
+    """Open a result of `reconstruct`; None if it is none."""
+    from sarheight.output import open_result
+
+    try:
+        result = open_result(path)
+    except (ValueError, OSError):
+        return None
+    return result if "gamma0" in result else None
 
 
 def _save(found: Audit, output: AuditOutput) -> None:

@@ -473,7 +473,7 @@ MODEL, SETTINGS, LAST = "model", "settings.json", "last.ckpt"
 
 @dataclass(frozen=True)
 class TrainingResult(Generic[Network]):
-    """What a training run gives.
+    """The result of a training run.
 
     Attributes
     ----------

@@ -7,23 +7,38 @@ attributes of the variable, and the place of the entry along the leading dimensi
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import dask.array
 import numpy as np
 import xarray as xr
+from rasterio.windows import Window
 
+from sarheight._files import file_errors, open_geotiff
 from sarheight._runtime import nodata_value
+from sarheight.errors import DamagedFileError
 from sarheight.layover.layers import LAYERS
+from sarheight.output._provenance import file_digest
 from sarheight.output.grid import (
     POLARISATION,
+    SCALE,
+    SCALES,
     SPATIAL,
     TIME,
+    MapGrid,
     decode_attributes,
     encode_attributes,
     to_json,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rasterio import DatasetReader
 
 # float32 holds every whole number up to 2^24.
 LARGEST_EXACT_INTEGER = 1 << 24
@@ -37,8 +52,13 @@ BAND_TAGS = (
     "BAND_NODATA",
     "BAND_DECIBELS",
 )
+GDAL_TAGS = ("AREA_OR_POINT",)
 COORDINATES = "COORDINATES"
 """Attribute with the coordinates that are not those of the grid, and tag of a file."""
+CHUNK = 1024
+"""Rows and columns that are read at a time from a file that is opened lazily."""
+
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -49,15 +69,14 @@ class Packing:
     scale: float  # decibels per whole number
     nodata: Any
 
-    def pack(self, power: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def pack(self, power: Array) -> Array:
         """Turn linear power into the numbers of the file; what is not above 0 has none."""
         with np.errstate(divide="ignore", invalid="ignore"):
             decibels = 10.0 * np.log10(power)
-        known = np.isfinite(decibels)
         limits = np.iinfo(self.dtype)
         # The least number marks missing data.
         whole = np.clip(np.rint(decibels / self.scale), limits.min + 1, limits.max)
-        packed: np.ndarray[Any, Any] = np.where(known, whole, self.nodata).astype(self.dtype)
+        packed: Array = np.where(np.isfinite(decibels), whole, self.nodata).astype(self.dtype)
         return packed
 
 
@@ -82,12 +101,24 @@ class Band:
     dtype: np.dtype[Any]  # float32 for floating-point variables, else the variable's own
     nodata: Any  # nodata value of the variable, None without one
     packing: Packing | None = None
+    as_float: bool = False  # whether the file beside others holds its whole numbers as float32
 
     @property
     def description(self) -> str:
         """Name of the band: ``gamma0_vh``, or of several dates ``gamma0_20210401t052635_vh``."""
         labels = zip(self.dimensions, self.labels, strict=True)
         return "_".join([self.variable, *(label_text(*label) for label in labels)])
+
+    @property
+    def layer(self) -> str:
+        """Name of its layer and asset: the description without the date."""
+        labels = zip(self.dimensions, self.labels, strict=True)
+        return "_".join([self.variable, *(label_text(*one) for one in labels if one[0] != TIME)])
+
+    @property
+    def date(self) -> int | None:
+        """Index along the dates; None for a variable without them."""
+        return dict(zip(self.dimensions, self.indices, strict=True)).get(TIME)
 
     @property
     def is_float(self) -> bool:
@@ -106,24 +137,23 @@ class Band:
             return self.packing.nodata
         return np.nan if self.is_float else self.nodata
 
-    def values(self, dataset: xr.Dataset) -> np.ndarray[Any, Any]:
+    def values(self, dataset: xr.Dataset) -> Array:
         """Return the values of the band, (rows, columns); the nodata value of floats is NaN."""
         entry = dict(zip(self.dimensions, self.indices, strict=True))
         original = dataset[self.variable].isel(entry).transpose(*SPATIAL).values
-        values: np.ndarray[Any, Any] = original.astype(self.dtype)
+        values: Array = original.astype(self.dtype)
         if self.is_float and not np.isnan(self.nodata):
             values[original == self.nodata] = np.nan
         return values if self.packing is None else self.packing.pack(values)
 
-    def to_float(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return values as a mixed file holds them; raise where float32 cannot."""
+    def to_float(self, values: Array) -> Array:
+        """Return values as a file of several types holds them; raise where float32 cannot."""
         if self.is_float:
             return values
         stored = values.astype(np.float32)
         if self.nodata is not None:
             stored[values == self.nodata] = np.nan
-        largest = np.abs(stored, where=np.isfinite(stored), out=np.zeros_like(stored)).max()
-        if largest > LARGEST_EXACT_INTEGER:
+        if np.nanmax(np.abs(stored), initial=0.0) > LARGEST_EXACT_INTEGER:
             msg = (
                 f"'{self.variable}' has whole numbers beyond {LARGEST_EXACT_INTEGER}, which the "
                 "float32 bands of a mixed GeoTIFF cannot hold; write .zarr or .nc"
@@ -132,7 +162,7 @@ class Band:
         return stored
 
     def tags(self, dataset: xr.Dataset) -> dict[str, str]:
-        """Return the tags from which `merge_bands` restores the variable."""
+        """Return the tags from which `read_bands` restores the variable."""
         texts = (
             self.variable,
             " ".join(self.dimensions),
@@ -158,13 +188,12 @@ def label_text(dimension: str, label: object) -> str:
     return label.lower() if isinstance(label, str) else f"{dimension}{label}"
 
 
-def labels_of(dataset: xr.Dataset, dimension: str) -> list[Any]:
-    """Return the coordinates along a dimension as JSON holds them."""
-    values = dataset[dimension].values
+def labels_of(coordinate: xr.DataArray) -> Any:  # noqa: ANN401  # a list, or one of no dimension
+    """Return the values of a coordinate as JSON holds them."""
+    values = coordinate.values
     if values.dtype.kind == "M":
-        return [str(text) for text in np.datetime_as_string(values, unit="us")]
-    labels: list[Any] = values.tolist()
-    return labels
+        values = np.datetime_as_string(values, unit="us")
+    return values.tolist()
 
 
 def expand_coordinates(dataset: xr.Dataset) -> xr.Dataset:
@@ -174,7 +203,7 @@ def expand_coordinates(dataset: xr.Dataset) -> xr.Dataset:
     keeps the coordinates that are not those of the grid.
     """
     coordinates = {
-        str(name): {"dims": coordinate.dims, "values": _values_as_json(coordinate)}
+        str(name): {"dims": coordinate.dims, "values": labels_of(coordinate)}
         for name, coordinate in dataset.coords.items()
         if not set(coordinate.dims) & set(SPATIAL)
         and name not in (*coordinate.dims, dataset.rio.grid_mapping)
@@ -191,25 +220,18 @@ def expand_coordinates(dataset: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _values_as_json(coordinate: xr.DataArray) -> Any:  # noqa: ANN401
-    values = coordinate.values
-    if values.dtype.kind == "M":
-        return np.datetime_as_string(values, unit="us").tolist()
-    return values.tolist()
-
-
-def decode_coordinates(dataset: xr.Dataset, text: str | None) -> xr.Dataset:
+def _restore_coordinates(dataset: xr.Dataset, text: str) -> xr.Dataset:
     """Undo `expand_coordinates`."""
-    stored = json.loads(text or "{}")
+    stored = json.loads(text)
     single = {name for name, entry in stored.items() if not entry["dims"]} & set(dataset.dims)
     dataset = dataset.isel(dict.fromkeys(single, 0))
-    coordinates = {}
-    for name, entry in stored.items():
-        values = np.array(entry["values"])
-        if name == TIME:
-            values = values.astype("datetime64[ns]")
-        coordinates[name] = (entry["dims"], values)
-    return dataset.assign_coords(coordinates)
+    return dataset.assign_coords(
+        {name: (entry["dims"], _labels(name, entry["values"])) for name, entry in stored.items()}
+    )
+
+
+def _labels(name: str, values: Any) -> Array:  # noqa: ANN401
+    return np.array(values, dtype="datetime64[ns]" if name == TIME else None)
 
 
 def list_bands(dataset: xr.Dataset, packing: Packing | None = None) -> list[Band]:
@@ -229,75 +251,223 @@ def list_bands(dataset: xr.Dataset, packing: Packing | None = None) -> list[Band
         dtype = np.dtype(np.float32) if variable.dtype.kind == "f" else variable.dtype
         nodata = nodata_value(variable)
         own = packing if name in PACKED else None
-        for entry in product(*(enumerate(labels_of(dataset, dim)) for dim in leading)):
+        for entry in product(*(enumerate(labels_of(dataset[dim])) for dim in leading)):
             indices, labels = tuple(index for index, _ in entry), tuple(name for _, name in entry)
             bands.append(Band(str(name), leading, indices, labels, dtype, nodata, own))
     return bands
 
 
-def share_type(bands: list[Band]) -> bool:
+def share_type(bands: Sequence[Band]) -> bool:
     """Tell whether bands have the same number type and nodata value."""
     return len({(band.dtype, str(band.file_nodata)) for band in bands}) == 1
 
 
-def merge_bands(image: xr.DataArray, tags: list[dict[str, str]]) -> dict[str, xr.DataArray]:
-    """Restore the variables from the bands of a file, dims (band, y, x), and their tags."""
-    members: dict[str, list[int]] = {}
-    for index, tag in enumerate(tags):
-        members.setdefault(tag["BAND_VARIABLE"], []).append(index)
-    return {name: _merge_variable(image, indices, tags) for name, indices in members.items()}
+def of_one_type(bands: list[Band]) -> list[Band]:
+    """Let bands share a number type, as those of a file must: float32 where theirs differ."""
+    return bands if share_type(bands) else [replace(band, as_float=True) for band in bands]
 
 
-def _merge_variable(
-    image: xr.DataArray, indices: list[int], tags: list[dict[str, str]]
-) -> xr.DataArray:
-    """Restore one variable with its type, attributes and nodata value."""
-    tag = tags[indices[0]]
-    dtype = np.dtype(tag["BAND_DTYPE"])
-    nodata = dtype.type(tag["BAND_NODATA"]) if tag.get("BAND_NODATA") else None
-    labels = {
-        tuple(json.loads(tags[index]["BAND_INDICES"])): json.loads(tags[index]["BAND_LABELS"])
-        for index in indices
-    }
-    dimensions = tag.get("BAND_DIMENSIONS", "").split()
-    variable = _restore_dimensions(image.isel(band=indices), dimensions, labels)
-    if tag.get("BAND_DECIBELS"):
-        known = variable.where(variable != NO_DECIBELS)
-        variable = 10.0 ** (0.1 * float(tag["BAND_DECIBELS"]) * known)
-    if dtype.kind != "f" and image.dtype.kind == "f" and nodata is not None:
-        variable = variable.where(variable.notnull(), nodata)
-    variable = variable.astype(dtype)
-    variable.attrs = decode_attributes(
+# Bands of files.
+
+
+@dataclass(frozen=True)
+class StoredBand:
+    """A band of a GeoTIFF that holds a variable of a result, or one entry of it."""
+
+    path: Path
+    number: int  # from 1
+    tags: Mapping[str, str]
+    shape: tuple[int, int]
+    file_dtype: np.dtype[Any]
+    digest: str = ""  # SHA-256 that the file must have, if that is known
+    size: int | None = None  # and its bytes
+
+    @property
+    def variable(self) -> str:
+        """Name of the variable."""
+        return self.tags["BAND_VARIABLE"]
+
+    @property
+    def entry(self) -> dict[str, int]:
+        """Index along each leading dimension of the variable."""
+        dimensions = self.tags.get("BAND_DIMENSIONS", "").split()
+        return dict(zip(dimensions, json.loads(self.tags["BAND_INDICES"]), strict=True))
+
+    @property
+    def labels(self) -> list[Any]:
+        """Coordinates along these dimensions."""
+        labels: list[Any] = json.loads(self.tags["BAND_LABELS"])
+        return labels
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the variable."""
+        return np.dtype(self.tags["BAND_DTYPE"])
+
+    @property
+    def nodata(self) -> Any:  # noqa: ANN401  # of this type
+        """Nodata value of the variable; None without one."""
+        return self.dtype.type(self.tags["BAND_NODATA"]) if self.tags.get("BAND_NODATA") else None
+
+    def read(
+        self,
+        rows: slice | None = None,
+        columns: slice | None = None,
+        step: int = 1,
+        files: dict[Path, DatasetReader] | None = None,
+    ) -> Array:
+        """Read a window of the variable; of overviews, if `step` is above 1.
+
+        `files` are those that are open: it gets this one, too, which is closed again without it.
+        DamagedFileError where the file differs from its checksum, which is compared once.
+        """
+        with file_errors(self.path, "a GeoTIFF of a result"):
+            if self.digest:
+                status = self.path.stat()
+                # Sizes come first: a sparse file may claim any.
+                if self.size not in {None, status.st_size}:
+                    raise _changed(self.path)
+                _require_digest(self.path, self.digest, status.st_size, status.st_mtime_ns)
+            parts = (rows or slice(0, self.shape[0]), columns or slice(0, self.shape[1]))
+            shape = tuple(-(-(part.stop - part.start) // step) for part in parts)
+            file = (files or {}).get(self.path) or open_geotiff(self.path)
+            try:
+                window = Window.from_slices(*parts)
+                stored = file.read(self.number, window=window, out_shape=shape)
+            finally:
+                if files is None:
+                    file.close()
+                else:
+                    files[self.path] = file
+        return self._decode(stored)
+
+    def _decode(self, stored: Array) -> Array:
+        """Turn the numbers of the file into those of the variable."""
+        if self.tags.get("BAND_DECIBELS"):
+            decibels = float(self.tags["BAND_DECIBELS"]) * stored.astype(np.float32)
+            stored = np.where(stored != NO_DECIBELS, 10.0 ** (0.1 * decibels), np.nan)
+        elif self.dtype.kind != "f" and stored.dtype.kind == "f" and self.nodata is not None:
+            stored = np.where(np.isfinite(stored), stored, self.nodata)
+        decoded: Array = stored.astype(self.dtype, copy=False)
+        return decoded
+
+    def linear(self, values: Array) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return values of the variable as float32, NaN where it has none, and power linear."""
+        floats = values.astype(np.float32)
+        if self.nodata is not None:
+            floats[values == self.nodata] = np.nan
+        scale = self.tags.get(SCALE)
+        return SCALES[scale][1](floats) if scale in SCALES else floats  # type: ignore[no-any-return]
+
+
+@lru_cache
+def _require_digest(path: Path, digest: str, *_: int) -> None:
+    """Raise where the contents of a file have another SHA-256; once for its size and time."""
+    if file_digest(path) != digest:
+        raise _changed(path)
+
+
+def _changed(path: Path) -> DamagedFileError:
+    return DamagedFileError(
+        f"'{path}' differs from its checksum in the STAC item beside it, so it is damaged or was "
+        "changed: copy it again from where it was whole, or remove the item"
+    )
+
+
+def _read_block(band: StoredBand, *_: int, block_info: Any = None) -> Array:  # noqa: ANN401
+    rows, columns = (slice(*place) for place in block_info[None]["array-location"])
+    return band.read(rows, columns)
+
+
+def _lazy(band: StoredBand) -> Any:  # noqa: ANN401  # of Dask
+    # The time is part of the name that Dask gives to a file's contents.
+    changed = band.path.stat().st_mtime_ns
+    chunks = tuple(
+        (CHUNK,) * (n // CHUNK) + ((n % CHUNK,) if n % CHUNK else ()) for n in band.shape
+    )
+    return dask.array.map_blocks(
+        _read_block,
+        band,
+        changed,
+        chunks=chunks,
+        dtype=band.dtype,
+        meta=np.empty((0, 0), band.dtype),
+    )  # type: ignore[no-untyped-call]
+
+
+def list_stored(
+    path: Path, digest: str = "", size: int | None = None
+) -> tuple[list[StoredBand], MapGrid | None, dict[str, str]]:
+    """List the bands of a file; return its grid, and the tags of the file, too.
+
+    There are none in a GeoTIFF that is no result.
+    """
+    with open_geotiff(path) as file:
+        tags = [dict(file.tags(number)) for number in file.indexes]
+        whole = {name: text for name, text in file.tags().items() if name not in GDAL_TAGS}
+        grid = None if file.crs is None else MapGrid(file.crs, file.transform, file.shape)
+        types = [np.dtype(name) for name in file.dtypes]
+        shape = file.shape
+    if not all("BAND_VARIABLE" in tag for tag in tags):
+        return [], grid, whole
+    bands = [
+        StoredBand(path, number, tag, shape, dtype, digest, size)
+        for number, (tag, dtype) in enumerate(zip(tags, types, strict=True), start=1)
+    ]
+    return bands, grid, whole
+
+
+def read_bands(
+    bands: Sequence[StoredBand],
+    grid: MapGrid | None,
+    tags: Mapping[str, str],
+    chunks: Any,  # noqa: ANN401
+) -> xr.Dataset:
+    """Restore a dataset from its bands; lazily with `chunks`, as xarray has them."""
+    members: dict[str, list[StoredBand]] = {}
+    for band in sorted(bands, key=lambda band: list(band.entry.values())):
+        members.setdefault(band.variable, []).append(band)
+    files: dict[Path, DatasetReader] = {}
+    try:
+        arrays = {
+            name: [_lazy(one) if chunks is not None else one.read(files=files) for one in several]
+            for name, several in members.items()
+        }
+    finally:
+        for file in files.values():
+            file.close()
+    names = dict.fromkeys(band.variable for band in bands)
+    dataset = xr.Dataset({name: _restore_variable(members[name], arrays[name]) for name in names})
+    if grid is not None:
+        dataset = dataset.assign_coords(grid.coordinates)
+        dataset = dataset.rio.write_crs(grid.crs).rio.write_transform(grid.transform)
+        for variable in dataset.data_vars.values():
+            variable.attrs.pop("grid_mapping", None)
+            variable.encoding["grid_mapping"] = "spatial_ref"
+    dataset = _restore_coordinates(dataset, tags.get(COORDINATES, "{}"))
+    dataset.attrs = decode_attributes({k: text for k, text in tags.items() if k != COORDINATES})
+    return dataset if chunks is None or chunks == {} else dataset.chunk(chunks)
+
+
+def _restore_variable(bands: list[StoredBand], arrays: list[Any]) -> xr.DataArray:
+    """Restore one variable with its dimensions, attributes and nodata value."""
+    first = bands[0]
+    dims = [*first.entry]
+    coordinates = {}
+    for axis, name in enumerate(dims):
+        named = {band.entry[name]: band.labels[axis] for band in bands}
+        coordinates[name] = _labels(name, [named[index] for index in sorted(named)])
+    shape = *(len(values) for values in coordinates.values()), *first.shape
+    stack = np.stack if isinstance(arrays[0], np.ndarray) else dask.array.stack
+    values = stack(arrays).reshape(shape)
+    attributes = decode_attributes(
         {
             name: text
-            for name, text in tag.items()
+            for name, text in first.tags.items()
             if name not in BAND_TAGS and not name.startswith(STATISTICS_PREFIX)
         }
     )
-    if dtype.kind == "f":
-        variable.attrs["_FillValue"] = dtype.type(np.nan)
-    elif nodata is not None:
-        variable.attrs["_FillValue"] = nodata
-    return variable
-
-
-def _restore_dimensions(
-    bands: xr.DataArray, dimensions: list[str], labels: dict[tuple[int, ...], list[Any]]
-) -> xr.DataArray:
-    """Turn the dimension ``band`` into the leading dimensions of the variable."""
-    if not dimensions:
-        return bands.isel(band=0, drop=True)
-    coordinates: dict[str, Any] = {}
-    for axis, name in enumerate(dimensions):
-        named = {place[axis]: label[axis] for place, label in labels.items()}
-        coordinates[name] = [named[index] for index in sorted(named)]
-        if name == TIME:
-            coordinates[name] = np.array(coordinates[name], dtype="datetime64[ns]")
-    shape = tuple(len(names) for names in coordinates.values())
-    variable = xr.DataArray(
-        bands.data.reshape(*shape, *bands.shape[1:]),
-        dims=(*dimensions, *bands.dims[1:]),
-        coords=bands.drop_vars("band", errors="ignore").coords,
-        attrs=bands.attrs,
-    )
-    return variable.assign_coords(coordinates)
+    nodata = first.dtype.type(np.nan) if first.dtype.kind == "f" else first.nodata
+    if nodata is not None:
+        attributes["_FillValue"] = nodata
+    return xr.DataArray(values, coordinates, (*dims, *SPATIAL), first.variable, attributes)

@@ -1,9 +1,9 @@
 """Cloud Optimised GeoTIFF files: one with all variables of a result, or a folder of layers.
 
 A GeoTIFF has one number type and one nodata value. Variables that share both keep them: a file
-of masks alone is an integer file with nodata 255. In a mixed file every band is float32 with
-nodata NaN; codes and counts are small whole numbers and stay exact, so that 3 reads as 3.0.
-The tags of a band hold the variable's type and attributes, from which `open_result` restores it.
+of masks alone is an integer file with nodata 255. Of variables of several types every band is
+float32 with nodata NaN; codes and counts are small whole numbers and stay exact, so that 3 reads as
+3.0. The tags of a band hold the variable's type and attributes, from which it is restored.
 
 GDAL's COG driver copies a finished dataset and resamples the overviews of all bands alike. Power
 must be averaged and codes must not. So each band is first a scratch file with its own overviews,
@@ -13,69 +13,73 @@ failed, so the copy is read back and compared with checksums of what was written
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import rasterio
 import rasterio.shutil
-import rioxarray
-import xarray as xr
 from defusedxml.ElementTree import fromstring
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
-from sarheight._files import NO_SIDECARS, file_errors, open_geotiff, read_json
+from sarheight._files import file_errors, read_json
 from sarheight.errors import DamagedFileError
 from sarheight.layover.layers import DECIBEL, LAYERS
 from sarheight.output._bands import (
-    COORDINATES,
     PACKINGS,
     STATISTICS_PREFIX,
     Band,
-    decode_coordinates,
+    StoredBand,
     expand_coordinates,
     label_text,
     labels_of,
     list_bands,
-    merge_bands,
-    share_type,
+    list_stored,
+    of_one_type,
+    read_bands,
 )
 from sarheight.output._provenance import file_digest
-from sarheight.output.grid import (
-    SPATIAL,
-    TIME,
-    MapGrid,
-    computed_ahead,
-    decode_attributes,
-    encode_attributes,
-)
+from sarheight.output.grid import SPATIAL, TIME, MapGrid, computed_ahead, encode_attributes
 from sarheight.output.stac import STAC_SUFFIX, layers_item, records_by_time, write_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    import xarray as xr
     from rasterio.io import DatasetWriter
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
-GDAL_TAGS = ("AREA_OR_POINT",)
-
-
-# Scratch files: one raster layer each.
-
 TILE = 256
 # Shorter sides get no overview: a virtual dataset shows none of less than 128 cells.
 SHORTEST_OVERVIEW = 128
+WRITE_CACHE = 1 << 27
+"""Bytes of file blocks that GDAL may cache while a result is written. By default it takes a part of
+the machine's memory, whatever limit the user has set."""
+CREATION = {
+    "driver": "COG",
+    "blocksize": TILE,
+    "compress": "deflate",
+    "level": 1,  # speckle does not compress: higher levels take twice as long for nothing
+    "predictor": "yes",
+    "bigtiff": "if_safer",
+    "num_threads": "all_cpus",
+}
+GEOTIFF = ".tif"
+
+Checksums = list[tuple[Window, list[int]]]
+"""Windows, and the checksum of each band in them."""
+
+
+# Scratch files: one raster layer each.
 
 
 @dataclass
@@ -137,7 +141,7 @@ class Layer:
 
     @classmethod
     def create(cls, path: Path, dataset: xr.Dataset, band: Band, grid: MapGrid | None) -> Layer:
-        """Create the file with the tags, units and colours of the band."""
+        """Create the file with the tags and the unit of the band."""
         located = {} if grid is None else {"crs": grid.crs, "transform": grid.transform}
         file = rasterio.open(
             path,
@@ -154,23 +158,22 @@ class Layer:
             nodata=band.file_nodata,
             **located,
         )
-        variable = dataset[band.variable]
         file.update_tags(**encode_attributes(dataset.attrs))
         file.update_tags(1, **band.tags(dataset))
         file.set_band_description(1, band.description)
-        units = str(variable.attrs.get("units", ""))
+        units = str(dataset[band.variable].attrs.get("units", ""))
         decibels = band.packing is not None or units == DECIBEL
         file.set_band_unit(1, "dB" if decibels else units)
         if band.packing is not None:
             file.scales, file.offsets = (band.packing.scale,), (0.0,)
         return cls(band, path, file)
 
-    def write(self, piece: xr.Dataset, window: Window) -> np.ndarray[Any, Any]:
-        """Write a window of the band and return its values."""
+    def write(self, piece: xr.Dataset, window: Window) -> int:
+        """Write a window of the band and return the checksum of its values."""
         values = self.band.values(piece)
         self.statistics.add(values, self.band.file_nodata)
         self.file.write(values, 1, window=window)
-        return values
+        return _checksum(self.band.to_float(values) if self.band.as_float else values)
 
     def close(self) -> None:
         """Write the statistics, and close the file: in the thread that opened it."""
@@ -215,29 +218,28 @@ def _color_table(variable: xr.DataArray) -> dict[int, tuple[int, int, int, int]]
     return table
 
 
-def _stack_layers(layers: list[Layer], *, mixed: bool) -> Path:
+def _stack_layers(layers: list[Layer]) -> Path:
     """Stack layers as bands of a virtual dataset with the tags of the first.
 
     Source: https://gdal.org/drivers/raster/vrt.html
     """
     if len(layers) == 1:
         return layers[0].path
-    stack = ET.Element("VRTDataset")
+    roots = []
     for number, layer in enumerate(layers, start=1):
         virtual = layer.path.with_suffix(".vrt")
         rasterio.shutil.copy(str(layer.path), str(virtual), driver="VRT")
-        root = fromstring(virtual.read_bytes())
-        stack = root if number == 1 else stack
-        for element in root.findall("VRTRasterBand"):
-            element.set("band", str(number))
-            for interpretation in element.findall("ColorInterp"):  # GDAL calls every layer grey
-                element.remove(interpretation)
-            if mixed:
-                _convert_to_float(element, layer.band)
-            if root is not stack:
-                stack.append(element)
+        roots.append(fromstring(virtual.read_bytes()))
+        (element,) = roots[-1].findall("VRTRasterBand")
+        element.set("band", str(number))
+        for interpretation in element.findall("ColorInterp"):  # GDAL calls every layer grey
+            element.remove(interpretation)
+        if layer.band.as_float:
+            _convert_to_float(element, layer.band)
+        if number > 1:
+            roots[0].append(element)
     path = layers[0].path.with_name("bands.vrt")
-    ET.ElementTree(stack).write(path, encoding="utf-8")
+    ET.ElementTree(roots[0]).write(path, encoding="utf-8")
     return path
 
 
@@ -254,32 +256,65 @@ def _convert_to_float(element: ET.Element, band: Band) -> None:
             ET.SubElement(source, "NODATA").text = str(band.nodata)
 
 
+def _write_scratch(
+    dataset: xr.Dataset, bands: list[Band], folder: Path, grid: MapGrid | None, *, alone: bool
+) -> tuple[list[Layer], Checksums, list[int]]:
+    """Compute a dataset once, and write each band to a scratch file.
+
+    Returns the layers, the checksums of their pieces, and the factors of the overviews that they
+    lack. A GeoTIFF has room for a colour table where a band is `alone` in its file.
+    """
+    with ExitStack() as stack:
+        layers: list[Layer] = []
+        for number, band in enumerate(bands, start=1):
+            layers.append(Layer.create(folder / f"band_{number}.tif", dataset, band, grid))
+            stack.enter_context(layers[-1].file)
+            colours = _color_table(dataset[band.variable]) if alone else {}
+            if colours:
+                layers[-1].file.write_colormap(1, colours)
+        checksums: Checksums = []
+        for piece, place in computed_ahead(dataset):
+            window = Window.from_slices(*(place[name] for name in SPATIAL))
+            written = _side_by_side(
+                lambda layer, *piece: layer.write(*piece), layers, piece, window
+            )
+            checksums.append((window, written))
+        for layer in layers:
+            layer.close()
+    return layers, checksums, _overview_factors(dataset)
+
+
+def _side_by_side(
+    function: Callable[..., Found],
+    items: Iterable[Item],
+    *more: object,
+    spare: int = 0,
+) -> list[Found]:
+    """Call a function for each item, in any order, on a thread for each processor and `spare`."""
+
+    def call(item: Item) -> Found:
+        with rasterio.Env():  # each thread has its own
+            return function(item, *more)
+
+    with ThreadPoolExecutor((os.cpu_count() or 1) + spare, "sarheight-write") as pool:
+        calls = [pool.submit(call, item) for item in items]
+        try:
+            return [each.result() for each in calls]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 # Cloud Optimised GeoTIFF through GDAL's own driver.
-
-WRITE_CACHE = 1 << 27
-"""Bytes of file blocks that GDAL may cache while a result is written. By default it takes a part of
-the machine's memory, whatever limit the user has set."""
-CREATION = {
-    "driver": "COG",
-    "blocksize": TILE,
-    "compress": "deflate",
-    "level": 1,  # speckle does not compress: higher levels take twice as long for nothing
-    "predictor": "yes",
-    "bigtiff": "if_safer",
-    "num_threads": "all_cpus",
-}
-
-Checksums = list[tuple[Window, list[int]]]
-"""Windows, and the checksum of each band in them."""
 
 
 def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
     """Write a result on a map grid as Cloud Optimised GeoTIFF with north up."""
-    ordered = north_up(dataset)
+    ordered = _north_up(dataset)
     write_bands(ordered, path, MapGrid.of(ordered))
 
 
-def north_up(dataset: xr.Dataset) -> xr.Dataset:
+def _north_up(dataset: xr.Dataset) -> xr.Dataset:
     """Return a dataset with rows from north to south and columns from west to east."""
     steps = MapGrid.of(dataset).transform
     return dataset.isel(
@@ -294,143 +329,19 @@ def write_bands(dataset: xr.Dataset, path: Path, grid: MapGrid | None) -> None:
     A dask-backed dataset is computed piece by piece. There is no grid in radar geometry.
     """
     dataset = expand_coordinates(dataset)
-    bands = list_bands(dataset)
-    mixed = not share_type(bands)
-    with gdal_errors_as_oserror(), rasterio.Env(GDAL_CACHEMAX=WRITE_CACHE):
-        layers, checksums, factors = write_scratch(
-            dataset, bands, path.parent, grid, mixed=mixed, alone=len(bands) == 1
+    bands = of_one_type(list_bands(dataset))
+    with _gdal_errors_as_oserror(), rasterio.Env(GDAL_CACHEMAX=WRITE_CACHE):
+        layers, checksums, factors = _write_scratch(
+            dataset, bands, path.parent, grid, alone=len(bands) == 1
         )
-        side_by_side(lambda layer: layer.add_overviews(factors), layers)
-        copy_cog(_stack_layers(layers, mixed=mixed), path, checksums, len(factors))
+        _side_by_side(lambda layer: layer.add_overviews(factors), layers)
+        _copy_cog(_stack_layers(layers), path, checksums, len(factors))
 
 
-def write_scratch(
-    dataset: xr.Dataset,
-    bands: list[Band],
-    folder: Path,
-    grid: MapGrid | None,
-    *,
-    mixed: bool = False,
-    alone: bool,
-) -> tuple[list[Layer], Checksums, list[int]]:
-    """Compute a dataset once, and write each band to a scratch file.
-
-    Returns the layers, the checksums of their pieces, and the factors of the overviews that they
-    lack. A GeoTIFF has room for a colour table where a band is `alone` in its file.
-    """
-    factors = _overview_factors(dataset)
-    with ExitStack() as stack:
-        layers = []
-        for number, band in enumerate(bands, start=1):
-            scratch = folder / f"band_{number}.tif"
-            layers.append(Layer.create(scratch, dataset, band, grid))
-            stack.enter_context(layers[-1].file)
-            colours = _color_table(dataset[band.variable]) if alone else {}
-            if colours:
-                layers[-1].file.write_colormap(1, colours)
-        checksums = _write_pieces(dataset, layers, mixed=mixed)
-        for layer in layers:
-            layer.close()
-    return layers, checksums, factors
-
-
-def side_by_side(
-    function: Callable[[Item], Found], items: Iterable[Item], spare: int = 0
-) -> list[Found]:
-    """Call a function for each item, in any order, on a thread for each processor and `spare`."""
-
-    def call(item: Item) -> Found:
-        with rasterio.Env():  # each thread has its own
-            return function(item)
-
-    with ThreadPoolExecutor((os.cpu_count() or 1) + spare, "sarheight-write") as pool:
-        calls = [pool.submit(call, item) for item in items]
-        try:
-            return [each.result() for each in calls]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def copy_cog(source: Path, path: Path, checksums: Checksums, overviews: int) -> None:
+def _copy_cog(source: Path, path: Path, checksums: Checksums, overviews: int) -> None:
     """Copy a scratch file to a Cloud Optimised GeoTIFF, and compare it with its checksums."""
     using = "force_use_existing" if overviews else "none"
     rasterio.shutil.copy(str(source), str(path), overviews=using, **CREATION)
-    _verify(path, checksums, overviews)
-
-
-def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
-    """Read a result from a GeoTIFF that `write_geotiff` has written."""
-    with file_errors(path, "a GeoTIFF"):
-        with open_geotiff(path) as file:
-            tags = [file.tags(index) for index in file.indexes]
-            file_tags = file.tags()
-        if not all("BAND_VARIABLE" in tag for tag in tags):
-            msg = f"'{path}' is a GeoTIFF, but no result of sarheight; open it by rioxarray"
-            raise DamagedFileError(msg)
-        image = _open_image(path, chunks)
-        if not isinstance(image, xr.DataArray):
-            msg = f"'{path}' holds several images, which no result does"
-            raise DamagedFileError(msg)
-        if chunks is None:
-            image.load().close()
-        image.encoding = {}
-        dataset = image.drop_vars("band").coords.to_dataset()
-        for name, variable in merge_bands(image, tags).items():
-            dataset[name] = variable
-            dataset[name].encoding["grid_mapping"] = "spatial_ref"
-        return restore_dataset(dataset, file_tags)
-
-
-def _open_image(path: Path, chunks: Any) -> Any:  # noqa: ANN401  # an array; or several images
-    with rasterio.Env(**NO_SIDECARS):
-        return rioxarray.open_rasterio(path, chunks=chunks, driver="GTiff")
-
-
-def restore_dataset(dataset: xr.Dataset, file_tags: dict[str, str]) -> xr.Dataset:
-    """Restore the attributes and the coordinates of a dataset from the tags of its file."""
-    tags = {name: text for name, text in file_tags.items() if name not in GDAL_TAGS}
-    dataset = decode_coordinates(dataset, tags.pop(COORDINATES, None))
-    dataset.attrs = decode_attributes(tags)
-    return dataset
-
-
-@contextmanager
-def gdal_errors_as_oserror() -> Iterator[None]:
-    """Turn GDAL errors that rasterio does not translate (private classes) into OSError."""
-    try:
-        yield
-    except (OSError, ValueError, TypeError, MemoryError):
-        raise
-    except Exception as error:
-        raise OSError(str(error)) from error
-
-
-def _write_pieces(dataset: xr.Dataset, layers: list[Layer], *, mixed: bool) -> Checksums:
-    """Compute all bands piece by piece and write them; return the checksum of each piece."""
-    checksums: Checksums = []
-    for piece, place in computed_ahead(dataset):
-        window = Window.from_slices(*(place[name] for name in SPATIAL))
-        write = partial(_write_piece, piece=piece, window=window, mixed=mixed)
-        checksums.append((window, side_by_side(write, layers)))
-    return checksums
-
-
-def _write_piece(layer: Layer, piece: xr.Dataset, window: Window, *, mixed: bool) -> int:
-    """Write a piece of a layer, and return its checksum."""
-    values = layer.write(piece, window)
-    return _checksum(layer.band.to_float(values) if mixed else values)
-
-
-def _checksum(values: np.ndarray[Any, Any]) -> int:
-    """Return the CRC-32 of the values of a band; every NaN counts as the same."""
-    if values.dtype.kind == "f":
-        values = np.where(np.isnan(values), values.dtype.type(np.nan), values)
-    return zlib.crc32(np.ascontiguousarray(values).data)
-
-
-def _verify(path: Path, checksums: Checksums, overviews: int) -> None:
-    """Read a file back; raise where it differs from the checksums of the written values."""
     with rasterio.open(path) as file:
         for window, expected in checksums:
             if [_checksum(values) for values in file.read(window=window)] != expected:
@@ -442,13 +353,28 @@ def _verify(path: Path, checksums: Checksums, overviews: int) -> None:
                 file.read(window=window)
 
 
+def _checksum(values: np.ndarray[Any, Any]) -> int:
+    """Return the CRC-32 of the values of a band; every NaN counts as the same."""
+    if values.dtype.kind == "f":
+        values = np.where(np.isnan(values), values.dtype.type(np.nan), values)
+    return zlib.crc32(np.ascontiguousarray(values).data)
+
+
+@contextmanager
+def _gdal_errors_as_oserror() -> Iterator[None]:
+    """Turn GDAL errors that rasterio does not translate (private classes) into OSError."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, MemoryError):
+        raise
+    except Exception as error:
+        raise OSError(str(error)) from error
+
+
 # Folders of layers: a Cloud Optimised GeoTIFF for each variable and polarisation, and STAC items.
 #
 # Programs that read STAC open a layer by the name of its asset, such as `gamma0_vv`. The names are
 # the same whatever was computed beside it. A result of several dates has an item for each.
-
-
-GEOTIFF = ".tif"
 
 
 def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, scale: str) -> None:
@@ -456,56 +382,44 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, scale: str) ->
 
     `folder` is created; scratch files lie beside it.
     """
-    ordered = expand_coordinates(north_up(dataset))
+    ordered = expand_coordinates(_north_up(dataset))
     bands = list_bands(ordered, PACKINGS.get(scale))
     dates = _date_names(ordered)
     assets: list[dict[str, Path]] = [{} for _ in dates]
     folder.mkdir()
-    with gdal_errors_as_oserror(), rasterio.Env(GDAL_CACHEMAX=WRITE_CACHE):
-        layers, checksums, factors = write_scratch(
+    with _gdal_errors_as_oserror(), rasterio.Env(GDAL_CACHEMAX=WRITE_CACHE):
+        layers, checksums, factors = _write_scratch(
             ordered, bands, folder.parent, MapGrid.of(ordered), alone=True
         )
         paths = []
         for band in bands:
-            date = _date_index(band)
-            parts = (name, "" if date is None else dates[date], layer_name(band))
+            parts = (name, "" if band.date is None else dates[band.date], band.layer)
             paths.append(folder / f"{'_'.join(filter(None, parts))}{GEOTIFF}")
             # What has no date belongs to all of them.
-            for number in range(len(dates)) if date is None else [date]:
-                assets[number][layer_name(band)] = paths[-1]
+            for number in range(len(dates)) if band.date is None else [band.date]:
+                assets[number][band.layer] = paths[-1]
 
         def finish(index: int) -> str:
             own = [(window, [sums[index]]) for window, sums in checksums]
             layers[index].add_overviews(factors)
-            copy_cog(layers[index].path, paths[index], own, len(factors))
+            _copy_cog(layers[index].path, paths[index], own, len(factors))
             layers[index].path.unlink()
             return file_digest(paths[index])
 
         # One more, as each waits now and then for the threads that compress for another.
-        found = side_by_side(finish, range(len(layers)), spare=1)
+        found = _side_by_side(finish, range(len(layers)), spare=1)
         digests = dict(zip(paths, found, strict=True))
     for text, files, records in zip(dates, assets, records_by_time(dataset), strict=True):
         identifier = "_".join(filter(None, (name, text)))
-        item = layers_item(dataset, files, records, identifier, digests)
+        item = layers_item(dataset, files, records, digests)
         write_item(item, folder / f"{identifier}{STAC_SUFFIX}")
-
-
-def layer_name(band: Band) -> str:
-    """Return the name of a layer and its asset: the variable, and its labels but the date."""
-    labels = zip(band.dimensions, band.labels, strict=True)
-    return "_".join([band.variable, *(label_text(*one) for one in labels if one[0] != TIME)])
-
-
-def _date_index(band: Band) -> int | None:
-    """Return the place of a band along the dates; None for a variable without them."""
-    return dict(zip(band.dimensions, band.indices, strict=True)).get(TIME)
 
 
 def _date_names(dataset: xr.Dataset) -> list[str]:
     """Name the dates of a result; the only date needs no name."""
     if TIME not in dataset.dims:
         return [""]
-    names = [label_text(TIME, label) for label in labels_of(dataset, TIME)]
+    names = [label_text(TIME, label) for label in labels_of(dataset[TIME])]
     return [
         # Images of the same second are numbered.
         f"{name}_{names[:index].count(name) + 1}" if names.count(name) > 1 else name
@@ -513,86 +427,74 @@ def _date_names(dataset: xr.Dataset) -> list[str]:
     ]
 
 
-def list_layers(folder: Path) -> list[Path]:
+# What was written, read back.
+
+
+def stored_bands(path: Path) -> list[StoredBand]:
+    """List the bands of a result in GeoTIFF: of a file, or of a folder of layers.
+
+    Unlike the arrays of `open_result` they can be read at the resolution of their overviews.
+    """
+    return _list_all(path)[0]
+
+
+def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
+    """Read a result from a GeoTIFF or a folder that was written here."""
+    kind = "a folder of layers" if path.is_dir() else "a GeoTIFF"
+    with file_errors(path, kind):
+        return read_bands(*_list_all(path), chunks)
+
+
+def _list_all(path: Path) -> tuple[list[StoredBand], MapGrid | None, dict[str, str]]:
+    """List the bands of a file or folder, with their grid and the tags of the file."""
+    if path.is_dir():
+        return _list_layers(path)
+    found = list_stored(path)
+    if not found[0]:
+        msg = f"'{path}' is a GeoTIFF, but no result of sarheight; open it by rioxarray"
+        raise DamagedFileError(msg)
+    return found
+
+
+def _list_layers(folder: Path) -> tuple[list[StoredBand], MapGrid | None, dict[str, str]]:
     """List the layers in a folder, which may hold other files; raise where some are missing."""
+    stated: dict[str, tuple[str, int | None]] = {}
     for item in sorted(folder.glob(f"*{STAC_SUFFIX}")):
         assets = read_json(item).get("assets", {})
-        lost = [name for name, asset in assets.items() if not (folder / asset["href"]).is_file()]
+        lost = [name for name, asset in assets.items() if not (folder / asset["href"]).exists()]
         if lost:
             msg = (
                 f"'{folder}' is incomplete: found no {', '.join(lost)}, which '{item.name}' lists; "
                 "copy the folder again from where it was whole, or compute it again"
             )
             raise DamagedFileError(msg)
-    layers = []
-    for path in sorted(folder.glob(f"*{GEOTIFF}")):
-        with open_geotiff(path) as file:
-            if file.count == 1 and "BAND_VARIABLE" in file.tags(1):
-                layers.append(path)
-    if not layers:
-        found = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
-        msg = (
-            f"'{folder}' is no folder of layers: found {found}, expected GeoTIFF files of a result"
-        )
-        raise ValueError(msg)
-    return layers
-
-
-def _check_contents(folder: Path) -> None:
-    """Compare layers with their sizes and checksums in the STAC items beside them."""
-    for item in sorted(folder.glob(f"*{STAC_SUFFIX}")):
-        for asset in read_json(item).get("assets", {}).values():
-            path, size = folder / asset["href"], asset.get("file:size")
+        for asset in assets.values():
+            path = folder / asset["href"]
             if path.resolve().parent != folder.resolve() or not path.is_file():
                 msg = (
                     f"'{item.name}' names {asset['href']!r}, which is no file of its folder: copy "
                     "the folder again from where it was whole, or remove the item"
                 )
                 raise DamagedFileError(msg)
-            # A multihash ends in the SHA-256. Sizes come first: a sparse file may claim any.
-            checksum = asset.get("file:checksum")
-            if checksum is not None and (
-                size not in {None, path.stat().st_size}
-                or not str(checksum).endswith(file_digest(path))
-            ):
-                msg = (
-                    f"'{path}' differs from its checksum in '{item.name}', so it is damaged or was "
-                    "changed: copy it again from where it was whole, or remove the item"
-                )
-                raise DamagedFileError(msg)
-
-
-def read_layers(folder: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
-    """Read a result from a folder that `write_layers` has written."""
-    with file_errors(folder, "a folder of layers"):
-        return _read_layers(folder, chunks)
-
-
-def _read_layers(folder: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401
-    images: dict[str, list[xr.DataArray]] = {}
-    tags: dict[str, list[dict[str, str]]] = {}
-    file_tags: dict[str, str] = {}
-    layers = list_layers(folder)
-    if chunks is None:  # else only what is used is read
-        _check_contents(folder)
-    for path in layers:
-        with open_geotiff(path) as file:
-            tag, file_tags = file.tags(1), file.tags()
-        image = _open_image(path, chunks)
-        assert isinstance(image, xr.DataArray)  # noqa: S101  # for the type checker: of one dataset
-        if chunks is None:
-            image.load().close()
-        image.encoding = {}
-        images.setdefault(tag["BAND_VARIABLE"], []).append(image)
-        tags.setdefault(tag["BAND_VARIABLE"], []).append(tag)
-    known = [name for name in LAYERS if name in images]
-    dataset = xr.Dataset()
-    for name in dict.fromkeys([*known, *images]):
-        order = sorted(
-            range(len(images[name])), key=lambda k: json.loads(tags[name][k]["BAND_INDICES"])
+            # A multihash ends in the SHA-256, of 64 digits.
+            digest = str(asset.get("file:checksum", ""))[-64:]
+            stated[path.name] = digest, asset.get("file:size")
+    bands: list[StoredBand] = []
+    grids, tags = [], {}
+    for path in sorted(folder.glob(f"*{GEOTIFF}")):
+        found, grid, whole = list_stored(path, *stated.get(path.name, ()))
+        if len(found) == 1:
+            bands += found
+            tags = whole
+            grids.append(grid)
+    if not bands:
+        names = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
+        msg = (
+            f"'{folder}' is no folder of layers: found {names}, expected GeoTIFF files of a result"
         )
-        stacked = xr.concat([images[name][k] for k in order], "band", combine_attrs="drop")
-        merged = merge_bands(stacked, [tags[name][k] for k in order])
-        dataset[name] = merged[name].drop_vars("band", errors="ignore")
-        dataset[name].encoding["grid_mapping"] = "spatial_ref"
-    return restore_dataset(dataset, file_tags)
+        raise ValueError(msg)
+    if any(grid != grids[0] for grid in grids):
+        msg = f"'{folder}' holds layers on several grids, expected those of one result"
+        raise DamagedFileError(msg)
+    order = [*LAYERS, *(band.variable for band in bands)]
+    return sorted(bands, key=lambda band: order.index(band.variable)), grids[0], tags

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from sarheight._files import file_errors, open_geotiff, parse_json
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import DamagedFileError, OutputError
-from sarheight.output._bands import NO_DECIBELS, PACKINGS
-from sarheight.output._geotiff import (
-    list_layers,
-    read_geotiff,
-    read_layers,
-    write_geotiff,
-    write_layers,
-)
+from sarheight.output._bands import PACKINGS, StoredBand
+from sarheight.output._geotiff import read_geotiff, stored_bands, write_geotiff, write_layers
 from sarheight.output.atomic import (
     LAYERS,
     RESULTS,
@@ -28,7 +19,6 @@ from sarheight.output.atomic import (
     require_path,
 )
 from sarheight.output.grid import (
-    SCALE,
     SCALES,
     check_grid,
     encode_attributes,
@@ -37,6 +27,17 @@ from sarheight.output.grid import (
 )
 from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item, write_item
 from sarheight.output.stores import read_store, store_attributes, write_netcdf, write_zarr
+
+__all__ = [
+    "FORMATS",
+    "READABLE",
+    "StoredBand",
+    "open_result",
+    "read_provenance",
+    "save_png",
+    "stored_bands",
+    "write",
+]
 
 if TYPE_CHECKING:
     import os
@@ -79,7 +80,7 @@ FORMATS = {
     ".nc": Format("NetCDF-4 with CF conventions", store_attributes, write_netcdf, read_store),
     ".zarr": Format("Zarr store", store_attributes, write_zarr, read_store),
     ".png": Format("picture", _texts),
-    LAYERS: Format("folder of layers", _tags, read=read_layers),
+    LAYERS: Format("folder of layers", _tags, read=read_geotiff),
 }
 """Formats by suffix; the writer of layers also needs their name and scale (`write`)."""
 READABLE = tuple(suffix for suffix, each in FORMATS.items() if each.read is not None)
@@ -171,7 +172,7 @@ def write(
         else:
             form.write(checked, work)
         if item:
-            described = stac_item(checked, f"./{path.name}", file=work, identifier=path.stem)
+            described = stac_item(checked, f"./{path.name}", file=work)
             write_item(described, work.with_name(item))
     return path
 
@@ -309,54 +310,3 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
         )
         raise DamagedFileError(msg)
     return parse_json(str(text), f"provenance of {path}")
-
-
-@dataclass(frozen=True)
-class RasterBand:
-    """A band of a GeoTIFF that holds a variable of a result, or one entry of it."""
-
-    path: Path
-    number: int  # from 1
-    variable: str
-    entry: dict[str, int]  # index along each leading dimension of the variable
-    nodata: float | None  # that of the variable; floats are NaN too
-    decibels: float | None  # decibels per number of the file; None where it holds the variable
-    scale: str  # of the backscatter in the file, see `SCALES`
-
-    def linear(self, stored: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Return the values of the variable, float32, for numbers of the file."""
-        values = stored.astype(np.float32)
-        if self.nodata is not None:
-            values[stored == self.nodata] = np.nan
-        if self.scale in SCALES:
-            values = SCALES[self.scale][1](values)
-        if self.decibels is not None:
-            values[stored == NO_DECIBELS] = np.nan
-            values = 10.0 ** (0.1 * self.decibels * values)
-        return values
-
-
-def raster_bands(path: Path) -> list[RasterBand]:
-    """List the bands of a result in GeoTIFF: of a file, or of a folder of layers.
-
-    Unlike the arrays of `open_result` they can be read at the resolution of their overviews.
-    """
-    bands = []
-    for file_path in list_layers(path) if path.is_dir() else [path]:
-        with open_geotiff(file_path) as file:
-            for number in file.indexes:
-                tags = file.tags(number)
-                dimensions = tags.get("BAND_DIMENSIONS", "").split()
-                indices = json.loads(tags["BAND_INDICES"])
-                bands.append(
-                    RasterBand(
-                        file_path,
-                        number,
-                        tags["BAND_VARIABLE"],
-                        dict(zip(dimensions, indices, strict=True)),
-                        float(tags["BAND_NODATA"]) if tags.get("BAND_NODATA") else None,
-                        float(tags["BAND_DECIBELS"]) if tags.get("BAND_DECIBELS") else None,
-                        tags.get(SCALE, "linear"),
-                    )
-                )
-    return bands

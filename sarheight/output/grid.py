@@ -93,6 +93,16 @@ class MapGrid:
         return cls(crs, transform, (array.sizes["y"], array.sizes["x"]))
 
     @property
+    def coordinates(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Coordinates y and x of the centres of the cells."""
+        rows, columns = (np.arange(size) + 0.5 for size in self.shape)
+        x, y = (
+            self.transform.c + columns * self.transform.a,
+            self.transform.f + rows * self.transform.e,
+        )
+        return {"y": y, "x": x}
+
+    @property
     def bounds(self) -> tuple[float, float, float, float]:
         """West, south, east and north edge of the cells in units of the CRS."""
         corners = self.transform @ (0, 0), self.transform @ (self.shape[1], self.shape[0])

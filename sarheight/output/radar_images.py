@@ -7,24 +7,21 @@ JSON in its attributes, exact to the last bit.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from sarheight._files import file_errors, open_geotiff
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.acquisition import grid_from_json, grid_to_json, orbit_from_json, orbit_to_json
 from sarheight.errors import DamagedFileError
 from sarheight.output import open_result, save_png
-from sarheight.output._bands import list_bands, merge_bands, share_type
-from sarheight.output._geotiff import restore_dataset, write_bands
+from sarheight.output._bands import list_bands, list_stored, read_bands, share_type
+from sarheight.output._geotiff import write_bands
 from sarheight.output.atomic import atomic_write, require_path
 from sarheight.output.files import FORMATS
-from sarheight.output.stores import open_store
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_grid, read_orbit
@@ -34,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.figure import Figure
-    from rasterio import DatasetReader
 
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
@@ -101,10 +97,10 @@ def read_radar(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Datase
     if suffix in {".safe", ".zip"} or (path.is_dir() and suffix != ".zarr"):
         msg = f"'{path}' {WHOLE_PRODUCT}"
         raise DamagedFileError(msg)
-    if lazy and suffix in STORES:
-        dataset = _open_lazily(path)
+    if suffix in STORES:
+        dataset = open_result(path, chunks={} if lazy else None)
     else:
-        dataset = open_result(path) if suffix in STORES else _read_raster(path)
+        dataset = _read_raster(path)
     for name, variable in dataset.data_vars.items():
         if variable.dims[-2:] != tuple(RADAR_DIMS):
             msg = (
@@ -115,63 +111,23 @@ def read_radar(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Datase
     return dataset
 
 
-@dataclass(frozen=True, eq=False)
-class _StoredVariable:
-    """A variable of a file, of which parts are read: an array as dask takes it."""
-
-    path: Path
-    variable: xr.Variable  # not read yet
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.variable.shape
-
-    @property
-    def ndim(self) -> int:
-        return self.variable.ndim
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return cast("np.dtype[Any]", self.variable.dtype)
-
-    def __getitem__(self, part: tuple[slice, ...]) -> NDArray[Any]:
-        """Read a part; an error names the file, as it comes long after opening."""
-        with file_errors(self.path, "an image in radar geometry"):
-            return np.asarray(self.variable[part].values)
-
-
-def _open_lazily(path: Path) -> xr.Dataset:
-    """Open variables of which parts are read when they are computed, in chunks of the file."""
-    import dask.array
-
-    options = {"mask_and_scale": False, "decode_timedelta": False}
-    dataset = open_store(path, decode_coords="all", **options)
-    lazy = {}
-    for name, variable in dataset.data_vars.items():
-        sizes = variable.encoding.get("preferred_chunks", {})
-        chunks = tuple(sizes.get(dim, size) for dim, size in variable.sizes.items())
-        stored = _StoredVariable(path, variable.variable)
-        data = dask.array.from_array(  # type: ignore[no-untyped-call]
-            stored, chunks=chunks, name=False, asarray=False, meta=np.empty((), stored.dtype)
-        )
-        lazy[name] = xr.DataArray(data, variable.coords, variable.dims, name, variable.attrs)
-    return dataset.assign(lazy)
-
-
 def _read_raster(path: Path) -> xr.Dataset:
-    with file_errors(path, "a GeoTIFF"):
-        with ignore_missing_georeference(), open_geotiff(path) as file:
-            _require_radar_geometry(file, path)
-            tags = [file.tags(index) for index in file.indexes]
-            values = file.read()
-            nodata, names = file.nodata, file.descriptions
-            file_tags = file.tags()
-        image = xr.DataArray(values, dims=("band", "y", "x"))
-        if all("BAND_VARIABLE" in tag for tag in tags):
-            dataset = xr.Dataset(merge_bands(image, tags))
+    with file_errors(path, "a GeoTIFF"), ignore_missing_georeference():
+        bands, grid, tags = list_stored(path)
+        if grid is not None and not grid.transform.is_identity:
+            msg = (
+                f"'{path}' has a map grid ({grid.crs.to_string()}); expected radar geometry, lines "
+                "along azimuth and samples along range: pass the image before it was geocoded"
+            )
+            raise DamagedFileError(msg)
+        if bands:
+            dataset = read_bands(bands, None, tags, None)
         else:
-            dataset = _image_of_bands(image, nodata, names, path).to_dataset(name="image")
-        return restore_dataset(dataset.rename(y="line", x="sample"), file_tags)
+            with open_geotiff(path) as file:
+                image = xr.DataArray(file.read(), dims=("band", *RADAR_DIMS.values()))
+                image = _image_of_bands(image, file.nodata, file.descriptions, path)
+            dataset = image.to_dataset(name="image")
+        return dataset.rename({old: new for new, old in RADAR_DIMS.items()})
 
 
 def raster_geometry(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]:
@@ -183,15 +139,6 @@ def raster_geometry(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]
             return "radar" if file.crs is None else "map"
     except Exception:  # noqa: BLE001  # whatever GDAL and rasterio say of other files
         return ""
-
-
-def _require_radar_geometry(file: DatasetReader, path: Path) -> None:
-    if file.crs is not None and not file.transform.is_identity:
-        msg = (
-            f"'{path}' has a map grid ({file.crs.to_string()}); expected radar geometry, lines "
-            "along azimuth and samples along range: pass the image before it was geocoded"
-        )
-        raise DamagedFileError(msg)
 
 
 def _uncalibrated(image: xr.DataArray, path: str | os.PathLike[str]) -> str:

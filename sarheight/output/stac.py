@@ -6,6 +6,7 @@ statistics, and writes the fields of earlier versions of STAC.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from datetime import UTC, datetime
@@ -15,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sarheight._files import open_geotiff
 from sarheight._runtime import nodata_value
 from sarheight.acquisition import acquisitions
 from sarheight.output._bands import PACKED
 from sarheight.output._provenance import file_digest
 from sarheight.output.ceos import CEOS_NRB, PROFILE, add_ceos_fields
-from sarheight.output.grid import TIME, MapGrid
+from sarheight.output.grid import TIME, MapGrid, decode_attributes
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import pystac
     import xarray as xr
@@ -42,7 +44,7 @@ STATISTICS = {
 }
 STAC_SUFFIX = ".stac.json"
 
-SAR, SAT, PROJECTION, PROCESSING, RASTER, FILE = (
+SAR, SAT, PROJECTION, PROCESSING, RASTER, FILE, CLASSIFICATION = (
     f"https://stac-extensions.github.io/{extension}/schema.json"
     for extension in (
         "sar/v1.0.0",
@@ -51,8 +53,13 @@ SAR, SAT, PROJECTION, PROCESSING, RASTER, FILE = (
         "processing/v1.2.0",
         "raster/v2.0.0",
         "file/v2.1.0",
+        "classification/v2.0.0",
     )
 )
+CATALOGUE = "https://catalogue.dataspace.copernicus.eu/odata/v1/Products?$filter=Name%20eq%20"
+"""Where a Sentinel-1 product is found by its name."""
+DIGITS = 12
+"""Hexadecimal digits at the end of the identifier of an item."""
 POLARISATIONS = {"HH", "HV", "VH", "VV"}
 # Lower ends of the frequency bands in GHz (IEEE Std 521-2019).
 FREQUENCY_BANDS = dict(P=0.0, L=1.0, S=2.0, C=4.0, X=8.0, Ku=12.0, K=18.0, Ka=27.0)  # noqa: C408
@@ -78,15 +85,18 @@ def stac_item(
         The file on this machine, for its size, checksum and bands; `href` by default if there is
         such a file.
     identifier : str, optional
-        Name of the item; that of the file without its suffix by default.
+        Name of the item. By default it follows from the images, the grid and the method: the same
+        result has the same one wherever it is, and no other has it.
 
     Returns
     -------
     pystac.Item
         With the extensions ``projection``, ``raster`` and ``processing``; ``sat`` where the
         passes agree on something of the orbit, ``sar`` where mode and polarisations are known,
-        and ``file`` where there is a file. The outline is that of the grid. A link
-        ``derived_from`` names each file among the inputs in the attribute ``provenance``.
+        ``classification`` where bands hold codes, and ``file`` where there is a file. The outline
+        is that of the grid. Links ``derived_from`` lead to the products in their catalogue and to
+        inputs that have an address; ``sarheight:inputs`` lists the names and checksums of all
+        files among the inputs in the attribute ``provenance``.
 
     Raises
     ------
@@ -96,14 +106,15 @@ def stac_item(
     References
     ----------
     STAC specification 1.1.0, item; extensions sar 1.0.0, sat 1.0.0, projection 2.0.0, raster
-    2.0.0, processing 1.2.0, file 2.1.0.
+    2.0.0, processing 1.2.0, file 2.1.0, classification 2.0.0.
     """
     records = require_acquisitions(dataset)
     local = Path(href if file is None else file)
-    item = _item(dataset, records, identifier or Path(href).stem)
+    item = _item(dataset, records, identifier)
     if local.is_file():
         item.stac_extensions.append(FILE)
     item.add_asset("data", _asset(dataset, str(href), local))
+    _declare_classes(item)
     return item
 
 
@@ -117,24 +128,26 @@ def layers_item(
     dataset: xr.Dataset,
     files: Mapping[str, Path],
     records: list[dict[str, Any]],
-    identifier: str,
     digests: Mapping[Path, str],
 ) -> pystac.Item:
     """Describe the layers of one date: an asset for each, whose key is the name of the layer.
 
     `digests` holds the SHA-256 of each file.
     """
-    item = _item(dataset, records, identifier)
+    item = _item(dataset, records)
     item.stac_extensions.append(FILE)
     for name, path in files.items():
         asset = _asset(dataset, f"./{path.name}", path, digests[path])
         asset.title = asset.extra_fields["bands"][0].get("description")
         asset.roles = ["data"] if name.startswith(PACKED) else ["metadata"]
         item.add_asset(name, asset)
+    _declare_classes(item)
     return item
 
 
-def _item(dataset: xr.Dataset, records: list[dict[str, Any]], identifier: str) -> pystac.Item:
+def _item(
+    dataset: xr.Dataset, records: list[dict[str, Any]], identifier: str | None = None
+) -> pystac.Item:
     """Make an item without assets."""
     import antimeridian
     import pystac
@@ -144,14 +157,18 @@ def _item(dataset: xr.Dataset, records: list[dict[str, Any]], identifier: str) -
     start = min(_time(record["start"]) for record in records)
     end = max(_time(record["end"]) for record in records)
     item = pystac.Item(
-        id=identifier,
+        id=identifier or _identifier(dataset, records),
         geometry=geometry,
         bbox=antimeridian.bbox(geometry),
         datetime=start + 0.5 * (end - start) if len(records) == 1 else None,
         start_datetime=start,
         end_datetime=end,
         properties=_without_empty(
-            {"title": dataset.attrs.get("title"), "created": origin.get("created")}
+            {
+                "title": dataset.attrs.get("title"),
+                "created": origin.get("created"),
+                "sarheight:inputs": _inputs(origin),
+            }
         )
         | _platform(records)
         | _projection(dataset)
@@ -164,8 +181,19 @@ def _item(dataset: xr.Dataset, records: list[dict[str, Any]], identifier: str) -
             item.stac_extensions.append(extension)
     if dataset.attrs.get(PROFILE) == CEOS_NRB:
         add_ceos_fields(item, dataset.attrs, records)
-    item.add_links(_input_links(origin))
+    item.add_links(list(_source_links(origin, records)))
     return item
+
+
+def _identifier(dataset: xr.Dataset, records: list[dict[str, Any]]) -> str:
+    """Name a result by its first image, and a checksum of all images, the grid and the method."""
+    first = min(records, key=lambda record: str(record["start"]))
+    moment = re.sub(r"\.\d+|\D(?<!T)", "", str(first["start"]))
+    scene = first.get("product_name") or f"{first.get('mission') or 'radar'}_{moment}"
+    title, method = (str(dataset.attrs.get(name, "")) for name in ("title", "parameters"))
+    content = json.dumps([records, _projection(dataset), title, method, sorted(map(str, dataset))])
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return f"{str(scene).partition('.')[0]}_{digest[:DIGITS]}"
 
 
 def require_acquisitions(dataset: xr.Dataset) -> list[dict[str, Any]]:
@@ -201,7 +229,7 @@ def records_by_time(dataset: xr.Dataset) -> list[list[dict[str, Any]]]:
 
 def _without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out the fields whose values are unknown."""
-    return {name: value for name, value in fields.items() if value not in (None, "", {})}
+    return {name: value for name, value in fields.items() if value not in (None, "", {}, [])}
 
 
 def _time(text: str) -> datetime:
@@ -292,19 +320,29 @@ def _provenance(dataset: xr.Dataset) -> dict[str, Any]:
     return origin
 
 
-def _input_links(origin: Mapping[str, Any]) -> list[pystac.Link]:
-    """Return a link to each file among the inputs."""
+def _inputs(origin: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """List the files among the inputs: which they are, and their names, sizes and checksums."""
+    return [
+        {"name": name, "path": entry["path"], "size": entry.get("bytes")}
+        | ({"checksum": _multihash(entry["sha256"])} if "sha256" in entry else {})
+        for name, entry in origin.get("inputs", {}).items()
+        if "path" in entry
+    ]
+
+
+def _source_links(
+    origin: Mapping[str, Any], records: list[dict[str, Any]]
+) -> Iterator[pystac.Link]:
+    """Return links to the products of the images, and to inputs that have an address."""
     import pystac
 
-    links = []
+    for product in dict.fromkeys(str(record.get("product_name", "")) for record in records):
+        if re.fullmatch(r"S1[A-D]_\w+(\.SAFE)?", product):
+            href = f"{CATALOGUE}%27{product.removesuffix('.SAFE')}.SAFE%27"
+            yield pystac.Link("derived_from", href, "application/json", product)
     for name, entry in origin.get("inputs", {}).items():
-        if "path" not in entry:
-            continue
-        extra = {}
-        if "sha256" in entry and not entry.get("files"):
-            extra = {"file:checksum": _multihash(entry["sha256"]), "file:size": entry["bytes"]}
-        links.append(pystac.Link("derived_from", entry["path"], title=name, extra_fields=extra))
-    return links
+        if "://" in str(entry.get("path")):
+            yield pystac.Link("derived_from", entry["path"], title=name)
 
 
 # The asset: the file with its bands.
@@ -343,10 +381,8 @@ def _multihash(sha256: str) -> str:
 
 def _bands_of_file(file: Path) -> list[dict[str, Any]]:
     """Describe the bands of a GeoTIFF by its tags."""
-    import rasterio
-
     bands = []
-    with rasterio.open(file) as source:
+    with open_geotiff(file) as source:
         for index in source.indexes:
             tags = source.tags(index)
             band = {
@@ -357,6 +393,7 @@ def _bands_of_file(file: Path) -> list[dict[str, Any]]:
                 "unit": source.units[index - 1],
                 "raster:scale": _unless(source.scales[index - 1], 1.0),
                 "raster:offset": _unless(source.offsets[index - 1], 0.0),
+                **_classes(decode_attributes(tags)),
                 "statistics": {
                     name: float(tags[tag]) for name, tag in STATISTICS.items() if tag in tags
                 },
@@ -375,10 +412,51 @@ def _bands_of_variables(dataset: xr.Dataset) -> list[dict[str, Any]]:
                 "data_type": str(variable.dtype),
                 "nodata": _nodata(nodata_value(variable)),
                 "unit": variable.attrs.get("units"),
+                **_classes(variable.attrs),
             }
         )
         for name, variable in dataset.data_vars.items()
     ]
+
+
+def _classes(attributes: Mapping[Any, Any]) -> dict[str, Any]:
+    """Describe the codes of a band, or its bits, by their CF flag attributes."""
+    from sarheight.plot.maps import MEANING_COLOURS
+
+    meanings = str(attributes.get("flag_meanings", "")).split()
+    described = [
+        _without_empty(
+            {
+                "name": re.sub(r"[^\w-]", "_", word, flags=re.ASCII),
+                "description": word.replace("_", " "),
+                "color_hint": MEANING_COLOURS.get(word, "").removeprefix("#").upper(),
+            }
+        )
+        for word in meanings
+    ]
+    found = {}
+    for name, kind in (("flag_values", "classes"), ("flag_masks", "bitfields")):
+        codes = np.atleast_1d(attributes.get(name, ())).astype(int).tolist()
+        if 0 < len(codes) == len(meanings):
+            found[f"classification:{kind}"] = [
+                {"value": code, **one} if kind == "classes" else _bit(code, one)
+                for code, one in zip(codes, described, strict=True)
+            ]
+    return found
+
+
+def _bit(mask: int, meaning: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a bit, which says that something is so."""
+    classes = [{"value": 0, "name": "no"}, {"value": 1, "name": "yes"}]
+    named = {key: meaning[key] for key in ("name", "description")}
+    return {**named, "offset": mask.bit_length() - 1, "length": 1, "classes": classes}
+
+
+def _declare_classes(item: pystac.Item) -> None:
+    """Declare the extension of codes where a band has them."""
+    bands = [band for asset in item.assets.values() for band in asset.extra_fields["bands"]]
+    if any(name.startswith("classification:") for band in bands for name in band):
+        item.stac_extensions.append(CLASSIFICATION)
 
 
 def _unless(value: float, default: float) -> float | None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import xarray as xr
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import netCDF4
+    from numpy.typing import NDArray
 
 GRID_MAPPING = "grid_mapping"
 NETCDF_LOCK = combine_locks([NETCDFC_LOCK, HDF5_LOCK])
@@ -83,19 +85,63 @@ def open_store(path: Path, **options: Any) -> xr.Dataset:  # noqa: ANN401  # as 
 
 def read_store(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
     """Read NetCDF or Zarr without masking by ``_FillValue``, which would turn codes into floats."""
-    dataset = open_store(
-        path, chunks=chunks, decode_coords="all", mask_and_scale=False, decode_timedelta=False
-    )
+    dataset = open_store(path, decode_coords="all", mask_and_scale=False, decode_timedelta=False)
     with file_errors(path, "a result"):
         if chunks is None:
             with dataset:
                 dataset.load()
+        else:
+            lazy = {name: _lazy(path, variable) for name, variable in dataset.data_vars.items()}
+            dataset.coords.to_dataset().load()
+            dataset = dataset.assign(lazy)
+            if chunks != {}:
+                dataset = dataset.chunk(chunks)
         for variable in dataset.data_vars.values():
             for name in ("flag_values", "flag_masks"):
                 if name in variable.attrs:
                     values = np.atleast_1d(variable.attrs[name])
                     variable.attrs[name] = values.astype(variable.dtype)
     return dataset
+
+
+@dataclass(frozen=True, eq=False)
+class _StoredVariable:
+    """A variable of a file, of which parts are read: an array as dask takes it."""
+
+    path: Path
+    variable: xr.Variable  # not read yet
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.variable.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.variable.ndim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return cast("np.dtype[Any]", self.variable.dtype)
+
+    def __getitem__(self, part: tuple[slice, ...]) -> NDArray[Any]:
+        """Read a part; an error names the file, as it comes long after opening."""
+        with file_errors(self.path, "a result"):
+            return np.asarray(self.variable[part].values)
+
+
+def _lazy(path: Path, variable: xr.DataArray) -> xr.DataArray:
+    """Let parts of a variable be read when they are computed, in chunks of the file."""
+    import dask.array
+
+    sizes = variable.encoding.get("preferred_chunks", {})
+    chunks = tuple(sizes.get(dim, size) for dim, size in variable.sizes.items())
+    stored = _StoredVariable(path, variable.variable)
+    data = dask.array.from_array(  # type: ignore[no-untyped-call]
+        stored, chunks=chunks, name=False, asarray=False, meta=np.empty((), stored.dtype)
+    )
+    lazy = xr.DataArray(data, variable.coords, variable.dims, variable.name, variable.attrs)
+    lazy.encoding = variable.encoding
+    return lazy
 
 
 def _require_zarr_chunks(path: Path) -> None:

@@ -1,12 +1,14 @@
-"""Whole figures: one map, or the four panels of a scene."""
+"""Whole figures: one map, or the panels of a scene."""
 
 from __future__ import annotations
 
 import math
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sarheight.acquisition import acquisitions
 from sarheight.plot.maps import (
     Frame,
     cap_counts,
@@ -17,12 +19,13 @@ from sarheight.plot.maps import (
     hillshade,
     mask_classes,
     prepare_map,
+    require_grid,
     robust_limits,
     valid_cells,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import xarray as xr
     from matplotlib.axes import Axes
@@ -38,6 +41,10 @@ LONGEST_SIDE = 8.0
 MARGINS = (1.3, 1.2)
 # In points.
 TITLE_RISE = 19.0
+DRAWN = ("gamma0", "sigma0", "sigma0_geocoded", "mask", "fold_count")
+"""Layers of a result that the picture of a scene shows."""
+CHARACTERS = 9.0
+"""Characters of a title in an inch."""
 INTERVAL = 1.2816
 """Half width of an interval of 80 % in standard deviations."""
 
@@ -147,67 +154,130 @@ def scene(
     relief: xr.DataArray | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draw a result: radar image, plain geocoded, reconstructed, and fold count.
+    """Draw a result: reconstructed backscatter, the plain geocoded image, masks, the radar image.
 
     Parameters
     ----------
     dataset : xarray.Dataset
-        With ``sigma0_geocoded``, ``fold_count``, and ``sigma0``, or ``gamma0`` and
-        ``local_incidence`` to compute it from.
+        A result with some of ``gamma0`` (or ``sigma0``), ``sigma0_geocoded``, ``mask`` and
+        ``fold_count``. Of several dates the first is drawn.
     image : xarray.DataArray, optional
-        The radar image, linear power, dims (line, sample). Without it the first panel shows the
-        ``mask`` of the dataset.
+        The radar image, linear power, dims (line, sample).
     polarisation : str, optional
-        The polarisation to draw; the first by default.
+        The polarisation to draw; all by default.
     relief : xarray.DataArray, optional
         Heights in metres on the grid of the dataset, to shade the maps of classes.
     title : str, optional
-        Above all panels.
+        Above all panels; by default the product, its date and the direction of the look.
 
     Returns
     -------
     matplotlib.figure.Figure
-        The two maps of backscatter have the same colours.
+        The maps are cropped to the cells with values. Each quantity and polarisation has colours
+        of its own.
 
     Raises
     ------
     ValueError
-        When a variable is missing, or the relief is on another grid.
+        When the dataset has nothing to draw, or the relief is on another grid.
     """
-    if "sigma0" not in dataset and {"gamma0", "local_incidence"} <= set(dataset):
-        cosine = np.cos(np.radians(dataset["local_incidence"]))
-        dataset = dataset.assign(sigma0=dataset["gamma0"] * cosine)
-    required = ["sigma0", "sigma0_geocoded", "fold_count", *(["mask"] if image is None else [])]
-    missing = [name for name in required if name not in dataset]
-    if missing:
-        msg = f"the dataset has no {', '.join(missing)}: found {', '.join(map(str, dataset))}"
+    title = _describe_scene(dataset) if title is None else title
+    dataset = dataset.isel(time=0) if "time" in dataset.dims else dataset
+    if relief is not None:
+        require_grid(relief, dataset)
+    drawn = [name for name in DRAWN if name in dataset]
+    if not drawn:
+        msg = f"found {', '.join(map(str, dataset))}, expected some of {', '.join(DRAWN)} to draw"
         raise ValueError(msg)
-    azimuth = _look_azimuth(dataset.attrs)
-    maps = {
-        name: _select_polarisation(dataset[name], polarisation)
-        for name in ("sigma0_geocoded", "sigma0")
-    }
-    limits = _limits(*maps.values())
-    figure = _figure(dataset["fold_count"], 2)
-    (first, geocoded), (reconstructed, folds) = figure.subplots(2, 2)
-    if image is None:
-        draw_classes(first, mask_classes(dataset["mask"]), dataset["mask"], relief, azimuth)
-        set_title(first, "layover and shadow")
-    else:
-        radar = _select_polarisation(image, polarisation)
-        _add_bar(figure, draw_backscatter(first, radar, _limits(radar)), radar, first)
-        set_title(first, "radar image")
-    for axes, power, name in (
-        (geocoded, maps["sigma0_geocoded"], "plain geocoded"),
-        (reconstructed, maps["sigma0"], "reconstructed"),
-    ):
-        _add_bar(figure, draw_backscatter(axes, power, limits, azimuth), power, axes)
-        set_title(axes, name)
-    draw_classes(folds, count_classes(), cap_counts(dataset["fold_count"]), relief, azimuth)
-    set_title(folds, "fold count")
+    crop = _crop(dataset[drawn])
+    dataset, relief = dataset.isel(crop), None if relief is None else relief.isel(crop)
+    powers = [
+        (_select_polarisation(array, name), text)
+        for array, text in _powers(dataset, image)
+        for name in ([polarisation] if polarisation else _polarisations(array))
+    ]
+    codes = [name for name in ("mask", "fold_count") if name in dataset]
+    count = len(powers) + len(codes)
+    figure = _figure(next(iter(dataset.data_vars.values())), -(-count // 2), min(count, 2))
+    panels = iter(np.atleast_1d(figure.subplots(-(-count // 2), min(count, 2))).ravel())
+    azimuth = _look_azimuth({**dataset.attrs, **_scalars(dataset)})
+    for power, text in powers:
+        axes = next(panels)
+        _add_bar(figure, draw_backscatter(axes, power, _limits(power), azimuth), power, axes)
+        label = power.coords["polarisation"].item() if "polarisation" in power.coords else ""
+        set_title(axes, f"{text} {label}".strip())
+    for name in codes:
+        axes, array = next(panels), dataset[name]
+        classes = mask_classes(array) if name == "mask" else count_classes()
+        values = array if name == "mask" else cap_counts(array)
+        draw_classes(axes, classes, values, relief, azimuth)
+        set_title(axes, "layover and shadow" if name == "mask" else "fold count")
+    for axes in panels:
+        axes.set_axis_off()
     if title:
-        figure.suptitle(title)
+        width = int(figure.get_figwidth() * CHARACTERS)
+        figure.suptitle(
+            "\n".join(part for line in title.splitlines() for part in wrap(line, width))
+        )
     return figure
+
+
+def _powers(dataset: xr.Dataset, image: xr.DataArray | None) -> Iterator[tuple[xr.DataArray, str]]:
+    """Yield the layers and the image in linear power that are drawn, each with its title."""
+    found = next((name for name in ("gamma0", "sigma0") if name in dataset), None)
+    if found is not None:
+        yield dataset[found], "reconstructed"
+    if "sigma0_geocoded" in dataset:
+        yield dataset["sigma0_geocoded"], "plain geocoded"
+    if image is not None:
+        yield image, "radar image"
+
+
+def _polarisations(array: xr.DataArray) -> list[str | None]:
+    """Return the names of the polarisations of an image; None for one without a dimension."""
+    if "polarisation" not in array.dims:
+        return [None]
+    return [str(name) for name in array["polarisation"].values]
+
+
+def _scalars(dataset: xr.Dataset) -> dict[str, Any]:
+    """Return the coordinates without dimensions, which those of one date are."""
+    return {str(name): each.item() for name, each in dataset.coords.items() if not each.dims}
+
+
+def _crop(dataset: xr.Dataset) -> dict[str, slice]:
+    """Return the rows and columns of a dataset in which anything has a value."""
+    known = np.zeros((dataset.sizes["y"], dataset.sizes["x"]), bool)
+    for variable in dataset.data_vars.values():
+        if {"y", "x"} <= set(variable.dims) and variable.dtype.kind in "iuf":
+            valid = variable.copy(data=valid_cells(variable))
+            others = [dim for dim in variable.dims if dim not in {"y", "x"}]
+            known |= valid.any(others).transpose("y", "x").values
+    crop = {}
+    for name, axis in (("y", 1), ("x", 0)):
+        places = np.flatnonzero(known.any(axis=axis))
+        if places.size:
+            crop[name] = slice(int(places[0]), int(places[-1]) + 1)
+    return crop
+
+
+def _describe_scene(dataset: xr.Dataset) -> str:
+    """Say in two lines which image a result is of: product, date, pass and look."""
+    records = acquisitions(dataset.attrs)
+    if not records:
+        return str(dataset.attrs.get("title", ""))
+    one = records[0]
+    start = str(one.get("start", ""))[:16].replace("T", " ")
+    azimuth = _look_azimuth({**dataset.attrs, **_scalars(dataset)})
+    parts = (
+        " ".join(str(one[key]) for key in ("mission", "mode", "product") if one.get(key)),
+        f"{start} UTC" if start else "",
+        str(one.get("orbit_state", "")),
+        "" if azimuth is None else f"look to {azimuth:.0f}° ({one.get('look_side', 'right')})",
+        f"first of {len(records)} images" if len(records) > 1 else "",
+    )
+    name = str(one.get("product_name", ""))
+    return "\n".join(filter(None, (name, ", ".join(filter(None, parts)))))
 
 
 def heights(dataset: xr.Dataset, *, row: int | None = None, title: str | None = None) -> Figure:
@@ -252,7 +322,7 @@ def heights(dataset: xr.Dataset, *, row: int | None = None, title: str | None = 
     if not 0 <= row < rows:
         msg = f"found row={row}, expected one of the {rows} rows, counted from 0"
         raise ValueError(msg)
-    figure = _figure(change, 2)
+    figure = _figure(change, 2, 2)
     (before, after), (changed, profile) = figure.subplots(2, 2)
     for axes, name, text in (
         (before, "baseline", "before: coarse DEM, back-projected"),
@@ -307,8 +377,8 @@ def _draw_profile(axes: Axes, line: xr.Dataset, frame: Frame) -> None:
     set_title(axes, "profile along the line")
 
 
-def _figure(map_: xr.DataArray, panels: int) -> Figure:
-    """Make a figure of `panels` by `panels` maps of this shape, unknown to pyplot."""
+def _figure(map_: xr.DataArray, rows: int, columns: int) -> Figure:
+    """Make a figure of rows and columns of maps of this shape, unknown to pyplot."""
     from matplotlib.figure import Figure
 
     frame = Frame.of(map_) if {"y", "x"} <= set(map_.dims) else None
@@ -316,13 +386,13 @@ def _figure(map_: xr.DataArray, panels: int) -> Figure:
     height = min(max(PANEL_SIDE / math.sqrt(ratio), SHORTEST_SIDE), LONGEST_SIDE)
     width = min(max(height * ratio, SHORTEST_SIDE), LONGEST_SIDE)
     margin_right, margin_top = MARGINS
-    size = panels * (width + margin_right), panels * (height + margin_top)
+    size = columns * (width + margin_right), rows * (height + margin_top)
     return Figure(figsize=size, layout="constrained")
 
 
 def map_figure(variable: xr.DataArray, title: str | None) -> tuple[Figure, Axes]:
     """Make a figure with axes for one map, under a title."""
-    figure = _figure(variable, 1)
+    figure = _figure(variable, 1, 1)
     axes = figure.subplots()
     set_title(axes, title or str(variable.attrs.get("long_name", variable.name)))
     return figure, axes

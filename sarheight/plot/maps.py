@@ -29,6 +29,7 @@ class Frame:
     height: float
     unit: str  # ``"km"``, or ``"cells"`` where the CRS is not known
     up: float | None  # azimuth of the upward direction at the centre, degrees from north
+    corner: str = ""  # latitude and longitude of the lower left
 
     @classmethod
     def of(cls, grid: xr.DataArray) -> Frame:
@@ -50,12 +51,19 @@ class Frame:
         up, _, distance = pyproj.Geod(ellps="WGS84").inv(*start.T, *end.T)
         width = distance[0] * columns / (columns - 1) / 1000
         height = distance[1] * rows / (rows - 1) / 1000
-        return cls(width, height, "km", up[2])
+        east, north = to_degrees.transform(x[0], y[-1])
+        return cls(width, height, "km", up[2], degrees_text(north, east))
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
         """Left, right, bottom and top for matplotlib."""
         return 0.0, self.width, 0.0, self.height
+
+
+def degrees_text(latitude: float, longitude: float) -> str:
+    """Return a place as text, such as ``46.012° N, 10.003° E``."""
+    sides = "S" if latitude < 0.0 else "N", "W" if longitude < 0.0 else "E"
+    return f"{abs(latitude):.3f}° {sides[0]}, {abs(longitude):.3f}° {sides[1]}"
 
 
 def map_view(grid: xr.DataArray) -> xr.DataArray:
@@ -119,8 +127,9 @@ ARROW = 7.0
 SPACING = 30.0
 ABOVE = 10.0
 NODATA_STYLE: dict[str, Any] = {
-    "facecolor": "#b4b4b4",
-    "edgecolor": "#8c8c8c",
+    # Tinted, so that it is no shade of grey of a radar image.
+    "facecolor": "#dfe4f5",
+    "edgecolor": "#8f9ac2",
     "hatch": "//////",
     "linewidth": 0.0,
 }
@@ -132,7 +141,10 @@ def prepare_map(
     """Label axes and draw the compass for a map; return it in display order, with its frame."""
     view = map_view(grid)
     frame = Frame.of(view)
-    axes.set(xlabel=f"distance ({frame.unit})", ylabel=f"distance ({frame.unit})")
+    distance = f"distance ({frame.unit})"
+    axes.set(
+        xlabel=f"{distance} from {frame.corner}" if frame.corner else distance, ylabel=distance
+    )
     draw_compass(axes, frame, azimuth)
     return view, frame
 
@@ -362,14 +374,20 @@ def draw_classes(
 def _brightness(relief: xr.DataArray, variable: xr.DataArray, frame: Frame) -> np.ndarray[Any, Any]:
     """Return the factor by which a relief darkens the colours of a map."""
     relief = map_view(relief)
-    if relief.shape != variable.shape:
+    require_grid(relief, variable)
+    dark, light = RELIEF_RANGE
+    return np.asarray(dark + (light - dark) * np.nan_to_num(hillshade(relief, frame), nan=1.0))
+
+
+def require_grid(relief: xr.DataArray, other: xr.DataArray | xr.Dataset) -> None:
+    """Refuse a relief that has other rows and columns than a map."""
+    found, expected = ((each.sizes["y"], each.sizes["x"]) for each in (relief, other))
+    if found != expected:
         msg = (
-            f"the relief has {relief.shape} cells and the map {variable.shape}: bring it to the "
+            f"the relief has {found} cells and the map {expected}: bring it to the "
             "grid of the map, for example by relief.interp_like(...)"
         )
         raise ValueError(msg)
-    dark, light = RELIEF_RANGE
-    return np.asarray(dark + (light - dark) * np.nan_to_num(hillshade(relief, frame), nan=1.0))
 
 
 def _draw_legend(

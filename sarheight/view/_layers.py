@@ -13,13 +13,11 @@ import numpy as np
 import pyproj
 import xarray as xr
 from numpy.typing import NDArray
-from rasterio.windows import Window
 
-from sarheight._files import open_geotiff
 from sarheight._runtime import nodata_value
 from sarheight.layover import layers as output_layers
 from sarheight.output import open_result
-from sarheight.output.files import RasterBand, raster_bands
+from sarheight.output.files import StoredBand, stored_bands
 from sarheight.plot.maps import SPARE_COLOURS, count_classes, flag_colours
 
 if TYPE_CHECKING:
@@ -47,7 +45,7 @@ class Reader(Protocol):
 class RasterReader:
     """Reads GeoTIFF files, whose overviews are the averages."""
 
-    bands: list[RasterBand]
+    bands: list[StoredBand]
     files: dict[Path, Any] = field(default_factory=dict)  # open files
 
     def read(self, name: str, entry: Entry, rows: slice, columns: slice, step: int) -> Floats:
@@ -57,12 +55,7 @@ class RasterReader:
             for one in self.bands
             if one.variable == name and all(entry.get(d, 0) == i for d, i in one.entry.items())
         )
-        if band.path not in self.files:
-            self.files[band.path] = open_geotiff(band.path)
-        shape = tuple(-(-(part.stop - part.start) // step) for part in (rows, columns))
-        window = Window.from_slices(rows, columns)
-        stored = self.files[band.path].read(band.number, window=window, out_shape=shape)
-        return band.linear(stored)
+        return band.linear(band.read(rows, columns, step, self.files))
 
 
 OVERVIEW = 4
@@ -217,7 +210,7 @@ class ResultView:
         )
         rasters = source is not None and source.suffix.lower() in {"", ".tif", ".tiff"}
         reader: Reader = (
-            RasterReader(raster_bands(source))
+            RasterReader(stored_bands(source))
             if rasters and source is not None
             else DatasetReader(dataset)
         )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import re
+import socket
+import time
 import webbrowser
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cache
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyproj
@@ -74,7 +77,7 @@ def serve(
     ValueError
         If it is not on a map grid.
     OutputError
-        If the port is in use.
+        If the port is in use, or may not be used.
     """
     view, places = _open(result, dem, geometry)
     with closing(view), page_server(view, places, port) as server:
@@ -255,26 +258,131 @@ POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HTML, JSON, BYTES = "text/html; charset=utf-8", "application/json", "application/octet-stream"
+TEXT = "text/plain; charset=utf-8"
+SLOWEST = 10.0
+"""Seconds in which a request must come, and its answer be taken."""
+BUSIEST = 8.0
+"""Seconds that a request waits for its turn before it is refused."""
+MOST_CONNECTIONS, MOST_THREADS = 512, 4
+LARGEST_REQUEST = 1 << 16
+WAITING = 1024
+"""Connections that the system keeps until they are accepted."""
+HTTP_PORT, LAST_PORT = 80, 65_535
+"""The port that the address of a page does not name, and the last one."""
 
 
-class PageServer(ThreadingHTTPServer):
-    """Serves one result to this machine."""
+class PageServer:
+    """Serves one result to this machine.
 
-    daemon_threads = True
+    One thread talks to all clients, so that slow ones hold up nobody; a few read the tiles.
+    """
 
     def __init__(self, view: ResultView, places: Places, port: int) -> None:
         self.view, self.places = view, places
         self.page = _assemble(_describe(view, places)).encode()
-        super().__init__((HOST, port), Handler)
+        self.connections = 0
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.ended = asyncio.Event()
+        self.socket = socket.create_server((HOST, port), backlog=WAITING)
+        self.server_address: tuple[str, int] = self.socket.getsockname()
+        self.threads = ThreadPoolExecutor(MOST_THREADS, "sarheight-view")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.threads.shutdown(cancel_futures=True)
+        self.socket.close()
+
+    def serve_forever(self) -> None:
+        """Answer requests until the program is interrupted, or `shutdown` is called."""
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(self._talk, sock=self.socket, limit=LARGEST_REQUEST)
+        try:
+            await self.ended.wait()
+        finally:
+            server.close()
+
+    def shutdown(self) -> None:
+        """End `serve_forever`, which another thread runs."""
+        while self.loop is None:
+            time.sleep(0.01)
+        self.loop.call_soon_threadsafe(self.ended.set)
 
     @property
     def hosts(self) -> set[str]:
         """Names by which a browser on this machine calls the server."""
         port = self.server_address[1]
-        return {f"{HOST}:{port}", f"localhost:{port}"}
+        names = {HOST, "localhost"}
+        return {f"{name}:{port}" for name in names} | (names if port == HTTP_PORT else set())
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the requests of one connection, one after the other."""
+        transport = writer.transport
+        transport.set_write_buffer_limits(0)  # so that draining takes until all is sent
+        self.connections += 1
+        try:
+            lasting = True
+            while lasting:
+                async with asyncio.timeout(SLOWEST):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                reply, lasting = await self._reply(head.decode("latin-1"))
+                async with asyncio.timeout(SLOWEST):
+                    writer.write(reply)
+                    await writer.drain()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            transport.abort()  # a slow client, or one that no longer wants it
+        finally:
+            self.connections -= 1
+            writer.close()
+
+    async def _reply(self, head: str) -> tuple[bytes, bool]:
+        """Answer a request by its head; tell whether the connection may last."""
+        lines = head.split("\r\n")
+        method, _, rest = lines[0].partition(" ")
+        headers = {
+            name.strip().lower(): text.strip()
+            for name, _, text in (line.partition(":") for line in lines[1:])
+        }
+        closing = headers.get("connection", "").lower() == "close"
+        lasting = not closing and not {"content-length", "transfer-encoding"} & set(headers)
+        # A page of another site that has its name point here would send that name.
+        refused = {
+            HTTPStatus.NOT_IMPLEMENTED: method != "GET",
+            HTTPStatus.FORBIDDEN: headers.get("host") not in self.hosts,
+            HTTPStatus.SERVICE_UNAVAILABLE: self.connections > MOST_CONNECTIONS,
+        }
+        for status, applies in refused.items():
+            if applies:
+                return _message(status, TEXT, status.description.encode()), False
+        path = rest.partition(" ")[0].partition("?")[0]
+        return await self._found(path), lasting
+
+    async def _found(self, path: str) -> bytes:
+        """Look up a path in one of the threads, within a time."""
+        try:
+            async with asyncio.timeout(BUSIEST):
+                loop = asyncio.get_running_loop()
+                found = await loop.run_in_executor(self.threads, self.answer, path)
+        except IndexError:
+            found = None
+        except TimeoutError:
+            return _message(HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"too many requests")
+        except Exception as error:  # noqa: BLE001  # a damaged file is the browser's to hear of
+            text = f"{type(error).__name__}: {error}".encode()
+            return _message(HTTPStatus.INTERNAL_SERVER_ERROR, TEXT, text)
+        if found is None:
+            return _message(HTTPStatus.NOT_FOUND, TEXT, b"nothing here")
+        return _message(HTTPStatus.OK, *found)
 
     def answer(self, path: str) -> tuple[str, bytes] | None:
-        """Return the type and content at a path; None where there is nothing."""
+        """Return the type and content at a path; None where there is nothing.
+
+        It reads no files by name.
+        """
         view = self.view
         if path == "/":
             return HTML, self.page
@@ -296,54 +404,32 @@ class PageServer(ThreadingHTTPServer):
         return None
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers requests for the page and its tiles; reads no files by name."""
-
-    server: PageServer
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        """Answer a request."""
-        # A page of another site that has its name point here would send that name.
-        if self.headers.get("Host") not in self.server.hosts:
-            self._send(HTTPStatus.FORBIDDEN, "text/plain", b"expected a request to 127.0.0.1")
-            return
-        try:
-            found = self.server.answer(self.path.partition("?")[0])
-        except IndexError:
-            found = None
-        except Exception as error:  # noqa: BLE001  # a damaged file is the browser's to hear of
-            text = f"{type(error).__name__}: {error}".encode()
-            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", text)
-            return
-        if found is None:
-            self._send(HTTPStatus.NOT_FOUND, "text/plain", b"nothing here")
-        else:
-            self._send(HTTPStatus.OK, *found)
-
-    def _send(self, status: HTTPStatus, kind: str, content: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Content-Security-Policy", POLICY)
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        try:
-            self.wfile.write(content)
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True  # the browser no longer wants it
-
-    def log_message(self, *_: object) -> None:
-        """Keep the terminal free of requests."""
+def _message(status: HTTPStatus, kind: str, content: bytes) -> bytes:
+    """Write an answer as HTTP has it."""
+    headers = {
+        "Content-Type": kind,
+        "Content-Length": len(content),
+        "Content-Security-Policy": POLICY,
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
+    lines += [f"{name}: {text}" for name, text in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + content
 
 
 def page_server(view: ResultView, places: Places, port: int = 0) -> PageServer:
-    """Make the server of a result; raise OutputError where the port is in use."""
+    """Make the server of a result; raise OutputError where the port cannot be used."""
+    if not 0 <= port <= LAST_PORT:
+        msg = f"found port {port}, expected one from 1024 to {LAST_PORT}, or 0 for a free one"
+        raise OutputError(msg)
     try:
         return PageServer(view, places, port)
-    except (OSError, OverflowError) as error:
-        taken = getattr(error, "errno", None) == errno.EADDRINUSE
+    except PermissionError as error:
+        msg = f"port {port} is for programs of the administrator: pass 1024 to 65535, or none"
+        raise OutputError(msg) from error
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
         reason = "is in use by another program" if taken else f"cannot be used ({error})"
         msg = f"port {port} {reason}: pass another one, or none for a free one"
         raise OutputError(msg) from error

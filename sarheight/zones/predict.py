@@ -270,9 +270,7 @@ def predict_zones(
         Tiling(size, overlap=0),
         step=step,
         margin=worker.margin,
-        groups=[0] * len(classifier.classes),
         batch=1,
-        sums=np.float32,
     )
     probability = mosaic.compute(report=report)
     classifier.cpu()

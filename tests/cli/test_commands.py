@@ -158,8 +158,8 @@ def test_masks_get_a_stac_item(files: Files, tmp_path: Path) -> None:
     assert west < 10.0 < east
     assert south < 46.0 < north
     assert "sat:orbit_state" in item["properties"]
-    sources = {link["href"] for link in item["links"] if link["rel"] == "derived_from"}
-    assert len(sources) == 2
+    inputs = item["properties"]["sarheight:inputs"]
+    assert len({each["path"] for each in inputs}) == 2
 
 
 def test_an_orbit_file_takes_the_place_of_the_annotation(files: Files, tmp_path: Path) -> None:

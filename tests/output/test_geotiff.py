@@ -214,7 +214,7 @@ def test_pieces_are_computed_while_others_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No more than one is ahead, and the values are those of the same pieces one by one."""
-    write_piece = _geotiff._write_piece
+    write = _geotiff.Layer.write
     ahead: list[int] = []
     written: list[int] = []
 
@@ -222,9 +222,9 @@ def test_pieces_are_computed_while_others_are_written(
         time.sleep(0.1)
         written.append(1)
         ahead.append(2 * len(LIVE) - len(written))
-        return write_piece(*arguments, **options)
+        return write(*arguments, **options)
 
-    monkeypatch.setattr(_geotiff, "_write_piece", write_slowly)
+    monkeypatch.setattr(_geotiff.Layer, "write", write_slowly)
     dataset = check_grid(large(1024, 256))
     expected = dataset.compute()
     LIVE.clear()

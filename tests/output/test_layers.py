@@ -10,7 +10,7 @@ import textwrap
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pystac
@@ -21,8 +21,12 @@ import xarray as xr
 
 from sarheight import layover, output
 from sarheight.errors import DamagedFileError, OutputError
+from sarheight.view._layers import ResultView
 from tests.mountains import LAW
 from tests.results import dem_of, masks_of, result_of, scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LAYERS = {
     "sigma0_vv",
@@ -383,3 +387,31 @@ def test_every_layer_holds_the_provenance(tmp_path: Path) -> None:
     assert output.read_provenance(folder) == record
     for path in folder.glob("*.tif"):
         assert output.read_provenance(path) == record
+
+
+def look_at(folder: Path) -> None:
+    """Read what a page shows of gamma0."""
+    view = ResultView.open(folder)
+    view.tile(view.index_of("gamma0", {}) or 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        output.open_result,
+        lambda folder: output.open_result(folder, chunks={})["gamma0"].compute(),
+        look_at,
+    ],
+    ids=["whole", "lazily", "view"],
+)
+def test_a_layer_with_other_values_is_found_however_it_is_opened(
+    tmp_path: Path, read: Callable[[Path], Any]
+) -> None:
+    folder = output.write(result_of(polarisations=1), tmp_path / "scene")
+    read(folder)
+    with rasterio.open(folder / "scene_gamma0_vv.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+        file.write(9.0 * file.read())
+    with pytest.raises(DamagedFileError, match=r"scene_gamma0_vv.tif' differs from its checksum"):
+        read(folder)
+    lazy = output.open_result(folder, chunks={})
+    np.testing.assert_array_equal(lazy["mask"], result_of(polarisations=1)["mask"])

@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import antimeridian
 import numpy as np
@@ -22,9 +23,10 @@ from pystac.validation import JsonSchemaSTACValidator
 
 from sarheight import output
 from sarheight.errors import OutputError
+from sarheight.layover import FLAGS
 from sarheight.output import atomic
 from sarheight.output.stac import footprint
-from tests.results import dem_of, masks_of, result_of
+from tests.results import PRODUCT, dem_of, masks_of, result_of
 
 SUFFIXES = (".tif", ".nc", ".zarr")
 SCHEMAS = "STAC_SCHEMAS"
@@ -48,6 +50,7 @@ FIELDS = {
     "proj:shape": lambda value: len(value) == 2 and all(isinstance(item, int) for item in value),
     "proj:transform": lambda value: len(value) == 6,
     "proj:bbox": lambda value: len(value) == 4 and value[0] < value[2] and value[1] < value[3],
+    "sarheight:inputs": lambda value: all("checksum" in each for each in value),
     "processing:level": lambda value: re.fullmatch(r"L[0-4][A-C]?", value),
     "processing:lineage": lambda value: isinstance(value, str),
     "processing:version": lambda value: isinstance(value, str),
@@ -79,10 +82,10 @@ def test_items_are_valid(tmp_path: Path, suffix: str, passes: int) -> None:
     prefixes = {name.partition(":")[0] for name in properties if ":" in name}
     declared = {EXTENSION.fullmatch(uri)["name"] for uri in item["stac_extensions"]}  # type: ignore[index]
     names = {"proj": "projection"}
-    assert {names.get(prefix, prefix) for prefix in prefixes} <= declared
+    assert {names.get(prefix, prefix) for prefix in prefixes} <= declared | {"sarheight"}
     for name, value in properties.items():
         assert ":" not in name or FIELDS[name](value), (name, value)
-    assert {"sar", "projection", "processing", "raster"} <= declared
+    assert {"sar", "projection", "processing", "raster", "classification"} <= declared
     assert ("file" in declared) == (suffix != ".zarr")
     again = pystac.Item.from_file(str(tmp_path / "result.stac.json"))
     href = again.assets["data"].get_absolute_href()
@@ -175,8 +178,52 @@ def test_items_describe_file_and_bands(tmp_path: Path) -> None:
     assert asset["file:size"] == len(content)
     assert asset["file:checksum"] == f"1220{hashlib.sha256(content).hexdigest()}"
     (link,) = item["links"]
-    assert (link["rel"], link["href"], link["title"]) == ("derived_from", "dem.tif", "dem")
-    assert link["file:checksum"] == f"1220{hashlib.sha256(b'heights').hexdigest()}"
+    assert (link["rel"], link["title"]) == ("derived_from", PRODUCT)
+    found = parse_qs(urlsplit(link["href"]).query)
+    assert found == {"$filter": [f"Name eq '{PRODUCT}.SAFE'"]}
+    checksum = f"1220{hashlib.sha256(b'heights').hexdigest()}"
+    (given_,) = item["properties"]["sarheight:inputs"]
+    assert given_ == {"name": "dem", "path": "dem.tif", "size": 7, "checksum": checksum}
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".nc", "folder"])
+def test_bands_of_codes_list_their_classes(tmp_path: Path, suffix: str) -> None:
+    """As the extension asks: value and name of each, and a colour without #."""
+    result = output.ceos_nrb(result_of(polarisations=2), dem_of())
+    name = "scene" if suffix == "folder" else f"scene{suffix}"
+    output.write(result, tmp_path / name, stac=suffix != "folder")
+    folder = tmp_path / "scene" if suffix == "folder" else tmp_path
+    item = json.loads((folder / "scene.stac.json").read_text())
+    assert any("/classification/v2.0.0/" in uri for uri in item["stac_extensions"])
+    bands = {band["name"]: band for each in item["assets"].values() for band in each["bands"]}
+    classes = bands["mask"]["classification:classes"]
+    assert {each["name"]: each["value"] for each in classes} == FLAGS
+    assert all(re.fullmatch(r"[0-9A-F]{6}", each.get("color_hint", "FFFFFF")) for each in classes)
+    assert [
+        (each["name"], each["offset"], each["length"], len(each["classes"]))
+        for each in bands["data_mask"]["classification:bitfields"]
+    ] == [("valid", 0, 1, 2), ("layover", 1, 1, 2), ("radar_shadow", 2, 1, 2)]
+    assert "classification:classes" not in bands["gamma0" if suffix == ".nc" else "gamma0_vv"]
+    without = {name for name, band in bands.items() if "unit" not in band}
+    assert without <= {"mask", "fold_count", "data_mask", "acquisition_id"}
+
+
+def test_identifiers_follow_from_scene_grid_and_method() -> None:
+    plain = result_of(polarisations=2)
+    names = [
+        output.stac_item(one, "any.tif").id
+        for one in (
+            plain,
+            result_of("EPSG:4326", 2),
+            result_of(polarisations=2, passes=2),
+            plain.isel(x=slice(1, None)),
+            plain.assign_attrs(parameters="{}"),
+            masks_of(),
+        )
+    ]
+    assert len(set(names)) == len(names)
+    assert names[0] == output.stac_item(plain.copy(deep=True), "elsewhere/other.nc").id
+    assert all(re.fullmatch(rf"{PRODUCT}_[0-9a-f]{{12}}", name) for name in names[:5])
 
 
 def test_items_of_several_passes_hold_the_fields_that_these_share(tmp_path: Path) -> None:
@@ -198,7 +245,6 @@ def test_items_of_an_unknown_mission_have_no_platform() -> None:
     item = output.stac_item(
         result.assign_attrs(acquisition=json.dumps([nameless])), "https://example.org/masks.tif"
     )
-    assert item.id == "masks"
     assert not {"platform", "constellation", "instruments"} & set(item.properties)
     assert not any(name.startswith("sar:") for name in item.properties)
     assert not any("/sar/" in uri or "/file/" in uri for uri in item.stac_extensions)

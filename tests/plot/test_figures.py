@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -191,25 +192,42 @@ def test_relief_shades_slopes_that_face_away_from_the_light() -> None:
         plot.fold_count(dataset()["fold_count"], relief=ridge[:-1])
 
 
-def test_a_scene_has_four_panels_and_one_scale_for_both_maps() -> None:
+def test_a_scene_shows_gamma_first_in_all_polarisations_with_colours_of_their_own() -> None:
     image = xr.DataArray(np.random.default_rng(0).gamma(4, 1, (20, 30)), dims=("line", "sample"))
-    axes = main_axes(plot.scene(dataset(), image, title="above"))
+    result = dataset().rename(sigma0="gamma0")
+    axes = main_axes(plot.scene(result, image))
     assert [each.get_title(loc="left") for each in axes] == [
-        "radar image",
-        "plain geocoded",
-        "reconstructed",
-        "fold count",
+        *("reconstructed VV", "reconstructed VH", "plain geocoded VV", "plain geocoded VH"),
+        *("radar image", "layover and shadow", "fold count"),
     ]
-    assert axes[1].images[0].get_clim() == axes[2].images[0].get_clim()
-    assert axes[0].images[0].get_clim() != axes[1].images[0].get_clim()
+    bars = [each.child_axes[0].get_ylabel() for each in axes[:3]]
+    assert bars == ["γ⁰ VV (dB)", "γ⁰ VH (dB)", "σ⁰ VV (dB)"]
+    limits = [each.images[0].get_clim() for each in axes[:5]]
+    assert len(set(limits)) == 5
+    alone = main_axes(plot.scene(dataset(), polarisation="VH"))
+    assert len(alone) == 4
+    assert any("active layover" in text for text in texts(alone[2]))
+    with pytest.raises(ValueError, match="found power, expected some of gamma0"):
+        plot.scene(dataset()[["sigma0"]].rename(sigma0="power"))
 
 
-def test_a_scene_without_image_shows_the_mask() -> None:
-    axes = main_axes(plot.scene(dataset(), polarisation="VH"))
-    assert len(axes) == 4
-    assert any("active layover" in text for text in texts(axes[0]))
-    with pytest.raises(ValueError, match="no fold_count, mask: found sigma0"):
-        plot.scene(dataset().drop_vars(["fold_count", "mask"]))
+def test_a_scene_is_cropped_to_its_values_and_named() -> None:
+    void = {name: 255 if name in {"mask", "fold_count"} else np.nan for name in dataset()}
+    wide = dataset().pad(y=(10, 5), x=(3, 20), constant_values=void, keep_attrs=True)
+    wide["y"], wide["x"] = 5.2e6 - 30.0 * np.arange(45), 6e5 + 30.0 * np.arange(63)
+    record = {"mission": "S1A", "mode": "IW", "product": "GRD", "start": "2024-01-01T05:59:58Z"}
+    record |= {"end": "2024-01-01T06:00:02Z", "orbit_state": "ascending", "product_name": "A" * 90}
+    wide.attrs["acquisition"] = json.dumps([record])
+    figure = plot.scene(wide)
+    axes = main_axes(figure)
+    assert all(each.images[0].get_array().shape[:2] == (ROWS, COLUMNS) for each in axes)
+    assert all("from 46.9" in each.get_xlabel() for each in axes)
+    title = figure.get_suptitle()
+    assert "S1A IW GRD, 2024-01-01 05:59 UTC, ascending, look to 80° (right)" in title
+    for text in [figure._suptitle, *(each.title for each in axes)]:  # type: ignore[attr-defined]
+        box = text.get_window_extent()
+        assert figure.bbox.x0 <= box.x0
+        assert box.x1 <= figure.bbox.x1
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (8, 200), (200, 8)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import rioxarray  # noqa: F401
 import xarray as xr
 
 from sarheight.doppler import DopplerLUT
+from sarheight.errors import DamagedFileError, SarheightError
 from tests.flattened_products import hyp3_folder, opera_folder, opera_table, packed, planetary_item
 from tests.robustness.contract import Reading, Subject
 from tests.robustness.mutations import bytes_of, json_of, text_of, xml_of, zip_of
@@ -207,7 +209,7 @@ def _make_packed_dem(folder: Path) -> Path:
 
 def _make_netcdf_dem(folder: Path) -> Path:
     path = folder / "dem.nc"
-    _heights().to_dataset().to_netcdf(path, engine="netcdf4")
+    _heights().rio.write_transform().to_dataset().to_netcdf(path, engine="netcdf4")
     return path
 
 
@@ -309,6 +311,43 @@ def _read_result_folder(path: Path) -> Reading:
     from sarheight.output import open_result
 
     return Reading(_dataset_numbers(open_result(path)))
+
+
+def _make_shown(suffix: str, folder: Path) -> Path:
+    from sarheight.output import write
+    from tests.results import result_of
+
+    return write(result_of(polarisations=1), folder / f"result{suffix}")
+
+
+def _look_at_all(server: Any) -> None:  # noqa: ANN401
+    """Ask the page of a result for all its layers, instead of waiting for a browser."""
+    for layer in range(len(server.view.layers)):
+        for path in (
+            f"/tile/{layer}/0/0/0",
+            f"/limits/{layer}",
+            f"/places/{layer % server.view.shape[0]}/3/0/0",
+        ):
+            with suppress(SarheightError, OSError):
+                server.answer(path)
+
+
+def _show_result(path: Path) -> Reading:
+    """Run the commands that show a result; what they do not expect, they ask to report."""
+    from typer.testing import CliRunner
+
+    from sarheight.cli import app
+    from sarheight.view._page import PageServer
+
+    PageServer.serve_forever = _look_at_all  # type: ignore[method-assign]
+    for words in (("info", path), ("view", path, "--no-browser")):
+        done = CliRunner().invoke(app, list(map(str, words)))
+        if "unexpected" in done.output or not isinstance(done.exception, SystemExit | None):
+            msg = f"{words[0]}: {done.output or repr(done.exception)}"
+            raise RuntimeError(msg)
+        if done.exit_code:
+            raise DamagedFileError(" ".join(done.output.split()))
+    return Reading()
 
 
 def _make_image(suffix: str, folder: Path) -> Path:
@@ -580,6 +619,10 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("result folder", _make_result_folder, _read_result_folder, (bytes_of,)),
     Subject("result netcdf", partial(_make_result, ".nc"), _read_result, (bytes_of,)),
     Subject("result zarr", partial(_make_result, ".zarr"), _read_result, (bytes_of,)),
+    Subject("shown tiff", partial(_make_shown, ".tif"), _show_result, (bytes_of,)),
+    Subject("shown folder", partial(_make_shown, ""), _show_result, (bytes_of,)),
+    Subject("shown netcdf", partial(_make_shown, ".nc"), _show_result, (bytes_of,)),
+    Subject("shown zarr", partial(_make_shown, ".zarr"), _show_result, (bytes_of,)),
     Subject("image tiff", partial(_make_image, ".tif"), _read_image, (bytes_of, text_of)),
     Subject("image netcdf", partial(_make_image, ".nc"), _read_image, (bytes_of,)),
     Subject("image zarr", partial(_make_image, ".zarr"), _read_image, (bytes_of,)),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import http.client
+import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +26,7 @@ from sarheight.dem import reproject
 from sarheight.errors import DamagedFileError, OutputError
 from sarheight.layover.categories import MASK
 from sarheight.output.radar_images import write_scene
+from sarheight.view import _page
 from sarheight.view._layers import TILE, DatasetReader, ResultView
 from sarheight.view._page import _open, page_server
 from sarheight.view._places import Places
@@ -414,6 +418,64 @@ def test_only_this_machine_is_served_and_no_file_by_name(result: xr.Dataset) -> 
         assert asked(server, method="POST")[0] == 501
         with pytest.raises(OutputError, match="in use by another program"):
             page_server(server.view, server.places, server.server_address[1])
+
+
+def test_many_requests_and_slow_clients_hold_up_nobody(
+    result: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_page, "SLOWEST", 3.0)
+    count = 1000
+
+    async def ask(port: int, text: str, wait: float = 0.0) -> int:
+        """Return the status of the answer; 0 where the connection ends without one."""
+        head = f"{text}\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head[:40].encode())
+            await asyncio.sleep(wait)
+            writer.write(head[40:].encode())
+            status = (await reader.read()).split()[1:2]
+            writer.close()
+        except ConnectionError:
+            return 0
+        return int(status[0]) if status else 0
+
+    async def ask_all(port: int) -> tuple[list[int], list[int]]:
+        slow = [asyncio.create_task(ask(port, "GET / HTTP/1.1", 5.0)) for _ in range(50)]
+        await asyncio.sleep(0.5)
+        words = "GET /tile/0/0/0/0 HTTP/1.1"
+        async with asyncio.timeout(10.0):
+            answers = await asyncio.gather(*(ask(port, words) for _ in range(count)))
+        return answers, await asyncio.gather(*slow)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4 * count), hard), hard))
+    before = threading.active_count()
+    with serving(result) as server:
+        answers, slow = asyncio.run(ask_all(server.server_address[1]))
+        assert threading.active_count() <= before + 1 + _page.MOST_THREADS
+        assert asked(server)[0] == 200
+    assert set(answers) <= {200, 503, 0}
+    assert answers.count(200) >= 100
+    assert set(slow) == {0}
+
+
+def test_a_port_that_may_not_be_used_is_said(
+    result: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    opened = _open(result, None, None)
+    with monkeypatch.context() as patched:
+        patched.setattr(_page.socket, "create_server", refuse)
+        with pytest.raises(OutputError, match=r"port 80 is for programs of the administrator"):
+            page_server(*opened, 80)
+    with pytest.raises(OutputError, match="found port 99999, expected one from 1024 to 65535"):
+        page_server(*opened, 99_999)
+    with page_server(*opened) as server:
+        monkeypatch.setattr(server, "server_address", ("127.0.0.1", 80))
+        assert {"127.0.0.1", "127.0.0.1:80"} < server.hosts  # browsers omit this port
 
 
 def run(*words: object) -> Any:  # noqa: ANN401
