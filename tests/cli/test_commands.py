@@ -162,24 +162,6 @@ def test_masks_get_a_stac_item(files: Files, tmp_path: Path) -> None:
     assert len({each["path"] for each in inputs}) == 2
 
 
-@pytest.mark.parametrize("command", ["masks", "reconstruct"])
-def test_an_impossible_stac_item_is_misuse(files: Files, tmp_path: Path, command: str) -> None:
-    image = (files.image,) if command == "reconstruct" else ("--like", files.image)
-    common = (command, *image, "--dem", files.dem, *SEA, "--stac", "-o")
-    assert "is a picture" in failing(2, *common, tmp_path / "x.png")
-    (tmp_path / "x.stac.json").write_text("{}")
-    line = failing(2, *common, tmp_path / "x.tif")
-    assert "--stac: " in line
-    assert "exists already" in line
-    assert [file.name for file in tmp_path.iterdir()] == ["x.stac.json"]
-
-
-def test_masks_in_the_image_get_no_stac_item(files: Files, tmp_path: Path) -> None:
-    common = ("masks", "--like", files.image, "--dem", files.dem, *SEA, "--stac")
-    line = failing(2, *common, "--geometry", "radar", "-o", tmp_path / "x.nc")
-    assert "masks on the ground" in line
-
-
 def test_an_orbit_file_takes_the_place_of_the_annotation(files: Files, tmp_path: Path) -> None:
     image = tmp_path / "image.nc"
     common = ("--dem", files.dem, *SEA, "--orbit", files.eof)
@@ -302,37 +284,6 @@ def test_a_missing_file_is_misuse(files: Files, tmp_path: Path) -> None:
     assert "--output" in failing(2, "demo", "--output", tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("command", ["simulate", "masks", "reconstruct"])
-def test_outputs_are_checked_before_the_work(
-    files: Files, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def work(*_: object, **__: object) -> None:
-        pytest.fail("work was begun")
-
-    for module in ("cli._simulate", "workflow.elevations"):
-        monkeypatch.setattr(f"sarheight.{module}.read_dem", work)
-    image = (files.image,) if command == "reconstruct" else ("--like", files.image)
-    common = (command, *image, "--dem", files.dem, "-o")
-    assert "its name ends in '.jpg'" in failing(2, *common, tmp_path / "x.jpg")
-    assert "does not exist; create it first" in failing(2, *common, tmp_path / "no" / "x.nc")
-    (tmp_path / "x.nc").write_bytes(b"precious")
-    assert "exists already" in failing(2, *common, tmp_path / "x.nc")
-    assert (tmp_path / "x.nc").read_bytes() == b"precious"
-
-
-def test_inputs_are_never_overwritten(files: Files, tmp_path: Path) -> None:
-    here = files.image.with_name("..") / files.folder.name / files.image.name
-    before = files.image.read_bytes()
-    common = ("--dem", files.dem, *SEA, "--overwrite", "-o")
-    for command in (("reconstruct", files.image), ("masks", "--like", files.image)):
-        assert "a name of its own" in failing(2, *command, *common, here)
-    assert files.image.read_bytes() == before
-    picture = tmp_path / "x.png"
-    line = failing(2, "reconstruct", files.image, *common, picture, "--quicklook", picture)
-    assert "--quicklook: " in line
-    assert not picture.exists()
-
-
 def test_overwrite_replaces(files: Files, tmp_path: Path) -> None:
     output = tmp_path / "masks.nc"
     command = ("masks", "--like", files.image, "--dem", files.coarse, *SEA, "-o", output)
@@ -352,7 +303,6 @@ def test_overwrite_replaces(files: Files, tmp_path: Path) -> None:
         (("--method", "magic"), "magic"),
         (("--threads", "0"), "--threads"),
         (("--threads", "9999"), "threads or fewer on this machine"),
-        (("--quicklook", "look.tif"), "ends in .png"),
         (("--no-such-thing",), "--no-such-thing"),
     ],
 )
