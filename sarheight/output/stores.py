@@ -247,7 +247,8 @@ def _close_netcdf(made: Future[netCDF4.Dataset]) -> None:
 def _encode(dataset: xr.Dataset, name: str) -> xr.Variable:
     """Encode a variable by the CF conventions, with all that is to be an attribute in them."""
     variable = dataset[name].variable
-    if variable.dtype.kind in "OU":
+    # Zarr reads texts as strings of any length, kind "T".
+    if variable.dtype.kind in "OUT":
         # In CF, a label is an array of characters: only numbers make a coordinate variable.
         texts = np.array([str(text).encode() for text in variable.values.ravel()])
         width = max(texts.dtype.itemsize, 1)

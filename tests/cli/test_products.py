@@ -107,7 +107,7 @@ def test_little_memory_means_parts_and_the_same_result(
     np.testing.assert_allclose(parts, whole, rtol=2e-6)
     for wrong in ("much", "3"):
         said = failing(2, *command, "--memory", wrong, "-o", tmp_path / "no.nc")
-        assert "a size of memory" in said
+        assert f"found a memory limit of '{wrong}'" in said
     monkeypatch.undo()
     said = failing(2, *command, "--memory", "100MB", "-o", tmp_path / "no.nc")
     assert "found '100MB', expected 875 MiB or more" in said
