@@ -357,7 +357,7 @@ class StoredBand:
         if self.nodata is not None:
             floats[values == self.nodata] = np.nan
         scale = self.tags.get(SCALE)
-        return SCALES[scale][1](floats) if scale in SCALES else floats  # type: ignore[no-any-return]
+        return SCALES[scale][1](floats) if scale in SCALES else floats
 
 
 @lru_cache
