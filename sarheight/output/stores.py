@@ -182,6 +182,8 @@ def store_attributes(path: Path) -> Mapping[Any, Any]:
     return zarr.open_group(path, mode="r").attrs.asdict()
 
 
+TEXTS = "OUT"
+"""Kinds of types that hold texts."""
 CHUNK = 1024
 TIME_UNITS = "microseconds since 1970-01-01"
 
@@ -247,8 +249,7 @@ def _close_netcdf(made: Future[netCDF4.Dataset]) -> None:
 def _encode(dataset: xr.Dataset, name: str) -> xr.Variable:
     """Encode a variable by the CF conventions, with all that is to be an attribute in them."""
     variable = dataset[name].variable
-    # Zarr reads texts as strings of any length, kind "T".
-    if variable.dtype.kind in "OUT":
+    if variable.dtype.kind in TEXTS:
         # In CF, a label is an array of characters: only numbers make a coordinate variable.
         texts = np.array([str(text).encode() for text in variable.values.ravel()])
         width = max(texts.dtype.itemsize, 1)
@@ -279,7 +280,7 @@ def _create(file: netCDF4.Dataset, name: str, variable: xr.Variable) -> None:
     fill = attributes.pop("_FillValue", None)
     dims = tuple(map(str, variable.dims))
     # Zarr states the order of bytes, which netCDF4 takes for another than that of the machine.
-    kind = variable.dtype.newbyteorder("=")
+    kind = variable.dtype.newbyteorder("=") if variable.dtype.kind in "iuf" else variable.dtype
     made = file.createVariable(name, kind, dims, fill_value=fill, **options)
     made.set_auto_maskandscale(False)
     made.setncatts(attributes)
@@ -362,7 +363,7 @@ def _add_conventions(dataset: xr.Dataset, chunk: int | Mapping[str, int] = CHUNK
 
 def _is_auxiliary(coordinate: xr.DataArray, variable: xr.DataArray) -> bool:
     """Tell whether a coordinate is an auxiliary coordinate of a variable in CF's terms."""
-    numbers = coordinate.dims == (coordinate.name,) and coordinate.dtype.kind not in "OU"
+    numbers = coordinate.dims == (coordinate.name,) and coordinate.dtype.kind not in TEXTS
     mapping = coordinate.name == variable.encoding.get("grid_mapping")
     return not numbers and not mapping and set(coordinate.dims) <= set(variable.dims)
 
