@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GRID_MAPPING = "grid_mapping"
+TEXTS = "OUT"
+"""Kinds of NumPy arrays of texts: objects, of one length, and of any length."""
 NETCDF_LOCK = combine_locks([NETCDFC_LOCK, HDF5_LOCK])
 """What xarray holds while it reads: the library takes no two calls at once."""
 CONSOLIDATED = ".zmetadata"
@@ -247,7 +249,7 @@ def _close_netcdf(made: Future[netCDF4.Dataset]) -> None:
 def _encode(dataset: xr.Dataset, name: str) -> xr.Variable:
     """Encode a variable by the CF conventions, with all that is to be an attribute in them."""
     variable = dataset[name].variable
-    if variable.dtype.kind in "OU":
+    if variable.dtype.kind in TEXTS:
         # In CF, a label is an array of characters: only numbers make a coordinate variable.
         texts = np.array([str(text).encode() for text in variable.values.ravel()])
         width = max(texts.dtype.itemsize, 1)
@@ -255,6 +257,7 @@ def _encode(dataset: xr.Dataset, name: str) -> xr.Variable:
         attributes = {**variable.attrs, "_Encoding": "utf-8"}
         return xr.Variable((*variable.dims, f"string{width}"), letters, attributes)
     encoded = xr.conventions.encode_cf_variable(variable, name=name)
+    encoded = encoded.astype(encoded.dtype.newbyteorder("="), copy=False)
     if name in dataset.data_vars:
         others = (key for key in dataset.coords if _is_auxiliary(dataset[key], dataset[name]))
         found = {
@@ -277,7 +280,8 @@ def _create(file: netCDF4.Dataset, name: str, variable: xr.Variable) -> None:
     attributes = dict(variable.attrs)
     fill = attributes.pop("_FillValue", None)
     dims = tuple(map(str, variable.dims))
-    made = file.createVariable(name, variable.dtype, dims, fill_value=fill, **options)
+    native = variable.dtype.newbyteorder("=")
+    made = file.createVariable(name, native, dims, fill_value=fill, **options)
     made.set_auto_maskandscale(False)
     made.setncatts(attributes)
 
@@ -311,7 +315,7 @@ def _add_conventions(dataset: xr.Dataset, chunk: int | Mapping[str, int] = CHUNK
     texts = {
         name: coordinate.astype(object)
         for name, coordinate in dataset.coords.items()
-        if coordinate.dtype.kind == "U"
+        if coordinate.dtype.kind in TEXTS
     }
     dataset = dataset.assign_coords(texts)
     if dataset.chunks:
@@ -359,7 +363,7 @@ def _add_conventions(dataset: xr.Dataset, chunk: int | Mapping[str, int] = CHUNK
 
 def _is_auxiliary(coordinate: xr.DataArray, variable: xr.DataArray) -> bool:
     """Tell whether a coordinate is an auxiliary coordinate of a variable in CF's terms."""
-    numbers = coordinate.dims == (coordinate.name,) and coordinate.dtype.kind not in "OU"
+    numbers = coordinate.dims == (coordinate.name,) and coordinate.dtype.kind not in TEXTS
     mapping = coordinate.name == variable.encoding.get("grid_mapping")
     return not numbers and not mapping and set(coordinate.dims) <= set(variable.dims)
 
