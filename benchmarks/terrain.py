@@ -54,10 +54,15 @@ from benchmarks._figures import (
     record,
 )
 from benchmarks._fresh import claimed
-from benchmarks._terrain.errors import measured
 from benchmarks._terrain.places import Ground, make_ground
-from sarheight.learning.training import split_batches
-from sarheight.terrain import TerrainPatches, TerrainSettings, train_terrain
+from sarheight.learning.training import split_batches, train
+from sarheight.terrain import (
+    HeightEstimator,
+    TerrainPatches,
+    TerrainSettings,
+    evaluate_terrain,
+    terrain_task,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -67,8 +72,8 @@ if TYPE_CHECKING:
 __all__ = ["CORNERS", "GAINS", "LENGTHS", "main"]
 
 WIDTH, RATE, WARM_UP = 16, 1e-3, 200
-USUAL = 16
-"""Known elevations in a patch of 128 x 128 cells."""
+TEST_SEED, SIZE, USUAL = 1000, 128, 16
+"""Seed and size of test patches, and known elevations in each."""
 RECONSTRUCTED = TerrainSettings.published(
     options={"width": WIDTH, "depth": 4, "normalisation": "batch"},
     distance="logarithmic",
@@ -141,19 +146,28 @@ def train_and_test(row: str, seed: int, length: int, ground: Ground, folder: Pat
     validation = [*(each["validation"] for each in bands), *([None] * len(ground.more))]
     settings = _settings_of(row, seed, length, scenes, training)
     began = time.process_time()
-    run = train_terrain(
-        scenes, training, validation, settings, folder, accelerator="cpu", progress=False
-    )
-    held_out = {name: each["test"] for name, each in ground.bands.items()}
+    task = terrain_task(scenes, training, validation, settings)
+    run = train(*task, folder, accelerator="cpu", progress=False)
     found = {
         "validation": run.figures["validation_rmse"],
-        "test": measured(run.network, settings.channels, ground.scenes, held_out, (USUAL,)),
+        "test": _test(run.network, settings, ground),
         "curve": _curve(folder, length),
         "seconds": time.process_time() - began,
     }
     half = path.with_suffix(".part")
     half.write_text(json.dumps(found), "utf-8")
     half.rename(path)
+
+
+def _test(network: HeightEstimator, settings: TerrainSettings, ground: Ground) -> dict[str, Any]:
+    """Measure the errors on the test band of each region, all with the same known elevations."""
+    test, found = replace(settings, size=SIZE, seed=TEST_SEED), {}
+    for region, scene in ground.scenes.items():
+        band = ground.bands[region]["test"]
+        errors = evaluate_terrain(network, [scene], [band], test)["network"]
+        rmse = {area: each.rmse for area, each in errors.items() if each.count}
+        found[region] = {str(USUAL): {"rmse": rmse, "all": errors["all"].as_dict()}}
+    return found
 
 
 def _settings_of(

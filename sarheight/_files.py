@@ -104,8 +104,11 @@ def without_secrets(address: str) -> str:
 
 # Rasters of others.
 
-NO_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
-"""GDAL reads no overviews, masks and metadata from other files beside a raster."""
+NO_SIDECARS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
+}
+"""GDAL reads no overviews, masks and metadata beside a raster, and requests nothing of servers."""
 
 
 def open_geotiff(path: str | os.PathLike[str], **options: Any) -> DatasetReader:  # noqa: ANN401

@@ -62,10 +62,8 @@ def require_unflattened(image: xr.DataArray | xr.Dataset) -> None:
         return
     msg = (
         f"found an image that is terrain-flattened already ({image.attrs.get('source', 'RTC')}) "
-        "and on a map grid, expected one in radar geometry. In layover its cells hold averages of "
-        "pixels: how much of their radar cross-section came from where is lost, and cannot be "
-        "reallocated. Pass the GRD or SLC that it was made from; as it is, it can be an input "
-        "to a network"
+        "and on a map grid, expected one in radar geometry: archives.to_radar(image, dem) "
+        "takes it back, and sarheight.reconstruct(path, dem=...) does so by itself"
     )
     raise ValueError(msg)
 

@@ -161,6 +161,7 @@ def alone(
         if name.startswith(foreign) or name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("CPL_VSIL_CURL_ALLOWED_FILENAME", "none")  # GDAL requests nothing itself
     network = Network(
         tries=tries, backoff=0.01, longest_wait=3.0, connect_timeout=2.0, read_timeout=0.4
     )

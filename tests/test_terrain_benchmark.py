@@ -15,13 +15,11 @@ pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
 from benchmarks import terrain
-from benchmarks._terrain import errors
-from benchmarks._terrain.errors import arrays_of, errors_of
 from benchmarks._terrain.places import Ground
 from benchmarks.terrain import CORNERS, LENGTHS, SETTINGS, USUAL, figures_of, gain, results, tasks
-from sarheight.learning import Channel, Part, split_bands
-from sarheight.terrain import HeightEstimator, simulate_scene
-from tests.mountains import look, mountain, random_terrain, raster
+from sarheight.learning import split_bands
+from sarheight.terrain import simulate_scene
+from tests.mountains import look, mountain, raster
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,7 +176,7 @@ def test_a_corner_is_trained_to_its_length_and_tested(
     small = {"size": 16, "stride": 8, "options": {"width": 4, "depth": 2}, "precision": "32-true"}
     corner = replace(SETTINGS["ask_reconstructed"], **small, known_count=(4, 4))
     monkeypatch.setitem(terrain.SETTINGS, "ask_reconstructed", corner)
-    monkeypatch.setattr(errors, "SIZE", 16)
+    monkeypatch.setattr(terrain, "SIZE", 16)
     monkeypatch.setattr(terrain, "WARM_UP", 5)
     scene = simulate_scene(raster(mountain(48, 72)), *look(), seed=5)
     shares = {"training": 0.4, "validation": 0.3, "test": 0.3}
@@ -209,17 +207,3 @@ def test_rows_that_no_training_has_reached_are_not_drawn(
     text = path.read_text(encoding="utf-8")
     drawn = {row for row, name in terrain.NAMES.items() if f">{name}<" in text}
     assert drawn == {"unet_plain"}
-
-
-def test_estimates_are_measured_against_the_truth() -> None:
-    scene = simulate_scene(raster(random_terrain(1, 130, 140)), *look(), seed=1)
-    channels = SETTINGS["unet_plain"].channels
-    model = HeightEstimator(
-        [Channel(channels[0], "1", "decibel")], network="unet", options={"width": 4, "depth": 2}
-    ).eval()
-    arrays = arrays_of(scene, Part((0, 130), (0, 140)), channels, USUAL, model)
-    perfect = errors_of(arrays["truth"], arrays)
-    assert perfect["rmse"]["all"] == 0.0
-    shifted = errors_of(arrays["truth"] + 3.0, arrays)
-    assert shifted["rmse"] == {"all": pytest.approx(3.0, 1e-4), "layover": pytest.approx(3.0, 1e-4)}
-    assert shifted["all"]["bias"] == pytest.approx(3.0, rel=1e-4)

@@ -158,28 +158,39 @@ def registration(gamma0: Floats, angle: Floats) -> tuple[float, float]:
     return float(np.hypot(*max(moves, key=fit))), fit((0, 0))
 
 
+def place_of(gamma0: xr.DataArray) -> tuple[float, float]:
+    """Return the middle of a map: longitude and latitude in degrees."""
+    to_degrees = Transformer.from_crs(gamma0.rio.crs, 4326, always_xy=True)
+    longitude, latitude = to_degrees.transform(float(gamma0.x.mean()), float(gamma0.y.mean()))
+    return longitude, latitude
+
+
+def as_product(gamma0: xr.DataArray, start: str, name: str) -> xr.Dataset:
+    """Give gamma0 in VV of a date, dims (y, x), the form of a product that was opened."""
+    dataset = gamma0.expand_dims(polarisation=["VV"]).to_dataset(name="gamma0").astype(np.float32)
+    record = {"mission": "S1A", "start": start, "end": start, "orbit_state": "ascending"}
+    placed: xr.Dataset = dataset.rio.write_crs(gamma0.rio.crs)
+    return placed.assign_attrs(
+        terrain_flattened=True,
+        source="OPERA RTC-S1",
+        product_name=name,
+        acquisition=json.dumps([record]),
+    )
+
+
 def unfolded(dates: xr.DataArray, dem: xr.DataArray, orbit: Orbit) -> xr.Dataset:
     """Take all dates back to radar geometry and reconstruct them, in one: dims (time, y, x).
 
     One acquisition stands for all of them: the dates of a track have the same geometry but for
     some hundred metres of baseline.
     """
-    middle = float(dates.x.mean()), float(dates.y.mean())
-    place = Transformer.from_crs(dates.rio.crs, 4326, always_xy=True).transform(*middle)
-    pass_ = RadarGrid.over(orbit, place[1], place[0], lines=1, samples=1, height=float(dem.mean()))
+    longitude, latitude = place_of(dates)
+    pass_ = RadarGrid.over(orbit, latitude, longitude, lines=1, samples=1, height=float(dem.mean()))
     start = str(orbit.with_epoch(pass_.epoch).utc(pass_.first_time))
     found = []
     for date in dates:
-        dataset = date.drop_vars("time").expand_dims(polarisation=["VV"]).to_dataset(name="gamma0")
-        dataset = dataset.astype(np.float32).rio.write_crs(dates.rio.crs)
-        record = {"mission": "S1A", "start": start, "end": start, "orbit_state": "ascending"}
-        dataset.attrs = {
-            "terrain_flattened": True,
-            "source": "OPERA RTC-S1",
-            "product_name": str(date.time.values)[:10],
-            "acquisition": json.dumps([record]),
-        }
-        scene = to_radar(dataset, dem, orbit)
+        product_ = as_product(date.drop_vars("time"), start, str(date.time.values)[:10])
+        scene = to_radar(product_, dem, orbit)
         result = reconstruct(scene, dem, variables=("gamma0", "contribution_share", "mask"))
         found.append(result.sel(y=dates.y, x=dates.x, method="nearest"))
     return xr.concat(found, "time", join="override", combine_attrs="override")

@@ -410,11 +410,11 @@ def allocate_rcs(
             continue
         window, bound = pixels_within(surface.bounds[tile], (lines, samples)), surface.bounds[tile]
         workspace[0] = _touch_pixels(pixels, bound) + _touch_pairs(ratios, bound)
-        facets = tile_surface(surface, tile)
+        local = tile_surface(surface, tile)
         if geocoded.values.shape[0] > 0:
-            geocode_tile(facets, areas, window, (row, column), geocoded)
+            geocode_tile(local, areas, window, (row, column), geocoded)
         _allocate_tile(
-            facets,
+            local,
             surface.illuminated[row:end_row, column:end_column],
             (row, column),
             assumed,
@@ -446,16 +446,14 @@ def gather_ratios(begin: int, end: int, surface: Surface, ratios: WeighedRatios)
         if not meets_image(surface.bounds[tile], lines, samples):
             _clear(ratios, row, end_row, column, end_column)
             continue
-        facets, lit = (
-            tile_surface(surface, tile),
-            surface.illuminated[row:end_row, column:end_column],
-        )
-        tables, windows = footprint_tables(facets), np.empty(4 * PITCH, np.int32)
+        local = tile_surface(surface, tile)
+        lit = surface.illuminated[row:end_row, column:end_column]
+        tables, windows = footprint_tables(local), np.empty(4 * PITCH, np.int32)
         window, pairs = np.empty(INITIAL_SIZE, np.float32), np.empty(INITIAL_SIZE)
         pairs[0] = _touch_pairs(ratios, surface.bounds[tile])
         for i in range(end_row - row):
             window, high, wide = illuminated_row_footprints(
-                facets, i, lit[i], tables, windows, window
+                local, i, lit[i], tables, windows, window
             )
             place = row + i, column
             count = end_column - column

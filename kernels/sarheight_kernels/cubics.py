@@ -427,24 +427,11 @@ def _fit_samples(radar: RadarModel, annotated: F8, slant_range: F8, fit: F8) -> 
 def fit_box(
     ground: GroundModel, radar: RadarModel, box: Box, lowest: float, highest: float, fit: F8
 ) -> bool:
-    """Fit line and sample over a box of cells.
+    """Fit line and sample over a box of cells; tell whether both errors are at most `TOLERANCE`.
 
-    Parameters
-    ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    box : tuple of int
-        First row, end row, first column and end column in the raster of the ground model. The box
-        must lie within one block of it and its margin.
-    lowest, highest : float
-        Height range in metres.
-    fit : array, shape (FIT,)
-        Receives the fit.
-
-    Returns
-    -------
-    bool
-        Whether the errors of line and sample are at most `TOLERANCE`.
+    `box` holds first row, end row, first column and end column in the raster of the ground model,
+    within one block of it and its margin; `lowest` and `highest` are its height range in metres.
+    `fit`, shape (FIT,), receives the fit.
     """
     top, bottom, left, right = box
     fit[MIDDLE], fit[HALF] = 0.5 * (top + bottom - 1), max(0.5 * (bottom - top - 1), 0.5)

@@ -98,19 +98,10 @@ def is_native(table: DopplerTable | RadarModel) -> bool:
 def closing_speed(
     table: DopplerTable | RadarModel, time: float, slant_range: float
 ) -> tuple[float, float, float]:
-    """Evaluate the closing speed, and its change with azimuth time and with slant range.
+    """Evaluate the closing speed in m/s, and its change per second and per metre of slant range.
 
-    Parameters
-    ----------
-    table : DopplerTable
-        The table, not that of zero Doppler.
-    time, slant_range : float
-        Azimuth time in seconds, slant range in metres.
-
-    Returns
-    -------
-    tuple of float
-        Closing speed in m/s, and its derivatives in m/s per second and m/s per metre.
+    `table` is not that of zero Doppler; the place is an azimuth time in seconds and a slant range
+    in metres.
     """
     times, ranges = table.doppler_time, table.doppler_range
     i = orbit_interval(time, times[: times.size - 1])
@@ -209,16 +200,9 @@ def fit_stretch(
 ) -> None:
     """Fit slant range over distance to the line of flight, see `range_on_cone`, by a cubic.
 
-    Parameters
-    ----------
-    table : DopplerTable
-        The closing speed.
-    time, speed : float
-        Azimuth time in seconds; speed of the satellite in metres per second.
-    nearest, farthest : float
-        Least and greatest distance to the line of flight in metres.
-    polynomial : array, shape (4,)
-        Receives the coefficients of the ratio in powers of the distance, scaled to -1 ... 1.
+    The satellite is at an azimuth time in seconds, with a speed in metres per second; distances in
+    metres go from `nearest` to `farthest`. `polynomial`, shape (4,), receives coefficients in
+    powers of the distance, scaled to -1 ... 1.
     """
     values = np.empty(STRETCH_NODES)
     middle, half = 0.5 * (nearest + farthest), 0.5 * (farthest - nearest)

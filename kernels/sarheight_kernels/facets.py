@@ -191,18 +191,12 @@ def facet_areas(
     area: F4,
     projected: F4,
 ) -> None:
-    """Compute the areas of the facets of a tile in square metres.
+    """Compute the areas of the facets of a tile, shape (rows, columns), in square metres.
 
-    Parameters
-    ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows + 1, columns + 1)
-        Heights of the posts above the ellipsoid in metres, NaN where void, from `lowest` to
-        `highest`; the first lies at `row` and `column` of the raster.
-    area, projected : array, shape (rows, columns)
-        Receive the area of each facet, and that projected along the line of sight: negative where
-        the facet faces away from the radar. NaN where a post is void.
+    `heights`, shape (rows + 1, columns + 1), are those of the posts above the ellipsoid in metres,
+    NaN where void, from `lowest` to `highest`; the first lies at `row` and `column` of the raster.
+    `area` and `projected` receive each facet's area and that projected along the line of sight,
+    negative where it faces away from the radar, and NaN where a post is void.
     """
     rows, columns = area.shape
     top = max(highest, lowest + 1.0)
@@ -265,18 +259,11 @@ def _areas_of_row(
 
 @njit
 def facet_rcs(law: F8, area: F4, projected: F4) -> None:
-    """Turn areas into radar cross-sections, in place.
+    """Turn areas into radar cross-sections in square metres, in place.
 
-    Parameters
-    ----------
-    law : array, shape (n,)
-        Backscatter coefficient sigma0 at cosines of the local incidence angle from 0 to 1,
-        evenly spaced.
-    area : array, shape (rows, columns)
-        Areas of facets in square metres; receives their radar cross-sections in square metres:
-        sigma0 times area, 0 where the facet is void or faces away.
-    projected : array, shape (rows, columns)
-        Projected areas; those that are negative or NaN are set to 0.
+    `law`, shape (n,), is sigma0 at cosines of the local incidence angle from 0 to 1, evenly spaced.
+    Of facets of shape (rows, columns), `area` becomes sigma0 times area, and 0 where a facet is
+    void or faces away; `projected` becomes 0 where it is negative or NaN.
     """
     for i in range(area.shape[0]):
         _rcs_of_row(law, area[i], projected[i])

@@ -155,20 +155,11 @@ def fetch(
 
 @njit
 def sum_pixels(weights: Table, pixels: Table, slots: int, count: int, sums: Table) -> None:
-    """Sum weights times pixels for all cells of a row: the inner product of their windows.
+    """Sum weights times pixels for the `count` cells of a row: the inner product of their windows.
 
-    Parameters
-    ----------
-    weights : array
-        Weights of the cells in the pixels of their windows, such as their RCS there.
-    pixels : array
-        Pixels from `fetch`. Where a weight is zero they do not count, be they numbers or not.
-    slots : int
-        Pixels of a window.
-    count : int
-        Cells of the row.
-    sums : array, shape (count,)
-        Receives the sums.
+    `weights` are those of the cells in the `slots` pixels of their windows, such as their RCS
+    there; `pixels` are from `fetch`. Where a weight is zero they do not count, be they numbers or
+    not. `sums`, shape (count,), receives the sums.
     """
     sums[:count] = ZERO
     for slot in range(0, slots, GROUP):

@@ -114,18 +114,11 @@ def facet_row(
     pieces: int,
     table: Table,
 ) -> None:
-    """Describe the quarters of a row of facets.
+    """Describe the quarters of a row of facets, each cut into `pieces`.
 
-    Parameters
-    ----------
-    upper_line, lower_line, upper_sample, lower_sample : array, shape (facets + 1,)
-        Lines and samples of the posts above and below.
-    rcs : array, shape (facets,)
-        Radar cross-section of each facet; 0 where it faces away or is void.
-    pieces : int
-        Into how many pieces a quarter is cut.
-    table : array, shape (FACET_FIELDS * PITCH,)
-        Receives the fields of the facets.
+    Lines and samples are those of the posts above and below, shape (facets + 1,); `rcs`, shape
+    (facets,), is 0 where a facet faces away or is void. `table`, shape (FACET_FIELDS * PITCH,),
+    receives the fields of the facets.
     """
     fraction = ONE / np.float32(pieces)
     for j in range(rcs.size):
@@ -209,18 +202,11 @@ def cell_windows(
 ) -> None:
     """Find the window of pixels that each cell of a row may contribute to.
 
-    Parameters
-    ----------
-    line, sample : array, shape (n,)
-        Lines and samples of the posts.
-    above, below : array, shape (FACET_FIELDS * PITCH,)
-        Fields of the facets above and below the cells, cut into `pieces`, from `facet_row`. Facets
-        j and j + 1 lie left and right of cell j.
-    cells : array, shape (CELL_FIELDS * PITCH,)
-        Receives the fields of the cells.
-    windows : array, shape (4 * PITCH,)
-        Receives first line, first sample, lines and samples of the windows, each in `PITCH`
-        columns; no lines where the cell is not illuminated.
+    `line` and `sample`, shape (n,), are those of the posts; `above` and `below` the fields of
+    facets cut into `pieces`, from `facet_row`, of which j and j + 1 lie left and right of cell j.
+    `cells`, shape (CELL_FIELDS * PITCH,), receives the fields of the cells; `windows`, shape (4 *
+    PITCH,), first line, first sample, lines and samples of the windows, with no lines where a cell
+    is not illuminated.
     """
     _extents(above, below, line.size, pieces, cells)
     for j in range(line.size):
@@ -366,20 +352,9 @@ def row_footprints(
 ) -> tuple[Table, int, int]:
     """Distribute the RCS of a row of cells over the pixels around them.
 
-    The rows of a tile must be done one after the other, from the first.
-
-    Parameters
-    ----------
-    surface : TileSurface
-        Posts and facets of the tile, from `tile_surface`.
-    row, count : int
-        Row of cells in the tile, and the cells in it.
-    tables : tuple of array
-        From `footprint_tables`.
-    windows : array, shape (4 * PITCH,)
-        Receives the windows, see `cell_windows`.
-    window : array
-        Workspace for the RCS in the windows.
+    The rows of a tile must be done one after the other, from the first. `surface` is from
+    `tile_surface`, `tables` from `footprint_tables`; `windows`, shape (4 * PITCH,), receives the
+    windows, see `cell_windows`, and `window` is a workspace for the RCS in them.
 
     Returns
     -------

@@ -158,21 +158,12 @@ def sample_row(
 ) -> None:
     """Interpolate an image bilinearly at the cells of a row of a tile.
 
-    Parameters
-    ----------
-    image : array, shape (polarisations, lines, samples)
-        Intensity; NaN where there is no data.
-    window, ratio
-        The part of the image around the tile, from `pixels_within`; from `area_ratios`.
-    line, sample : array, shape (n,)
-        Lines and samples of the cells; NaN where void.
-    pixel, weights : array, shape (2, n), (4, n)
-        Workspace.
-    corner : tuple of int
-        Row and column of the first cell.
-    values : array, shape (polarisations, rows, columns)
-        Receives the value at each cell; NaN where the cell is void or beyond the image, or one of
-        its four pixels is not finite.
+    `image` has shape (polarisations, lines, samples), with NaN where there is no data; `window` is
+    from `pixels_within`, `ratio` from `area_ratios`. The cells have lines and samples of shape
+    (n,), NaN where void, and begin at the row and column `corner` of `values`, shape
+    (polarisations, rows, columns), which becomes NaN where a cell is void or beyond the image, or
+    one of its four pixels is not finite. `pixel`, shape (2, n), and `weights`, shape (4, n), are
+    workspaces.
     """
     polarisations, lines, samples = image.shape
     below, beside = samples * min(lines - 1, 1), min(samples - 1, 1)
@@ -192,20 +183,10 @@ def geocode_tile(
     corner: tuple[int, int],
     geocoded: GeocodedImage,
 ) -> None:
-    """Interpolate an image at the centre of each cell of a tile.
+    """Interpolate an image at the centre of each cell of a tile from `tile_surface`.
 
-    Parameters
-    ----------
-    surface : TileSurface
-        Posts of the tile, from `tile_surface`.
-    areas : tuple of array
-        Areas to which intensities refer.
-    window : tuple of int
-        The part of the image around the tile, from `pixels_within`.
-    corner : tuple of int
-        Row and column of the tile's first cell.
-    geocoded : GeocodedImage
-        Receives the image at each cell.
+    `areas` are those to which intensities refer, `window` is from `pixels_within`, and `corner`
+    holds row and column of the tile's first cell in `geocoded`, which receives the values.
     """
     line, sample, _, _ = surface
     rows, count = line.shape[0] - 2, line.shape[1] - 2

@@ -170,14 +170,9 @@ def classify(outward: F8, downward: F8, foreshortening: float, category: U1) -> 
 
 @njit
 def illuminate_profile(outward: F8, downward: F8, illuminated: U1) -> None:
-    """Find the illuminated points of a profile: those on which `classify` finds no shadow.
+    """Mark the illuminated points of a profile by 1: those on which `classify` finds no shadow.
 
-    Parameters
-    ----------
-    outward, downward : array, shape (n,)
-        As in `classify`.
-    illuminated : array, shape (n,)
-        Receives 1 where a point is illuminated, 0 in shadow and where there is no terrain.
+    Arguments are those of `classify`; `illuminated` is 0 where there is no terrain, too.
     """
     tangent = np.empty(outward.size)
     for i in range(outward.size):
@@ -476,13 +471,9 @@ def _next_centre(sample: float, samples: int) -> int:
 def count_crossings(sample: F8, category: U1, crossings: I8) -> None:
     """Count for each sample of an image how often a profile crosses its slant range.
 
-    Parameters
-    ----------
-    sample, category : array, shape (n,)
-        Sample of each point of a profile, from `profile_samples`, and its category, from
-        `classify`.
-    crossings : array, shape (samples + 1,)
-        Receives the counts at the centre of each sample, see `crossings_of`; then a 0.
+    Points of the profile have a sample, from `profile_samples`, and a category, from `classify`:
+    shape (n,). `crossings`, shape (samples + 1,), receives the counts at the centre of each sample,
+    see `crossings_of`; then a 0.
     """
     samples = crossings.size - 1
     begin, end = np.empty(sample.size - 1, np.int32), np.empty(sample.size - 1, np.int32)
@@ -518,12 +509,8 @@ def count_crossings(sample: F8, category: U1, crossings: I8) -> None:
 def count_multiplicity(sample: F8, category: U1, crossings: I8, multiplicity: U1) -> None:
     """Find the layover multiplicity of a profile's points: illuminated crossings at their range.
 
-    Parameters
-    ----------
-    sample, category, crossings
-        As in `count_crossings`.
-    multiplicity : array, shape (n,)
-        Receives the number; 255 where a point lies outside the image or has no terrain.
+    Arguments are those of `count_crossings`. `multiplicity`, shape (n,), is 255 where a point lies
+    outside the image or has no terrain.
     """
     samples = crossings.size - 1
     nearest, illuminated = np.empty(sample.size, np.int32), np.empty(sample.size, np.int32)

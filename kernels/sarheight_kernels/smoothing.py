@@ -11,16 +11,10 @@ from sarheight_kernels._numba import F4, njit
 
 @njit
 def smooth_across(padded: F4, kernel: F4, smooth: F4) -> None:
-    """Smooth values along a row by a symmetric kernel.
+    """Smooth values along a row, shape (columns,), by a symmetric kernel.
 
-    Parameters
-    ----------
-    padded : array, shape (2 n + columns,)
-        Values, with as many more on both sides as the kernel reaches.
-    kernel : array, shape (2 n + 1,)
-        Weights; only the first n + 1 are read.
-    smooth : array, shape (columns,)
-        Receives the sums of weights times values.
+    `padded`, shape (2 n + columns,), holds as many values more on both sides as the kernel reaches;
+    of `kernel`, shape (2 n + 1,), only the first n + 1 weights are read.
     """
     reach, size = kernel.size // 2, smooth.size
     middle, values = kernel[reach], padded[reach : reach + size]

@@ -100,20 +100,11 @@ def locate_tile(
     line: F8,
     sample: F8,
 ) -> None:
-    """Find the radar coordinates of a tile of cells.
+    """Find the radar coordinates of a tile of cells; NaN where the height is void.
 
-    Parameters
-    ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres; NaN where void. The first lies at `row` and `column`
-        of the raster of the ground model.
-    box : tuple of int
-        First row, end row, first column and end column of the tile among the heights, within one
-        block of the ground model and its margin.
-    line, sample : array, shape (rows, columns)
-        Receive line and sample of each cell of the tile; NaN where the height is void.
+    `heights`, in metres above the ellipsoid, begin at `row` and `column` of the raster of the
+    ground model; `line` and `sample` have their shape. `box` holds first row, end row, first column
+    and end column of the tile among them, within one block of the ground model and its margin.
     """
     top, bottom, left, right = box
     size = max(bottom - top, right - left)

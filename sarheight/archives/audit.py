@@ -12,10 +12,18 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from scipy.stats import rankdata
 
-from sarheight.archives._rtc import open_rtc
+from sarheight.acquisition import (
+    ACQUISITION,
+    GEOMETRY,
+    acquisitions,
+    geometries,
+    orbit_to_json,
+)
+from sarheight.archives._rtc import ORBIT, open_rtc
 from sarheight.archives.radar import Facts, ground_of, orbit_of, provider_heights
 from sarheight.dem import reproject
 from sarheight.dem.checked import CheckedDem
+from sarheight.errors import ProductError
 from sarheight.geometry import geo2rdr, incidence
 from sarheight.illumination import ConstantGamma, simulate
 from sarheight.layover import FLAGS, RTC, masks, reconstruct
@@ -143,7 +151,8 @@ def audit(
     Parameters
     ----------
     product : Dataset, or what `open_rtc` takes
-        The product; of several polarisations the first.
+        The product; of several polarisations the first. Or a result of
+        `sarheight.layover.reconstruct` of one pass.
     dem : DataArray or CheckedDem
         Heights above the ellipsoid in metres, dims (y, x), any CRS.
     orbit : Orbit, optional
@@ -159,6 +168,7 @@ def audit(
         As `to_radar` raises them.
     """
     dataset = product if isinstance(product, xr.Dataset) else open_rtc(product)
+    dataset = _with_orbit(dataset) if GEOMETRY in dataset.attrs else dataset
     facts = Facts.of(dataset)
     used = orbit_of(dataset, facts) if orbit is None else orbit
     facts.require_orbit(used)
@@ -185,6 +195,25 @@ def audit(
         *_plateaus(dataset),
     )
     return Audit(facts.name, facts.archive, checks, layers, _curve(brightness))
+
+
+def _with_orbit(result: xr.Dataset) -> xr.Dataset:
+    """Give a result of ours the form of a product, with its orbit."""
+    passes = geometries(result.attrs)
+    if len(passes) != 1:
+        msg = f"found a result of {len(passes)} passes, expected one: select it"
+        raise ProductError(msg)
+    (_, orbit), (record, *_) = passes[0], acquisitions(result.attrs)
+    gamma0 = result["gamma0"].squeeze(drop=True)
+    if "polarisation" not in gamma0.dims:
+        gamma0 = gamma0.expand_dims(polarisation=list(record["polarisations"])[:1] or ["1"])
+    product: xr.Dataset = gamma0.to_dataset(name="gamma0").rio.write_crs(result.rio.crs)
+    if "mask" in result:
+        product["mask"] = result["mask"].squeeze(drop=True)
+    name = str(record.get("product_name") or "a result")
+    attributes = {"terrain_flattened": True, "source": "sarheight", "product_name": name}
+    product.attrs = attributes | {ORBIT: orbit_to_json(orbit), ACQUISITION: json.dumps([record])}
+    return product
 
 
 @dataclass(frozen=True, eq=False)

@@ -233,6 +233,7 @@ def heights_of_outlines(
     MissingLibraryError
         If the libraries for vector files are not installed.
     """
+    import pandas as pd
     from rasterio.features import rasterize
 
     path = Path(source)
@@ -262,20 +263,11 @@ def heights_of_outlines(
             " check the reference system of the file"
         )
         raise StackError(msg)
-    size = len(table) + 1
-    for name in ("height", "height_sigma", "novelty"):
-        if name not in result:
-            continue
-        values = np.repeat(np.repeat(result[name].values, PARTS, axis=0), PARTS, axis=1)
-        chosen = np.isfinite(values) & (owner > 0)
-        found = np.full(size, np.nan)
-        if name == "novelty":
-            np.fmax.at(found, owner[chosen], values[chosen])
-        else:
-            total = np.bincount(owner[chosen], values[chosen], size)
-            count = np.bincount(owner[chosen], minlength=size)
-            np.divide(total, count, out=found, where=count > 0)
-        table[name] = found[1:]
+    for name, how in (("height", "mean"), ("height_sigma", "mean"), ("novelty", "max")):
+        if name in result:
+            fine = np.kron(result[name].values, np.ones((PARTS, PARTS)))
+            found = pd.Series(fine.ravel()).groupby(owner.ravel()).agg(how)
+            table[name] = found.reindex(range(1, len(table) + 1)).to_numpy()
     return table
 
 

@@ -351,9 +351,7 @@ def read_window(source: Path | RemoteImage, grid: xr.DataArray, resampling: str)
     transform = MapGrid.of(grid).transform
     rows, columns = grid.shape
     try:
-        # A VRT would read the files and addresses that it names.
-        driver = "JP2OpenJPEG" if str(source).lower().endswith(".jp2") else "GTiff"
-        with _open_image(source, driver) as image:
+        with _open_image(source) as image:
             finer = abs(image.transform.a) < FINER * abs(transform.a)
             interpolation = Resampling.nearest if resampling == "mode" else Resampling.bilinear
             with WarpedVRT(
@@ -377,11 +375,13 @@ def read_window(source: Path | RemoteImage, grid: xr.DataArray, resampling: str)
 
 
 @contextmanager
-def _open_image(source: Path | RemoteImage, driver: str) -> Iterator[DatasetReader]:
+def _open_image(source: Path | RemoteImage) -> Iterator[DatasetReader]:
     """Open an image of a folder or a server, and nothing beside it."""
     if isinstance(source, Path):
+        # A VRT would read the files and addresses that it names.
+        driver = "JP2OpenJPEG" if source.suffix.lower() == ".jp2" else "GTiff"
         with rasterio.Env(**NO_SIDECARS), rasterio.open(source, driver=driver) as image:
             yield image
     else:
-        with source.open(driver) as image:
+        with source.open() as image:
             yield image

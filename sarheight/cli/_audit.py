@@ -25,6 +25,8 @@ from sarheight.workflow.images import ImageSource
 from sarheight.workflow.options import Configuration, argument, option
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from sarheight.archives import Audit
 
 
@@ -35,7 +37,8 @@ class AuditConfig(DemConfig):
     Attributes
     ----------
     product : str
-        A product of OPERA, HyP3 or the Planetary Computer: file, folder, zip, or STAC item.
+        A product of OPERA, HyP3 or the Planetary Computer: file, folder, zip, or STAC item. Or a
+        result of `reconstruct`.
     dem : tuple of str
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.
@@ -54,15 +57,15 @@ class AuditOutput(Configuration):
 
     Attributes
     ----------
-    picture : pathlib.Path, optional
-        Also save the picture: the image, predicted incidence, mask, and brightness by incidence.
+    quicklook : pathlib.Path, optional
+        Also draw a picture: the image, predicted incidence, mask, and brightness by incidence.
     json : pathlib.Path, optional
         Also save the figures as JSON.
     overwrite : bool
         Replace existing files.
     """
 
-    picture: Annotated[Path | None, option(OUTPUT, metavar="FILE.png")] = None
+    quicklook: Annotated[Path | None, option(OUTPUT, metavar="FILE.png")] = None
     json: Annotated[Path | None, option(OUTPUT, metavar="FILE.json")] = None
     overwrite: Overwrite = False
 
@@ -76,39 +79,51 @@ def audit(settings: AuditConfig, output: AuditOutput, running: Running) -> None:
     is not as it should be.
 
     ```
-    sarheight audit OPERA_L2_RTC-S1_….h5 --dem glo30.tif --vertical EGM2008 --picture audit.png
+    sarheight audit OPERA_L2_RTC-S1_….h5 --dem glo30.tif --vertical EGM2008 --quicklook audit.png
     ```
     """
     settings.require_files()
     inputs = list(settings.files().values())
     for path, name, suffix in (
-        (output.picture, "picture", PICTURE),
+        (output.quicklook, "quicklook", PICTURE),
         (output.json, "json", ".json"),
     ):
         require_apart(path, name, inputs)
         require_writable(path, name, overwrite=output.overwrite, suffixes=(suffix,))
-    require_apart(output.picture, "picture", [output.json])
-    with session("audit", running, steps=2) as current:
+    require_apart(output.quicklook, "quicklook", [output.json])
+    with session("audit", running, {"read": 1, "compare": 9}) as current:
         current.stage("read")
         from sarheight import archives
 
         image = ImageConfig(orbit=settings.orbit)
         source = ImageSource.of(settings.product, image, current)
-        if source.flattened is None:
+        product = source.flattened if source.flattened is not None else _result(settings.product)
+        if product is None:
             msg = (
                 f"'{settings.product}' is no terrain-flattened product of OPERA, HyP3 or the "
-                "Planetary Computer whose files keep their names"
+                "Planetary Computer whose files keep their names, and no result of `reconstruct`"
             )
             raise OptionError(msg, option="product")
         heights, _ = open_elevations(settings, source, current)
         current.stage("compare")
         current.announce_compilation()
-        found = archives.audit(source.flattened, heights, source.flattened_orbit())
+        found = archives.audit(product, heights, source.flattened_orbit())
         _save(found, output)
     for line in _table(found):
         typer.echo(line)
     if not found.passed:
         raise typer.Exit(FAILED)
+
+
+def _result(path: str) -> xr.Dataset | None:
+    """Open a result of `reconstruct`; None if it is none."""
+    from sarheight.output import open_result
+
+    try:
+        result = open_result(path)
+    except (ValueError, OSError):
+        return None
+    return result if "gamma0" in result else None
 
 
 def _save(found: Audit, output: AuditOutput) -> None:
@@ -117,8 +132,8 @@ def _save(found: Audit, output: AuditOutput) -> None:
     from sarheight.output import save_png
     from sarheight.output.atomic import atomic_write
 
-    if output.picture is not None:
-        save_png(plot.audit(found), output.picture, overwrite=output.overwrite)
+    if output.quicklook is not None:
+        save_png(plot.audit(found), output.quicklook, overwrite=output.overwrite)
     if output.json is not None:
         with atomic_write(output.json, overwrite=output.overwrite, suffixes=(".json",)) as work:
             work.write_text(found.to_json() + "\n", "utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,11 +18,10 @@ from sarheight.workflow.options import Configuration, argument, option
 
 if TYPE_CHECKING:
     from sarheight.cli._session import Session
-    from sarheight.workflow.batch import Entry, Estimate, Job, Manifest
+    from sarheight.workflow.batch import Estimate, Job, Manifest
 
 JOBS = "Jobs"
 LISTS = (".toml", ".json", ".csv")
-GIBIBYTE = 2.0**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +92,7 @@ def batch(settings: BatchConfig, running: Messages) -> None:
     output = "first.tif"
     ```
     """
-    with session("batch", running, steps=100) as current:
+    with session("batch", running, {"jobs": 1}) as current:
         from sarheight.errors import JobListError
         from sarheight.workflow.batch import Manifest, estimate
 
@@ -193,37 +191,17 @@ def _run(
         scheduler=settings.scheduler,
         overwrite=settings.overwrite,
     )
-    show, failures = _progress(len(jobs), cost, current), 0
-    for entry in ended:
-        failures += entry.failed
-        show(entry)
-    return failures
-
-
-def _progress(count: int, cost: Estimate, current: Session) -> Callable[[Entry], None]:
-    """Return a function that reports the end of a job, throughput, and the remaining time."""
-    start, done, cells, size = time.perf_counter(), 0, 0, 0
-
-    def show(entry: Entry) -> None:
-        nonlocal done, cells, size
-        done, cells, size = done + 1, cells + entry.cells, size + entry.bytes
-        elapsed = max(time.perf_counter() - start, 1e-3)
-        # Jobs differ in size: count cells where all are known.
-        fraction = cells / cost.cells if cost.cells and not cost.unknown else done / count
-        remaining = elapsed * (1.0 / max(fraction, 1e-9) - 1.0) if fraction > 0.0 else 0.0
-        rate = f"{cells / elapsed / 1e6:.2f} million cells/s, " if cells else ""
-        state = f"failed: {entry.error}" if entry.failed else "done"
+    current.stage("jobs")
+    begun, failures, cells = time.perf_counter(), 0, 0
+    for done, entry in enumerate(ended, 1):
+        failures, cells = failures + entry.failed, cells + entry.cells
+        # Jobs differ in size: cells are counted where all are known.
+        known = cost.cells and not cost.unknown
+        current.advance("jobs", cells / cost.cells if known else done / len(jobs))
+        rate = cells / max(time.perf_counter() - begun, 1e-3) / 1e6
         current.say(
-            f"[{done}/{count}] {Path(entry.output).name}: {state} ({entry.seconds:.1f} s; {rate}"
-            f"{size / GIBIBYTE / (elapsed / 60.0):.2f} GiB/min; {_clock(remaining)} left)"
+            f"[{done}/{len(jobs)}] {Path(entry.output).name}: "
+            f"{f'failed: {entry.error}' if entry.failed else 'done'} ({entry.seconds:.1f} s"
+            f"{f'; {rate:.2f} million cells/s' if cells else ''}{current.time_left()})"
         )
-        current.advance(f"{_clock(remaining)} left", fraction if fraction > 0.0 else done / count)
-
-    return show
-
-
-def _clock(seconds: float) -> str:
-    """Format a time as hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"
+    return failures

@@ -66,7 +66,7 @@ def composite(settings: CompositeConfig, result: ResultOutput, running: Running)
     """
     settings.require_files()
     require_result(result, settings.files().values())
-    with session("composite", running, steps=3) as current:
+    with session("composite", running, {"read": 1, "local resolution": 1, "write": 8}) as current:
         current.stage("read")
         from sarheight import layover, plot
         from sarheight.output import open_result, provenance
@@ -83,7 +83,9 @@ def composite(settings: CompositeConfig, result: ResultOutput, running: Running)
         combined.attrs["provenance"] = provenance(
             settings.files(), {"command": "composite", "settings": settings.record()}
         )
-        written = write_result(combined, result, lambda part: plot.backscatter(part["gamma0"]))
+        written = write_result(
+            combined, result, lambda part: plot.backscatter(part["gamma0"]), current
+        )
         current.say(
             f"{result.output}: {written.sizes['y']} x {written.sizes['x']} cells, {len(passes)} "
             f"passes, {100.0 * float(written['gamma0'].notnull().mean()):.1f} % with a value"

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 PICTURE = "demo.png"
 RESOLUTION = 108.0
+SHARES = {
+    "read the image": 1,
+    "correct by projected area (RTC)": 2,
+    "reallocate in one step": 2,
+    "reallocate, posterior mean": 4,
+    "draw": 3,
+}
+"""Shares of the stages in the work."""
 MADE_BY = "sarheight demo"
 
 
@@ -55,7 +63,7 @@ def demo(
     overwrite = overwrite or _is_demo_picture(path)
     require_writable(path, "output", overwrite=overwrite)
     start = time.perf_counter()
-    with session("demo", running, steps=5) as current:
+    with session("demo", running, SHARES) as current:
         current.stage("read the image")
         current.announce_compilation()
         from sarheight.cli import _demo_scene

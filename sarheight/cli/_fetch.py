@@ -80,7 +80,7 @@ class AcquisitionTime(Configuration):
 @contextmanager
 def download_session(name: str, running: Messages) -> Iterator[Report]:
     """Run a command with progress bars for its downloads, and errors in one line."""
-    with session(f"fetch {name}", Messages(quiet=True, debug=running.debug)):
+    with session(f"fetch {name}", Messages(quiet=True, debug=running.debug, log=running.log)):
         from sarheight.cli._progress import show_progress
 
         try:

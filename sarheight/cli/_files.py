@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+    from sarheight.cli._session import Session
+
 PICTURE = ".png"
+CHUNK = 1024
+"""Cells along a side of what is read at once of a result that was written in parts."""
 
 
 def output_folder() -> Option:
@@ -38,8 +42,7 @@ def require_writable(
     try:
         check_writable(path, overwrite=overwrite, suffixes=suffixes or SUFFIXES)
     except OutputError as error:
-        advice = " (--overwrite)" if "exists already" in str(error) else ""
-        msg = f"{error}{advice}"
+        msg = str(error).replace("overwrite=True", "--overwrite")
         raise OptionError(msg, option=name) from error
 
 
@@ -88,16 +91,22 @@ def is_pictured(result: ResultOutput) -> bool:
 
 
 def write_result(
-    dataset: xr.Dataset, result: ResultOutput, draw: Callable[[xr.Dataset], Figure]
+    dataset: xr.Dataset,
+    result: ResultOutput,
+    draw: Callable[[xr.Dataset], Figure],
+    current: Session,
 ) -> xr.Dataset:
     """Write a result and its picture; return it as it can be read again."""
     from sarheight.output import open_result, save_png, write
 
     output, overwrite = result.output, result.overwrite
-    write(dataset, output, overwrite=overwrite, stac=result.stac, scale=result.scale, draw=draw)
+    # A GeoTIFF is computed strip by strip.
+    strips = 1 if output.suffix.lower() in (".nc", ".zarr") else len(dataset.chunks.get("y", [1]))
+    with current.following(strips):
+        write(dataset, output, overwrite=overwrite, stac=result.stac, scale=result.scale, draw=draw)
     # A result that was written in parts need not be computed again for picture and summary.
     in_parts = bool(dataset.chunks) and output.suffix.lower() != PICTURE
-    written = open_result(output, chunks={}) if in_parts else dataset
+    written = open_result(output, chunks={"y": CHUNK, "x": CHUNK}) if in_parts else dataset
     if result.quicklook is not None:
         save_png(draw(written), result.quicklook, overwrite=overwrite)
     return written

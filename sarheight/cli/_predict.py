@@ -66,7 +66,7 @@ def refine(settings: RefineConfig, result: ResultOutput, running: Running) -> No
     """
     settings.require_files()
     require_result(result, settings.files().values())
-    with session("refine", running, steps=3) as current:
+    with session("refine", running, {"read": 1, "refine": 20, "write": 1}) as current:
         current.stage("read")
         current.announce_compilation()
         from sarheight import plot
@@ -74,7 +74,7 @@ def refine(settings: RefineConfig, result: ResultOutput, running: Running) -> No
 
         refined = refine_files(settings, reporter=current)
         current.stage("write")
-        write_result(refined, result, plot.heights)
+        write_result(refined, result, plot.heights, current)
         rows, columns = refined["height"].shape
         change, sigma = _rms(refined["height"] - refined["baseline"]), _rms(refined["height_sigma"])
         corrected = ""
@@ -218,7 +218,7 @@ def predict(settings: PredictConfig, result: ResultOutput, running: Running) -> 
         return
     settings.require_files()
     require_result(result, settings.files().values())
-    with session("predict", running, steps=4) as current:
+    with session("predict", running, {"read": 1, "estimate": 15, "write": 3}) as current:
         current.stage("read")
         from sarheight.buildings.estimators import BuildingHeightEstimator
         from sarheight.learning.weights import model_kind, packaged_model, select_device
@@ -300,10 +300,10 @@ def _map_buildings(
         stack = stack_from_folder(
             image, scale=settings.radar_scale or "power", baseline=settings.baseline
         )
-    current.stage("estimate and write")
+    current.stage("estimate")
     heights = predict_buildings(estimator, stack, device=settings.device)
     heights.attrs |= {"provenance": settings.provenance(model), ACQUISITION: _months(stack)}
-    heights = write_result(heights, result, plot_building_heights)
+    heights = write_result(heights, result, plot_building_heights, current)
     if settings.footprints is not None:
         table = heights_of_outlines(heights, settings.footprints)
         with atomic_write(outlines, overwrite=overwrite, suffixes=(".gpkg",)) as work:
@@ -361,7 +361,7 @@ def _map_zones(
         stack,
         step=settings.step or 1,
         device=settings.device,
-        report=lambda fraction: current.advance("estimate", (1.0 + fraction) / current.steps),
+        report=lambda fraction: current.advance("estimate", fraction),
     )
     current.stage("write")
     zones.attrs["provenance"] = settings.provenance(model)
@@ -371,7 +371,7 @@ def _map_zones(
         if result.quicklook is not None:
             save_png(plot.mask(zones["zone"]), result.quicklook, overwrite=result.overwrite)
     else:
-        write_result(zones, result, lambda part: plot.mask(part["zone"]))
+        write_result(zones, result, lambda part: plot.mask(part["zone"]), current)
     rows, columns = zones["zone"].shape
     names = ", ".join(path.name for path in files)
     current.say(f"{names}: {rows} x {columns} cells, {len(classifier.classes)} classes")
@@ -408,7 +408,7 @@ def _map_heights(
     heights = estimate(settings, image, estimator, known, current)
     current.stage("write")
     heights.attrs["provenance"] = settings.provenance(model)
-    write_result(heights, result, plot.heights)
+    write_result(heights, result, plot.heights, current)
     rows, columns = heights["height"].shape
     count = heights.attrs["known_elevations"]
     current.say(f"{result.output}: {rows} x {columns} cells, {count} known elevations")
@@ -460,7 +460,7 @@ def _heights_of_image(
         grid=choose_grid(coarse, settings, resolution=usual_posting(estimator, coarse)),
         coregister=settings.coregister or "report",
         device=settings.device,
-        report=lambda fraction: current.advance("estimate", 0.5 + 0.25 * fraction),
+        report=lambda fraction: current.advance("estimate", fraction),
     )
     heights.attrs[ACQUISITION] = acquisition_json([radar])
     return clip(heights, settings)

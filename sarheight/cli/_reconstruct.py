@@ -38,7 +38,7 @@ def masks(settings: MaskConfig, result: ResultOutput, running: Running) -> None:
     require_result(result, settings.files().values())
     if settings.geometry == "radar":
         _refuse_map_output(result)
-    with session("masks", running, steps=3) as current:
+    with session("masks", running, {"read": 1, "classify": 6, "write": 3}) as current:
         current.stage("read")
         current.announce_compilation()
         from sarheight import layover, plot
@@ -68,6 +68,7 @@ def masks(settings: MaskConfig, result: ResultOutput, running: Running) -> None:
                 found.assign_attrs(provenance=record),
                 result,
                 lambda part: plot.mask(part["mask"], relief=relief),
+                current,
             )
         _summarise(found, result.output, current)
 
@@ -102,6 +103,14 @@ def _summarise(result: xr.Dataset, output: Path, current: Session) -> None:
 
 
 # ``sarheight reconstruct``: a radar image, unfolded onto a map grid.
+
+SHARES = {
+    "read": 1,
+    "find the part that the elevation model covers": 2,
+    "reconstruct": 12,
+    "write": 5,
+}
+"""Shares of the stages in the work."""
 
 
 def reconstruct(settings: ReconstructConfig, result: ResultOutput, running: Running) -> None:
@@ -144,7 +153,7 @@ def reconstruct(settings: ReconstructConfig, result: ResultOutput, running: Runn
     require_result(result, settings.files().values())
     if is_pictured(result):
         _require_pictured_layers(settings)
-    with session("reconstruct", running, steps=4) as current:
+    with session("reconstruct", running, SHARES) as current:
         current.stage("read")
         current.announce_compilation()
         from sarheight import plot
@@ -158,6 +167,7 @@ def reconstruct(settings: ReconstructConfig, result: ResultOutput, running: Runn
             made.result,
             result,
             lambda part: plot.scene(part, made.scene.image, relief=relief),
+            current,
         )
         _summarise(written, result.output, current)
 

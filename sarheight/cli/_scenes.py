@@ -96,8 +96,7 @@ def scenes(settings: SimulatedSceneConfig, folder: SceneFolder, running: Running
     """
     settings.require_files()
     angles: list[float | None] = [*settings.incidence] or [None]
-    steps = len(settings.dem) * len(angles) * settings.seeds
-    with session("scenes", running, steps=steps) as current:
+    with session("scenes", running, {"scenes": 1}) as current:
         current.announce_compilation()
         from sarheight.terrain.scenes import write_scenes
 
@@ -107,7 +106,8 @@ def scenes(settings: SimulatedSceneConfig, folder: SceneFolder, running: Running
             for angle in angles
             for seed in range(settings.seeds)
         ]
-        written = write_scenes(jobs, folder.output, report=current.stage)
+        current.stage("scenes")
+        written = write_scenes(jobs, folder.output, report=current.counting(len(jobs)))
         current.say(f"{folder.output}: {len(written)} scenes")
 
 
@@ -206,7 +206,7 @@ def observed_scenes(settings: ObservedSceneConfig, folder: SceneFolder, running:
     if settings.known is not None and settings.tracks is not None:
         msg = "found --known and --tracks, expected one of them"
         raise OptionError(msg, option="tracks")
-    with session("train scenes", running, steps=len(settings.images)) as current:
+    with session("train scenes", running, {"scenes": 1}) as current:
         current.announce_compilation()
         from sarheight.terrain.scenes import SceneConfiguration, write_scenes
 
@@ -224,7 +224,8 @@ def observed_scenes(settings: ObservedSceneConfig, folder: SceneFolder, running:
         if len(set(names)) < len(names):
             msg = f"found images of one name among {', '.join(names)}: run the command for each"
             raise OptionError(msg, option="images")
-        written = write_scenes(jobs, folder.output, report=current.stage)
+        current.stage("scenes")
+        written = write_scenes(jobs, folder.output, report=current.counting(len(jobs)))
         current.say(f"{folder.output}: {len(written)} training scenes")
 
 

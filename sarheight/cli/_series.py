@@ -54,7 +54,7 @@ def series(
     if not settings.dem and not output.exists():
         msg = f"there is no stack '{output}' yet: a new one needs the elevation model"
         raise OptionError(msg, option="dem")
-    with session("series", running, steps=100) as current:
+    with session("series", running, {"read": 1}) as current:
         current.stage("read")
         current.announce_compilation()
         from sarheight.workflow.series import run_series

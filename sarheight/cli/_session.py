@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from contextvars import ContextVar
+from datetime import UTC, datetime
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -81,35 +84,93 @@ def require_subcommand(context: typer.Context) -> None:
 
 # Progress, threads and errors.
 
+LOGGED_STEP = 0.05
+"""Part of the work after which the log has a line."""
+LEAST_DONE, LEAST_SECONDS = 0.03, 2.0
+"""Part of the work, and seconds, from which the time that is left is estimated."""
 EXPECTED = (SarheightError, ValueError, TypeError, OSError, LookupError, MemoryError)
 """Errors of the user's data or machine; all others are defects of the program."""
 
 
 class Session:
-    """The stages of a command, shown on the standard error stream."""
+    """The stages of a command, shown on the standard error stream and in a log file.
 
-    def __init__(self, *, quiet: bool, steps: int) -> None:
+    Parameters
+    ----------
+    quiet : bool
+        Show nothing but warnings; the log has all.
+    shares : mapping of str to float
+        Share of each stage in the work, in any unit.
+    log : file, optional
+        Receives a line for each message, and for each step of progress.
+    """
+
+    def __init__(
+        self, *, quiet: bool, shares: Mapping[str, float], log: TextIO | None = None
+    ) -> None:
         self.quiet = quiet
-        self.steps = steps
         self.progress: Progress | None = None
         self.task: TaskID | None = None
+        self._log = log
+        self._begun = time.monotonic()
+        ends = [*accumulate(shares.values())]
+        parts = pairwise([0.0, *(each / ends[-1] for each in ends)]) if ends else ()
+        self._spans = dict(zip(shares, parts, strict=True))
+        self._span, self._done, self._logged = (0.0, 0.0), 0.0, -LOGGED_STEP
+        self._stage = ""
 
     def stage(self, what: str) -> None:
-        """Show the next stage."""
-        if self.progress is not None and self.task is not None:
-            done = self.progress.tasks[self.task].completed if self.progress.tasks else 0
-            started = self.progress.tasks[self.task].description != ""
-            self.progress.update(
-                self.task, description=what, completed=done + 1 if started else done
-            )
+        """Begin a stage; one whose share is not known leaves the progress as it is."""
+        begin = 1.0 if what == "done" else self._done
+        self._span = self._spans.get(what, (begin, begin))
+        self._stage, self._logged = what, -LOGGED_STEP
+        self.advance(what, 0.0)
 
     def advance(self, what: str, fraction: float) -> None:
-        """Show a stage, and the fraction of the work that is done."""
+        """Show what is done, and the fraction of the current stage that is complete."""
+        begin, end = self._span
+        self._done = max(self._done, begin + min(fraction, 1.0) * (end - begin))
+        percent = f"{100.0 * self._done:.0f} %{self.time_left()}"
         if self.progress is not None and self.task is not None:
-            self.progress.update(self.task, description=what, completed=fraction * self.steps)
+            self.progress.update(self.task, description=what, completed=self._done, left=percent)
+        if self._done >= self._logged + LOGGED_STEP:
+            self._logged = self._done
+            self._write(f"{percent}: {what}")
+
+    def time_left(self) -> str:
+        """Return the time that is left if work goes on at its speed; "" before that is known."""
+        elapsed = time.monotonic() - self._begun
+        if self._done < LEAST_DONE or elapsed < LEAST_SECONDS:
+            return ""
+        return f", {clock(elapsed * (1.0 - self._done) / self._done)} left"
+
+    def counting(self, count: int) -> Callable[[str], None]:
+        """Return a function that is told the begin of each of several pieces of work."""
+        begun = iter(range(count))
+        return lambda what: self.advance(what, next(begun, count) / count)
+
+    @contextmanager
+    def following(self, passes: int) -> Iterator[None]:
+        """Advance by the tasks of dask; the work walks `passes` times through its parts."""
+        from dask.callbacks import Callback
+
+        stage, begun, total, done = self._stage, 0, 1, 0
+
+        def begin(graph: Mapping[Any, Any], _state: Any) -> None:  # noqa: ANN401  # of dask
+            nonlocal begun, total, done
+            begun, total, done = begun + 1, max(len(graph), 1), 0
+
+        def end(*_task: Any) -> None:  # noqa: ANN401  # of dask
+            nonlocal done
+            done += 1
+            self.advance(stage, (begun - 1 + done / total) / passes)
+
+        with Callback(start_state=begin, posttask=end):  # type: ignore[no-untyped-call]
+            yield
 
     def say(self, what: str) -> None:
         """Write a line to the standard error stream, unless quiet."""
+        self._write(what)
         if not self.quiet:
             self._print(what)
 
@@ -120,7 +181,12 @@ class Session:
 
     def warn(self, what: str) -> None:
         """Write a warning, even if quiet."""
+        self._write(f"warning: {what}")
         self._print(f"warning: {what}")
+
+    def fail(self, what: str) -> None:
+        """Write an error to the log."""
+        self._write(f"error: {what}")
 
     @contextmanager
     def downloading(self) -> Iterator[Report]:
@@ -148,18 +214,17 @@ class Session:
         else:
             self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    def _write(self, line: str) -> None:
+        if self._log is not None:
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            self._log.write(f"{now} {line}\n")
+            self._log.flush()
+
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show the progress bar on a terminal."""
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-        )
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         console = Console(stderr=True)
         if self.quiet or not console.is_terminal:
@@ -168,44 +233,71 @@ class Session:
         columns = (
             SpinnerColumn(),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}"),
             TimeElapsedColumn(),
             TextColumn("{task.description}"),
         )
         with Progress(*columns, console=console, transient=True) as progress:
             self.progress = progress
-            self.task = self.progress.add_task("", total=self.steps)
+            self.task = self.progress.add_task("", total=1.0, left="")
             try:
                 yield
             finally:
                 self.progress = self.task = None
 
 
+def clock(seconds: float) -> str:
+    """Write a time as hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
 @contextmanager
-def session(command: str, running: Messages, steps: int = 1) -> Iterator[Session]:
-    """Run a command: limit its threads, show its progress, and report errors in one line."""
-    current = Session(quiet=running.quiet, steps=steps)
+def session(
+    command: str, running: Messages, shares: Mapping[str, float] | None = None
+) -> Iterator[Session]:
+    """Run a command: limit its threads, show its progress, and report errors in one line.
+
+    `shares` are the shares of its stages in the work, see `Session`.
+    """
     threads = running.threads if isinstance(running, Running) else None
-    debug = running.debug
+    with ExitStack() as stack:
+        log = None if running.log is None else stack.enter_context(_log_file(running.log))
+        current = Session(quiet=running.quiet, shares=shares or {}, log=log)
+        try:
+            with ExitStack() as inner:
+                if threads is not None:
+                    inner.enter_context(_limited(threads))
+                if not running.debug:
+                    inner.enter_context(_warnings_in_one_line(current))
+                inner.enter_context(current.shown())
+                inner.enter_context(naming_extras())
+                yield current
+                current.stage("done")
+        except KeyboardInterrupt:
+            text = "interrupted; no partial output remains"
+            current.fail(text)
+            typer.echo(f"sarheight {command}: {text}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter, OptionError):
+            raise
+        except Exception as error:
+            if running.debug:
+                traceback.print_exc()
+            text = _in_one_line(error)
+            current.fail(text)
+            typer.echo(f"sarheight {command}: {text}", err=True)
+            raise typer.Exit(FAILED) from error
+
+
+def _log_file(path: Path) -> TextIO:
+    """Open a log, to which lines are appended."""
     try:
-        with ExitStack() as stack:
-            if threads is not None:
-                stack.enter_context(_limited(threads))
-            if not debug:
-                stack.enter_context(_warnings_in_one_line(current))
-            stack.enter_context(current.shown())
-            stack.enter_context(naming_extras())
-            yield current
-    except KeyboardInterrupt:
-        typer.echo(f"sarheight {command}: interrupted; no partial output remains", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except (typer.Exit, typer.Abort, typer.BadParameter, OptionError):
-        raise
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        typer.echo(f"sarheight {command}: {_in_one_line(error)}", err=True)
-        raise typer.Exit(FAILED) from error
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        msg = f"cannot write '{path}': {error.strerror}"
+        raise OptionError(msg, option="log") from error
 
 
 def _in_one_line(error: Exception) -> str:

@@ -99,7 +99,7 @@ def simulate(settings: SimulateConfig, result: FileOutput, running: Running) -> 
     settings.require_files()
     require_apart(output, "output", settings.files().values())
     require_writable(output, "output", overwrite=result.overwrite)
-    with session("simulate", running, steps=3) as current:
+    with session("simulate", running, {"read": 1, "simulate": 6, "write": 3}) as current:
         current.stage("read")
         from sarheight import illumination
         from sarheight.output import provenance

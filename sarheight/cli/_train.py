@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sarheight.zones.fusion import FusionResult
     from sarheight.zones.fusion_cnn import FusionStrategy
 
+Chosen = TypeVar("Chosen")
 SPLIT = "Split by place"
 
 
@@ -53,7 +54,16 @@ class RunOptions(Messages):
 
     def session(self, name: str) -> AbstractContextManager[Session]:
         """Report errors in one line; Lightning shows the progress."""
-        return session(f"train {name}", Messages(quiet=True, debug=self.debug))
+        return session(f"train {name}", Messages(quiet=True, debug=self.debug, log=self.log))
+
+    def chosen(self, kind: type[Chosen], *, published: bool = False) -> Chosen:
+        """Return the settings of the file, those of the published network, or the defaults."""
+        if self.settings is None:
+            return kind.published() if published else kind()  # type: ignore[attr-defined]  # where there is one
+        if published:
+            msg = "found --settings and --published, expected one of them"
+            raise OptionError(msg, option="published")
+        return kind.read(self.settings)  # type: ignore[attr-defined,no-any-return]
 
     def report(self, network: str, data: str) -> None:
         """Report the end of the run."""
@@ -98,27 +108,20 @@ def terrain(
         Metres between these parts.
     """
     with run.session("terrain"):
-        from sarheight.learning.split import split_bands
+        from sarheight.learning import split_bands, train
         from sarheight.terrain.sar2height import TerrainSettings
         from sarheight.terrain.scenes import open_scene
-        from sarheight.terrain.training import evaluate_terrain, train_terrain
+        from sarheight.terrain.training import evaluate_terrain, terrain_task
 
-        if run.settings is not None and published:
-            msg = "found --settings and --published, expected one of them"
-            raise OptionError(msg, option="published")
-        chosen = TerrainSettings.published() if published else TerrainSettings()
-        if run.settings is not None:
-            chosen = TerrainSettings.read(run.settings)
+        chosen = run.chosen(TerrainSettings, published=published)
         opened = [open_scene(path) for path in scenes]
         fractions = {"training": 1.0 - validation - held_out, "validation": validation}
         if held_out > 0.0:
             fractions["test"] = held_out
         bands = [split_bands(scene, fractions, gap=gap) for scene in opened]
-        result = train_terrain(
-            opened,
-            [band["training"] for band in bands],
-            [band["validation"] for band in bands],
-            chosen,
+        parts = {name: [band[name] for band in bands] for name in fractions}
+        result = train(
+            *terrain_task(opened, parts["training"], parts["validation"], chosen),
             run.output,
             accelerator=run.device,
             progress=not run.quiet,
@@ -126,8 +129,7 @@ def terrain(
         )
         run.report(chosen.network, f"{len(opened)} scenes")
         if held_out > 0.0:
-            parts = [band["test"] for band in bands]
-            errors = evaluate_terrain(result.network, opened, parts, chosen)
+            errors = evaluate_terrain(result.network, opened, parts["test"], chosen)
             from sarheight.output.atomic import write_json
 
             write_json(
@@ -190,12 +192,7 @@ def buildings(
         from sarheight.buildings.training import BuildingSettings, building_task
         from sarheight.learning import Part, train
 
-        if run.settings is not None and published:
-            msg = "found --settings and --published, expected one of them"
-            raise OptionError(msg, option="published")
-        chosen = BuildingSettings.published() if published else BuildingSettings()
-        if run.settings is not None:
-            chosen = BuildingSettings.read(run.settings)
+        chosen = run.chosen(BuildingSettings, published=published)
         stores = _city_stacks(run, stacks)
         cities = [open_stack(path, chunks={}) for path in stores]
         others = [open_stack(path, chunks={}) for path in validate or []]
@@ -359,7 +356,7 @@ def zones(
             told = train_forest_on_files(data, labels, run.output, trees, size=size, block=block)
             Console().print(told, highlight=False, soft_wrap=True)
             return
-        chosen = ZoneSettings() if run.settings is None else ZoneSettings.read(run.settings)
+        chosen = run.chosen(ZoneSettings)
         parts, posting = open_samples(
             data,
             labels,

@@ -25,7 +25,7 @@ from rasterio.windows import Window
 
 from sarheight._files import check_hdf5, reason, refuse_other_files
 from sarheight.dem._cells import mosaic
-from sarheight.dem.checked import assume_ellipsoidal, to_ellipsoidal
+from sarheight.dem.checked import add_undulations, assume_ellipsoidal
 from sarheight.dem.datum import (
     ELLIPSOID,
     FULL_TURN,
@@ -172,12 +172,12 @@ def _convert_to_ellipsoid(dem: xr.DataArray, vertical: Geoid | None) -> xr.DataA
     """Convert the heights to ellipsoidal ones if their vertical datum is given or stated."""
     stated = stated_datum(dem)
     if vertical is None:
-        return dem if stated in (None, ELLIPSOID) else to_ellipsoidal(dem)
+        return dem if stated in (None, ELLIPSOID) else add_undulations(dem, None)
     if isinstance(vertical, str) and vertical == _KEEP:
         return dem
     named = datum_of_text(vertical) if isinstance(vertical, str) else None
     if named != ELLIPSOID:
-        return to_ellipsoidal(dem, vertical)
+        return add_undulations(dem, vertical)
     if stated not in (None, ELLIPSOID):
         msg = (
             f"the file states that its heights are above {stated}, and {vertical!r} means that "

@@ -73,7 +73,7 @@ def check_dem(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:
         If the heights are above a geoid whose grid is not installed.
     """
     dem = normalise(dem, void_allowed=void_allowed)
-    return dem if stated_datum(dem) == ELLIPSOID else _add_undulations(dem, None)
+    return dem if stated_datum(dem) == ELLIPSOID else add_undulations(dem, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,10 +155,10 @@ def to_ellipsoidal(dem: xr.DataArray, geoid: Geoid | None = None) -> xr.DataArra
     ----------
     Hofmann-Wellenhof & Moritz, Physical Geodesy, 2nd ed., Springer, 2006.
     """
-    return _add_undulations(normalise(dem), geoid)
+    return add_undulations(normalise(dem), geoid)
 
 
-def _add_undulations(dem: xr.DataArray, geoid: Geoid | None) -> xr.DataArray:
+def add_undulations(dem: xr.DataArray, geoid: Geoid | None) -> xr.DataArray:
     """Convert a normalised DEM to ellipsoidal heights."""
     geoid = _resolve_geoid(dem, geoid)
     name, blocks = undulations(geoid, dem)

@@ -6,11 +6,14 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Any, TypeAlias
 
 import numpy as np
+import pystac
+import shapely  # type: ignore[import-untyped]
 
 from sarheight._runtime import library
 from sarheight.dem.tiles import Box, Place, bounding_boxes
@@ -441,16 +444,14 @@ def stac_items(
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the items of a collection at a place and in a time, as a STAC catalogue gives them."""
     stac_client = library("pystac_client")
-    stac = library("pystac")
     errors = (
         library("pystac_client.exceptions").APIError,
         library("pystac_client.errors").ClientTypeError,
         library("pystac_client.warnings").DoesNotConformTo,
-        stac.STACError,
-        stac.STACTypeError,
+        *(pystac.STACError, pystac.STACTypeError),
         *(LookupError, ValueError, TypeError, AttributeError, RuntimeError),
     )
-    try:
+    with _translated_errors(source.url, errors):
         stac_io = _checked_io(client)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about how the catalogue describes itself
@@ -466,17 +467,20 @@ def stac_items(
             )
             for page in search.pages_as_dicts():
                 yield from page.get("features", [])
-    except FetchError:
-        raise
-    except errors as error:
+
+
+@contextmanager
+def _translated_errors(url: str, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Turn errors of the library of a catalogue into FetchError."""
+    try:
+        yield
+    except kinds as error:
         status = getattr(error, "status_code", None)
         if status:
             reason = f"it answered HTTP {status}"
-        elif type(error).__name__ == "APIError":
-            reason = describe_error(error)
         else:
-            reason = f"it is not a STAC catalogue with a search ({type(error).__name__})"
-        msg = f"the catalogue {redact(source.url)} could not be searched: {reason}"
+            reason = f"it is no catalogue with a search, or fails ({describe_error(error)})"
+        msg = f"the catalogue {redact(url)} could not be searched: {reason}"
         raise refusal_in(error) or FetchError(msg) from None
 
 
@@ -505,35 +509,25 @@ def _search_asf(
     logging.getLogger("asf_search").setLevel(logging.ERROR)
     session = asf.ASFSession()
     client.configure(session, paged=True, replace=(_ASF_ADDRESS, source.url.rstrip("/")))
+    errors = (asf.exceptions.ASFError, OSError, KeyError, TypeError, ValueError)
     for box in query.boxes:
-        west, south, east, north = box
-        corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
-        outline = f"POLYGON(({', '.join(f'{x} {y}' for x, y in corners)}))"
-        if (west, south) == (east, north):
-            outline = f"POINT({west} {south})"
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about libraries that it uses
-                found = list(
-                    asf.search(
-                        platform=["SENTINEL-1"],
-                        processingLevel=_ASF_LEVELS[collection],
-                        beamMode=[query.mode],
-                        intersectsWith=None if box == _WORLD else outline,
-                        start=query.start,
-                        end=query.stop,
-                        flightDirection=None if query.passing is None else query.passing.upper(),
-                        relativeOrbit=query.relative_orbit,
-                        maxResults=query.limit,
-                        session=session,
-                    )
+        shape = shapely.Point(box[:2]) if box[:2] == box[2:] else shapely.box(*box)
+        with _translated_errors(source.url, errors), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about libraries that it uses
+            found = list(
+                asf.search(
+                    platform=["SENTINEL-1"],
+                    processingLevel=_ASF_LEVELS[collection],
+                    beamMode=[query.mode],
+                    intersectsWith=None if box == _WORLD else shape.wkt,
+                    start=query.start,
+                    end=query.stop,
+                    flightDirection=query.passing and query.passing.upper(),
+                    relativeOrbit=query.relative_orbit,
+                    maxResults=query.limit,
+                    session=session,
                 )
-        except FetchError:
-            raise
-        except (asf.exceptions.ASFError, OSError, KeyError, TypeError, ValueError) as error:
-            reason = describe_error(error)
-            msg = f"the catalogue {redact(source.url)} could not be searched: {reason}"
-            raise refusal_in(error) or FetchError(msg) from None
+            )
         yield from (_asf_record(each, name) for each in found)
 
 

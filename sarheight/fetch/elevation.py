@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from rasterio.errors import RasterioError
 from sarheight.dem.tiles import bounding_boxes, match_spacing, save_part, sea_tile, tile_corners
 from sarheight.errors import ChecksumError, FetchError, NotThereError
 from sarheight.fetch.addresses import redact, safe_name
+from sarheight.fetch.catalogues import mapping
 from sarheight.fetch.http import HttpClient
 from sarheight.fetch.remote import RemoteImage
 from sarheight.fetch.settings import DemSource, Settings, fill, lookup
@@ -199,13 +201,13 @@ class _Download:
         for tile in sea:
             corner = tile.latitude, tile.longitude
             path = self.folder / f"{tile.name}_sea.tif"
-            paths.append(sea_tile(path, corner, self.source.rows or 0, like))
+            paths.append(sea_tile(path, corner, self.source.rows, like))
         fitting = tuple(match_spacing(paths, self.folder))
         return DemTiles(fitting, self.source.vertical, tuple(tile.name for tile in sea), missing)
 
     def _split_sea(self, tiles: list[Tile]) -> tuple[list[Tile], list[Tile]]:
         """Split tiles into those that exist and those that do not because there is only sea."""
-        if self.source.list is None or self.source.rows is None:
+        if self.source.list is None or not self.source.rows:
             return tiles, []
         existing = self._list(self.source, self.model)
         land = [tile for tile in tiles if _stem(tile, self.source) in existing]
@@ -239,10 +241,6 @@ class _Download:
         """Download a tile, or its cells in some boxes; None where the source does not have it."""
         url = tile.address(self.source.url)
         zipped = url.lower().endswith(".zip")
-        if boxes and not zipped:
-            self.client.check(url)
-            found = [self._window(tile, url, box) for box in boxes]
-            return [path for path in found if path is not None]
         path = self.folder / (f"{tile.name}.hgt" if zipped else tile.file_name(self.source.url))
 
         def prepare(partial: Path) -> None:
@@ -254,8 +252,11 @@ class _Download:
                 msg = f"{redact(url)} holds no heights of SRTM, by its size"
                 raise ChecksumError(msg)
 
-        request = FileRequest(lambda: url, prepare=prepare)
         try:
+            if boxes and not zipped:
+                found = [self._window(tile, url, box) for box in boxes]
+                return [part for part in found if part is not None]
+            request = FileRequest(lambda: url, prepare=prepare)
             return [ensure_file(self.client, request, path, progress)]
         except NotThereError:
             return None
@@ -362,15 +363,15 @@ def geoid(
     return ensure_file(client, request, target, progress)
 
 
-def _grid_entry(listing: object, grid: str, url: str) -> dict[str, Any]:
+def _grid_entry(listing: object, grid: str, url: str) -> Mapping[str, Any]:
     """Find a grid in the list of all grids."""
-    features = listing.get("features") if isinstance(listing, dict) else None
+    features = mapping(listing).get("features")
     if not isinstance(features, list):
         msg = f"{redact(url)} is not a list of grids: is it the right address?"
         raise FetchError(msg)
     for feature in features:
-        properties = feature.get("properties") if isinstance(feature, dict) else None
-        if isinstance(properties, dict) and properties.get("name") == grid:
+        properties = mapping(mapping(feature).get("properties"))
+        if properties.get("name") == grid:
             return properties
     msg = f"there is no grid {grid!r}, expected {', '.join(GRIDS)} or the name of a grid of PROJ"
     raise ValueError(msg)

@@ -71,22 +71,21 @@ class RemoteImage:
             self.failures.append(error)
             raise
 
-    @contextmanager
-    def open(self, driver: str = "GTiff") -> Iterator[DatasetReader]:
-        """Open it with rasterio; FetchError where it cannot be requested or read."""
-        self.failures.clear()
-        with (
-            self.raised_failures(),
-            rasterio.Env(**NO_SIDECARS),
-            rasterio.open(self.name, driver=driver, opener=self) as dataset,
-        ):
-            yield dataset
+    @property
+    def driver(self) -> str:
+        """The one driver of GDAL for it: others read the files and addresses that a file names."""
+        return "JP2OpenJPEG" if self.name.endswith(".jp2") else "GTiff"
 
     @contextmanager
-    def raised_failures(self) -> Iterator[None]:
-        """Raise what went wrong with requests, in place of what GDAL says of it."""
+    def open(self) -> Iterator[DatasetReader]:
+        """Open it with rasterio; FetchError where it cannot be requested or read."""
+        self.failures.clear()
         try:
-            yield
+            with (
+                rasterio.Env(**NO_SIDECARS),
+                rasterio.open(self.name, driver=self.driver, opener=self) as dataset,
+            ):
+                yield dataset
         except (RasterioError, OSError) as error:
             raise (self.failures or [error])[0] from None
         if self.failures:

@@ -102,7 +102,7 @@ class DemSource:
     url: str
     vertical: str | None = None
     list: str | None = None
-    rows: int | None = None
+    rows: int = 0
     land: str | None = None
     south: int = -90
     north: int = 90
@@ -165,28 +165,29 @@ class Settings:
         own = _own_file(path)
         where = str(own or "the defaults")
         if own is not None:
-            tables = _merge(tables, _read_toml(own))
-        unknown = ", ".join(sorted(set(tables) - {*_SINGLE, *_GROUPS}))
+            tables = _merge(tables, read_toml(own, SettingsError))
+        unknown = ", ".join(sorted(set(tables) - set(_KINDS)))
         if unknown:
-            msg = (
-                f"the settings in {where} hold the tables {unknown}, expected "
-                f"{', '.join((*_SINGLE, *_GROUPS))}"
-            )
+            msg = f"the settings in {where} hold the tables {unknown}, expected {', '.join(_KINDS)}"
             raise ValueError(msg)
-        values: dict[str, Any] = {
-            name: _build(kind, tables[name], f"{name}, {where}") for name, kind in _SINGLE.items()
-        }
-        for group, kind in _GROUPS.items():
-            _require_table(tables[group], f"{group}, {where}")
-            values[group] = {
-                name: _build(kind, _with_environment(table, group, name), f"{name}, {where}")
-                for name, table in tables[group].items()
-            }
+        values: dict[str, Any] = {}
+        for group, kind in _KINDS.items():
+            table = _require_table(tables[group], f"{group}, {where}")
+            values[group] = (
+                _build(kind, table, f"{group}, {where}")
+                if group in _SINGLE
+                else {
+                    name: _build(kind, _with_environment(each, group, name), f"{name}, {where}")
+                    for name, each in table.items()
+                }
+            )
         return cls(offline=os.environ.get("SARHEIGHT_OFFLINE", "") not in {"", "0"}, **values)
 
 
-_SINGLE: Mapping[str, type] = {"network": Network, "limits": Limits}
-_GROUPS: Mapping[str, type] = {
+_SINGLE = ("network", "limits")
+_KINDS: Mapping[str, type] = {
+    "network": Network,
+    "limits": Limits,
     "catalogues": Catalogue,
     "accounts": Account,
     "orbits": OrbitSource,
@@ -225,11 +226,6 @@ def _own_file(path: str | os.PathLike[str] | None) -> Path | None:
     return usual if usual.is_file() else None
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    """Read the user's file."""
-    return read_toml(path, SettingsError)
-
-
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Replace values key by key, in nested tables as well."""
     merged = dict(below)
@@ -256,18 +252,15 @@ def _build(kind: type[Table], table: object, where: str) -> Table:
             f"expected {', '.join(sorted(known))}"
         )
         raise ValueError(msg)
-    values = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in checked.items()
-    }
+    values = {key: tuple(each) if isinstance(each, list) else each for key, each in checked.items()}
     for key, value in values.items():
         default = known[key].default
         expected = str if default is MISSING or default is None else type(default)
-        if key == "rows":
-            expected = int
         allowed = (int, float) if expected is float else expected
-        if not isinstance(value, allowed) or isinstance(value, bool):
+        texts = not isinstance(value, tuple) or all(isinstance(each, str) for each in value)
+        if not isinstance(value, allowed) or isinstance(value, bool) or not texts:
             msg = f"the settings hold {key} = {value!r} ({where}), expected {expected.__name__}"
-            raise ValueError(msg)  # noqa: TRY004  # of the user's file
+            raise ValueError(msg)  # of the user's file
     try:
         return kind(**values)
     except TypeError as error:

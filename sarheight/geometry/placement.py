@@ -13,6 +13,7 @@ from sarheight_kernels.doppler import closing_speeds
 
 from sarheight._windows import crop_image, stack_images
 from sarheight.dem import check_dem, local_posting
+from sarheight.dem.checked import CheckedDem
 from sarheight.ellipsoid import look_sign, to_earth_fixed
 from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from sarheight.dem.checked import CheckedDem
     from sarheight.orbit import Orbit
 
 MARGIN = 16
@@ -46,7 +46,7 @@ def _window(geometry: PassGeometry, margin: int) -> tuple[slice, slice]:
 
 
 def crop_grid_to_dem(
-    dem: xr.DataArray, grid: RadarGrid, orbit: Orbit, *, margin: int = MARGIN
+    dem: xr.DataArray | CheckedDem, grid: RadarGrid, orbit: Orbit, *, margin: int = MARGIN
 ) -> RadarGrid:
     """Crop a grid to the part that a DEM can contribute to."""
     return grid.crop(*_window(pass_geometry(dem, grid, orbit), margin))
@@ -126,7 +126,7 @@ def _move_grid(
         wide = replace(
             wide, near_range=slant_range - samples * grid.sample_spacing, samples=2 * samples + 1
         )
-    return crop_grid_to_dem(dem, wide, orbit)
+    return crop_grid_to_dem(CheckedDem(dem), wide, orbit)
 
 
 Bounds = tuple[float, float, float, float]

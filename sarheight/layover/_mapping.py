@@ -348,7 +348,7 @@ def mapping(
     illuminated : xarray.DataArray, optional
         Whether the radar illuminates a cell, dims (y, x), in the order of the DEM. By default the
         shadows that the DEM casts are found; those of mountains beside it are known to masks of a
-        larger DEM, ``mask < 4`` (see `masks`).
+        larger DEM, ``~in_shadow(mask)`` (see `masks`).
 
     Returns
     -------

@@ -281,7 +281,7 @@ def warn_of_disagreement(agreements: Sequence[Agreement]) -> None:
 class Balance:
     """RCS in m2 of one pass, by polarisation, of a tile or a scene."""
 
-    cells: NDArray[np.float64]  # held by cells with a value, by their estimate
+    held: NDArray[np.float64]  # by cells with a value, by their estimate
     withheld: NDArray[np.float64]  # allocated to cells without one
     explained: NDArray[np.float64]  # of the illuminated pixels that have data
     spread: NDArray[np.float64]  # of cells with a value, times the variance of their logarithm
@@ -296,14 +296,14 @@ class Balance:
         larger by exp(v / 2) with the variance v: averages of logarithms lose RCS where they average
         what differs. So k is about 1/2; 0 where nothing is lost, and 1 at most.
         """
-        lost = self.explained - self.withheld - self.cells
+        lost = self.explained - self.withheld - self.held
         ratio = np.divide(lost, self.spread, out=np.zeros_like(lost), where=self.spread > 0.0)
         return np.clip(ratio, 0.0, 1.0)
 
     @property
     def factor(self) -> NDArray[np.float64]:
         """Find the factor on all estimates, beside `by_variance`, that balances RCS exactly."""
-        held = self.cells + self.by_variance * self.spread
+        held = self.held + self.by_variance * self.spread
         factor: NDArray[np.float64] = np.divide(
             self.explained - self.withheld, held, out=np.ones_like(held), where=held > 0.0
         )
@@ -312,7 +312,7 @@ class Balance:
     def attributes(self) -> dict[str, list[float]]:
         """Return RCS by polarisation as attributes of a result, after balancing."""
         return {
-            "rcs_cells": (self.factor * (self.cells + self.by_variance * self.spread)).tolist(),
+            "rcs_cells": (self.factor * (self.held + self.by_variance * self.spread)).tolist(),
             "rcs_withheld": self.withheld.tolist(),
             "rcs_explained": self.explained.tolist(),
         }
@@ -367,7 +367,7 @@ def balance_scene(by_tile: Sequence[Sequence[Balance]], least_area: float) -> li
 def _add(balances: Sequence[Balance]) -> Balance:
     """Add up the RCS of tiles, in their order."""
     return Balance(
-        reduce(np.add, (tile.cells for tile in balances)),
+        reduce(np.add, (tile.held for tile in balances)),
         reduce(np.add, (tile.withheld for tile in balances)),
         reduce(np.add, (tile.explained for tile in balances)),
         reduce(np.add, (tile.spread for tile in balances)),

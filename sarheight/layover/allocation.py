@@ -147,18 +147,18 @@ class PassTile:
     undivided: Illumination | None = None  # operator of cells, where they are divided
 
     @property
-    def cells(self) -> Illumination:
+    def cell_operator(self) -> Illumination:
         """Return the operator of cells that are not divided."""
         return self.operator if self.undivided is None else self.undivided
 
     @property
     def geometry(self) -> PassGeometry:
         """Return the DEM of cells under the radar."""
-        return self.cells.geometry
+        return self.cell_operator.geometry
 
     def divided(self, operator: Illumination, facets: int) -> PassTile:
         """Divide each cell into facets along its sides, with their operator."""
-        return replace(self, operator=operator, facets=facets, undivided=self.cells)
+        return replace(self, operator=operator, facets=facets, undivided=self.cell_operator)
 
     def under(self, law: BackscatterLaw, ellipsoid: PixelAreas | None = None) -> PassTile:
         """Return the same image under another backscatter law, to be geocoded or not."""
@@ -181,7 +181,7 @@ class PassTile:
         self,
         assumed: Layer | None = None,
         blur: Taps | None = None,
-        cells: NDArray[np.bool_] | None = None,
+        wanted: NDArray[np.bool_] | None = None,
     ) -> AllocatedRcs:
         """Allocate each pixel's RCS to the cells that illuminate it.
 
@@ -192,28 +192,28 @@ class PassTile:
         blur : pair of arrays, optional
             Weights along lines and samples by which image and simulation are smoothed before
             they are compared.
-        cells : array of bool, shape (rows, columns), optional
+        wanted : array of bool, shape (rows, columns), optional
             Cells to which RCS is allocated; all by default.
         """
-        return self.allocate_and_compare(assumed, blur, cells)[0]
+        return self.allocate_and_compare(assumed, blur, wanted)[0]
 
     def allocate_and_compare(
         self,
         assumed: Layer | None = None,
         blur: Taps | None = None,
-        cells: NDArray[np.bool_] | None = None,
+        wanted: NDArray[np.bool_] | None = None,
         comparison: Comparison | None = None,
     ) -> tuple[AllocatedRcs, ComparedRatios | None]:
         """Allocate as `allocate` does, and compare image and simulation in the same sweep."""
         if self.undivided is not None:
-            return self._allocate_to_facets(assumed, blur, cells, comparison)
+            return self._allocate_to_facets(assumed, blur, wanted, comparison)
         simulated = self._simulate(assumed)
         compared = None
         if comparison is not None:
             image = self.image if comparison.ratios else self.image[:0]
             compared = self._weigh(image, simulated, comparison.blur, change=True)
         smoothed = self.image if blur is None else rtc_intensity(self.image, simulated, blur)
-        result = self._sweep(simulated, assumed, cells, smoothed, compared)
+        result = self._sweep(simulated, assumed, wanted, smoothed, compared)
         if compared is None:
             return result, None
         return result, ComparedRatios(compared.ratio, compared.weight, compared.change)
@@ -222,7 +222,7 @@ class PassTile:
         self,
         simulated: Image,
         assumed: Layer | None,
-        cells: NDArray[np.bool_] | None,
+        wanted: NDArray[np.bool_] | None,
         intensity: Image,
         compared: WeighedRatios | None = None,
     ) -> AllocatedRcs:
@@ -235,7 +235,7 @@ class PassTile:
             np.empty((0 if self.ellipsoid is None else self.image.shape[0], *shape), np.float32),
             np.empty(polarisations),
         )
-        lit = self.operator.illuminated if cells is None else self.operator.illuminated & cells
+        lit = self.operator.illuminated if wanted is None else self.operator.illuminated & wanted
         surface = replace(self.operator, illuminated=lit).surface
         measured = self.areas.lines, self.areas.areas
         target = self.areas if self.ellipsoid is None else self.ellipsoid
@@ -269,7 +269,7 @@ class PassTile:
             bounds = np.where(blocks.reshape(-1, 1), view.bounds, np.nan)
             operator = replace(operator, geometry=replace(view, bounds=bounds))
         each = replace(self, operator=operator, ellipsoid=None, facets=1, undivided=None)
-        fine = each.allocate(cells=self.to_facets(wanted))
+        fine = each.allocate(wanted=self.to_facets(wanted))
         rows, columns = (places[:, None] * self.facets for places in cells)
         parts = np.arange(self.facets**2)
         at = rows + parts // self.facets, columns + parts % self.facets
@@ -330,7 +330,7 @@ class PassTile:
         self,
         assumed: Layer | None,
         blur: Taps | None,
-        cells: NDArray[np.bool_] | None,
+        wanted: NDArray[np.bool_] | None,
         comparison: Comparison | None,
     ) -> tuple[AllocatedRcs, ComparedRatios | None]:
         """Allocate to facets, where cells are divided, and sum over those of each cell.
@@ -343,15 +343,15 @@ class PassTile:
             first_row, end_row, left, right = (edge * self.facets for edge in self.core)
             core = first_row, end_row, left, right
         each = replace(self, core=core, ellipsoid=None, facets=1, undivided=None)
-        whole = replace(self, operator=self.cells, facets=1, undivided=None)
+        whole = replace(self, operator=self.cell_operator, facets=1, undivided=None)
         fine, compared = each.allocate_and_compare(
             None if assumed is None else self.to_facets(assumed),
             blur,
-            None if cells is None else self.to_facets(cells),
+            None if wanted is None else self.to_facets(wanted),
             comparison,
         )
         # No polarisation of them is allocated.
-        result = whole._sweep(whole._simulate(assumed), assumed, cells, self.image[:0])  # noqa: SLF001
+        result = whole._sweep(whole._simulate(assumed), assumed, wanted, self.image[:0])  # noqa: SLF001
         rcs = self.to_cells(fine.rcs)
         _sum_diagnostics(fine, self.facets, result)
         reflectivity = np.full_like(rcs, np.nan)

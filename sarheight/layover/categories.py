@@ -183,12 +183,16 @@ def mask_fractions(mask: xr.DataArray) -> dict[str, float]:
         ``image``, the fraction of cells that have data; ``layover`` and ``shadow``, fractions of
         these cells, 0 where there are none. Cells in both count twice.
     """
-    known = int((mask != profiles.NO_DATA).sum())
-    return {
-        "image": known / max(mask.size, 1),
-        "layover": int(in_layover(mask).sum()) / max(known, 1),
-        "shadow": int(in_shadow(mask).sum()) / max(known, 1),
+    cells = {
+        "image": mask != profiles.NO_DATA,
+        "layover": in_layover(mask),
+        "shadow": in_shadow(mask),
     }
+    # A lazy mask is read once.
+    counts = xr.Dataset({name: found.sum() for name, found in cells.items()}).compute()
+    known = int(counts["image"])
+    parts = {name: int(counts[name]) / max(known, 1) for name in ("layover", "shadow")}
+    return {"image": known / max(mask.size, 1)} | parts
 
 
 def mask_variable(category: NDArray[np.uint8], fold_count: NDArray[np.uint8]) -> Variable:

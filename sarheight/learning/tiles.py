@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -120,63 +120,58 @@ def _shifted(span: slice, origin: int) -> slice:
 
 
 class Blend:
-    """The weighted means of tiles on a part of a raster, added tile by tile.
+    """The weighted means of tiles that come row by row; NaN has no weight.
 
-    NaN has no weight. Sums do not depend on the part, if tiles are added in the same order.
-
-    Parameters
-    ----------
-    tiling : Tiling
-        Of the tiles.
-    rows, columns : tuple of int
-        The part of the raster.
-    groups : sequence of int
-        For each layer the number of its group: layers of a group are NaN in the same cells, and
-        share the sum of their weights.
-    dtype : type
-        Of the sums.
+    Sums are held only where further tiles may come, and do not depend on the part of a raster that
+    they are of. Parameters are the tiling, the first row and column of the part, and its shape,
+    (layers, rows, columns).
     """
 
-    def __init__(
-        self,
-        tiling: Tiling,
-        rows: Span,
-        columns: Span,
-        groups: Sequence[int],
-        dtype: type[np.floating] = np.float64,
-    ) -> None:
-        self.tiling, self.origin, self.groups = tiling, (rows[0], columns[0]), list(groups)
-        self.shape = rows[1] - rows[0], columns[1] - columns[0]
-        self.weight = tiling.weight().astype(dtype)
-        self.total = np.zeros((len(self.groups), *self.shape), dtype=dtype)
-        self.weights = np.zeros((max(self.groups) + 1, *self.shape), dtype=dtype)
+    def __init__(self, tiling: Tiling, origin: Corner, shape: tuple[int, int, int]) -> None:
+        self.tiling, self.origin = tiling, origin
+        self.means = np.full(shape, np.nan, dtype=np.float32)
+        self.done = 0
+        self.weight = tiling.weight()
+        held = shape[0], min(tiling.size, shape[1]), shape[2]
+        self.total, self.weights = np.zeros(held), np.zeros(held)
 
     def add(self, corner: Corner, values: Floats) -> None:
-        """Add a tile, shape (layers, size, size)."""
+        """Add a tile, shape (layers, size, size); its row is that of the tile before, or below."""
+        row, column = (first - origin for first, origin in zip(corner, self.origin, strict=True))
+        if row > self.done:
+            self._divide(row - self.done)
         size = self.tiling.size
-        firsts = [first - origin for first, origin in zip(corner, self.origin, strict=True)]
+        firsts = row - self.done, column
         kept = [
             slice(max(first, 0), min(first + size, length))
-            for first, length in zip(firsts, self.shape, strict=True)
+            for first, length in zip(firsts, self.total.shape[1:], strict=True)
         ]
         inside = [_shifted(part, first) for part, first in zip(kept, firsts, strict=True)]
-        share = self.weight[inside[0], inside[1]]
-        for layer, group in enumerate(self.groups):
-            part = values[layer, inside[0], inside[1]]
-            valid = np.isfinite(part)
-            self.total[layer, kept[0], kept[1]] += np.where(valid, share * part, 0.0)
-            if layer == self.groups.index(group):
-                self.weights[group, kept[0], kept[1]] += share * valid
+        part, share = values[:, *inside], self.weight[*inside]
+        valid = np.isfinite(part)
+        self.total[:, *kept] += np.where(valid, share * part, 0.0)
+        self.weights[:, *kept] += share * valid
 
-    def mean(self) -> Floats:
+    def finish(self) -> Floats:
         """Return the means, shape (layers, rows, columns), NaN where nothing was added."""
-        means = np.full(self.total.shape, np.nan, dtype=np.float32)
-        for layer, group in enumerate(self.groups):
-            weight = self.weights[group]
-            np.divide(
-                self.total[layer], weight, out=means[layer], where=weight > 0.0, casting="same_kind"
-            )
-        return means
+        self._divide(self.means.shape[1] - self.done)
+        return self.means
+
+    def _divide(self, count: int) -> None:
+        """Divide the first of the held rows, which no further tile reaches, and hold others."""
+        rows = slice(self.done, self.done + count)
+        weights = self.weights[:, :count]
+        np.divide(
+            self.total[:, :count],
+            weights,
+            out=self.means[:, rows],
+            where=weights > 0.0,
+            casting="same_kind",
+        )
+        for sums in (self.total, self.weights):
+            sums[:, :-count] = sums[:, count:]
+            sums[:, -count:] = 0.0
+        self.done += count
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,10 +190,8 @@ class Mosaic:
     tiling: Tiling  # of the map
     step: int = 1
     margin: int = 0
-    groups: Sequence[int] | None = None  # of the layers, see `Blend`; by default each its own
     batch: int = BATCH  # tiles that are estimated together
     threads: int = 1  # batches that are estimated side by side; the result is the same for all
-    sums: type[np.floating] = np.float64  # type of the numbers that weighted estimates are added in
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -244,8 +237,8 @@ class Mosaic:
         report: Callable[[float], None] | None = None,
     ) -> Floats:
         """Estimate all tiles of a part of the map."""
-        groups = range(self.layers) if self.groups is None else self.groups
-        blend = Blend(self.tiling, rows, columns, groups, self.sums)
+        size = rows[1] - rows[0], columns[1] - columns[0]
+        blend = Blend(self.tiling, (rows[0], columns[0]), (self.layers, *size))
         corners = list(self.tiling.corners(rows, columns, self.shape))
         batches = [corners[n : n + self.batch] for n in range(0, len(corners), self.batch)]
 
@@ -271,7 +264,7 @@ class Mosaic:
                     blend.add(corner, tile)
                 if report is not None:
                     report(done / len(batches))
-        return blend.mean()
+        return blend.finish()
 
     def _lazy(self, size: int) -> Any:  # noqa: ANN401  # of dask
         from dask import array

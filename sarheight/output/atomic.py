@@ -143,7 +143,10 @@ def _check_folder(path: Path, folder: Path) -> None:
 def _check_replaceable(path: Path, target: Path, suffix: str, *, overwrite: bool) -> None:
     """Raise unless `target` may be replaced by a result."""
     if not overwrite:
-        msg = f"'{path}' exists already; remove it, choose another name, or allow overwriting"
+        msg = (
+            f"'{path}' exists already; remove it, choose another name, or allow overwriting "
+            "(overwrite=True)"
+        )
         raise OutputError(msg)
     if suffix not in FOLDERS:
         if not target.is_file():

@@ -41,7 +41,10 @@ JSON_NAMES = "JSON_ATTRIBUTES"  # the tag that lists the tags in JSON
 def check_grid(dataset: xr.Dataset) -> xr.Dataset:
     """Check a result; return it with CRS, transform and nodata where the writers look for them."""
     if not hasattr(dataset, "data_vars"):
-        msg = f"expected an xarray.Dataset to write, got {type(dataset).__name__}"
+        msg = (
+            f"found a {type(dataset).__name__}, expected an xarray.Dataset to write: pass the "
+            "whole result, or array.to_dataset(name=...)"
+        )
         raise TypeError(msg)
     if not dataset.data_vars:
         msg = "the dataset has no variables: there is nothing to write"

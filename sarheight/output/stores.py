@@ -280,8 +280,9 @@ def _create(file: netCDF4.Dataset, name: str, variable: xr.Variable) -> None:
     attributes = dict(variable.attrs)
     fill = attributes.pop("_FillValue", None)
     dims = tuple(map(str, variable.dims))
-    native = variable.dtype.newbyteorder("=")
-    made = file.createVariable(name, native, dims, fill_value=fill, **options)
+    # Zarr states the order of bytes, which netCDF4 takes for another than that of the machine.
+    kind = variable.dtype.newbyteorder("=")
+    made = file.createVariable(name, kind, dims, fill_value=fill, **options)
     made.set_auto_maskandscale(False)
     made.setncatts(attributes)
 

@@ -16,20 +16,17 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight._files import file_errors
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import ProductError
 from sarheight.orbit import nanoseconds, seconds_between
-from sarheight.sentinel1._images import Channel
+from sarheight.sentinel1._images import Channel, Form
 from sarheight.sentinel1._manifest import MISSIONS, Manifest
 from sarheight.sentinel1._radiometry import (
     SMALLEST_AMPLITUDE,
@@ -48,7 +45,7 @@ from sarheight.sentinel1.annotation import (
     StateVectors,
     SwathProcessing,
 )
-from sarheight.sentinel1.eopf import EXPECTED, ArrayRaster, dims_of, open_root
+from sarheight.sentinel1.eopf import EXPECTED, EopfStore, Part, dims_of, open_root
 
 if TYPE_CHECKING:
     import os
@@ -56,7 +53,6 @@ if TYPE_CHECKING:
 
     import xarray as xr
     import zarr
-    from rasterio import DatasetReader
 
     from sarheight._windows import Span
 
@@ -68,8 +64,6 @@ RADAR_FREQUENCY = 5.405000454334350e9
 """Hertz, of all annotations: early stores do not hold it."""
 TABLES = {"beta0": "beta_nought", "sigma0": "sigma_nought", "gamma0": "gamma"}
 """Arrays of calibration vectors."""
-LARGEST_TABLE = 2**25
-"""Values of an array that is read as a whole: those of a geolocation grid are some thousand."""
 LARGEST_SIDE = 2**17
 """Lines or samples of an image: five times those of a product."""
 POINTS = (
@@ -83,19 +77,9 @@ POINTS = (
 """Arrays of the geolocation grid."""
 CORNERS = ("first_azimuth_line", "last_azimuth_line", "first_range_sample", "last_range_sample")
 """Corners of a block of noise along azimuth."""
-DECODED = ("units", "calendar", "scale_factor", "add_offset")
-SHOWN = 12
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A group with an image, or with a burst of one, in one polarisation."""
-
-    group: str
-    index: int  # place along the dimension of polarisations
-
-
-class EopfSource:
+class EopfSource(EopfStore):
     """An EOPF store, and what it says; `open` makes it."""
 
     checks = "none: a store lists no checksums"
@@ -104,14 +88,11 @@ class EopfSource:
     def __init__(
         self, root: zarr.Group, label: str, folder: Path | None, origin: tuple[str, dict[str, Any]]
     ) -> None:
-        self._root = root
-        self.label = label
-        self.folder = folder
+        super().__init__(root, label, folder)
         self._origin = origin
         self._kind = ""
         self._lock = threading.Lock()
         self._annotations: dict[tuple[str, str], Annotation] = {}
-        self._tables: dict[tuple[_Part, str], xr.Dataset] = {}
         with self._errors():
             self._parts = self._find_parts()
             self.manifest = self._read_manifest()
@@ -149,14 +130,11 @@ class EopfSource:
         msg = f"{self.label} is a Zarr store, which lists no checksums of its own"
         raise ProductError(msg)
 
-    def _errors(self) -> Any:  # noqa: ANN401  # a context manager
-        return file_errors(self.label, EXPECTED, ProductError)
-
     # Groups.
 
-    def _find_parts(self) -> dict[tuple[str, str], list[_Part]]:
+    def _find_parts(self) -> dict[tuple[str, str], list[Part]]:
         """List the groups of each image; those of bursts in order of time."""
-        found: dict[tuple[str, str], list[tuple[Any, _Part]]] = {}
+        found: dict[tuple[str, str], list[tuple[Any, Part]]] = {}
         for name in sorted(self._root.group_keys()):
             named = GROUP.match(name)
             if named is None:
@@ -178,7 +156,7 @@ class EopfSource:
                 raise ProductError(msg)
             self._kind = kind
             for index, label in enumerate(self._values(f"{name}/measurements/polarization")):
-                part = _Part(name, index)
+                part = Part(name, index)
                 bursts = self._first_time(part, str(label)) if kind == "SLC" else 0
                 found.setdefault((swath, str(label)), []).append((bursts, part))
         if not found:
@@ -192,66 +170,12 @@ class EopfSource:
             for key, parts in sorted(found.items())
         }
 
-    def _refuse_early(self, path: str, found: str) -> NoReturn:
-        msg = (
-            f"{path} in {self.label} has {found}: it is of an early version of ESA's converter; "
-            f"expected {EXPECTED} of version 3 or later"
-        )
-        raise ProductError(msg)
-
-    def _contents(self) -> str:
-        """List the groups with arrays, as far as a message holds them."""
-        groups: dict[str, None] = {}
-        for name, item in self._root.members(max_depth=4):
-            if hasattr(item, "shape"):
-                groups[name.rpartition("/")[0]] = None
-        names = sorted(groups)
-        return (
-            f"{', '.join(names[:SHOWN])}{' and more' if len(names) > SHOWN else ''}" or "no arrays"
-        )
-
-    def _array(self, path: str) -> zarr.Array[Any]:
-        return cast("zarr.Array[Any]", self._root[path])
-
-    def _values(self, path: str) -> NDArray[Any]:
-        array = self._array(path)
-        if array.size > LARGEST_TABLE:
-            msg = f"{path} in {self.label} claims {array.size} values, expected a table"
-            raise ProductError(msg)
-        return np.asarray(array[...])
-
-    def _table(self, part: _Part, path: str) -> xr.Dataset:
-        """Read the arrays of a group, of one polarisation; none where there is no group."""
-        if (part, path) not in self._tables:
-            self._tables[part, path] = self._read_table(part, path)
-        return self._tables[part, path]
-
-    def _read_table(self, part: _Part, path: str) -> xr.Dataset:
-        import xarray as xr
-
-        name = f"{part.group}/{path}"
-        variables = {}
-        group = cast("zarr.Group | None", self._root.get(name))
-        for key in () if group is None else sorted(group.array_keys()):
-            array = self._array(f"{name}/{key}")
-            if array.dtype.kind in "OSUT":
-                continue
-            attributes = {each: array.attrs[each] for each in DECODED if each in array.attrs}
-            if "since" not in str(attributes.get("units", "")):
-                attributes.pop("units", None)
-            dims, values = dims_of(array), self._values(f"{name}/{key}")
-            if "polarization" in dims:
-                values = values.take(part.index, axis=dims.index("polarization"))
-                dims = tuple(dim for dim in dims if dim != "polarization")
-            variables[str(key)] = (dims, values, attributes)
-        return xr.decode_cf(xr.Dataset(variables))
-
-    def _says(self, part: _Part, polarisation: str) -> dict[str, Any]:
+    def _says(self, part: Part, polarisation: str) -> dict[str, Any]:
         """Return what the metadata of a group say of a polarisation."""
         metadata = self._root[part.group].attrs.get("other_metadata", {})
         return cast("dict[str, Any]", _within(cast("dict[str, Any]", metadata), polarisation) or {})
 
-    def _first_time(self, part: _Part, polarisation: str) -> np.datetime64:
+    def _first_time(self, part: Part, polarisation: str) -> np.datetime64:
         """Return the time of the first line of an image, or of a burst."""
         says = self._says(part, polarisation)
         timing = _within(says, "burst_timing", "azimuth_time")
@@ -382,12 +306,12 @@ class EopfSource:
             orbit_source=str(processing.get("orbit_source") or ""),
         )
 
-    def _axis(self, table: xr.Dataset, name: str, part: _Part) -> NDArray[Any]:
+    def _axis(self, table: xr.Dataset, name: str, part: Part) -> NDArray[Any]:
         if name not in table or table.sizes[name] < 2:
             self._refuse_early(f"{part.group}/measurements", f"no coordinate {name}")
         return table[name].values
 
-    def _frequency(self, part: _Part) -> float:
+    def _frequency(self, part: Part) -> float:
         discovery = self._root[part.group].attrs.get("stac_discovery", {})
         found = _number(
             _within(cast("dict[str, Any]", discovery), "properties", "sar:center_frequency")
@@ -397,7 +321,7 @@ class EopfSource:
         # STAC has gigahertz, ESA's converter writes hertz.
         return found if found > 1e6 else 1e9 * found
 
-    def _burst(self, part: _Part, polarisation: str) -> BurstTiming:
+    def _burst(self, part: Part, polarisation: str) -> BurstTiming:
         timing = self._says(part, polarisation).get("burst_timing", {})
         spans = [timing.get(f"{which}_valid_sample") for which in ("first", "last")]
         if None in spans:
@@ -405,7 +329,7 @@ class EopfSource:
         samples = (np.asarray(each, dtype=np.float64).astype(np.int64) for each in spans)
         return BurstTiming(self._first_time(part, polarisation), *samples)
 
-    def _state_vectors(self, parts: Sequence[_Part]) -> StateVectors:
+    def _state_vectors(self, parts: Sequence[Part]) -> StateVectors:
         """Return the state vectors of all groups of an image, each once."""
         tables = [self._table(part, "conditions/orbit") for part in parts]
         time = np.concatenate([table["azimuth_time"].values for table in tables])
@@ -422,7 +346,7 @@ class EopfSource:
 
     def _geolocation(
         self,
-        parts: Sequence[_Part],
+        parts: Sequence[Part],
         start: np.datetime64,
         interval: float,
         image: Mapping[str, Any],
@@ -461,14 +385,14 @@ class EopfSource:
             *(each[chosen] for each in values),
         )
 
-    def _pixels(self, table: xr.Dataset, part: _Part) -> xr.DataArray:
+    def _pixels(self, table: xr.Dataset, part: Part) -> xr.DataArray:
         """Return the samples of a table, from its coordinate in range."""
         name = "ground_range" if self._kind == "GRD" else "slant_range_time"
         axis = self._axis(self._table(part, "measurements"), name, part)
         step = (axis[-1] - axis[0]) / (axis.size - 1)
         return cast("xr.DataArray", np.rint((table[name] - axis[0]) / step))
 
-    def _range_conversion(self, part: _Part) -> RangeConversion:
+    def _range_conversion(self, part: Part) -> RangeConversion:
         table = self._table(part, "conditions/coordinate_conversion")
         dims = ("azimuth_time", "degree")
         return RangeConversion(
@@ -500,7 +424,7 @@ class EopfSource:
 
     def _line_vectors(
         self,
-        tables: Sequence[tuple[_Part, xr.Dataset]],
+        tables: Sequence[tuple[Part, xr.Dataset]],
         name: str,
         annotation: Annotation,
         smallest: float,
@@ -530,7 +454,7 @@ class EopfSource:
             np.array(lines), [rows[line][0] for line in lines], [rows[line][1] for line in lines]
         )
 
-    def _noise(self, parts: Sequence[_Part], annotation: Annotation) -> NoiseVectors:
+    def _noise(self, parts: Sequence[Part], annotation: Annotation) -> NoiseVectors:
         tables = [(part, self._table(part, "quality/noise_range")) for part in parts]
         vectors = self._line_vectors(tables, "noise_range_lut", annotation, 0.0)
         if not any(values.any() for values in vectors.values):
@@ -542,7 +466,7 @@ class EopfSource:
         }
         return NoiseVectors(vectors, tuple(blocks[key] for key in sorted(blocks)))
 
-    def _azimuth_noise(self, part: _Part, annotation: Annotation) -> Iterator[AzimuthNoise]:
+    def _azimuth_noise(self, part: Part, annotation: Annotation) -> Iterator[AzimuthNoise]:
         """Return the factors of noise along azimuth of all swaths in a group."""
         table = self._table(part, "quality/noise_azimuth")
         if "noise_azimuth_lut" not in table:
@@ -560,23 +484,44 @@ class EopfSource:
                     first_line, last_line, first_sample, last_sample, line[known], factors[known]
                 )
 
-    def _measurement(self, part: _Part) -> zarr.Array[Any]:
+    def _measurement(self, part: Part) -> zarr.Array[Any]:
         return self._array(f"{part.group}/measurements/{self._kind.lower()}")
 
-    @contextmanager
-    def raster(self, name: str) -> Iterator[DatasetReader]:
-        """Open a measurement: the bursts of an SLC follow one another, as in a SAFE product."""
+    def _arrays(self, name: str) -> list[tuple[zarr.Array[Any], int]]:
+        """Return the arrays of a measurement, and the place of its polarisation in each.
+
+        The bursts of an SLC follow one another, as in a SAFE product.
+        """
         swath, _, polarisation = name.partition("_")
-        parts = self._parts[swath, polarisation]
-        arrays = tuple((self._measurement(part), part.index) for part in parts)
+        return [(self._measurement(part), part.index) for part in self._parts[swath, polarisation]]
+
+    def form(self, name: str) -> Form:
+        """Return the form of a measurement."""
         with self._errors():
-            yield cast("DatasetReader", ArrayRaster(arrays))
+            arrays = [array for array, _ in self._arrays(name)]
+            first = arrays[0]
+            lines = sum(array.shape[-2] for array in arrays)
+            return Form(lines, first.shape[-1], (str(first.dtype),), first.chunks[-2])
 
-    def window(self, name: str, lines: Span, samples: Span) -> None:
-        """Return None: a chunk of a store is decompressed as a whole, by `raster`."""
-
-    def count(self, name: str, pixels: int, total: int) -> None:
-        """Count nothing: a store lists no checksums."""
+    def read_window(
+        self,
+        name: str,
+        lines: Span,
+        samples: Span,
+        *,
+        total: int,  # noqa: ARG002  # a store lists no checksums
+    ) -> NDArray[Any]:
+        """Read a window of a measurement."""
+        blocks = []
+        begin = 0
+        with self._errors():
+            for array, index in self._arrays(name):
+                size = array.shape[-2]
+                first, last = max(lines[0] - begin, 0), min(lines[1] - begin, size)
+                if first < last:
+                    blocks.append(np.asarray(array[index, first:last, slice(*samples)]))
+                begin += size
+        return np.concatenate(blocks)
 
 
 def _within(values: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401  # of JSON

@@ -19,6 +19,7 @@ import numpy as np
 from sarheight._files import NO_SIDECARS, open_geotiff, without_secrets
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import ProductError
+from sarheight.sentinel1._images import Form
 from sarheight.sentinel1._manifest import MANIFEST, read_manifest, require_safe_name
 from sarheight.sentinel1._ranges import Extent, ProductFile, call_storage, is_local
 
@@ -262,16 +263,29 @@ class ProductFiles:
             return None
         return numbers if whole else None
 
-    def count(self, name: str, pixels: int, total: int) -> None:
-        """Count pixels that are read; a measurement of which all are read is compared.
+    def form(self, name: str) -> Form:
+        """Return the form of a measurement."""
+        with self.raster(name) as raster:
+            strip = int(raster.block_shapes[0][0])
+            return Form(raster.height, raster.width, raster.dtypes, strip)
 
-        What is counted twice, at the borders of windows, makes it no worse: it is compared earlier.
+    def read_window(self, name: str, lines: Span, samples: Span, *, total: int) -> NDArray[Any]:
+        """Read a window of a measurement.
+
+        A member of a zip is compared with its checksum once `total` pixels of it are read. What is
+        counted twice, at the borders of windows, makes it no worse: it is compared earlier.
         """
+        numbers = self.window(name, lines, samples)
+        if numbers is None:
+            with self.raster(name) as raster:
+                dtype = np.complex64 if "complex" in raster.dtypes[0] else None
+                numbers = raster.read(1, window=(lines, samples), out_dtype=dtype)
         with self._lock:
-            self._read[name] = self._read.get(name, 0) + pixels
+            self._read[name] = self._read.get(name, 0) + numbers.size
             complete = self._read[name] >= total
         if complete:
             self._file(name).compare()
+        return numbers
 
     @property
     def unverified(self) -> tuple[str, ...]:

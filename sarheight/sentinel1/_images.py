@@ -11,8 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +23,7 @@ from sarheight.sentinel1._radiometry import image_samples
 from sarheight.sentinel1.grid import AZIMUTH_TOLERANCE, merge_grids, read_grid
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     import xarray as xr
-    from rasterio import DatasetReader
 
     from sarheight.grid import Burst, RadarGrid
     from sarheight.scene import Calibration
@@ -45,17 +41,26 @@ GRD_NUMBERS = ("uint16",)
 SLC_NUMBERS = ("complex_int16", "complex64")
 
 
+class Form(NamedTuple):
+    """The form of a measurement."""
+
+    lines: int
+    samples: int
+    dtypes: tuple[str, ...]  # of the numbers in its bands
+    strip: int  # lines that are stored together
+
+
 class Rasters(Protocol):
-    """An object that opens the measurements of a product; it can be pickled."""
+    """An object that reads the measurements of a product; it can be pickled."""
 
-    def raster(self, name: str) -> AbstractContextManager[DatasetReader]:
-        """Open a measurement."""
+    def form(self, name: str) -> Form:
+        """Return the form of a measurement."""
 
-    def window(self, name: str, lines: Span, samples: Span) -> NDArray[Any] | None:
-        """Read a window of a measurement in the numbers of its file; None where `raster` must."""
+    def read_window(self, name: str, lines: Span, samples: Span, *, total: int) -> NDArray[Any]:
+        """Read a window of a measurement.
 
-    def count(self, name: str, pixels: int, total: int) -> None:
-        """Count pixels that are read; a measurement of which all are read is compared."""
+        It is compared with its checksum, where it has one, once `total` pixels of it are read.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +71,13 @@ class Channel:
     annotation: Annotation
     radiometry: Radiometry
 
-    def require_fit(self, raster: DatasetReader, numbers: Sequence[str]) -> None:
-        """Check that the image file is as the annotation says, and holds numbers of a kind."""
-        annotation, found = self.annotation, (raster.height, raster.width)
+    def form(self, files: Rasters, numbers: Sequence[str]) -> Form:
+        """Return the form of the image file, which is as the annotation says.
+
+        It holds numbers of one of some kinds.
+        """
+        annotation, form = self.annotation, files.form(self.measurement)
+        found = form.lines, form.samples
         if found != (annotation.lines, annotation.samples):
             msg = (
                 f"{self.measurement} has {found[0]} lines x {found[1]} samples, its annotation "
@@ -76,13 +85,14 @@ class Channel:
                 "it again from the archive"
             )
             raise ProductError(msg)
-        if len(raster.dtypes) != 1 or raster.dtypes[0] not in numbers:
+        if len(form.dtypes) != 1 or form.dtypes[0] not in numbers:
             msg = (
-                f"{self.measurement} holds {len(raster.dtypes)} bands of {raster.dtypes[0]} "
+                f"{self.measurement} holds {len(form.dtypes)} bands of {form.dtypes[0]} "
                 f"numbers, expected one of {' or '.join(numbers)}: the product is damaged or of "
                 "another kind, fetch it again from the archive"
             )
             raise ProductError(msg)
+        return form
 
 
 # Images on dask.
@@ -118,15 +128,12 @@ def grd_image(
     Only the size of the measurement is read until the image is computed.
     """
     (channel,) = channels.values()
-    with files.raster(channel.measurement) as raster:
-        channel.require_fit(raster, GRD_NUMBERS)
-        rows = int(raster.block_shapes[0][0])
+    strip = channel.form(files, GRD_NUMBERS).strip
     if border is not None:
-        with files.raster(border.measurement) as raster:
-            border.require_fit(raster, GRD_NUMBERS)
+        border.form(files, GRD_NUMBERS)
     power = _GrdPower(files, channel, border, calibration, noise_removal)
     grid = read_grid(channel.annotation)
-    return windowed_image(power.read, grid.shape, name=calibration, strip=rows), grid
+    return windowed_image(power.read, grid.shape, name=calibration, strip=strip), grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,12 +162,8 @@ class _GrdPower:
 
     def _squares(self, channel: Channel, lines: Span, samples: Span) -> NDArray[np.float32]:
         """Read the squared digital numbers of a window; NaN for 0, which means no data."""
-        numbers = self.files.window(channel.measurement, lines, samples)
-        if numbers is None:
-            with self.files.raster(channel.measurement) as raster:
-                numbers = raster.read(1, window=(lines, samples), out_dtype=np.float32)
         total = channel.annotation.lines * channel.annotation.samples
-        self.files.count(channel.measurement, numbers.size, total)
+        numbers = self.files.read_window(channel.measurement, lines, samples, total=total)
         power = np.empty(numbers.shape, np.float32)
         square_numbers(numbers, power)
         return power
@@ -386,8 +389,7 @@ def _layout(
         piece = _valid_piece(grid.swath, grid.bursts[0])
         pieces = () if piece is None else (piece,)
     for channel in channels.values():
-        with files.raster(channel.measurement) as raster:
-            channel.require_fit(raster, SLC_NUMBERS)
+        channel.form(files, SLC_NUMBERS)
     return pieces, grid
 
 
@@ -415,24 +417,30 @@ class _SlcNumbers:
     dtype: ClassVar[type[np.float32 | np.complex64]] = np.complex64
 
     def read(self, lines: Span, samples: Span) -> NDArray[Any]:
-        """Read a window of the image, opening the file of each swath once."""
+        """Read a window of the image."""
         image = np.full((lines[1] - lines[0], samples[1] - samples[0]), np.nan, dtype=self.dtype)
-        inside = [part for piece in self.pieces if (part := piece.within(lines, samples))]
-        by_swath = attrgetter("swath")
-        for swath, parts in itertools.groupby(sorted(inside, key=by_swath), key=by_swath):
-            name = self.channels[swath].measurement
-            with self.files.raster(name) as raster:
-                for slab in itertools.chain.from_iterable(map(_slabs, parts)):
-                    target = slab.shifted(-lines[0], -samples[0])
-                    image[slice(*target.lines), slice(*target.samples)] = self._calibrate(
-                        _read_numbers(raster, slab), slab
-                    )
-                    self.files.count(name, slab.pixels, self._pixels(swath))
+        for piece in self.pieces:
+            part = piece.within(lines, samples)
+            if part is None:
+                continue
+            numbers = self._numbers(part)
+            for slab in _slabs(part):
+                target = slab.shifted(-lines[0], -samples[0])
+                rows = slice(slab.lines[0] - part.lines[0], slab.lines[1] - part.lines[0])
+                image[slice(*target.lines), slice(*target.samples)] = self._calibrate(
+                    numbers[rows], slab
+                )
         return image
 
-    def _pixels(self, swath: str) -> int:
-        """Return how many pixels the image takes from the file of a swath."""
-        return sum(piece.pixels for piece in self.pieces if piece.swath == swath)
+    def _numbers(self, part: Piece) -> NDArray[np.complex64]:
+        """Read the numbers of a piece."""
+        size = part.lines[1] - part.lines[0], part.samples[1] - part.samples[0]
+        return self.files.read_window(
+            self.channels[part.swath].measurement,
+            (part.file_line, part.file_line + size[0]),
+            (part.file_sample, part.file_sample + size[1]),
+            total=sum(piece.pixels for piece in self.pieces if piece.swath == part.swath),
+        )
 
     def _calibrate(self, numbers: NDArray[np.complex64], slab: Piece) -> NDArray[Any]:
         numbers[numbers == 0.0] = np.nan
@@ -483,13 +491,3 @@ class _Noise:
                     np.zeros_like(power), slab.file_line, slab.file_sample, self.calibration
                 )
         return image
-
-
-def _read_numbers(raster: DatasetReader, slab: Piece) -> NDArray[np.complex64]:
-    from rasterio.windows import Window
-
-    height, width = slab.lines[1] - slab.lines[0], slab.samples[1] - slab.samples[0]
-    window = Window(slab.file_sample, slab.file_line, width, height)
-    numbers = np.empty((height, width), dtype=np.complex64)
-    raster.read(1, window=window, out=numbers)
-    return numbers

@@ -6,7 +6,7 @@ import json
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,6 @@ from sarheight.sentinel1.orbit import OrbitSource, product_orbit
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration
-    from sarheight.sentinel1._images import Channel, Rasters
+    from sarheight.sentinel1._images import Channel
     from sarheight.sentinel1._manifest import Manifest
     from sarheight.sentinel1.annotation import Annotation
 
@@ -56,42 +55,6 @@ def open_product(
     if is_store(source):
         return Sentinel1Product(EopfSource.open(source, storage_options))
     return Sentinel1Product(SafeSource(ProductFiles.open(source, storage_options)))
-
-
-class Source(Protocol):
-    """The source from which a product is read: a SAFE product, or an EOPF store."""
-
-    manifest: Manifest
-    checks: str  # what is compared with checksums, for the description
-
-    @property
-    def unverified(self) -> tuple[str, ...]:
-        """Measurements that were read in parts, and not compared with a checksum."""
-
-    @property
-    def rasters(self) -> Rasters:
-        """The object that opens the measurements."""
-
-    @property
-    def name(self) -> str:
-        """Name of the product."""
-
-    @property
-    def folder(self) -> Path | None:
-        """Folder that holds the product, on a disk."""
-
-    @property
-    def images(self) -> Sequence[tuple[str, str]]:
-        """Swath and polarisation of each image."""
-
-    def annotation(self, swath: str, polarisation: str) -> Annotation:
-        """Read the annotation of an image."""
-
-    def channel(self, swath: str, polarisation: str, *, noise: bool) -> Channel:
-        """Return the image file of a swath and polarisation."""
-
-    def verify(self) -> None:
-        """Compare all files with their checksums."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +82,6 @@ class _Options:
         )
 
 
-Opened = tuple["xr.DataArray", "RadarGrid"]
-
-
 class Sentinel1Product:
     """A GRD or SLC of Sentinel-1; `open_product` makes it.
 
@@ -131,7 +91,7 @@ class Sentinel1Product:
         Where it is read from.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SafeSource | EopfSource) -> None:
         self._source = source
 
     def __repr__(self) -> str:
@@ -371,8 +331,7 @@ class Sentinel1Product:
         if self.product_type == "SLC" and border_cleaning:
             msg = f"found border_cleaning, and {self.name} is an SLC, which says what is valid"
             raise ValueError(msg)
-        power = partial(self._power, noise_removal=noise_removal, border_cleaning=border_cleaning)
-        return self._scene(options, power)
+        return self._scene(options, noise_removal=noise_removal, border_cleaning=border_cleaning)
 
     def noise(self, **options: Any) -> Scene:  # noqa: ANN401  # those of `scene`
         """Open the thermal noise as an image: what `scene` subtracts. No pixels are read.
@@ -395,10 +354,16 @@ class Sentinel1Product:
         ValueError, GeometryError, ProductError, AnnotationError, OrbitCoverageError
             As for `scene`.
         """
-        return self._scene(_Options(**options), self._noise)
+        return self._scene(_Options(**options))
 
-    def _scene(self, options: _Options, opener: Callable[[_Options], Opened]) -> Scene:
-        """Open an image, cut it, and average it."""
+    def _scene(
+        self,
+        options: _Options,
+        *,
+        noise_removal: bool | None = None,
+        border_cleaning: bool | None = None,
+    ) -> Scene:
+        """Open an image, cut it, and average it; see `_opened`."""
         names = chosen_names("polarisations", options.polarisations, self.polarisations, self.name)
         swaths = chosen_names("swaths", options.swaths, self.swaths, self.name)
         if self.product_type == "GRD" and options.burst is not None:
@@ -406,7 +371,10 @@ class Sentinel1Product:
                 f"found burst={options.burst}, and {self.name} is a GRD, in which bursts are merged"
             )
             raise ValueError(msg)
-        image, grid = opener(replace(options, polarisations=names, swaths=swaths))
+        chosen = replace(options, polarisations=names, swaths=swaths)
+        image, grid = self._opened(
+            chosen, noise_removal=noise_removal, border_cleaning=border_cleaning
+        )
         vectors = self._orbit(grid, self.annotation(swaths[0], names[0]), options.orbit)
         full = grid
         image, grid = options.cut.crop(image, grid, vectors)
@@ -485,24 +453,6 @@ class Sentinel1Product:
     def _orbit(self, grid: RadarGrid, annotation: Annotation, source: OrbitSource) -> Orbit:
         return product_orbit(source, grid, annotation, self.manifest, self._source.folder)
 
-    def _power(
-        self, options: _Options, *, noise_removal: bool, border_cleaning: bool | None
-    ) -> Opened:
-        """Return the power of an image, and its grid."""
-        cleaned = False
-        if self.product_type == "SLC":
-            opener = partial(slc_image, burst=options.burst)
-        else:
-            old = self.manifest.processor_version < CLEAN_SINCE
-            cleaned = old if border_cleaning is None else border_cleaning
-            opener = partial(grd_image, border=self._border(options) if cleaned else None)
-        return self._stack(
-            options,
-            partial(opener, noise_removal=noise_removal),
-            noise=noise_removal or cleaned,
-            removed=noise_removal,
-        )
-
     def _border(self, options: _Options) -> Channel:
         """Return the image that tells where the borders of a GRD are."""
         # Cross-polarised backscatter of water is close to the noise: co-polarised decides.
@@ -511,24 +461,25 @@ class Sentinel1Product:
             options.swaths[0], next(named, options.polarisations[0]), noise=True
         )
 
-    def _noise(self, options: _Options) -> Opened:
-        """Return the noise of an image, and its grid."""
-        return self._stack(
-            options, partial(noise_image, burst=options.burst), noise=True, removed=None
-        )
-
-    def _stack(
-        self,
-        options: _Options,
-        opener: Callable[..., Opened],
-        *,
-        noise: bool,
-        removed: bool | None,
-    ) -> Opened:
+    def _opened(
+        self, options: _Options, *, noise_removal: bool | None, border_cleaning: bool | None
+    ) -> tuple[xr.DataArray, RadarGrid]:
         """Return the images of polarisations on one dimension, and their grid.
 
-        `noise` tells whether noise annotations are read, `removed` whether noise is removed.
+        They are calibrated power, or the thermal noise where `noise_removal` is None.
         """
+        cleaned = False
+        opener: Callable[..., tuple[xr.DataArray, RadarGrid]]
+        if noise_removal is None:
+            opener = partial(noise_image, burst=options.burst)
+        elif self.product_type == "SLC":
+            opener = partial(slc_image, burst=options.burst, noise_removal=noise_removal)
+        else:
+            old = self.manifest.processor_version < CLEAN_SINCE
+            cleaned = old if border_cleaning is None else border_cleaning
+            border = self._border(options) if cleaned else None
+            opener = partial(grd_image, border=border, noise_removal=noise_removal)
+        noise = cleaned or noise_removal is not False
         channels = {
             name: self._channels(options.swaths, name, noise=noise)
             for name in options.polarisations
@@ -540,9 +491,9 @@ class Sentinel1Product:
         used = {name: list(each.values()) for name, each in channels.items()}
         grid = next(iter(opened.values()))[1]
         record = self._source_record(grid, used)
-        if removed is not None:
+        if noise_removal is not None:
             record["checks"] = self._source.checks
-            record["thermal_noise"] = self._noise_record(used, removed=removed)
+            record["thermal_noise"] = self._noise_record(used, removed=noise_removal)
         attributes = {SOURCE: json.dumps(record)}
         if self.manifest.simulated:
             attributes["simulated"] = "says the product"
@@ -567,7 +518,7 @@ class Sentinel1Product:
                 "processors wrote them: no thermal noise is removed; a product that was processed "
                 "again has them"
             )
-            warnings.warn(msg, stacklevel=6)
+            warnings.warn(msg, stacklevel=5)
         return {name: ZERO_NOISE if name in silent else "removed" for name in channels}
 
     def _source_record(

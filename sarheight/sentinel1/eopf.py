@@ -6,11 +6,10 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sarheight._files import file_errors, without_secrets
 from sarheight.errors import ProductError
@@ -18,7 +17,9 @@ from sarheight.errors import ProductError
 if TYPE_CHECKING:
     import os
 
+    import xarray as xr
     import zarr
+    from numpy.typing import NDArray
 
 EXPECTED = "an EOPF store of a Sentinel-1 GRD or SLC"
 ROOTS = ("zarr.json", ".zattrs", ".zmetadata")
@@ -26,6 +27,10 @@ ROOTS = ("zarr.json", ".zattrs", ".zmetadata")
 DISCOVERY = b'"stac_discovery"'
 """Attribute by which EOPF products are told from other stores."""
 LARGEST_ROOT = 64 * 2**20
+LARGEST_TABLE = 2**25
+"""Values of an array that is read as a whole: those of a geolocation grid are some thousand."""
+DECODED = ("units", "calendar", "scale_factor", "add_offset")
+SHOWN = 12
 
 
 def is_store(source: str | os.PathLike[str]) -> bool:
@@ -101,59 +106,92 @@ def open_root(source: str, options: dict[str, Any]) -> tuple[zarr.Group, str, Pa
         )
 
 
-@dataclass(frozen=True, eq=False)
-class ArrayRaster:
-    """Arrays of bursts, or the one of a GRD, as a dataset of rasterio as far as that is used."""
-
-    arrays: tuple[tuple[zarr.Array[Any], int], ...]
-
-    @property
-    def height(self) -> int:
-        """Lines of all arrays."""
-        return sum(array.shape[-2] for array, _ in self.arrays)
-
-    @property
-    def width(self) -> int:
-        """Samples."""
-        return int(self.arrays[0][0].shape[-1])
-
-    @property
-    def dtypes(self) -> tuple[str, ...]:
-        """Type of the numbers."""
-        return (str(self.arrays[0][0].dtype),)
-
-    @property
-    def block_shapes(self) -> list[tuple[int, int]]:
-        """Shape of the chunks."""
-        lines, samples = self.arrays[0][0].chunks[-2:]
-        return [(lines, samples)]
-
-    def read(
-        self,
-        band: int,  # noqa: ARG002  # as rasterio has it
-        *,
-        window: Any,  # noqa: ANN401  # a pair of spans, or a Window
-        out: NDArray[Any] | None = None,
-        out_dtype: Any = None,  # noqa: ANN401
-    ) -> NDArray[Any]:
-        """Read a window."""
-        (top, bottom), (left, right) = window if isinstance(window, tuple) else window.toranges()
-        blocks = []
-        begin = 0
-        for array, index in self.arrays:
-            lines = array.shape[-2]
-            first, last = max(top - begin, 0), min(bottom - begin, lines)
-            if first < last:
-                blocks.append(np.asarray(array[index, first:last, left:right]))
-            begin += lines
-        values = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        if out is not None:
-            out[...] = values
-            return out
-        return values if out_dtype is None else values.astype(out_dtype)
-
-
 def dims_of(array: zarr.Array[Any]) -> tuple[str, ...]:
     """Return the names of the dimensions of an array."""
     names = getattr(array.metadata, "dimension_names", None) or ()
     return tuple(str(name) for name in cast("Sequence[str]", names))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A group with an image, or with a burst of one, in one polarisation."""
+
+    group: str
+    index: int  # place along the dimension of polarisations
+
+
+class EopfStore:
+    """An open store, and its tables.
+
+    Parameters
+    ----------
+    root : zarr.Group
+        The store.
+    label : str
+        Its name in errors.
+    folder : Path or None
+        The folder that holds it, on a disk.
+    """
+
+    def __init__(self, root: zarr.Group, label: str, folder: Path | None) -> None:
+        self._root = root
+        self.label = label
+        self.folder = folder
+        self._tables: dict[tuple[Part, str], xr.Dataset] = {}
+
+    def _errors(self) -> Any:  # noqa: ANN401  # a context manager
+        return file_errors(self.label, EXPECTED, ProductError)
+
+    def _refuse_early(self, path: str, found: str) -> NoReturn:
+        msg = (
+            f"{path} in {self.label} has {found}: it is of an early version of ESA's converter; "
+            f"expected {EXPECTED} of version 3 or later"
+        )
+        raise ProductError(msg)
+
+    def _contents(self) -> str:
+        """List the groups with arrays, as far as a message holds them."""
+        groups: dict[str, None] = {}
+        for name, item in self._root.members(max_depth=4):
+            if hasattr(item, "shape"):
+                groups[name.rpartition("/")[0]] = None
+        names = sorted(groups)
+        return (
+            f"{', '.join(names[:SHOWN])}{' and more' if len(names) > SHOWN else ''}" or "no arrays"
+        )
+
+    def _array(self, path: str) -> zarr.Array[Any]:
+        return cast("zarr.Array[Any]", self._root[path])
+
+    def _values(self, path: str) -> NDArray[Any]:
+        array = self._array(path)
+        if array.size > LARGEST_TABLE:
+            msg = f"{path} in {self.label} claims {array.size} values, expected a table"
+            raise ProductError(msg)
+        return np.asarray(array[...])
+
+    def _table(self, part: Part, path: str) -> xr.Dataset:
+        """Read the arrays of a group, of one polarisation; none where there is no group."""
+        if (part, path) not in self._tables:
+            self._tables[part, path] = self._read_table(part, path)
+        return self._tables[part, path]
+
+    def _read_table(self, part: Part, path: str) -> xr.Dataset:
+        import xarray as xr
+
+        name = f"{part.group}/{path}"
+        variables = {}
+        group = cast("zarr.Group | None", self._root.get(name))
+        for key in () if group is None else sorted(group.array_keys()):
+            array = self._array(f"{name}/{key}")
+            if array.dtype.kind in "OSUT":
+                continue
+            attributes = {each: array.attrs[each] for each in DECODED if each in array.attrs}
+            if "since" not in str(attributes.get("units", "")):
+                attributes.pop("units", None)
+            dims, values = dims_of(array), self._values(f"{name}/{key}")
+            if "polarization" in dims:
+                values = values.take(part.index, axis=dims.index("polarization"))
+                dims = tuple(dim for dim in dims if dim != "polarization")
+            variables[str(key)] = (dims, values, attributes)
+        return xr.decode_cf(xr.Dataset(variables))

@@ -84,19 +84,19 @@ def unit_spectrum(spectrum: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def smoothed_noise_spectrum(frequency: NDArray[np.float64], length: float) -> NDArray[np.float64]:
-    """Spectrum of white noise smoothed by a Gaussian whose standard deviation is `length` cells."""
+    """Return the spectrum of white noise, smoothed by a Gaussian of `length` cells."""
     return unit_spectrum(np.exp(-4.0 * (np.pi * frequency * length) ** 2))
 
 
 def patch_spectrum(frequency: NDArray[np.float64], length: float) -> NDArray[np.float64]:
-    """Spectrum of a field with the covariance exp(-d / length), as that of patches of ground."""
+    """Return the spectrum of the covariance exp(-d / length), which patches of ground have."""
     return unit_spectrum((1.0 + (2.0 * np.pi * frequency * length) ** 2) ** -1.5)
 
 
 def relief_spectrum(
     frequency: NDArray[np.float64], longest: float, exponent: float
 ) -> NDArray[np.float64]:
-    """Spectrum of relief: a power law for wavelengths below `longest` cells, flat beyond."""
+    """Return the spectrum of relief: a power law for waves shorter than `longest`, flat beyond."""
     return unit_spectrum(1.0 / (1.0 + (frequency * longest) ** exponent))
 
 
@@ -193,7 +193,7 @@ class BlockMeans:
         return np.repeat(np.repeat(values, self.factor, axis=0), self.factor, axis=1)
 
     def replace_means(self, values: Floats, means: Floats) -> Floats:
-        """Take the surface through the means of blocks off, and add that through other means."""
+        """Subtract the surface through the means of blocks, and add the one through other means."""
         return np.asarray(values + self.up(means - self.mean(values)))
 
     def replace_means_adjoint(self, values: Floats) -> tuple[Floats, Floats]:
@@ -207,7 +207,7 @@ class BlockMeans:
 
 
 def _interpolation(blocks: int, factor: int) -> csr_array:
-    """Matrix, shape (blocks * factor, blocks), of the natural cubic spline with given means."""
+    """Return the matrix of the natural cubic spline with given means, (blocks * factor, blocks)."""
     from scipy.interpolate import CubicSpline
 
     if blocks < 3 or factor == 1:
@@ -391,7 +391,7 @@ class PassState:
 
 
 def _geometry(model: PassModel, heights: Floats) -> tuple[Floats, Floats, Floats]:
-    """Projected areas of facets by that on the map, cosines of their incidence, and slopes."""
+    """Return projected areas of facets by that on the map, cosines of incidence, and slopes."""
     shape = model.sight.shape[1:]
     seen, cosine = np.empty(shape, np.float32), np.empty(shape, np.float32)
     slopes = np.empty((2, *shape), np.float32)
@@ -608,7 +608,7 @@ class Preconditioner:
 
 
 def _squared_frequencies(shape: tuple[int, int]) -> tuple[NDArray[np.float64], ...]:
-    """Squared frequencies of cosine coefficients: along rows (rows, 1), columns (1, columns)."""
+    """Return squared frequencies of coefficients, shapes (rows, 1) and (1, columns)."""
     down, right = (np.square(np.arange(size) / (2.0 * size)) for size in shape)
     return down[:, None], right[None, :]
 

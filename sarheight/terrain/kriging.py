@@ -63,7 +63,7 @@ def height_interval(result: xr.Dataset, level: float = 0.8) -> xr.Dataset:
 
 
 def interval_factor(level: float) -> float:
-    """Half width of an interval in standard deviations."""
+    """Return the half width of an interval in standard deviations."""
     # Of a distribution with a variance of 1.
     scale = math.sqrt((ERROR_FREEDOM - 2.0) / ERROR_FREEDOM)
     return float(student.ppf(0.5 * (1.0 + level), ERROR_FREEDOM)) * scale

@@ -292,7 +292,7 @@ def _step(
     before: tuple[Floats, list[PassState]],
     target: Floats,
 ) -> tuple[Floats, list[PassState]]:
-    """Go to the target, or as far as it lowers the misfit: half of the way, or a quarter."""
+    """Move towards the target as far as it lowers the misfit: all, half or a quarter of the way."""
     vector, states = before
     sizes = [int(state.counts.sum()) for state in states]
     limit = _misfit(vector, states, variances, sizes)
@@ -307,7 +307,7 @@ def _step(
 def _misfit(
     vector: Floats, states: list[PassState], variances: list[float], sizes: list[int]
 ) -> float:
-    """Minus the logarithm of the posterior density, for some number of pixels in each pass."""
+    """Return minus the logarithm of the posterior density, for some number of pixels a pass."""
     total = 0.5 * float(vector.astype(np.float64) @ vector)
     for state, variance, size in zip(states, variances, sizes, strict=True):
         square = state.residual[state.counts].astype(np.float64) ** 2
@@ -332,7 +332,7 @@ def _residual_variance(state: PassState, least: float) -> float:
 
 
 def _weights(states: list[PassState], variances: list[float]) -> list[Floats]:
-    """Inverse variances of the pixels: smaller for outliers, 0 for those that do not count."""
+    """Return inverse variances of pixels: smaller for outliers, 0 for those that do not count."""
     weights = []
     for state, variance in zip(states, variances, strict=True):
         weight = (RESIDUAL_FREEDOM + 1.0) / (RESIDUAL_FREEDOM + state.residual**2 / variance)

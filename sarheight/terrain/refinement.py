@@ -189,18 +189,13 @@ def refine(
     worker = _TileWorker(
         scenes, whole, void, surface, factor, chosen, tiling.size, seed, correction
     )
-    # The two layers of a pass are missing in the same cells, all others nowhere.
-    groups = [0, 0, 0, *(number for number in range(1, len(scenes) + 1) for _ in range(2))]
-    groups += [0] * (worker.layers - len(groups))
     mosaic = Mosaic(
         (surface if dem.chunks is None else surface.chunk({"y": block, "x": block}),),
         worker.estimate,
         worker.layers,
         tiling,
-        groups=groups,
         batch=1,
         threads=os.cpu_count() or 1,
-        sums=np.float32,
     )
     values = mosaic.compute(block, report)
     result = _dataset(values, surface, len(scenes), corrected=correction is not None)
@@ -446,7 +441,7 @@ def _repeated(cells: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
 
 
 def _spans(first: int, length: int, size: int, least: int) -> tuple[slice, slice]:
-    """Cells of an axis that a tile has, and those that are solved: at least some number of them."""
+    """Return the cells of an axis that a tile has, and those that are solved: a least number."""
     start, stop = max(first, 0), min(first + size, length)
     return slice(start, stop), slice(
         max(min(start, stop - least), 0), max(stop, min(least, length))

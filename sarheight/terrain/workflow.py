@@ -96,7 +96,7 @@ def refine_files(
         coregister=config.coregister,
         network=network,
         seed=config.seed,
-        report=lambda fraction: told.advance("refine", (1.0 + fraction) / 3.0),
+        report=lambda fraction: told.advance("refine", fraction),
     )
     result = clip(fit_to_grid(result, config, whole, config.factor), config)
     result.attrs["provenance"] = provenance(

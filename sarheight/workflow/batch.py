@@ -14,11 +14,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -135,23 +135,18 @@ def read_jobs(path: str | os.PathLike[str], defaults: Mapping[str, Any] | None =
         or two jobs have the same output.
     """
     path = Path(path)
-    readers = {".toml": _read_toml, ".json": _read_json, ".csv": _read_csv}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        msg = f"found '{path}', expected a list of jobs in {', '.join(readers)}"
+    if path.suffix.lower() not in LISTS:
+        msg = f"found '{path}', expected a list of jobs in {', '.join(LISTS)}"
         raise JobListError(msg)
     if not path.exists():
         msg = f"could not read the jobs in '{path}': there is no such file"
         raise JobListError(msg)
     with file_errors(path, "a list of jobs", JobListError):
-        common, entries = reader(read_text(path, "a list of jobs", JobListError), str(path))
-        whole = {**(defaults or {}), **common}
-        jobs = [
-            job
-            for number, entry in enumerate(entries, 1)
-            for job in _jobs_of_entry({**whole, **entry}, path.parent, f"job {number} of '{path}'")
-        ]
-    return _require_distinct(jobs, f"'{path}'")
+        text = read_text(path, "a list of jobs", JobListError)
+        common, entries = LISTS[path.suffix.lower()](text, str(path))
+    whole = {**(defaults or {}), **common}
+    named = ((f"job {number} of '{path}'", entry) for number, entry in enumerate(entries, 1))
+    return _all_jobs(((where, {**whole, **entry}) for where, entry in named), path.parent, path)
 
 
 def jobs_of_files(
@@ -184,28 +179,15 @@ def jobs_of_files(
         If an option is not possible, or two jobs have the same output.
     """
     name = "{image}_{dem}" if "tiles" in options else "{image}"
-    entry = {**options, "output": os.fspath(Path(folder) / f"{name}{suffix}")}
-    jobs = [
-        job
-        for image in images
-        for job in _jobs_of_entry({**entry, "image": os.fspath(image)}, Path(), f"'{image}'")
-    ]
-    return _require_distinct(jobs, "the images")
+    output = os.fspath(Path(folder) / f"{name}{suffix}")
+    entries = ({**options, "output": output, "image": os.fspath(image)} for image in images)
+    return _all_jobs(((f"'{entry['image']}'", entry) for entry in entries), Path(), "the images")
 
 
-def _read_toml(text: str, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    return _defaults_and_jobs(parse_toml(text, name, JobListError), "job")
+Table = dict[str, Any]
 
 
-def _read_json(text: str, _name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    content = json.loads(text)
-    return _defaults_and_jobs({"jobs": content} if isinstance(content, list) else content, "jobs")
-
-
-def _defaults_and_jobs(
-    table: Any,  # noqa: ANN401
-    name: str,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _defaults_and_jobs(table: Any, name: str) -> tuple[Table, list[Table]]:  # noqa: ANN401
     """Take defaults and jobs out of a table, which must hold nothing else."""
     strange = set(table) - {"defaults", name} if isinstance(table, dict) else {type(table).__name__}
     if strange:
@@ -219,7 +201,16 @@ def _defaults_and_jobs(
     return defaults, entries
 
 
-def _read_csv(text: str, _name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _read_toml(text: str, name: str) -> tuple[Table, list[Table]]:
+    return _defaults_and_jobs(parse_toml(text, name, JobListError), "job")
+
+
+def _read_json(text: str, _name: str) -> tuple[Table, list[Table]]:
+    content = json.loads(text)
+    return _defaults_and_jobs({"jobs": content} if isinstance(content, list) else content, "jobs")
+
+
+def _read_csv(text: str, _name: str) -> tuple[Table, list[Table]]:
     entries = []
     for number, row in enumerate(csv.DictReader(text.splitlines(), strict=True), 2):
         if None in row or None in row.values():
@@ -234,63 +225,62 @@ def _read_csv(text: str, _name: str) -> tuple[dict[str, Any], list[dict[str, Any
     return {}, entries
 
 
-def _jobs_of_entry(entry: Mapping[str, Any], folder: Path, where: str) -> list[Job]:
+LISTS = {".toml": _read_toml, ".json": _read_json, ".csv": _read_csv}
+"""What reads a list of jobs, by suffix."""
+
+
+def _all_jobs(entries: Iterable[tuple[str, Table]], folder: Path, source: str | Path) -> list[Job]:
+    """Make the jobs of entries, each with a name for messages; refuse none, and equal outputs."""
+    jobs = [job for where, entry in entries for job in _jobs_of_entry(entry, folder, where)]
+    if not jobs:
+        msg = f"found no job in '{source}'"
+        raise JobListError(msg)
+    outputs = [job.output for job in jobs]
+    for output in set(outputs):
+        if outputs.count(output) > 1:
+            msg = (
+                f"two jobs in '{source}' write to '{output}': give each its own output, such as "
+                "{image}_{dem}.tif"
+            )
+            raise JobListError(msg)
+    return jobs
+
+
+def _jobs_of_entry(entry: Mapping[str, Any], folder: Path, where: str) -> Iterator[Job]:
     """Make one job, or one for each tile."""
     for name in ("image", "output"):
         if not isinstance(entry.get(name), str) or not entry[name]:
             msg = f"{where} has no {name!r}: give it a path"
             raise JobListError(msg)
     options = dict(entry)
-    tiles = options.pop("tiles", None)
-    dems = [options.pop("dem", [])] if tiles is None else [[tile] for tile in _listed(tiles)]
-    jobs = []
-    for dem in dems:
-        first = next(iter(_listed(dem)), "")
-        if not isinstance(first, str):
-            msg = f"{where} has dem={dem!r}, expected paths"
-            raise JobListError(msg)
+    tiles = _listed(options.pop("tiles", []), where)
+    for dem in [[tile] for tile in tiles] or [_listed(options.pop("dem", []), where)]:
         name = entry["output"].replace("{image}", _stem(entry["image"]))
-        options |= {"output": name.replace("{dem}", _stem(first))} | ({"dem": dem} if dem else {})
-        kinds = (ReconstructConfig, ResultOutput, Running)
+        name = name.replace("{dem}", _stem(dem[0]) if dem else "")
+        given = options | {"output": name} | ({"dem": dem} if dem else {})
         try:
-            settings, result, running = configurations(kinds, options, folder)
+            settings, result, running = configurations(
+                (ReconstructConfig, ResultOutput, Running), given, folder
+            )
         except ValueError as error:
             msg = f"{where}: {error}"
             raise JobListError(msg) from error
-        jobs.append(Job(settings=settings, result=result, running=running))
-    return jobs
+        yield Job(settings=settings, result=result, running=running)
 
 
-def _listed(value: Any) -> list[Any]:  # noqa: ANN401
-    if isinstance(value, str):
-        return [value]
-    if not isinstance(value, list | tuple):
-        msg = f"found {value!r}, expected a path or a list of paths"
+def _listed(value: Any, where: str) -> list[str]:  # noqa: ANN401
+    """Return a path, or several, as a list."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list | tuple) or not all(isinstance(each, str) for each in values):
+        msg = f"{where} has {value!r}, expected a path or a list of paths"
         raise JobListError(msg)
-    return list(value)
+    return list(values)
 
 
 def _stem(path: str) -> str:
     """Name of a file without folder and suffix."""
     name = path.rstrip("/").rsplit("/", 1)[-1]
     return name.removesuffix(".zip").removesuffix(".SAFE").rsplit(".", 1)[0] or name
-
-
-def _require_distinct(jobs: list[Job], where: str) -> list[Job]:
-    """Refuse an empty list, and two jobs with the same output."""
-    if not jobs:
-        msg = f"found no job in {where}"
-        raise JobListError(msg)
-    outputs: set[Path] = set()
-    for job in jobs:
-        if job.output in outputs:
-            msg = (
-                f"two jobs in {where} write to '{job.output}': give each its own output, such as "
-                "{image}_{dem}.tif"
-            )
-            raise JobListError(msg)
-        outputs.add(job.output)
-    return jobs
 
 
 # The manifest: one JSON object a line.
@@ -309,28 +299,22 @@ class Entry:
     fingerprint : str
         SHA-256 of all that it depends on.
     sha256 : str
-        Checksum of the result.
-    bytes : int
-        Size of the result.
+        Checksum of the result, which it cannot hold itself.
     seconds : float
         Duration.
     cells : int
         Cells of the elevation model; 0 if not known beforehand.
     error : str
         Message of the failure.
-    time : str
-        Time of the line (UTC).
     """
 
     status: Literal["done", "failed"]
     output: str
     fingerprint: str
     sha256: str = ""
-    bytes: int = 0
     seconds: float = 0.0
     cells: int = 0
     error: str = ""
-    time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @property
     def failed(self) -> bool:
@@ -342,25 +326,17 @@ class Entry:
         """Describe the end of a job."""
         if not error and not job.output.exists():
             error = "the process succeeded, but there is no result"
-        sha256, size = ("", 0) if error else _checksum(job.output)
-        return cls(
-            "failed" if error else "done",
-            str(job.output),
-            job.fingerprint(),
-            sha256,
-            size,
-            round(seconds, 3),
-            job.cells(),
-            error,
-        )
+        digest = "" if error else _checksum(job.output)
+        status: Literal["done", "failed"] = "failed" if error else "done"
+        known = str(job.output), job.fingerprint(), digest
+        return cls(status, *known, round(seconds, 3), job.cells(), error)
 
 
-def _checksum(path: Path) -> tuple[str, int]:
-    """Return SHA-256 and size in bytes of a file, or of all files of a folder."""
+def _checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, or of all files of a folder."""
     from sarheight.output import provenance
 
-    identity = provenance({"result": path})["inputs"]["result"]
-    return identity["sha256"], identity["bytes"]
+    return str(provenance({"result": path})["inputs"]["result"]["sha256"])
 
 
 class Manifest:
@@ -452,7 +428,7 @@ class Manifest:
             # The batch was killed between the result and its line.
             entry = self.add(Entry.of(job))
         same = entry is not None and not entry.failed and entry.fingerprint == job.fingerprint()
-        return same and entry is not None and _checksum(job.output)[0] == entry.sha256
+        return same and entry is not None and _checksum(job.output) == entry.sha256
 
 
 def _made_by(job: Job) -> bool:

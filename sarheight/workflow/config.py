@@ -653,11 +653,14 @@ class Messages(Configuration):
     ----------
     quiet : bool
         No progress, no messages.
+    log : pathlib.Path, optional
+        File to which messages, and progress in per cent with the time that is left, are appended.
     debug : bool
         Show tracebacks of errors.
     """
 
     quiet: Annotated[bool, option(RUNNING, "--quiet", "-q")] = False
+    log: Annotated[Path | None, option(RUNNING, metavar="FILE", dir_okay=False)] = None
     debug: Debug = False
 
 

@@ -54,8 +54,11 @@ class Reporter(Protocol):
     def stage(self, what: str) -> None:
         """Begin a stage."""
 
+    def following(self, passes: int) -> AbstractContextManager[None]:
+        """Report the progress of dask, which walks so many times through its parts."""
+
     def advance(self, what: str, fraction: float) -> None:
-        """Report the fraction of all work that is done."""
+        """Report the fraction of the stage that is done."""
 
     def say(self, what: str) -> None:
         """Tell what was decided or found."""
@@ -77,6 +80,11 @@ class Silent:
     def advance(self, what: str, fraction: float) -> None:
         """Log progress."""
         LOG.debug("%s: %.0f %%", what, 100.0 * fraction)
+
+    @contextmanager
+    def following(self, passes: int) -> Iterator[None]:  # noqa: ARG002  # as others do
+        """Log nothing of dask."""
+        yield
 
     def say(self, what: str) -> None:
         """Log what was decided or found."""
@@ -346,6 +354,7 @@ class ImageSource:
             geometry=geometry,
             calibration=config.calibration,
             polarisations=config.polarisations,
+            lazy=True,
         )
         if geometry is not None and scene.grid is not geometry[0]:
             self.reporter.say(f"'{self.name}' has its own sampling and orbit: --like is ignored")

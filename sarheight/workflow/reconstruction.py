@@ -28,6 +28,10 @@ __all__ = ["Reconstruction", "chosen_layers", "reconstruct", "run_reconstruction
 
 FULL_COVERAGE = 0.95
 """Fraction of an image from which an elevation model counts as covering it."""
+PASSES = 4
+"""How often a reconstruction in parts walks through them before it is written, about."""
+CHUNK = 1024
+"""Pixels along a side of the chunks of an image that is processed in parts."""
 SHIFT_MARGIN = 64
 """Pixels around the part that the elevation model covers, read for a possible shift."""
 
@@ -177,7 +181,9 @@ def run_reconstruction(
     near = crop_scene_to_dem(whole, dem, margin=SHIFT_MARGIN)
     limit = memory_bytes(config.memory)
     in_parts = not in_memory and _memory_needed(near, heights) > array_bytes(limit)
-    if not in_parts:
+    if in_parts:
+        near, limit = _in_parts(near, limit, heights)
+    else:
         near = replace(near, image=near.image.compute())
     # Co-register.
     law = None if config.law == FIT else parse_law(config.law)
@@ -192,15 +198,16 @@ def run_reconstruction(
         )
     # Unfold.
     reporter.stage("reconstruct")
-    result = layover.reconstruct(
-        scene,
-        dem,
-        law=law,
-        guide=guide,
-        method=parse_method(config.method),
-        variables=chosen_layers(config),
-        memory_limit=limit,
-    )
+    with reporter.following(PASSES):
+        result = layover.reconstruct(
+            scene,
+            dem,
+            law=law,
+            guide=guide,
+            method=parse_method(config.method),
+            variables=chosen_layers(config),
+            memory_limit=limit,
+        )
     result = clip(_with_layers(result, config, dem, source, whole, near), config)
     # Describe.
     if shift is not None:
@@ -321,6 +328,25 @@ def _report_shift(shift: Shift, config: ReconstructConfig, reporter: Reporter) -
             "this shift makes the shares on steep slopes wrong: check the vertical reference of "
             "the heights (--vertical) and the orbit (--orbit), or pass --coregister correct"
         )
+
+
+def _in_parts(scene: Scene, limit: float, heights: xr.DataArray) -> tuple[Scene, float]:
+    """Put an image that is in memory on dask; return it and the limit without what is held."""
+    from sarheight.layover.tiles import memory_bytes
+
+    # As they are, and checked with north up.
+    held = 0 if heights.chunks else 2 * heights.nbytes
+    if not scene.image.chunks:
+        held += scene.image.nbytes
+        scene = replace(scene, image=scene.image.chunk({"line": CHUNK, "sample": CHUNK}))
+    try:
+        return scene, memory_bytes(limit - held)
+    except ValueError as error:
+        msg = (
+            f"elevation model and image take {held / (1 << 20):.0f} MiB themselves, of a limit of "
+            f"{limit / (1 << 20):.0f} MiB: pass a larger one, or a part of them (--bounds)"
+        )
+        raise OptionError(msg, option="memory") from error
 
 
 def _memory_needed(scene: Scene, heights: xr.DataArray) -> float:

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
-from sarheight import archives, layover, plot
+from sarheight import archives, layover, output, plot
 from sarheight.archives.audit import Audit, explained
 from sarheight.cli import app
 from sarheight.illumination import CosinePower, simulate
@@ -132,7 +132,7 @@ def test_the_command_writes_a_picture_and_figures(tmp_path: Path) -> None:
     DEM.rio.to_raster(tmp_path / "dem.tif")
     path = opera_of(FLAT, SCENE, tmp_path / "product.h5")
     command = ["audit", str(path), "--dem", str(tmp_path / "dem.tif"), "--vertical", "ellipsoidal"]
-    files = ["--picture", str(tmp_path / "a.png"), "--json", str(tmp_path / "a.json")]
+    files = ["--quicklook", str(tmp_path / "a.png"), "--json", str(tmp_path / "a.json")]
     made = CliRunner().invoke(app, [*command, *files])
     assert made.exit_code == 0, made.output
     assert "displacement" in made.output
@@ -154,3 +154,15 @@ def test_the_command_writes_a_picture_and_figures(tmp_path: Path) -> None:
 def test_the_picture_has_four_panels() -> None:
     figure = plot.audit(audit_of(FLAT))
     assert len([axes for axes in figure.axes if axes.get_title(loc="left")]) == 4
+
+
+def test_a_result_of_ours_is_audited_like_a_product(tmp_path: Path) -> None:
+    DEM.rio.to_raster(tmp_path / "dem.tif")
+    result = layover.reconstruct(SCENE, DEM, method="rtc")
+    found = archives.audit(result, DEM)
+    assert found.archive == "sarheight"
+    assert check(found, "displacement").value <= 1.0
+    output.write(result, tmp_path / "ours.nc")
+    command = ["audit", str(tmp_path / "ours.nc"), "--dem", str(tmp_path / "dem.tif")]
+    made = CliRunner().invoke(app, [*command, "--vertical", "ellipsoidal"])
+    assert made.exit_code == 0, made.output

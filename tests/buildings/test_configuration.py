@@ -310,7 +310,7 @@ def test_a_catalogue_on_the_network_serves_parts_of_images(
 
 
 def test_only_a_window_of_an_image_is_read(world: Path) -> None:
-    from sarheight.buildings.items import read_window
+    from sarheight.buildings.items import read_band, read_window
 
     whole = world.parent / "images" / "2021-01-05_blue.tif"
     grid = city_grid(place_of(20, 20))
@@ -322,6 +322,10 @@ def test_only_a_window_of_an_image_is_read(world: Path) -> None:
     )
     expected = numbers[row : row + grid.sizes["y"], column : column + grid.sizes["x"]]
     np.testing.assert_array_equal(found, expected)
+    # Classes are never mixed.
+    item = items_of(world.parent / "catalog.json")[1]
+    classes = read_band(item, "SCL", city_grid(place_of(SIZE, SIZE)))
+    assert set(np.unique(classes)) == {5.0, 9.0}
 
 
 # --- buildings of a large set ------------------------------------------------------------------

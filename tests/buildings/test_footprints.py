@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import CRS
@@ -15,6 +16,7 @@ from sarheight.buildings import (
     check_stack,
     city_stack,
     heights_from_raster,
+    heights_of_outlines,
     rasterise_buildings,
     read_buildings,
 )
@@ -171,3 +173,23 @@ def test_tiles_of_3d_bag_have_the_ground_in_another_layer(tmp_path: Path, name: 
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(StackError, match="9-444-728"):
         read_buildings(path)
+
+
+def test_outlines_get_the_mean_of_their_cells_and_the_largest_novelty(tmp_path: Path) -> None:
+    heights = grid_of(20, 24, value=5.0)
+    heights[:, 6:] = 15.0
+    heights[0, 0] = np.nan
+    result = xr.Dataset({"height": heights, "novelty": 0.1 * heights})
+    rows = [(0, 100, 120, 40), (0, 10, 10, 0), (9000, 9100, 9100, 9000), (30, 60, 37.5, 50)]
+    outlines = [
+        ((WEST + west, NORTH - south, WEST + east, NORTH - north), {"name": str(number)})
+        for number, (west, south, east, north) in enumerate(rows)
+    ]
+    table = heights_of_outlines(result, write_buildings(tmp_path / "outlines.gpkg", outlines))
+    # Half of the first lies on either side, the second on a gap, the third elsewhere.
+    assert table["name"].tolist() == ["0", "1", "2", "3"]
+    np.testing.assert_allclose(table["height"], [10.0, np.nan, np.nan, 5.0], rtol=0.03)
+    np.testing.assert_allclose(table["novelty"], [1.5, np.nan, np.nan, 0.5], rtol=1e-6)
+    assert "height_sigma" not in table
+    with pytest.raises(StackError, match=r"found 1 polygons .* none of which covers a cell"):
+        heights_of_outlines(result, write_buildings(tmp_path / "far.gpkg", outlines[2:3]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -161,24 +162,6 @@ def test_masks_get_a_stac_item(files: Files, tmp_path: Path) -> None:
     assert len({each["path"] for each in inputs}) == 2
 
 
-@pytest.mark.parametrize("command", ["masks", "reconstruct"])
-def test_an_impossible_stac_item_is_misuse(files: Files, tmp_path: Path, command: str) -> None:
-    image = (files.image,) if command == "reconstruct" else ("--like", files.image)
-    common = (command, *image, "--dem", files.dem, *SEA, "--stac", "-o")
-    assert "is a picture" in failing(2, *common, tmp_path / "x.png")
-    (tmp_path / "x.stac.json").write_text("{}")
-    line = failing(2, *common, tmp_path / "x.tif")
-    assert "--stac: " in line
-    assert "exists already" in line
-    assert [file.name for file in tmp_path.iterdir()] == ["x.stac.json"]
-
-
-def test_masks_in_the_image_get_no_stac_item(files: Files, tmp_path: Path) -> None:
-    common = ("masks", "--like", files.image, "--dem", files.dem, *SEA, "--stac")
-    line = failing(2, *common, "--geometry", "radar", "-o", tmp_path / "x.nc")
-    assert "masks on the ground" in line
-
-
 def test_an_orbit_file_takes_the_place_of_the_annotation(files: Files, tmp_path: Path) -> None:
     image = tmp_path / "image.nc"
     common = ("--dem", files.dem, *SEA, "--orbit", files.eof)
@@ -226,28 +209,6 @@ def test_multilook_noise_and_seed(files: Files, tmp_path: Path) -> None:
     assert wide.grid.sample_spacing == 3 * one.grid.sample_spacing
 
 
-def test_info_tells_what_everything_is(files: Files, tmp_path: Path) -> None:
-    result, masks = tmp_path / "result.tif", tmp_path / "masks.nc"
-    dem = ("--dem", files.coarse, *SEA)
-    assert run("reconstruct", files.image, *dem, "-o", result).exit_code == 0
-    assert (
-        run("masks", "--like", files.image, *dem, "--geometry", "radar", "-o", masks).exit_code == 0
-    )
-    done = run("info", files.annotation, files.eof, files.dem, files.image, result, masks)
-    assert done.exit_code == 0, done.output
-    for words in (
-        "Sentinel-1 annotation: S1A IW GRD",
-        "precise",
-        "90 x 90 cells of 20",
-        "not stated",
-        "simulated, written by sarheight, in radar geometry",
-        "reconstructed gamma0",
-        "PosteriorMean",
-        "number of illuminated places",
-    ):
-        assert words in done.stdout, words
-
-
 def test_threads_change_nothing(files: Files, tmp_path: Path) -> None:
     most = thread_count()
     results = []
@@ -277,6 +238,36 @@ def test_the_first_run_explains_its_wait(
     assert run(*command, "--quiet", "-o", tmp_path / "two.nc").stderr == ""
 
 
+def test_a_log_has_messages_and_per_cent(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In parts the progress is that of the tasks, and never falls; a second run is appended."""
+    monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", 0)
+    log = tmp_path / "run.log"
+    command = ("reconstruct", files.image, "--dem", files.dem, *SEA, "--quiet", "--log", log)
+    done = run(*command, "--memory", "1 MiB", "--method", "rtc", "-o", tmp_path / "r.tif")
+    assert (done.exit_code, done.output) == (0, ""), done.output
+    lines = log.read_text().splitlines()
+    stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
+    assert all(re.match(stamp, line) for line in lines)
+    told = [re.search(r"Z (\d+) %(?:, \d+:\d\d:\d\d left)?: (.*)", line) for line in lines]
+    percents = [int(each[1]) for each in told if each]
+    assert percents == sorted(percents)
+    assert percents[-1] == 100
+    stages = [each[2] for each in told if each]
+    assert [stages.count(name) > 2 for name in ("reconstruct", "write")] == [True, True]
+    assert any("of these in layover" in line for line in lines)
+    assert run(*command, "--method", "magic", "-o", tmp_path / "x.tif").exit_code == 2
+    bad = run(
+        "masks", "--like", files.image, "--dem", files.dem, "--log", log, "-o", log.parent / "m.nc"
+    )
+    assert bad.exit_code == 1
+    assert "error: " in log.read_text().splitlines()[-1]
+    assert len(log.read_text().splitlines()) > len(lines)
+    nowhere = tmp_path / "nowhere" / "run.log"
+    assert "cannot write" in failing(2, *command[:-1], nowhere, "-o", tmp_path / "x.tif")
+
+
 # --- misuse ------------------------------------------------------------------------------------
 
 
@@ -291,37 +282,6 @@ def test_a_missing_file_is_misuse(files: Files, tmp_path: Path) -> None:
     assert "--orbit: there is no" in failing(2, *given, "--orbit", "nowhere.EOF")
     assert "auto beside files" in failing(2, *given, "--dem", "auto")
     assert "--output" in failing(2, "demo", "--output", tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize("command", ["simulate", "masks", "reconstruct"])
-def test_outputs_are_checked_before_the_work(
-    files: Files, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def work(*_: object, **__: object) -> None:
-        pytest.fail("work was begun")
-
-    for module in ("cli._simulate", "workflow.elevations"):
-        monkeypatch.setattr(f"sarheight.{module}.read_dem", work)
-    image = (files.image,) if command == "reconstruct" else ("--like", files.image)
-    common = (command, *image, "--dem", files.dem, "-o")
-    assert "its name ends in '.jpg'" in failing(2, *common, tmp_path / "x.jpg")
-    assert "does not exist; create it first" in failing(2, *common, tmp_path / "no" / "x.nc")
-    (tmp_path / "x.nc").write_bytes(b"precious")
-    assert "exists already" in failing(2, *common, tmp_path / "x.nc")
-    assert (tmp_path / "x.nc").read_bytes() == b"precious"
-
-
-def test_inputs_are_never_overwritten(files: Files, tmp_path: Path) -> None:
-    here = files.image.with_name("..") / files.folder.name / files.image.name
-    before = files.image.read_bytes()
-    common = ("--dem", files.dem, *SEA, "--overwrite", "-o")
-    for command in (("reconstruct", files.image), ("masks", "--like", files.image)):
-        assert "a name of its own" in failing(2, *command, *common, here)
-    assert files.image.read_bytes() == before
-    picture = tmp_path / "x.png"
-    line = failing(2, "reconstruct", files.image, *common, picture, "--quicklook", picture)
-    assert "--quicklook: " in line
-    assert not picture.exists()
 
 
 def test_overwrite_replaces(files: Files, tmp_path: Path) -> None:
@@ -343,7 +303,6 @@ def test_overwrite_replaces(files: Files, tmp_path: Path) -> None:
         (("--method", "magic"), "magic"),
         (("--threads", "0"), "--threads"),
         (("--threads", "9999"), "threads or fewer on this machine"),
-        (("--quicklook", "look.tif"), "ends in .png"),
         (("--no-such-thing",), "--no-such-thing"),
     ],
 )

@@ -86,8 +86,8 @@ def test_a_guide_that_does_not_fit_is_an_error(data: Path, tmp_path: Path) -> No
     output = ("-o", tmp_path / "x.nc")
     line = failing(2, *command(data, "nowhere.tif", *output))
     assert "--guide: there is no" in line
-    assert "no map grid" in failing(1, *command(data, "no_grid.tif", *output))
-    assert "found 2 bands" in failing(1, *command(data, "bands.tif", *output))
+    assert "no coordinate reference system" in failing(1, *command(data, "no_grid.tif", *output))
+    assert "(2 bands), expected one band" in failing(1, *command(data, "bands.tif", *output))
     assert "not a raster" in failing(1, *command(data, "annotation.xml", *output))
     done = run(*command(data, "beside.tif", *output))
     assert done.exit_code == 1

@@ -142,7 +142,6 @@ def test_a_tile_of_sentinel_2(data: Path, tmp_path: Path) -> None:
         (("--crs", "somewhere"), 1, "is not a coordinate reference system"),
         (("--mgrs", "32TIO"), 1, "no MGRS tile"),
         (("--like", "{metric}", "--resolution", "20"), 2, "has a grid: omit"),
-        (("--scale", "db-int16"), 2, "only a folder of layers"),
     ],
 )
 def test_wrong_grids_are_refused(

@@ -7,22 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import rioxarray  # noqa: F401  # gives xarray objects their `rio`
-from typer.testing import CliRunner
 
-from sarheight.cli import app
 from sarheight.layover import RTC, reconstruct
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
+from tests.cli.commands import run
 from tests.mountains import mountain, raster, scene_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from typer.testing import Result
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

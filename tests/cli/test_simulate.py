@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from sarheight.cli import app
 from sarheight.output import open_result
 from sarheight.output.radar_images import read_scene
 from sarheight.product import open_product
+from tests.cli.commands import run
 from tests.dems import dem_around, hills
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import annotation_xml
@@ -46,10 +45,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     return made
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
 def simulate(files: Files, output: Path, *arguments: object) -> Result:
     common = ("--like", files.annotation, "--dem", files.dem, "--vertical", "ellipsoidal")
     return run("simulate", *common, "-o", output, *arguments)
@@ -75,10 +70,6 @@ def test_products_are_not_written(files: Files, tmp_path: Path, name: str) -> No
     assert "--output: " in line
     assert "expected .tif, .nc or .zarr" in line
     assert not list(tmp_path.iterdir())
-
-
-def test_the_folder_of_the_output_must_exist(files: Files, tmp_path: Path) -> None:
-    assert "the folder" in refused(simulate(files, tmp_path / "missing" / "a.nc"))
 
 
 @pytest.mark.parametrize("multilook", [(1, 1), (2, 2)])

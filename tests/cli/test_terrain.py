@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import xarray as xr
-from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
-from sarheight.cli import app
 from sarheight.dem import coarsen
 from sarheight.output import open_result
 from sarheight.terrain import (
     draw_known_elevations,
     open_scene,
 )
+from tests.cli.commands import run
 from tests.mountains import mountain, raster
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import annotation_xml
@@ -27,7 +26,6 @@ from tests.worlds.annotations import annotation_xml
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from click.testing import Result
 
 # Test processes share the cores; threads of each would wait for each other.
 torch.set_num_threads(1)
@@ -42,10 +40,6 @@ SETTINGS = {
     "epochs": 1,
     "precision": "32-true",
 }
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
-from sarheight.cli import app
 from sarheight.dem import coarsen
 from sarheight.illumination import simulate
 from sarheight.output import open_result
@@ -23,6 +21,7 @@ from sarheight.terrain import (
     draw_known_elevations,
     open_scene,
 )
+from tests.cli.commands import run
 from tests.mountains import look, mountain, raster
 from tests.worlds.products import NAME, grd_of_scene
 from tests.worlds.safe import pack
@@ -46,10 +45,6 @@ SMALL = {
     "batch": 8,
     "precision": "32-true",
 }
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ def test_a_projected_dem_keeps_reference_system_and_posting() -> None:
     grid = dem.map_grid(source)
     assert grid.crs == "EPSG:32632"
     assert grid.resolution.x == pytest.approx(30.0)
+    assert dem.map_grid(source, 3035).resolution.x == pytest.approx(30.0)
     degrees = dem.map_grid(source, 4326)
     assert degrees.resolution.x == pytest.approx(1.0 / 3600.0)
 
@@ -210,6 +211,10 @@ def test_a_dem_beside_the_grid_is_refused() -> None:
         dem.to_grid(geographic(), dem.mgrs_grid("33TVN", 30.0))
     with pytest.raises(TypeError, match="found a grid of type str, expected a GeoBox"):
         dem.to_grid(geographic(), "EPSG:32632")  # type: ignore[arg-type]
+    grid = dem.map_grid(geographic())
+    for wrong in (grid[:1], grid.rotate(20.0)):
+        with pytest.raises(DemError, match="north up of at least 2 x 2 cells"):
+            dem.to_grid(geographic(), wrong)
 
 
 @pytest.mark.parametrize("resampling", ["nearest", "bilinear", "cubic", "lanczos", "average"])

@@ -267,6 +267,11 @@ def test_bounds_take_the_cells_they_meet(globe: Path):
     np.testing.assert_allclose(dem["y"], [46.5, 45.5])
 
 
+def test_bounds_within_a_cell_take_two_cells_along_each_axis(globe: Path):
+    assert open_dem(globe, bounds=(10.2, 45.1, 10.3, 45.2)).shape == (2, 2)
+    assert open_dem(globe, bounds=(-179.9, -89.9, -179.8, -89.8)).shape == (2, 2)
+
+
 def test_bounds_in_degrees_of_a_projected_file(tmp_path: Path):
     heights = np.random.default_rng(1).uniform(0, 900, (300, 400)).astype(np.float32)
     path = write(tmp_path / "dem.tif", heights)

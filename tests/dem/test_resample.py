@@ -297,6 +297,7 @@ POLAR = hills_on(1e5 - 1e4 * np.arange(20), -1e5 + 1e4 * np.arange(20), "EPSG:34
         (("EPSG:4326", -1.0), {}, "positive"),
         (("EPSG:4326", 30.0), {}, "degree"),
         (("EPSG:32633", 0.0003), {}, "metre"),
+        (("+proj=ortho +lat_0=-46 +lon_0=-171",), {}, "is not defined"),
         ((), {"like": ELSEWHERE}, "does not meet"),
     ],
 )

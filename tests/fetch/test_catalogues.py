@@ -197,46 +197,41 @@ def test_a_busy_catalogue_is_searched_again(known: Settings, site: Site) -> None
     assert len(scenes(ALPS, *DAYS, settings=known)) == 3
 
 
-@pytest.mark.parametrize(
-    ("reply", "message"),
-    [
-        (Reply(status=503), "HTTP 503; gave up"),
-        (Reply(status=400, body=b"{}"), "HTTP 400"),
-        (Reply(b"<html>hello</html>"), "could not be searched"),
-    ],
-)
-def test_a_catalogue_that_fails_is_one_error(
-    known: Settings, site: Site, reply: Reply, message: str
-) -> None:
-    site.pages["/stac/search"] = lambda _: reply
-    with pytest.raises(FetchError, match=message):
-        scenes(ALPS, *DAYS, settings=known)
-
-
 BARE = {"type": "Catalog", "id": "x", "stac_version": "1.0.0", "description": "", "links": []}
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("path", "reply", "message"),
     [
-        b"<html>hello</html>",
-        b"{}",
-        b"[]",
-        b'{"type": "Catalog"}',
-        json.dumps(BARE).encode(),
-        b"[" * 100_000,
+        ("/stac/search", Reply(status=503), "HTTP 503; gave up"),
+        ("/stac/search", Reply(status=400, body=b"{}"), "HTTP 400"),
+        ("/stac/search", Reply(b"<html>hello</html>"), "could not be searched"),
+        ("/stac", Reply(b"<html>hello</html>"), "could not be searched"),
+        ("/stac", Reply(b"{}"), "could not be searched"),
+        ("/stac", Reply(b"[]"), "could not be searched"),
+        ("/stac", Reply(b'{"type": "Catalog"}'), "could not be searched"),
+        ("/stac", Reply(json.dumps(BARE).encode()), "could not be searched"),
+        ("/stac", Reply(b"[" * 100_000), "could not be searched"),
     ],
 )
-def test_what_is_no_catalogue_is_one_error(known: Settings, site: Site, body: bytes) -> None:
-    site.pages["/stac"] = lambda _: Reply(body)
-    with pytest.raises(FetchError, match="could not be searched"):
+def test_what_is_no_catalogue_or_fails_is_one_error(
+    known: Settings, site: Site, path: str, reply: Reply, message: str
+) -> None:
+    site.pages[path] = lambda _: reply
+    with pytest.raises(FetchError, match=message):
         scenes(ALPS, *DAYS, settings=known)
 
 
-@pytest.mark.parametrize("features", [["x"], [None], [{}], [{"id": 5}]])
-def test_what_is_no_item_is_left_out(known: Settings, site: Site, features: list[object]) -> None:
-    page = {"type": "FeatureCollection", "features": features, "links": []}
+def serve(site: Site, *features: object, link: object = None) -> None:
+    """Answer every search by one page."""
+    links = [] if link is None else [link]
+    page = {"type": "FeatureCollection", "features": features, "links": links}
     site.pages["/stac/search"] = lambda _: Reply(json.dumps(page).encode())
+
+
+@pytest.mark.parametrize("feature", ["x", None, {}, {"id": 5}])
+def test_what_is_no_item_is_left_out(known: Settings, site: Site, feature: object) -> None:
+    serve(site, feature)
     with pytest.warns(UserWarning, match="it was left out"):
         assert scenes(ALPS, *DAYS, settings=known) == ()
 
@@ -250,8 +245,7 @@ def test_a_catalogue_cannot_send_us_to_the_inside(
 ) -> None:
     link = {"rel": rel, "href": href, "type": "application/geo+json"}
     link |= {"method": "GET" if rel == "next" else "POST"}
-    page = {"type": "FeatureCollection", "features": items()[:1], "links": [link]}
-    site.pages["/stac/search"] = lambda _: Reply(json.dumps(page).encode())
+    serve(site, items()[0], link=link)
     if rel == "search":
         catalogue = BARE | {"conformsTo": CONFORMS, "links": [link]}
         site.pages["/stac"] = lambda _: Reply(json.dumps(catalogue).encode())
@@ -260,12 +254,8 @@ def test_a_catalogue_cannot_send_us_to_the_inside(
 
 
 def test_pages_without_end_are_left_at_the_limit(known: Settings, site: Site) -> None:
-    def page(_: Request) -> Reply:
-        other = stac_item(GRD.replace("IW", "EW"))
-        link = {"rel": "next", "href": f"{site.url}/stac/search", "method": "GET"}
-        return Reply(json.dumps({"features": [other], "links": [link]}).encode())
-
-    site.pages["/stac/search"] = page
+    link = {"rel": "next", "href": f"{site.url}/stac/search", "method": "GET"}
+    serve(site, stac_item(GRD.replace("IW", "EW")), link=link)
     few = replace(known, limits=Limits(pages=5))
     with pytest.raises(FetchError, match="exceeds pages = 5"):
         scenes(ALPS, *DAYS, settings=few)
@@ -274,8 +264,7 @@ def test_pages_without_end_are_left_at_the_limit(known: Settings, site: Site) ->
 
 @pytest.mark.parametrize("name", ["../../.ssh/authorized_keys", "/etc/passwd", "..", "a\\b", "a\n"])
 def test_an_item_whose_name_is_a_path_is_refused(known: Settings, site: Site, name: str) -> None:
-    page = {"type": "FeatureCollection", "features": [stac_item(name)], "links": []}
-    site.pages["/stac/search"] = lambda _: Reply(json.dumps(page).encode())
+    serve(site, stac_item(name))
     with pytest.raises(UnsafeAddressError, match="which is a path, expected an identifier"):
         scenes(ALPS, *DAYS, settings=known)
 
@@ -292,8 +281,7 @@ def test_an_item_whose_name_is_a_path_is_refused(known: Settings, site: Site, na
 def test_an_item_with_holes_is_a_record_with_holes(
     known: Settings, site: Site, item: dict[str, Any]
 ) -> None:
-    page = {"type": "FeatureCollection", "features": [item], "links": []}
-    site.pages["/stac/search"] = lambda _: Reply(json.dumps(page).encode())
+    serve(site, item)
     (record,) = scenes(ALPS, *DAYS, settings=known)
     assert record.start == np.datetime64("2021-04-01T05:26:23")
     assert record.relative_orbit is None

@@ -188,10 +188,13 @@ def test_land_that_is_withheld_is_not_taken_for_sea(site: Site, quick: Settings)
         dem((44.5, 40.2, 45.5, 40.8), settings=quick)
 
 
-def test_a_tile_that_is_listed_and_not_there_is_said_so(site: Site, quick: Settings) -> None:
+@pytest.mark.parametrize("windows", [False, True])
+def test_a_tile_that_is_listed_and_not_there_is_said_so(
+    site: Site, quick: Settings, *, windows: bool
+) -> None:
     offer(site, (45, 7), (45, 8))
     del site.pages["/dem/DSM_N45_00_E008_00_DEM.tif"]
-    found = dem((7.5, 45.2, 8.5, 45.8), settings=quick)
+    found = dem((7.5, 45.2, 8.5, 45.8), windows=windows, settings=quick)
     assert found.missing == ("N45E008",)
     assert len(found.paths) == 1
 

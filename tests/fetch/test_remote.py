@@ -18,6 +18,8 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from sarheight import archives
+from sarheight._files import open_geotiff
+from sarheight.archives.rasters import open_raster
 from sarheight.buildings import image_items
 from sarheight.errors import FetchError, NotThereError, ProductError, UnsafeAddressError
 from sarheight.fetch import dem
@@ -65,6 +67,13 @@ def test_an_image_is_read_as_it_is(site: Site, client: HttpClient, *, ranges: bo
         np.testing.assert_array_equal(image.read(1), VALUES)
         assert "secret" not in image.name
     assert {request.path for request in site.requests} == {"/a.tif"}  # nothing beside it
+
+
+def test_the_driver_is_that_of_the_name(client: HttpClient) -> None:
+    drivers = {".JP2?sig=1.tif": "JP2OpenJPEG", ".tif?x=.jp2": "GTiff", ".vrt": "GTiff"}
+    for suffix, driver in drivers.items():
+        url = f"https://example.org/{'a' * 300}{suffix}"
+        assert RemoteImage(client, url).driver == driver
 
 
 def test_a_window_costs_its_blocks(site: Site, client: HttpClient) -> None:
@@ -257,6 +266,15 @@ def test_an_archive_is_read_from_a_server(
     site.add("/vv.tif", b"<html>")
     with pytest.raises(ProductError, match=r"vv\.tif' is no raster"):
         archives.open_rtc(item)
+
+
+@pytest.mark.parametrize("read", [open_geotiff, lambda path: open_raster(path, None)])
+def test_gdal_sends_no_request_where_it_opens_files_of_others(site: Site, read: Any) -> None:  # noqa: ANN401
+    url = site.add("/vv.tif", TILED)
+    for path in (f"/vsicurl/{url}", url):
+        with pytest.raises((RasterioError, ProductError)):
+            read(path)
+    assert site.requests == []
 
 
 def test_gdal_is_given_no_address() -> None:

@@ -103,6 +103,8 @@ def test_a_file_of_the_user_takes_precedence_key_by_key(
         ("[dem.own]\nvertical = 'EGM96'\n", "incomplete .own"),
         ("[network]\ntries = '3'\n", "tries = '3'.*expected int"),
         ("[limits]\nreply_bytes = true\n", "reply_bytes = True.*expected int"),
+        ("[network]\ntrusted_hosts = [5]\n", "expected tuple"),
+        ("[network]\ntrusted_hosts = 'one'\n", "expected tuple"),
         ("[dem]\nown = 5\n", "5 .own.*expected a table"),
         ("network = 5\n", "expected a table"),
         ("a = " + "[" * 100_000, "is not TOML"),

@@ -135,7 +135,7 @@ def test_cells_that_are_masked_are_allocated_nothing(one: PassTile) -> None:
     whole = one.allocate()
     wanted = np.zeros(one.geometry.heights.shape, dtype=bool)
     wanted[10:20, 30:50] = True
-    some = one.allocate(cells=wanted)
+    some = one.allocate(wanted=wanted)
     np.testing.assert_array_equal(some.rcs[:, wanted], whole.rcs[:, wanted])
     assert (some.rcs[:, ~wanted] == 0.0).all()
     assert np.isnan(some.contribution[~wanted]).all()

@@ -74,12 +74,12 @@ def test_parts_cover_each_iteration_once(count: int, block: int, threads: int) -
 
 @pytest.mark.parametrize("threads", [2, 3, 7])
 def test_the_number_of_threads_does_not_change_a_bit(threads: int) -> None:
-    values, kernel, weighted = drawn(), np.hanning(9).astype(np.float32)[1:-1], False
+    values, kernel = drawn(), np.hanning(9).astype(np.float32)[1:-1]
     image = values.astype(np.float32)
 
     def pooled() -> NDArray[np.float32]:
         result = np.empty_like(image)
-        pool_values(image, np.ones_like(image), weighted, kernel, kernel, result)
+        pool_values(image, np.ones_like(image), kernel, kernel, result)
         return result
 
     with limit_threads(1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import pickle
@@ -9,7 +10,7 @@ import re
 import stat
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import fsspec
 import numpy as np
@@ -261,9 +262,9 @@ def test_a_measurement_cut_short_on_the_disk_is_refused(tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 300_000), st.integers(0, 90_000)), max_size=8))
 @settings(deadline=None, max_examples=40)
-@pytest.mark.parametrize("place", ["scratch", "stream", "once"])
+@pytest.mark.parametrize("place", ["scratch", "full", "stream", "once"])
 def test_any_part_of_a_deflated_member_is_found(place: str, parts: list[tuple[int, int]]) -> None:
-    """From a scratch file, without one, and of a member that is too small for one."""
+    """It comes from a scratch file, one on a disk that fills up, from none, or from memory."""
     data = np.random.default_rng(5).integers(0, 40, 300_000).astype(np.uint8).tobytes()
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -277,7 +278,18 @@ def test_any_part_of_a_deflated_member_is_found(place: str, parts: list[tuple[in
         patch.setattr(_ranges, "REMAINDER", 2**20 if place == "once" else 2**15)
         if place == "stream":
             patch.setattr(_ranges, "unnamed_file", lambda *_: None)
+        if place == "full":
+            patch.setattr(_ranges, "unnamed_file", lambda *_: FullDisk())
         check_parts(member.open(), data, parts)
+
+
+class FullDisk(io.BytesIO):
+    """A scratch file on a disk that has room for 100 kB."""
+
+    def write(self, data: Any) -> int:  # noqa: ANN401  # a buffer
+        if self.tell() > 100_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
 
 
 def check_parts(file: BinaryIO, data: bytes, parts: list[tuple[int, int]]) -> None:

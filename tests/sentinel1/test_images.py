@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import zipfile
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from sarheight.sentinel1 import _images, geolocation_grid, read_annotation, read
 from sarheight.sentinel1._files import ProductFiles
 from sarheight.sentinel1._images import (
     Channel,
+    Form,
     Piece,
     merge_pieces,
     slc_image,
@@ -51,25 +51,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from sarheight._windows import Span
     from sarheight.sentinel1 import Annotation
 
 Bools = NDArray[np.bool_]
 
 
+@dataclass
 class MemoryRaster:
-    """As much of an open measurement as is used, which notes what is read."""
+    """A measurement in memory, which notes what is read."""
 
-    def __init__(self, values: NDArray[np.complex64], dtype: str) -> None:
-        self.values = values
-        self.height, self.width = values.shape
-        self.dtypes = (dtype,)
-        self.windows: list[tuple[int, int, int, int]] = []
-
-    def read(self, band: int, *, window: object, out: NDArray[np.complex64]) -> None:
-        assert band == 1
-        (top, bottom), (left, right) = window.toranges()  # type: ignore[attr-defined]
-        self.windows.append((top, bottom, left, right))
-        out[...] = self.values[top:bottom, left:right]
+    values: NDArray[np.complex64]
+    dtype: str
+    windows: list[tuple[int, int, int, int]] = field(default_factory=list)
 
 
 @dataclass
@@ -79,13 +73,19 @@ class MemoryFiles:
     rasters: dict[str, MemoryRaster]
     missing: dict[str, int] = field(default_factory=dict)
 
-    @contextmanager
-    def raster(self, name: str) -> Iterator[MemoryRaster]:
-        yield self.rasters[name]
+    def form(self, name: str) -> Form:
+        raster = self.rasters[name]
+        return Form(*raster.values.shape, (raster.dtype,), 1)
 
-    def count(self, name: str, pixels: int, total: int) -> None:
-        """Note how many pixels are not read yet."""
-        self.missing[name] = self.missing.get(name, total) - pixels
+    def read_window(
+        self, name: str, lines: Span, samples: Span, *, total: int
+    ) -> NDArray[np.complex64]:
+        """Read a window, and note how many pixels are not read yet."""
+        raster = self.rasters[name]
+        raster.windows.append((*lines, *samples))
+        found = raster.values[slice(*lines), slice(*samples)].copy()
+        self.missing[name] = self.missing.get(name, total) - found.size
+        return found
 
     def pixels_read(self) -> int:
         windows = [each for raster in self.rasters.values() for each in raster.windows]

@@ -15,11 +15,10 @@ from sarheight.terrain import (
     SceneSettings,
     TerrainPatches,
     open_scene,
-    prepare_scene,
     simulate_scene,
     write_scenes,
 )
-from sarheight.terrain.scenes import degrade_dem, patchy_reflectivity, simulate_image
+from sarheight.terrain.scenes import degrade_dem, patchy_reflectivity
 from tests.dems import dem_around, hills
 from tests.mountains import look, mountain, raster
 
@@ -107,14 +106,6 @@ def test_unflattened_gamma0_is_that_of_the_image_outside_layover(name: str) -> N
     # Flattened, the slopes' brightness is gone.
     flat = 10.0 * np.log10(scene[name] / scene["gamma0_geocoded"]).where(scene["mask"] == 0)
     assert float(abs(flat).quantile(0.8)) > 2.0 * float(abs(alone).quantile(0.8))
-
-
-def test_the_image_of_a_scene_is_reproduced(scene: xr.Dataset) -> None:
-    dem = view_of_mountain()[0]
-    image, coarse = simulate_image(*view_of_mountain(), seed=5)
-    again = prepare_scene(image, coarse, dem)
-    for name in ("gamma0_geocoded", "gamma0_posterior", "coarse_height"):
-        np.testing.assert_array_equal(again[name].values, scene[name].values)
 
 
 def test_the_same_seed_gives_the_same_scene(scene: xr.Dataset) -> None:

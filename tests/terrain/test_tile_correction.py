@@ -249,16 +249,6 @@ def test_a_network_is_told_of_voids_and_of_the_posting(
         assert 0.0 < float(found["filled"].mean()) < 0.2
 
 
-def test_ground_that_no_image_sees_is_not_corrected(
-    passes: list[Scene], coarse: xr.DataArray
-) -> None:
-    scene = passes[0]
-    dark = replace(scene, image=scene.image.copy(data=np.full_like(scene.image, np.nan)))
-    found = refine(dark, coarse, settings=QUICK, coregister="none", network=network_of())
-    assert (found["correction"] == 0.0).all()
-    np.testing.assert_allclose(found["height"], found["baseline"], atol=1e-4)
-
-
 def test_a_correction_rests_on_the_images_that_reach_a_cell(
     passes: list[Scene], coarse: xr.DataArray
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import pyproj
 import pytest
 import rasterio
 import xarray as xr
+from tests.rslc_files import write_rslc
 from typer.testing import CliRunner
 
 import sarheight
 from sarheight import dem as elevations
 from sarheight.cli import app
+from sarheight.doppler import DopplerLUT
 from sarheight.errors import OptionError, VerticalDatumError
 from sarheight.layover import (
     RTC,
@@ -36,7 +39,7 @@ from sarheight.workflow import ImageConfig, ReconstructConfig, open_image
 from tests.cli.commands import write_dem
 from tests.dems import geoid_bytes
 from tests.synthetic import synthetic_grid
-from tests.worlds.products import grd_product, slc_product
+from tests.worlds.products import NAME, drawn_scene, grd_product, slc_product, write_product
 from tests.worlds.safe import pack
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -310,6 +313,40 @@ def test_a_result_is_clipped_to_polygons(archive: Path) -> None:
             sarheight.reconstruct(
                 image, "glo30.tif", vertical="EGM2008", method="rtc", clip=f"{name}.geojson"
             )
+
+
+@pytest.mark.filterwarnings("default:the noise vectors:UserWarning")
+def test_a_noise_of_zero_is_told_and_makes_no_layer(
+    archive: Path, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_product(drawn_scene(), place / NAME)
+    options: dict[str, Any] = {"profile": "ceos-nrb", "method": "rtc", "coregister": "none"}
+    with caplog.at_level("WARNING"):
+        found = sarheight.reconstruct(path, "glo30.tif", vertical="EGM2008", **options)
+    assert "states a thermal noise of zero" in caplog.text
+    assert "noise_power" not in found
+    assert "data_mask" in found
+    noisy = sarheight.reconstruct(
+        archive / "grd.SAFE.zip", "glo30.tif", vertical="EGM2008", **options
+    )
+    assert float(noisy["noise_power"].max()) > 0.0
+
+
+def test_an_rslc_is_opened_at_its_native_doppler(archive: Path, place: Path) -> None:
+    grid, orbit = synthetic_grid(ground_range=False, lines=60, samples=80, sample_spacing=6.0)
+    grid = replace(grid, wavelength=0.24)
+    times, ranges = [grid.first_time - 0.5, grid.last_time + 0.5], [grid.near_range - 500.0] * 2
+    ranges[1] += 2500.0
+    doppler = DopplerLUT(np.array(times), np.array(ranges), [[90.0, 80.0], [92.0, 82.0]])
+    image = np.ones(grid.shape, np.complex64)
+    path = write_rslc(place / "r.h5", {"A": {"HH": image}}, {"A": grid}, orbit, doppler=doppler)
+    assert open_image(path, multilook=(1, 1)).grid.doppler is None
+    native = open_image(path, multilook=(1, 1), focusing="native").grid.doppler
+    assert native is not None
+    assert float(native.frequency.max()) == pytest.approx(92.0)
+    for other in (archive / "grd.SAFE.zip", open_image(path)):
+        with pytest.raises(OptionError, match=r"focusing: .*only a NISAR RSLC"):
+            open_image(other, focusing="native")
 
 
 @pytest.mark.usefixtures("place")

@@ -107,19 +107,7 @@ def expected_image(
 def mean_image(expected: Expected, dates: int, seed: int) -> Scene:
     """Take the mean of some dates, with thermal noise whose mean is subtracted.
 
-    Parameters
-    ----------
-    expected : Expected
-        The mean of infinitely many.
-    dates : int
-        How many.
-    seed : int
-        Of speckle and noise.
-
-    Returns
-    -------
-    Scene
-        beta0, linear power. The grid states the looks of all dates together.
+    It is beta0, linear power; the grid states the looks of all dates together.
     """
     random = np.random.default_rng(seed)
     shape = expected.power.shape

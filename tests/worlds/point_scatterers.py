@@ -98,20 +98,9 @@ class Scatterers(NamedTuple):
 def scatterers_of(
     ground: Ground, surface: Surface, path: Path, side: int, key: int
 ) -> Iterator[Scatterers]:
-    """Draw all scatterers, block by block of rows.
+    """Draw all scatterers, block by block of rows: `side` x `side` in each cell of the ground.
 
-    Parameters
-    ----------
-    ground : Ground
-        The ground.
-    surface : Surface
-        Its heights.
-    path : Path
-        Of the radar.
-    side : int
-        Scatterers along each side of a cell.
-    key : int
-        Of the random numbers, which depend on it and on a scatterer's place alone.
+    The random numbers depend on `key` and on a scatterer's place alone.
     """
     rows, columns = ground.kind.shape
     turn = np.array([STEEPEST, FLATTEST, REFERENCE_INCIDENCE])

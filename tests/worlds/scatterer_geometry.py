@@ -104,15 +104,8 @@ class Path:
 def level_positions(dem: xr.DataArray) -> Floats:
     """Return the positions of a DEM's cells at height 0, and of one ring of cells around it.
 
-    Parameters
-    ----------
-    dem : xarray.DataArray
-        Dims (y, x), evenly spaced, with a CRS.
-
-    Returns
-    -------
-    array, shape (rows + 2, columns + 2, 3)
-        Earth-fixed, in metres.
+    The DEM has dims (y, x), evenly spaced, and a CRS. Positions are Earth-fixed in metres, shape
+    (rows + 2, columns + 2, 3).
     """
     axes = []
     for name in ("x", "y"):
@@ -134,17 +127,7 @@ def level_positions(dem: xr.DataArray) -> Floats:
 
 
 def surface_of(dem: xr.DataArray) -> Surface:
-    """Lay a smooth surface through a DEM.
-
-    Parameters
-    ----------
-    dem : xarray.DataArray
-        Heights above the ellipsoid in metres, dims (y, x), without voids, with a CRS.
-
-    Returns
-    -------
-    Surface
-    """
+    """Lay a smooth surface through a DEM without voids: metres above the ellipsoid, dims (y, x)."""
     heights = dem.values.astype(np.float64)
     coefficients = np.pad(spline_filter(heights, order=3, mode="mirror"), PAD, mode="reflect")
     rows, columns = (-(-size // BLOCK) for size in heights.shape)
@@ -158,19 +141,9 @@ def surface_of(dem: xr.DataArray) -> Surface:
 
 
 def path_of(orbit: Orbit, time: float) -> Path:
-    """Lay one polynomial through the state vectors around a time.
+    """Lay one polynomial through the six state vectors around a time, in seconds of the orbit.
 
-    Parameters
-    ----------
-    orbit : Orbit
-        State vectors.
-    time : float
-        The middle of the scene in seconds since the orbit's epoch.
-
-    Returns
-    -------
-    Path
-        Of degree 11 where there are six vectors; exact to micrometres with vectors 10 s apart.
+    It has degree 11, and is exact to micrometres with vectors 10 s apart.
     """
     nearest = np.sort(np.argsort(np.abs(orbit.time - time), kind="stable")[:VECTORS])
     times = orbit.time[nearest]
@@ -195,19 +168,9 @@ def path_of(orbit: Orbit, time: float) -> Path:
 
 @numba.njit(**JIT)
 def surface_height(coefficients: Floats, row: float, column: float) -> tuple[float, float, float]:
-    """Evaluate the surface at a place on the map.
+    """Return the height of the surface in metres, and by how much it grows per row and column.
 
-    Parameters
-    ----------
-    coefficients : array, shape (rows + 4, columns + 4)
-        As in `Surface`.
-    row, column : float
-        The place, at most half a cell beyond the outermost cells' middles.
-
-    Returns
-    -------
-    height, per_row, per_column : float
-        Height in metres, and by how much it grows per row and per column.
+    `row` and `column` lie at most half a cell beyond the outermost cells' middles.
     """
     i, j = math.floor(row), math.floor(column)
     t, u = row - i, column - j
@@ -255,20 +218,9 @@ def surface_frame(
 ) -> tuple[float, float]:
     """Find the position and the directions of a place on the surface.
 
-    Parameters
-    ----------
-    coefficients, level : array
-        As in `Surface`.
-    row, column : float
-        The place, at most half a cell beyond the outermost cells' middles.
-    frame : array, shape (4, 3)
-        Receives the position in metres, the vectors of one row and of one column at constant
-        height in metres, and the ellipsoid's unit normal.
-
-    Returns
-    -------
-    per_row, per_column : float
-        By how much the height grows, in metres.
+    `frame`, shape (4, 3), receives the position in metres, the vectors of one row and of one
+    column at constant height in metres, and the ellipsoid's unit normal. Returned is by how much
+    the height grows per row and per column, in metres.
     """
     i = min(max(math.floor(row + 0.5), 0), level.shape[0] - 3)
     j = min(max(math.floor(column + 0.5), 0), level.shape[1] - 3)
@@ -328,23 +280,10 @@ def _state(polynomial: Floats, middle: float, half: float, time: float, state: F
 def zero_doppler(
     polynomial: Floats, middle: float, half: float, point: Floats, guess: float, state: Floats
 ) -> tuple[float, float]:
-    """Find when and how far away a radar sees a point.
+    """Return the zero-Doppler time of a point, shape (3,), and its slant range in metres.
 
-    Parameters
-    ----------
-    polynomial, middle, half
-        As in `Path`.
-    point : array, shape (3,)
-        Earth-fixed position in metres.
-    guess : float
-        About when, in seconds since the orbit's epoch.
-    state : array, shape (3, 3)
-        Receives the satellite's position, velocity and acceleration at that time.
-
-    Returns
-    -------
-    time, slant_range : float
-        Zero-Doppler time in seconds since the orbit's epoch, and metres.
+    The time, and the `guess` of it, are seconds since the orbit's epoch. `state`, shape (3, 3),
+    receives the satellite's position, velocity and acceleration at that time.
     """
     time = guess
     for _ in range(MOST_ROUNDS):
@@ -367,19 +306,9 @@ def zero_doppler(
 
 @numba.njit(**JIT)
 def level_course(frame: Floats, direction: Floats) -> tuple[float, float, float]:
-    """Resolve a direction into rows, columns and height.
+    """Resolve a unit vector, shape (3,), into rows and columns by metre along it, and its rise.
 
-    Parameters
-    ----------
-    frame : array, shape (4, 3)
-        Of the place; see `surface_frame`.
-    direction : array, shape (3,)
-        Unit vector.
-
-    Returns
-    -------
-    rows, columns, upward : float
-        Rows and columns by metre along the direction, and its part along the normal.
+    `frame` is that of `surface_frame`; the rise is the part along the normal.
     """
     upward = 0.0
     for axis in range(3):
@@ -412,19 +341,9 @@ def _radar_coordinates(
 
 
 def radar_coordinates(points: Floats, path: Path) -> tuple[Floats, Floats]:
-    """Find when and how far away a radar sees points.
+    """Return zero-Doppler times and slant ranges of points, shape (..., 3), Earth-fixed in metres.
 
-    Parameters
-    ----------
-    points : array, shape (..., 3)
-        Earth-fixed positions in metres.
-    path : Path
-        The orbit.
-
-    Returns
-    -------
-    time, slant_range : array, shape (...)
-        Zero-Doppler times in seconds since the orbit's epoch, slant ranges in metres.
+    Times are seconds since the orbit's epoch, ranges metres, both of shape (...).
     """
     flat = np.ascontiguousarray(points.reshape(-1, 3))
     time, slant_range = np.empty(len(flat)), np.empty(len(flat))
@@ -434,17 +353,7 @@ def radar_coordinates(points: Floats, path: Path) -> tuple[Floats, Floats]:
 
 @numba.njit(**JIT)
 def cell_positions(coefficients: Floats, level: Floats, every: int, points: Floats) -> None:
-    """Find the positions of the middles of cells.
-
-    Parameters
-    ----------
-    coefficients, level : array
-        As in `Surface`.
-    every : int
-        Take the cells of every so many rows and columns only.
-    points : array, shape (rows / every, columns / every, 3)
-        Receives Earth-fixed positions in metres.
-    """
+    """Fill the positions of the middles of every so many cells, in metres, shape (m, n, 3)."""
     frame = np.empty((4, 3))
     for row in range(points.shape[0]):
         for column in range(points.shape[1]):
@@ -453,21 +362,10 @@ def cell_positions(coefficients: Floats, level: Floats, every: int, points: Floa
 
 
 def locate_cells(surface: Surface, path: Path, *, every: int = 1) -> tuple[Floats, Floats]:
-    """Find zero-Doppler times and slant ranges of the middles of cells.
+    """Return zero-Doppler times and slant ranges of the middles of every so many cells.
 
-    Parameters
-    ----------
-    surface : Surface
-        The ground.
-    path : Path
-        The orbit.
-    every : int
-        Take the cells of every so many rows and columns only.
-
-    Returns
-    -------
-    time, slant_range : array, shape (rows / every, columns / every), rounded up
-        Seconds since the orbit's epoch, and metres.
+    Times are seconds since the orbit's epoch, ranges metres, shape (rows / every, columns / every),
+    rounded up.
     """
     rows, columns = (-(-size // every) for size in surface.shape)
     points = np.empty((rows, columns, 3))
@@ -476,21 +374,10 @@ def locate_cells(surface: Surface, path: Path, *, every: int = 1) -> tuple[Float
 
 
 def ellipsoid_points(path: Path, time: Floats, slant_range: Floats, side: float) -> Floats:
-    """Find the points of the ellipsoid at times of zero Doppler and slant ranges.
+    """Return the points of the ellipsoid at zero-Doppler times and slant ranges, shape (n, 3).
 
-    Parameters
-    ----------
-    path : Path
-        The orbit.
-    time, slant_range : array, shape (n,)
-        Seconds since the orbit's epoch, and metres.
-    side : float
-        1 where the radar looks to the right, -1 to the left.
-
-    Returns
-    -------
-    array, shape (n, 3)
-        Earth-fixed positions in metres.
+    `time` is in seconds since the orbit's epoch; `side` is 1 where the radar looks to the right,
+    -1 to the left. Points are Earth-fixed in metres.
     """
     state = np.empty((time.size, 3, 3))
     for k in range(time.size):

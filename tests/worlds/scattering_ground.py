@@ -214,20 +214,7 @@ class DemForm:
     length: float = 1.5  # smoothing of the error, in its own postings
 
     def degrade(self, dem: xr.DataArray, seed: int) -> xr.DataArray:
-        """Make such a DEM of the true one.
-
-        Parameters
-        ----------
-        dem : xarray.DataArray
-            True heights above the ellipsoid in metres, dims (y, x), sides a multiple of `factor`.
-        seed : int
-            Seed of the error.
-
-        Returns
-        -------
-        xarray.DataArray
-            Heights above the ellipsoid in metres, float32, dims (y, x).
-        """
+        """Make such a DEM of the true one, whose sides are multiples of `factor`."""
         heights = dem.values.astype(np.float64)
         if self.resolution > 0.0:
             # A Gaussian is 2 sqrt(2 ln 2) standard deviations wide at half its maximum.
@@ -288,24 +275,7 @@ def block_sums(values: NDArray[np.generic], factor: int) -> Floats:
 def on_grid(
     dem: xr.DataArray, values: NDArray[np.generic], factor: int, attributes: dict[str, str]
 ) -> xr.DataArray:
-    """Put values on the grid of a DEM, or on one whose cells are blocks of its cells.
-
-    Parameters
-    ----------
-    dem : xarray.DataArray
-        The DEM, dims (y, x), with a CRS.
-    values : array, shape (rows / factor, columns / factor)
-        The values.
-    factor : int
-        Cells of the DEM in one of theirs, each way.
-    attributes : dict
-        Attributes of the result.
-
-    Returns
-    -------
-    xarray.DataArray
-        Dims (y, x).
-    """
+    """Put values on the grid of a DEM, or on one whose cells are blocks of its cells."""
     coordinates = {name: dem[name].values.reshape(-1, factor).mean(axis=1) for name in ("y", "x")}
     placed = xr.DataArray(values, dims=("y", "x"), coords=coordinates, attrs=attributes)
     result: xr.DataArray = placed.rio.write_crs(dem.rio.crs)

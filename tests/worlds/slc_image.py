@@ -141,20 +141,10 @@ def _fill_taps(taps: Floats, offset: float, band: float, window: float) -> None:
 
 
 def impulse_response(offset: float, band: float, window: float) -> Floats:
-    """Return samples of an impulse response with a sum of squares of 1.
+    """Return samples of an impulse response with a sum of squares of 1, shape (33,).
 
-    Parameters
-    ----------
-    offset : float
-        Where its centre lies, in samples from the middle one, -0.5 to 0.5.
-    band : float
-        Bandwidth by sampling rate.
-    window : float
-        Coefficient of the Hamming window.
-
-    Returns
-    -------
-    array, shape (33,)
+    Its centre lies `offset` samples, -0.5 to 0.5, from the middle one; `band` is bandwidth by
+    sampling rate, `window` the coefficient of the Hamming window.
     """
     taps = np.empty(2 * REACH + 1)
     _fill_taps(taps, offset, band, window)
@@ -208,17 +198,9 @@ def _add_responses(
 
 
 def bands_of(instrument: Instrument) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return what the impulse response of a radar depends on.
+    """Return bandwidths by sampling rate, and coefficients of the Hamming windows.
 
-    Parameters
-    ----------
-    instrument : Instrument
-        The radar.
-
-    Returns
-    -------
-    bands, windows : pair of float
-        Bandwidth by sampling rate, and coefficient of the Hamming window; azimuth and range.
+    Both are pairs, of azimuth and range.
     """
     bands = (
         instrument.azimuth_bandwidth * instrument.line_interval,
@@ -232,16 +214,9 @@ def focus(
 ) -> None:
     """Add the impulse responses of scatterers to a single-look complex image.
 
-    Parameters
-    ----------
-    line, sample : array, shape (n,)
-        Where they appear, in fractional pixels; they may lie beyond the image.
-    amplitude : array of complex128, shape (n,)
-        Their amplitudes in metres: the squared magnitude is the radar cross-section.
-    instrument : Instrument
-        The radar.
-    slc : array of complex128, shape (lines, samples)
-        The image. A response adds its cross-section to the image's sum of squared magnitudes.
+    `line` and `sample`, shape (n,), are fractional pixels and may lie beyond the image. Amplitudes
+    are in metres: their squared magnitude is the radar cross-section, which a response adds to
+    the image's sum of squared magnitudes.
     """
     strips = -(-slc.shape[0] // STRIP)
     seen = np.flatnonzero(amplitude)
@@ -284,21 +259,7 @@ def slc_grid_for(grid: RadarGrid, instrument: Instrument, looks: tuple[int, int]
     """Lay the complex image from which a grid's pixels are averaged.
 
     Its samples are aligned with pixel (0, 0) such that, where the grid's spacing is a multiple of
-    the complex image's, whole samples are averaged.
-
-    Parameters
-    ----------
-    grid : RadarGrid
-        The grid of the image that is wanted, in slant range or ground range.
-    instrument : Instrument
-        The radar.
-    looks : pair of int
-        Lines and samples that are averaged.
-
-    Returns
-    -------
-    SlcGrid
-        With a margin for the impulse response.
+    the complex image's, whole samples are averaged. It has a margin for the impulse response.
     """
     line, sample = np.meshgrid([0, grid.lines - 1], np.arange(grid.samples), indexing="ij")
     slant = grid.slant_range(line, sample)
@@ -318,24 +279,11 @@ def slc_grid_for(grid: RadarGrid, instrument: Instrument, looks: tuple[int, int]
 
 
 def pixel_areas(slc: SlcGrid, path: Path, side: float) -> tuple[Floats, Floats]:
-    """Return the area to which beta0 refers, and the sine of incidence.
+    """Return the area to which beta0 refers in square metres, and the sine of incidence.
 
-    Parameters
-    ----------
-    slc : SlcGrid
-        Sampling of the complex image.
-    path : Path
-        The orbit.
-    side : float
-        1 where the radar looks to the right, -1 to the left.
-
-    Returns
-    -------
-    area : array, shape (samples,)
-        Area of a pixel in square metres: its side across the track in slant range, its side along
-        the track on the ellipsoid, in the middle line.
-    sine : array, shape (samples,)
-        Sine of incidence on the ellipsoid.
+    The area of a pixel is its side across the track in slant range times its side along the track
+    on the ellipsoid, in the middle line; incidence is that on the ellipsoid. Both have the shape
+    (samples,). `side` is 1 where the radar looks to the right, -1 to the left.
     """
     slant = slc.near_range + slc.range_spacing * np.arange(slc.samples)
     time = np.full(slc.samples, slc.first_time + 0.5 * (slc.lines - 1) * slc.line_interval)
@@ -354,16 +302,7 @@ def add_noise(
 ) -> None:
     """Add thermal noise that has passed the same filters as the echoes.
 
-    Parameters
-    ----------
-    slc : array of complex128, shape (lines, samples)
-        The image.
-    power : array, shape (samples,)
-        Mean power of the noise in the units of the image's squared magnitude.
-    instrument : Instrument
-        The radar.
-    random : numpy.random.Generator
-        Source of the random numbers.
+    `power`, shape (samples,), is its mean in the units of the image's squared magnitude.
     """
     bands, windows = bands_of(instrument)
     down, across = (impulse_response(0.0, *each) for each in zip(bands, windows, strict=True))

@@ -1,0 +1,182 @@
+"""Every command writes what its help lists, and checks its outputs before the work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from sarheight.buildings import BuildingHeightEstimator, write_stack
+from sarheight.dem import coarsen
+from sarheight.illumination import simulate
+from sarheight.learning import Channel
+from sarheight.output import open_result, read_provenance
+from sarheight.output.radar_images import read_scene, write_scene
+from sarheight.zones import ZoneClassifier, ZoneMember
+from tests.cities import small_stack
+from tests.cli.commands import SEA, failing, run
+from tests.dems import hills
+from tests.mountains import look, raster
+from tests.zone_samples import city
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Test processes share the cores; threads of each would wait for each other.
+torch.set_num_threads(1)
+
+FORMATS = (".tif", ".nc", ".zarr", ".png", "")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make images of two passes, a coarse elevation model, results, a city, and networks."""
+    made = tmp_path_factory.mktemp("inputs")
+    heights = hills((60, 66), relief=60.0, size=5.0, seed=1)
+    fine = raster(500.0 + heights - heights.mean())
+    coarsen(fine, 60.0, units="crs").rio.to_raster(made / "dem.tif")
+    for name, ascending in (("up", True), ("down", False)):
+        grid, orbit = look(ascending=ascending, lines=300, samples=320)
+        write_scene(simulate(fine, grid, orbit, looks=20.0, seed=1), made / f"{name}.nc")
+        dem = ("--dem", made / "dem.tif", *SEA, "--heights", "--method", "rtc")
+        done = run("reconstruct", made / f"{name}.nc", *dem, "-o", made / f"{name}_result.nc")
+        assert done.exit_code == 0, done.output
+    torch.manual_seed(0)
+    names = ("green", "red", "nir")
+    options = {"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled_blocks": 1}
+    ZoneClassifier(
+        [Channel(name, "1", mean=1.0, std=2.0) for name in names],
+        ("compact_high_rise", "open_low_rise", "water"),
+        [ZoneMember((names,), options=options)],
+        size=4,
+        codes=(1, 6, 17),
+        posting=100.0,
+    ).eval().save_pretrained(made / "zones")
+    stack = city()[0]
+    stack.assign_attrs(long_name=names).rio.to_raster(made / "bands.tif")
+    small = {"width": 8, "depth": 2, "months_width": 8, "heads": 2, "bins": {"count": 8}}
+    channels = {"sar": [Channel("vv_ascending", "1", "decibel", -10.0, 5.0)]}
+    BuildingHeightEstimator(channels, options=small).eval().save_pretrained(made / "buildings")
+    write_stack(small_stack(64, 64, months=2), made / "city.zarr")
+    return made
+
+
+DEM = ("--dem", "{0}/dem.tif", *SEA)
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "masks": ("masks", "--like", "{0}/up.nc", *DEM),
+    "reconstruct": ("reconstruct", "{0}/up.nc", *DEM, "--method", "rtc"),
+    "composite": ("composite", "{0}/up_result.nc", "{0}/down_result.nc"),
+    "refine": ("refine", "{0}/up.nc", *DEM, "--iterations", "1", "--coregister", "none"),
+    "predict buildings": ("predict", "{0}/city.zarr", "--model", "{0}/buildings"),
+    "predict zones": ("predict", "{0}/bands.tif", "--model", "{0}/zones"),
+}
+NAMES = {
+    "masks": "mask",
+    "refine": "height",
+    "predict buildings": "height",
+    "predict zones": "zone",
+}
+"""A layer that a command writes, if not gamma0."""
+
+
+def filled(name: str, folder: Path) -> list[str]:
+    return [text.format(folder) for text in COMMANDS[name]]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_format_is_written_with_the_same_values(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    layer, found = NAMES.get(name, "gamma0"), {}
+    for suffix in FORMATS:
+        output, picture = tmp_path / f"result{suffix}", tmp_path / f"look{suffix[1:]}.png"
+        command = (*filled(name, folder), "-o", output, "--quicklook", picture)
+        if not suffix and name == "predict zones":
+            assert "needs the date of the images" in failing(2, *command)
+            continue
+        done = run(*command)
+        assert done.exit_code == 0, done.output
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert read_provenance(output)["parameters"]["command"] == name.split(maxsplit=1)[0]
+        if suffix == ".png":
+            assert output.read_bytes().startswith(b"\x89PNG")
+            continue
+        found[suffix] = open_result(output)[layer]
+        if not suffix:
+            assert list(output.glob("*.stac.json"))
+    for values in found.values():
+        np.testing.assert_allclose(values.values, found[".nc"].values, rtol=1e-6)
+        assert np.isfinite(values.values.astype(float)).any()
+
+
+def test_images_in_radar_geometry_have_no_folders(folder: Path, tmp_path: Path) -> None:
+    image = ("simulate", "--like", folder / "up.nc", *filled("masks", folder)[3:])
+    masks = (*filled("masks", folder), "--geometry", "radar")
+    for command in (image, masks):
+        for suffix in FORMATS[:-1]:
+            done = run(*command, "-o", tmp_path / f"image{suffix}", "--overwrite")
+            assert done.exit_code == 0, done.output
+        failing(2, *command, "-o", tmp_path / "folder")
+        assert not (tmp_path / "folder").exists()
+    assert "only masks on the ground" in failing(
+        2, *masks, "-o", tmp_path / "m.nc", "--quicklook", tmp_path / "m.png"
+    )
+    assert "masks on the ground" in failing(2, *masks, "--stac", "-o", tmp_path / "m.nc")
+
+
+REFUSALS = {
+    "unknown": (("-o", "{1}/x.jpg"), "its name ends in '.jpg'"),
+    "no folder": (("-o", "{1}/no/x.nc"), "does not exist; create it first"),
+    "exists": (("-o", "{1}/x.nc"), "exists already; remove it, choose another name, or allow"),
+    "item exists": (("--stac", "-o", "{1}/x.tif"), "--stac: "),
+    "no picture": (("--quicklook", "look.tif", "-o", "{1}/y.nc"), "ends in .png"),
+    "one name": (("--quicklook", "{1}/y.png", "-o", "{1}/y.png"), "a name of its own"),
+    "an input": (("--overwrite", "-o", "{2}"), "a name of its own"),
+    "scaled picture": (("--scale", "db", "-o", "{1}/y.png"), "which shows decibels"),
+    "item of a picture": (("--stac", "-o", "{1}/y.png"), "is a picture"),
+    "packed file": (("--scale", "db-int16", "-o", "{1}/y.tif"), "only a folder of layers"),
+    "unknown scale": (("--scale", "log", "-o", "{1}/y.tif"), "--scale"),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_outputs_are_checked_before_the_work(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, refusal: str
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        pytest.fail("work was begun")
+
+    for module in ("workflow.elevations.read_dem", "output.open_result"):
+        monkeypatch.setattr(f"sarheight.{module}", work)
+    (tmp_path / "x.nc").write_bytes(b"precious")
+    (tmp_path / "x.stac.json").write_text("{}")
+    options, message = REFUSALS[refusal]
+    command = filled(name, folder)
+    source = next(text for text in command if text.startswith(str(folder)))
+    given = [text.format(folder, tmp_path, source) for text in options]
+    assert message in failing(2, *command, *given)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.nc", "x.stac.json"]
+    assert (tmp_path / "x.nc").read_bytes() == b"precious"
+
+
+def test_every_scale_is_read_back_as_power(folder: Path, tmp_path: Path) -> None:
+    command = (*filled("reconstruct", folder), "--overwrite", "-o")
+    run(*command, tmp_path / "power.nc")
+    power = open_result(tmp_path / "power.nc")["gamma0"].values
+    for scale in ("db", "amplitude"):
+        for suffix in (".tif", ".zarr", ""):
+            done = run(*command, tmp_path / f"r{suffix}", "--scale", scale)
+            assert done.exit_code == 0, done.output
+            found = open_result(tmp_path / f"r{suffix}")["gamma0"].values
+            np.testing.assert_allclose(found[power > 0.0], power[power > 0.0], rtol=1e-4)
+
+
+def test_a_picture_needs_its_layers(folder: Path, tmp_path: Path) -> None:
+    command = (*filled("reconstruct", folder), "--variables", "gamma0", "-o")
+    assert "a picture shows" in failing(2, *command, tmp_path / "x.png")
+    done = run(*command, tmp_path / "x.tif")
+    assert done.exit_code == 0, done.output
+    assert read_scene(folder / "up.nc").grid.lines == 300
