@@ -55,13 +55,13 @@ from benchmarks._figures import (
 )
 from benchmarks._fresh import claimed
 from benchmarks._terrain.places import Ground, make_ground
-from sarheight.learning.training import split_batches
+from sarheight.learning.training import split_batches, train
 from sarheight.terrain import (
     HeightEstimator,
     TerrainPatches,
     TerrainSettings,
     evaluate_terrain,
-    train_terrain,
+    terrain_task,
 )
 
 if TYPE_CHECKING:
@@ -146,9 +146,8 @@ def train_and_test(row: str, seed: int, length: int, ground: Ground, folder: Pat
     validation = [*(each["validation"] for each in bands), *([None] * len(ground.more))]
     settings = _settings_of(row, seed, length, scenes, training)
     began = time.process_time()
-    run = train_terrain(
-        scenes, training, validation, settings, folder, accelerator="cpu", progress=False
-    )
+    task = terrain_task(scenes, training, validation, settings)
+    run = train(*task, folder, accelerator="cpu", progress=False)
     found = {
         "validation": run.figures["validation_rmse"],
         "test": _test(run.network, settings, ground),

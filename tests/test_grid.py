@@ -434,6 +434,7 @@ def test_an_image_that_reaches_the_nadir_is_an_error() -> None:
         ({"wavelength": np.inf}, "found wavelength=inf"),
         ({"looks": 0.0}, r"found looks=0\.0"),
         ({"line_zero_time": np.nan}, "found line_zero_time=nan"),
+        ({"bistatic_range": 1e3}, r"found bistatic_range=1000\.0, expected a slant range like"),
         ({"epoch": np.datetime64("NaT")}, "since NaT"),
     ],
 )

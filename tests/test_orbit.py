@@ -18,7 +18,7 @@ from sarheight_kernels.orbit import zero_doppler_time
 
 from sarheight.acquisition import orbit_from_json, orbit_to_json
 from sarheight.errors import AnnotationError, DamagedFileError, OrbitCoverageError
-from sarheight.orbit import Orbit, look_at
+from sarheight.orbit import Orbit, look_at, parse_compact_time
 from sarheight.sentinel1 import read_orbit, read_orbit_file
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import circular_orbit, synthetic_grid
@@ -254,6 +254,13 @@ def test_velocities_need_seven_positions() -> None:
     twice = np.repeat(orbit.time[:4], 2)
     with pytest.raises(ValueError, match="strictly ascending times"):
         Orbit.from_positions(orbit.epoch, twice, orbit.position[:8], "a test")
+
+
+@pytest.mark.parametrize("text", ["2023-01-15T01:34:56", "20230115", "", "20231315T013456"])
+def test_times_of_other_forms_are_refused(text: str) -> None:
+    assert parse_compact_time("20230115T013456") == np.datetime64("2023-01-15T01:34:56")
+    with pytest.raises(ValueError, match=r"such as 20230115T013456|Month out of range"):
+        parse_compact_time(text)
 
 
 def test_vectors_are_kept_from_change() -> None:

@@ -416,7 +416,8 @@ def predicted_zones() -> Mapping[str, Any]:
 @case
 def trained_heights() -> Mapping[str, Any]:
     """Train a small network for terrain for two epochs."""
-    from sarheight.terrain import TerrainSettings, predict_heights, train_terrain
+    from sarheight.learning import train
+    from sarheight.terrain import TerrainSettings, predict_heights, terrain_task
 
     scene = _learning_scene()
     settings = TerrainSettings(
@@ -433,15 +434,8 @@ def trained_heights() -> Mapping[str, Any]:
     bands = split_bands(scene, {"training": 0.6, "validation": 0.4}, gap=120.0)
     _one_thread()
     with temporary_folder() as folder:
-        model = train_terrain(
-            [scene],
-            [bands["training"]],
-            [bands["validation"]],
-            settings,
-            folder / "run",
-            accelerator="cpu",
-            progress=False,
-        ).network
+        prepared = terrain_task([scene], [bands["training"]], [bands["validation"]], settings)
+        model = train(*prepared, folder / "run", accelerator="cpu", progress=False).network
     return {
         "weights": model.state_dict(),
         "estimate": predict_heights(model, scene, tiling=Tiling(32, 8), device="cpu"),

@@ -108,10 +108,10 @@ def terrain(
         Metres between these parts.
     """
     with run.session("terrain"):
-        from sarheight.learning.split import split_bands
+        from sarheight.learning import split_bands, train
         from sarheight.terrain.sar2height import TerrainSettings
         from sarheight.terrain.scenes import open_scene
-        from sarheight.terrain.training import evaluate_terrain, train_terrain
+        from sarheight.terrain.training import evaluate_terrain, terrain_task
 
         chosen = run.chosen(TerrainSettings, published=published)
         opened = [open_scene(path) for path in scenes]
@@ -119,11 +119,9 @@ def terrain(
         if held_out > 0.0:
             fractions["test"] = held_out
         bands = [split_bands(scene, fractions, gap=gap) for scene in opened]
-        result = train_terrain(
-            opened,
-            [band["training"] for band in bands],
-            [band["validation"] for band in bands],
-            chosen,
+        parts = {name: [band[name] for band in bands] for name in fractions}
+        result = train(
+            *terrain_task(opened, parts["training"], parts["validation"], chosen),
             run.output,
             accelerator=run.device,
             progress=not run.quiet,
@@ -131,8 +129,7 @@ def terrain(
         )
         run.report(chosen.network, f"{len(opened)} scenes")
         if held_out > 0.0:
-            parts = [band["test"] for band in bands]
-            errors = evaluate_terrain(result.network, opened, parts, chosen)
+            errors = evaluate_terrain(result.network, opened, parts["test"], chosen)
             from sarheight.output.atomic import write_json
 
             write_json(

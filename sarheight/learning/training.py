@@ -538,7 +538,7 @@ def train(
         If the model cannot be written.
     """
     settings = task.settings
-    model = prepare_run(folder, settings, accelerator)
+    model = _prepare(folder, settings, accelerator)
     if model.exists():
         figures = read_card(model).get("training", {})
         return TrainingResult(type(task.network).from_pretrained(model), model, figures)
@@ -560,11 +560,8 @@ def train(
     return TrainingResult(task.network, model, figures)
 
 
-def prepare_run(folder: str | os.PathLike[str], settings: RunSettings, accelerator: str) -> Path:
-    """Create or check the folder of a run; return the path of its final model.
-
-    `train` does so as well: a room calls it before it prepares data that take long.
-    """
+def _prepare(folder: str | os.PathLike[str], settings: RunSettings, accelerator: str) -> Path:
+    """Create or check the folder of a run; return the path of its final model."""
     folder = Path(folder)
     finished = folder / MODEL
     if not finished.exists():

@@ -280,7 +280,6 @@ class StoredBand:
     shape: tuple[int, int]
     file_dtype: np.dtype[Any]
     digest: str = ""  # SHA-256 that the file must have, if that is known
-    size: int | None = None  # and its bytes
 
     @property
     def variable(self) -> str:
@@ -324,9 +323,6 @@ class StoredBand:
         with file_errors(self.path, "a GeoTIFF of a result"):
             if self.digest:
                 status = self.path.stat()
-                # Sizes come first: a sparse file may claim any.
-                if self.size not in {None, status.st_size}:
-                    raise _changed(self.path)
                 _require_digest(self.path, self.digest, status.st_size, status.st_mtime_ns)
             parts = (rows or slice(0, self.shape[0]), columns or slice(0, self.shape[1]))
             shape = tuple(-(-(part.stop - part.start) // step) for part in parts)
@@ -364,10 +360,11 @@ class StoredBand:
 def _require_digest(path: Path, digest: str, *_: int) -> None:
     """Raise where the contents of a file have another SHA-256; once for its size and time."""
     if file_digest(path) != digest:
-        raise _changed(path)
+        raise changed(path)
 
 
-def _changed(path: Path) -> DamagedFileError:
+def changed(path: Path) -> DamagedFileError:
+    """Make the error of a file that differs from what its item says."""
     return DamagedFileError(
         f"'{path}' differs from its checksum in the STAC item beside it, so it is damaged or was "
         "changed: copy it again from where it was whole, or remove the item"
@@ -396,7 +393,7 @@ def _lazy(band: StoredBand) -> Any:  # noqa: ANN401  # of Dask
 
 
 def list_stored(
-    path: Path, digest: str = "", size: int | None = None
+    path: Path, digest: str = ""
 ) -> tuple[list[StoredBand], MapGrid | None, dict[str, str]]:
     """List the bands of a file; return its grid, and the tags of the file, too.
 
@@ -411,7 +408,7 @@ def list_stored(
     if not all("BAND_VARIABLE" in tag for tag in tags):
         return [], grid, whole
     bands = [
-        StoredBand(path, number, tag, shape, dtype, digest, size)
+        StoredBand(path, number, tag, shape, dtype, digest)
         for number, (tag, dtype) in enumerate(zip(tags, types, strict=True), start=1)
     ]
     return bands, grid, whole

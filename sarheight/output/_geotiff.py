@@ -36,6 +36,7 @@ from sarheight.output._bands import (
     STATISTICS_PREFIX,
     Band,
     StoredBand,
+    changed,
     expand_coordinates,
     label_text,
     labels_of,
@@ -458,7 +459,7 @@ def _list_all(path: Path) -> tuple[list[StoredBand], MapGrid | None, dict[str, s
 
 def _list_layers(folder: Path) -> tuple[list[StoredBand], MapGrid | None, dict[str, str]]:
     """List the layers in a folder, which may hold other files; raise where some are missing."""
-    stated: dict[str, tuple[str, int | None]] = {}
+    digests: dict[str, str] = {}
     for item in sorted(folder.glob(f"*{STAC_SUFFIX}")):
         assets = read_json(item).get("assets", {})
         lost = [name for name, asset in assets.items() if not (folder / asset["href"]).exists()]
@@ -476,13 +477,15 @@ def _list_layers(folder: Path) -> tuple[list[StoredBand], MapGrid | None, dict[s
                     "the folder again from where it was whole, or remove the item"
                 )
                 raise DamagedFileError(msg)
+            # Sizes come first: a sparse file may claim any.
+            if asset.get("file:size") not in {None, path.stat().st_size}:
+                raise changed(path)
             # A multihash ends in the SHA-256, of 64 digits.
-            digest = str(asset.get("file:checksum", ""))[-64:]
-            stated[path.name] = digest, asset.get("file:size")
+            digests[path.name] = str(asset.get("file:checksum", ""))[-64:]
     bands: list[StoredBand] = []
     grids, tags = [], {}
     for path in sorted(folder.glob(f"*{GEOTIFF}")):
-        found, grid, whole = list_stored(path, *stated.get(path.name, ()))
+        found, grid, whole = list_stored(path, digests.get(path.name, ""))
         if len(found) == 1:
             bands += found
             tags = whole

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GRID_MAPPING = "grid_mapping"
+TEXTS = "OUT"
+"""Kinds of NumPy arrays of texts: objects, of one length, and of any length."""
 NETCDF_LOCK = combine_locks([NETCDFC_LOCK, HDF5_LOCK])
 """What xarray holds while it reads: the library takes no two calls at once."""
 CONSOLIDATED = ".zmetadata"
@@ -257,6 +259,7 @@ def _encode(dataset: xr.Dataset, name: str) -> xr.Variable:
         attributes = {**variable.attrs, "_Encoding": "utf-8"}
         return xr.Variable((*variable.dims, f"string{width}"), letters, attributes)
     encoded = xr.conventions.encode_cf_variable(variable, name=name)
+    encoded = encoded.astype(encoded.dtype.newbyteorder("="), copy=False)
     if name in dataset.data_vars:
         others = (key for key in dataset.coords if _is_auxiliary(dataset[key], dataset[name]))
         found = {
@@ -315,7 +318,7 @@ def _add_conventions(dataset: xr.Dataset, chunk: int | Mapping[str, int] = CHUNK
     texts = {
         name: coordinate.astype(object)
         for name, coordinate in dataset.coords.items()
-        if coordinate.dtype.kind == "U"
+        if coordinate.dtype.kind in TEXTS
     }
     dataset = dataset.assign_coords(texts)
     if dataset.chunks:

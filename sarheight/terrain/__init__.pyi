@@ -39,7 +39,7 @@ from .scenes import (
     simulate_scene,
     write_scenes,
 )
-from .training import evaluate_terrain, train_terrain
+from .training import evaluate_terrain, terrain_task
 from .workflow import refine_files
 
 __all__ = [
@@ -77,6 +77,6 @@ __all__ = [
     "refine_files",
     "require_inside",
     "simulate_scene",
-    "train_terrain",
+    "terrain_task",
     "write_scenes",
 ]

@@ -211,6 +211,8 @@ NETWORKS: dict[str, type[UNet]] = {"unet": UNet, "ask_unet": ASKUNet}
 
 Distance = Literal["euclidean", "logarithmic"]
 """How a network sees the distance to the nearest known elevation, see `distance_channel`."""
+DISTANCE_SCALE = 100.0
+"""Unit in metres of the distances that a network sees."""
 FARTHEST = 100.0
 """Largest distance that a network sees, in units of the scale: of cells without any elevation."""
 
@@ -298,8 +300,6 @@ class HeightEstimator(Pretrained):
         reference. By default `height_std`.
     distance : {"logarithmic", "euclidean"}
         See `distance_channel`.
-    distance_scale : float
-        Unit of the distance to the nearest known elevation in metres.
     scale_factor : float
         Factor of the scale of errors: networks underestimate their errors in places without
         training, where this factor is measured.
@@ -326,7 +326,6 @@ class HeightEstimator(Pretrained):
         height_std: float = 100.0,
         output_std: float | None = None,
         distance: Distance = "logarithmic",
-        distance_scale: float = 100.0,
         scale_factor: float = 1.0,
         postings: Sequence[float] = (),
     ) -> None:
@@ -340,7 +339,6 @@ class HeightEstimator(Pretrained):
         numbers = {
             "height_std": height_std,
             "output_std": height_std if output_std is None else output_std,
-            "distance_scale": distance_scale,
             "scale_factor": scale_factor,
         }
         if not min(numbers.values()) > 0.0:
@@ -356,7 +354,7 @@ class HeightEstimator(Pretrained):
         self.reference, self.distance = reference, distance
         self.uncertainty = uncertainty
         self.height_std, self.output_std = float(height_std), float(numbers["output_std"])
-        self.distance_scale, self.scale_factor = float(distance_scale), float(scale_factor)
+        self.scale_factor = float(scale_factor)
         self.network_kind, self.options = network, dict(options or {})
         # Known elevations make three channels: height, presence, distance.
         inputs = len(self.channels) + 3 + (2 if reference == "coarse" else 0)
@@ -376,7 +374,6 @@ class HeightEstimator(Pretrained):
             "height_std": self.height_std,
             "output_std": self.output_std,
             "distance": self.distance,
-            "distance_scale": self.distance_scale,
             "scale_factor": self.scale_factor,
             "postings": list(self.postings),
         }
@@ -434,7 +431,7 @@ class HeightEstimator(Pretrained):
             *(channel.normalise(image[:, k : k + 1]) for k, channel in enumerate(self.channels)),
             torch.nan_to_num((known - reference) / self.output_std),
             torch.isfinite(known).to(image.dtype),
-            distance_channel(sample["distance"], self.distance_scale, self.distance),
+            distance_channel(sample["distance"], DISTANCE_SCALE, self.distance),
         ]
         if with_coarse:
             inputs += [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,10 +21,7 @@ from sarheight.learning.training import (
     RunSettings,
     Sample,
     Task,
-    TrainingResult,
-    prepare_run,
     seeded,
-    train,
 )
 from sarheight.terrain.patches import TerrainPatches, normalised_channels
 from sarheight.terrain.sar2height import (
@@ -35,8 +32,6 @@ from sarheight.terrain.sar2height import (
 )
 
 if TYPE_CHECKING:
-    import os
-
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -102,26 +97,24 @@ def measure_scale_factor(estimator: HeightEstimator, batches: Any) -> float:  # 
     return float(np.quantile(found, LEVEL) / -np.log1p(-LEVEL))
 
 
-def train_terrain(
+def terrain_task(
     scenes: Sequence[xr.Dataset],
     training: Sequence[Part],
     validation: Sequence[Part | None],
     settings: TerrainSettings,
-    folder: str | os.PathLike[str],
-    *,
-    accelerator: str = "auto",
-    progress: bool = True,
-    card: Mapping[str, Any] | None = None,
-) -> TrainingResult[HeightEstimator]:
-    """Train a network to estimate terrain heights, by `sarheight.learning.train`.
+) -> tuple[HeightTask, TerrainPatches, TerrainPatches]:
+    """Prepare the training of a network for terrain heights.
 
-    The network of the epoch with the lowest validation RMSE is kept, with intervals calibrated on
-    the parts for validation.
+    .. code-block:: python
+
+        result = learning.train(*terrain.terrain_task(scenes, here, there, settings), "run")
+
+    A network with uncertainty has its intervals calibrated on the parts for validation.
 
     Parameters
     ----------
     scenes : sequence of xarray.Dataset
-        As `sarheight.terrain.simulate_scene` or `prepare_scene` return them, with true heights.
+        As `sarheight.terrain.simulate_scene` or `observe_scene` return them, with true heights.
     training : sequence of Part
         For each scene the part from which patches for training are taken.
     validation : sequence of Part or None
@@ -129,26 +122,21 @@ def train_terrain(
         used for training only.
     settings : TerrainSettings
         Network and settings of the run.
-    folder, accelerator, progress, card
-        See `sarheight.learning.train`.
 
     Returns
     -------
-    TrainingResult
+    HeightTask, TerrainPatches, TerrainPatches
+        The task with a network of random weights, and the patches for training and for validation:
+        arguments of `sarheight.learning.train`.
 
     Raises
     ------
-    CheckpointError
-        If the folder holds a run with other settings.
     ValueError
-        If parts do not pair with scenes or overlap, scenes give no patch, an image is in decibels,
-        or the accelerator is not available.
-    OutputError
-        If the model cannot be written.
+        If parts do not pair with scenes or overlap, scenes give no patch, or an image is in
+        decibels.
     """
     held_out = [[] if part is None else [part] for part in validation]
     require_disjoint(len(scenes), [[part] for part in training], held_out)
-    prepare_run(folder, settings, accelerator)
     pairs = [
         (scene, part) for scene, part in zip(scenes, validation, strict=True) if part is not None
     ]
@@ -174,14 +162,10 @@ def train_terrain(
         known_sigma=settings.known_sigma,
         seed=settings.seed,
     )
-    return train(
+    return (
         HeightTask(estimator, settings),
         patches(scenes, within=training, stride=settings.stride, augment=True),
         patches([scene for scene, _ in pairs], within=[part for _, part in pairs]),
-        folder,
-        accelerator=accelerator,
-        progress=progress,
-        card=card,
     )
 
 

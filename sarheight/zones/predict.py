@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -16,7 +15,7 @@ from scipy.ndimage import convolve
 
 from sarheight.errors import CheckpointError
 from sarheight.learning.channels import require_powers
-from sarheight.learning.tiles import Corner, Mosaic, Tiling, as_tensors
+from sarheight.learning.tiles import Corner, Mosaic, Tiling
 from sarheight.learning.training import split_batches
 from sarheight.learning.weights import select_device
 from sarheight.output import check_writable, nodata_value, write
@@ -72,8 +71,8 @@ def zone_probabilities(
     classifier = classifier.to(chosen).eval()
     with torch.inference_mode():
         for indices in split_batches(np.arange(len(samples)), batch):
-            sample = as_tensors({"image": samples.read(indices)[:, numbers]}, chosen)
-            probabilities[indices] = classifier.probabilities(sample["image"]).cpu().numpy()
+            image = torch.from_numpy(samples.read(indices)[:, numbers]).to(chosen)
+            probabilities[indices] = classifier.probabilities(image).cpu().numpy()
     classifier.cpu()
     return probabilities
 
@@ -259,17 +258,28 @@ def predict_zones(
             "training: resample the stack"
         )
         raise CheckpointError(msg)
-    chosen = select_device(device)
-    nodata = [nodata_value(layer) for layer in layers]
+    place = select_device(device)
+    classifier = classifier.to(place).eval()
     size = int(np.clip(MOST_READ // step, *TILE_SIZES))
-    worker = _TileWorker(classifier.to(chosen).eval(), size, step, nodata, chosen)
+    margin = classifier.size // 2 + 1  # what the patches of the outer cells of a tile reach
+    along = np.arange(size) * step + step // 2 + margin
+    nodata = [nodata_value(layer) for layer in layers]
+
+    def estimate(tiles: list[Floats], _corners: list[Corner]) -> Floats:
+        for values, number in zip(tiles, nodata, strict=True):
+            if number is not None and np.isfinite(number):
+                values[values == np.float32(number)] = np.nan
+        require_powers(classifier.channels, tiles)
+        stacked = np.stack(tiles, axis=1)
+        return np.stack([_classify(classifier, values, along, place) for values in stacked])
+
     mosaic = Mosaic(
         tuple(layers),
-        worker.estimate,
+        estimate,
         len(classifier.classes),
         Tiling(size, overlap=0),
         step=step,
-        margin=worker.margin,
+        margin=margin,
         batch=1,
     )
     probability = mosaic.compute(report=report)
@@ -303,47 +313,28 @@ def _select_layers(classifier: ZoneModel, stack: xr.DataArray | xr.Dataset) -> l
     return [present[channel.name].transpose("y", "x") for channel in classifier.channels]
 
 
-@dataclass(frozen=True, eq=False)
-class _TileWorker:
-    """Classifies the cells of tiles, each by the patch around it."""
+def _classify(
+    classifier: ZoneModel, values: Floats, along: NDArray[np.int64], place: torch.device
+) -> Floats:
+    """Classify the cells at some rows and columns of a tile by the patches around them.
 
-    classifier: ZoneModel
-    size: int  # of the tiles
-    step: int
-    nodata: list[float | None]  # of the channels
-    device: torch.device
-
-    @property
-    def margin(self) -> int:
-        """Cells of the stack around a tile that the patches of its cells reach."""
-        return self.classifier.size // 2 + 1
-
-    def estimate(self, tiles: list[Floats], corners: list[Corner]) -> Floats:
-        """Return probabilities, shape (tiles, classes, size, size); NaN without data."""
-        del corners
-        for values, nodata in zip(tiles, self.nodata, strict=True):
-            if nodata is not None and np.isfinite(nodata):
-                values[values == np.float32(nodata)] = np.nan
-        require_powers(self.classifier.channels, tiles)
-        return np.stack([self._classify(values) for values in np.stack(tiles, axis=1)])
-
-    def _classify(self, values: Floats) -> Floats:
-        """Classify the cells of a tile, from channels of it and its surroundings."""
-        # Cell size // 2 of a patch is its centre, as in `RasterPatches`.
-        along = np.arange(self.size) * self.step + self.step // 2 + self.margin
-        rows, columns = (each.ravel() for each in np.meshgrid(along, along, indexing="ij"))
-        cells = np.flatnonzero(np.isfinite(values[:, rows, columns]).any(axis=0))
-        result = np.full((len(self.classifier.classes), rows.size), np.nan, dtype=np.float32)
-        half, batch = self.classifier.size // 2, self.classifier.batch
-        with torch.inference_mode():
-            for first in range(0, cells.size, batch):
-                numbers = cells[first : first + batch]
-                patches = centred_windows(
-                    values, rows[numbers] - half, columns[numbers] - half, self.classifier.size
-                )
-                sample = as_tensors({"image": patches}, self.device)
-                result[:, numbers] = self.classifier.probabilities(sample["image"]).cpu().numpy().T
-        return result.reshape(-1, self.size, self.size)
+    Shapes: `values` (channels, rows, columns), `along` (n,); returns (classes, n, n), NaN where
+    there are no data.
+    """
+    rows, columns = (each.ravel() for each in np.meshgrid(along, along, indexing="ij"))
+    cells = np.flatnonzero(np.isfinite(values[:, rows, columns]).any(axis=0))
+    result = np.full((len(classifier.classes), rows.size), np.nan, dtype=np.float32)
+    # Cell size // 2 of a patch is its centre, as in `RasterPatches`.
+    half = classifier.size // 2
+    with torch.inference_mode():
+        for first in range(0, cells.size, classifier.batch):
+            numbers = cells[first : first + classifier.batch]
+            patches = centred_windows(
+                values, rows[numbers] - half, columns[numbers] - half, classifier.size
+            )
+            image = torch.from_numpy(patches).to(place)
+            result[:, numbers] = classifier.probabilities(image).cpu().numpy().T
+    return result.reshape(-1, along.size, along.size)
 
 
 def _blend(probability: Floats, size: float) -> Floats:

@@ -274,6 +274,21 @@ def test_signed_addresses_are_signed_and_renewed(parts: Offer, site: Site, tmp_p
     assert len(tokens) == 2
 
 
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [(b"{}", "gave no token"), (b"[]", "gave no token"), (b"<html>", "did not send JSON")],
+)
+def test_a_service_that_signs_nothing_is_one_error(
+    parts: Offer, site: Site, tmp_path: Path, reply: bytes, message: str
+) -> None:
+    url = site.add("/token/sentinel-1-grd", reply).removesuffix("/sentinel-1-grd")
+    record, known = parts(
+        manifest(list(FILES)), sign="sas", sign_url=url, sign_hosts=("127.0.0.1",)
+    )
+    with pytest.raises(FetchError, match=message):
+        download(record, tmp_path, settings=known)
+
+
 def test_a_signature_is_not_given_to_other_hosts(parts: Offer, site: Site, tmp_path: Path) -> None:
     record, known = parts(
         manifest(list(FILES)),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numba
 import numpy as np
@@ -42,6 +43,30 @@ def total(values: NDArray[np.float64]) -> float:
     for value in values:
         result += value
     return result
+
+
+class Pair(NamedTuple):
+    """Two arrays and a number."""
+
+    first: NDArray[np.float64]
+    factor: float
+    rest: tuple[NDArray[np.float64], float]
+
+
+@njit
+def alternating_total(pair: Pair, count: int) -> float:
+    result = 0.0
+    for k in range(count):
+        values, factor = (pair.first, pair.factor) if k % 2 else pair.rest
+        if values[0] < 0.0:
+            break
+        result += factor * total(values[k:])
+    return result
+
+
+@njit
+def without_first(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values[1:]
 
 
 def test_a_division_by_zero_follows_numpy() -> None:
@@ -143,3 +168,23 @@ def test_kernels_run_from_a_temporary_cache_where_no_folder_can_be_written(tmp_p
 def test_a_decorated_kernel_keeps_its_name_and_documentation() -> None:
     assert quotient.__name__ == "quotient"
     assert isinstance(quotient, numba.core.dispatcher.Dispatcher)
+
+
+def test_arrays_are_borrowed_by_kernels_that_return_none_of_them() -> None:
+    """No reference is counted, and none is lost."""
+    first, second = np.arange(5.0), np.arange(6.0)
+    before = sys.getrefcount(first), sys.getrefcount(second)
+    for _ in range(100):
+        assert alternating_total(Pair(first, 2.0, (second, 3.0)), 2) == 3.0 * 15.0 + 2.0 * 10.0
+    assert (sys.getrefcount(first), sys.getrefcount(second)) == before
+    (code,) = alternating_total.inspect_llvm().values()  # type: ignore[attr-defined]
+    body = code[code.index("define") : code.index("define", code.index("define") + 1)]
+    assert "NRT_incref" not in body
+
+
+def test_an_array_that_is_returned_keeps_its_memory() -> None:
+    parts = [without_first(np.full(1000, float(k))) for k in range(50)]
+    gc.collect()
+    others = [np.full(1000, -1.0) for _ in range(50)]
+    assert [part.sum() for part in parts] == [999.0 * k for k in range(50)]
+    assert len(others) == 50

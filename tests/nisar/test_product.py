@@ -23,8 +23,8 @@ from sarheight.product import open_product as open_any
 from tests.conftest import shared_data
 from tests.dems import dem_around, hills
 from tests.mountains import PLAIN, mountain, raster
-from tests.rslc_files import write_rslc
 from tests.synthetic import synthetic_grid
+from tests.worlds.rslc import write_rslc
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,11 +19,11 @@ from sarheight.errors import DamagedFileError, SarheightError
 from tests.flattened_products import hyp3_folder, opera_folder, opera_table, packed, planetary_item
 from tests.robustness.contract import Reading, Subject
 from tests.robustness.mutations import bytes_of, json_of, text_of, xml_of, zip_of
-from tests.rslc_files import write_rslc
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import annotation_xml, eof_xml
 from tests.worlds.eopf_product import write_eopf
 from tests.worlds.products import grd_product
+from tests.worlds.rslc import write_rslc
 from tests.worlds.safe import pack
 from tests.zone_samples import patches, so2sat_arrays, write_so2sat
 

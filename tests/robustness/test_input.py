@@ -34,9 +34,9 @@ from sarheight.workflow.batch import read_jobs
 from sarheight.workflow.options import read_table
 from tests.flattened_products import OPERA, VV, opera_table, raster
 from tests.results import result_of
-from tests.rslc_files import write_rslc
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import eof_xml
+from tests.worlds.rslc import write_rslc
 
 if TYPE_CHECKING:
     from collections.abc import Callable

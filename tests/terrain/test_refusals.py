@@ -22,7 +22,7 @@ from sarheight.errors import (
     VerticalDatumError,
 )
 from sarheight.illumination import simulate
-from sarheight.learning import Channel, Part, Tiling, UNet, split_bands
+from sarheight.learning import Channel, Part, Tiling, UNet, split_bands, train
 from sarheight.terrain import (
     HeightEstimator,
     KnownElevations,
@@ -44,7 +44,7 @@ from sarheight.terrain import (
     prepare_scene,
     refine,
     simulate_scene,
-    train_terrain,
+    terrain_task,
 )
 from tests.mountains import look, mountain, raster
 
@@ -88,7 +88,8 @@ class World:
         """Train on a scene."""
         bands = split_bands(scene, {"training": 0.6, "validation": 0.4}, gap=120.0)
         parts = [[band] for band in bands.values()]
-        train_terrain([scene], *parts, SETTINGS, self.run, accelerator=accelerator, progress=False)
+        prepared = terrain_task([scene], *parts, SETTINGS)
+        train(*prepared, self.run, accelerator=accelerator, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ REFUSALS: list[Refusal] = [
     (lambda w: observe_scene(w.image, nowhere(w.truth)), GeometryError, "No cell of the DEM"),
     (lambda w: TerrainPatches([w.scene], ("coherence",), size=24), ValueError, "coherence"),
     (lambda w: TerrainPatches([w.scene], GAMMA0, size=60), ValueError, "found no patch"),
-    (lambda w: train_terrain([w.scene], *(2 * [[Part.whole(w.scene)]]), SETTINGS, w.run),
+    (lambda w: terrain_task([w.scene], *(2 * [[Part.whole(w.scene)]]), SETTINGS),
      ValueError, "overlap"),
     # Elevation models that do not state their vertical reference, or do not fit.
     (lambda w: observe_scene(w.image, undated(w.truth)), VerticalDatumError, "vertical"),

@@ -15,6 +15,7 @@ pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
 from torch.utils.data import DataLoader
 
+from sarheight import learning
 from sarheight.learning import Channel, Part, split_bands
 from sarheight.terrain import (
     HeightEstimate,
@@ -23,7 +24,7 @@ from sarheight.terrain import (
     TerrainSettings,
     evaluate_terrain,
     simulate_scene,
-    train_terrain,
+    terrain_task,
 )
 from sarheight.terrain.sar2height import height_loss
 from sarheight.terrain.training import measure_scale_factor
@@ -64,9 +65,8 @@ def halves(scene: xr.Dataset) -> tuple[list[Part], list[Part]]:
 
 def train(scene: xr.Dataset, folder: Path, settings: TerrainSettings = SETTINGS) -> HeightEstimator:
     training, validation = halves(scene)
-    return train_terrain(
-        [scene], training, validation, settings, folder, accelerator="cpu", progress=False
-    ).network
+    prepared = terrain_task([scene], training, validation, settings)
+    return learning.train(*prepared, folder, accelerator="cpu", progress=False).network
 
 
 def curve(folder: Path, name: str = "validation_rmse") -> list[tuple[int, float]]:
@@ -143,18 +143,14 @@ def test_a_run_is_reproducible(scene: xr.Dataset, tmp_path: Path) -> None:
     )
 
 
-def test_a_scene_may_be_for_training_only(scene: xr.Dataset, tmp_path: Path) -> None:
+def test_a_scene_may_be_for_training_only(scene: xr.Dataset) -> None:
     training, validation = halves(scene)
-    result = train_terrain(
-        [scene, scene],
-        [*training, *training],
-        [*validation, None],
-        replace(SETTINGS, epochs=1),
-        tmp_path / "run",
-        accelerator="cpu",
-        progress=False,
+    task, patches, held_out = terrain_task(
+        [scene, scene], [*training, *training], [*validation, None], SETTINGS
     )
-    assert isinstance(result.network, HeightEstimator)
+    assert {number for number, _, _ in patches.windows} == {0, 1}
+    assert {number for number, _, _ in held_out.windows} == {0}
+    assert isinstance(task.network, HeightEstimator)
 
 
 def test_the_scale_factor_calibrates_intervals() -> None:

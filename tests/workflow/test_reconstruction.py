@@ -15,6 +15,7 @@ import pyproj
 import pytest
 import rasterio
 import xarray as xr
+from tests.rslc_files import write_rslc
 from typer.testing import CliRunner
 
 import sarheight
@@ -37,7 +38,6 @@ from sarheight.product import open_product
 from sarheight.workflow import ImageConfig, ReconstructConfig, open_image
 from tests.cli.commands import write_dem
 from tests.dems import geoid_bytes
-from tests.rslc_files import write_rslc
 from tests.synthetic import synthetic_grid
 from tests.worlds.products import NAME, drawn_scene, grd_product, slc_product, write_product
 from tests.worlds.safe import pack

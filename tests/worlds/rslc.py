@@ -1,7 +1,4 @@
-"""RSLC files made for tests, in the layout of the product specification and in the older one.
-
-Import it as ``from tests.rslc_files import write_rslc``.
-"""
+"""RSLC files of NISAR, in the layout of the product specification and in the older one."""
 
 from __future__ import annotations
 
