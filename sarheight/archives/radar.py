@@ -343,8 +343,8 @@ def _warn_of_copies(reflectivity: xr.DataArray, facts: Facts) -> None:
     named = HYP3.pattern.search(facts.name)
     if named is not None and named["filtered"] == "f":
         msg = (
-            f"'{facts.name}' was filtered for speckle by HyP3, which correlates its pixels, so that "
-            "standard deviations come out too small: order it without the filter"
+            f"'{facts.name}' was filtered for speckle by HyP3, which correlates its pixels, so "
+            "that standard deviations come out too small: order it without the filter"
         )
         warnings.warn(msg, stacklevel=3)
     altered = []
