@@ -184,6 +184,8 @@ def store_attributes(path: Path) -> Mapping[Any, Any]:
     return zarr.open_group(path, mode="r").attrs.asdict()
 
 
+TEXTS = "OUT"
+"""Kinds of types that hold texts."""
 CHUNK = 1024
 TIME_UNITS = "microseconds since 1970-01-01"
 
@@ -281,7 +283,7 @@ def _create(file: netCDF4.Dataset, name: str, variable: xr.Variable) -> None:
     fill = attributes.pop("_FillValue", None)
     dims = tuple(map(str, variable.dims))
     # Zarr states the order of bytes, which netCDF4 takes for another than that of the machine.
-    kind = variable.dtype.newbyteorder("=")
+    kind = variable.dtype.newbyteorder("=") if variable.dtype.kind in "iuf" else variable.dtype
     made = file.createVariable(name, kind, dims, fill_value=fill, **options)
     made.set_auto_maskandscale(False)
     made.setncatts(attributes)
