@@ -143,6 +143,44 @@ def opera_of(gamma0: xr.DataArray, scene: Scene, path: Path) -> Path:
     return path.with_name(f"{name}.h5")
 
 
+def hyp3_of(gamma0: xr.DataArray, scene: Scene, dem: xr.DataArray, folder: Path) -> Path:
+    """Write gamma0 of a scene on a map, dims (y, x), as a HyP3 product with its DEM."""
+    zero = scene.orbit.with_epoch(scene.grid.epoch)
+    first, last = (
+        np.datetime_as_string(zero.utc(time), unit="s").replace("-", "").replace(":", "")
+        for time in (scene.grid.first_time, scene.grid.last_time)
+    )
+    name = f"S1A_IW_{first}_DVP_RTC30_G_gpuned_FD6A"
+    home = folder / name
+    home.mkdir(parents=True)
+    for ending, layer in (("VV", gamma0), ("dem", dem)):
+        plain = layer.astype(np.float32).drop_attrs().rio.write_crs(layer.rio.crs)
+        plain.rio.to_raster(home / f"{name}_{ending}.tif")
+    granule = f"S1A_IW_GRDH_1SDV_{first}_{last}_020358_022C4B_E6D5"
+    (home / f"{name}.README.md.txt").write_text(f"The source granule used:\n{granule}\n", "utf-8")
+    return home
+
+
+def planetary_of(gamma0: xr.DataArray, scene: Scene, folder: Path) -> Path:
+    """Write gamma0 of a scene on a map, dims (y, x), as an item with its image beside it."""
+    zero = scene.orbit.with_epoch(scene.grid.epoch)
+    start, end = (
+        f"{zero.utc(time)}"[:26] + "Z" for time in (scene.grid.first_time, scene.grid.last_time)
+    )
+    plain = gamma0.astype(np.float32).drop_attrs().rio.write_crs(gamma0.rio.crs)
+    plain.rio.to_raster(folder / "vv.tif")
+    item = {
+        "type": "Feature",
+        "id": PLANETARY,
+        "collection": "sentinel-1-rtc",
+        "properties": {"platform": "SENTINEL-1A", "start_datetime": start, "end_datetime": end},
+        "assets": {"vv": {"href": "./vv.tif"}},
+    }
+    path = folder / "item.json"
+    path.write_text(json.dumps(item), encoding="utf-8")
+    return path
+
+
 def _scale(coordinates: h5py.Dataset) -> h5py.Dataset:
     coordinates.make_scale()
     return coordinates

@@ -22,7 +22,7 @@ from rasterio.warp import transform_bounds
 from scipy.ndimage import distance_transform_edt, zoom
 
 from sarheight.acquisition import ACQUISITION, orbit_from_json
-from sarheight.archives._rtc import ORBIT, open_rtc
+from sarheight.archives._rtc import HYP3, ORBIT, open_rtc
 from sarheight.dem import local_posting, reproject
 from sarheight.dem.checked import CheckedDem
 from sarheight.dem.layout import outer_edges
@@ -273,6 +273,7 @@ def _time(text: str) -> np.datetime64:
 
 
 def orbit_of(dataset: xr.Dataset, facts: Facts) -> Orbit:
+    """Return the orbit that came with a product, and refuse one that has none."""
     if ORBIT not in dataset.attrs:
         msg = (
             f"'{facts.name}' of {facts.archive} holds no orbit: pass orbit= with that of "
@@ -339,6 +340,13 @@ MAD_OF_NORMAL = 0.6745
 def _warn_of_copies(reflectivity: xr.DataArray, facts: Facts) -> None:
     """Warn of a product that is not as its archive delivers it."""
     crs, step = reflectivity.rio.crs, abs(float(reflectivity["x"][1] - reflectivity["x"][0]))
+    named = HYP3.pattern.search(facts.name)
+    if named is not None and named["filtered"] == "f":
+        msg = (
+            f"'{facts.name}' was filtered for speckle by HyP3, which correlates its pixels, so "
+            "that standard deviations come out too small: order it without the filter"
+        )
+        warnings.warn(msg, stacklevel=3)
     altered = []
     if crs.is_geographic or not crs.is_epsg_code or not _is_of_archives(crs):
         altered.append(f"in {crs.to_string()[:40]}")

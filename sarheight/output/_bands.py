@@ -1,4 +1,4 @@
-"""How variables become bands of GeoTIFF files, and bands variables again.
+"""Bands of GeoTIFF files: made of variables, and turned into variables again.
 
 A band is a variable, or its entry of one date and polarisation. Its tags contain the type and the
 attributes of the variable, and the place of the entry along the leading dimensions.
@@ -63,7 +63,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Packing:
-    """How a file holds a power: in decibels, as whole numbers with a scale."""
+    """A form of power in a file: decibels, as whole numbers with a scale."""
 
     dtype: np.dtype[Any]
     scale: float  # decibels per whole number
@@ -122,7 +122,7 @@ class Band:
 
     @property
     def is_float(self) -> bool:
-        """Whether the variable is of floating point: a quantity, not a code or a count."""
+        """True for a variable of floating point: a quantity, not a code or a count."""
         return self.dtype.kind == "f"
 
     @property

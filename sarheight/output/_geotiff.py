@@ -62,7 +62,7 @@ Found = TypeVar("Found")
 TILE = 256
 # Shorter sides get no overview: a virtual dataset shows none of less than 128 cells.
 SHORTEST_OVERVIEW = 128
-WRITE_CACHE = 1 << 27
+WRITE_CACHE = 1 << 25
 """Bytes of file blocks that GDAL may cache while a result is written. By default it takes a part of
 the machine's memory, whatever limit the user has set."""
 CREATION = {

@@ -67,20 +67,19 @@ def _texts(path: Path) -> Mapping[Any, Any]:
 class Format:
     """A format of results: how to write it, read it, and read its attributes alone."""
 
-    description: str
     attributes: Callable[[Path], Mapping[Any, Any]]
     write: Callable[[xr.Dataset, Path], None] | None = None  # a result on a checked grid
     read: Callable[[Path, Any], xr.Dataset] | None = None  # with dask chunks as xarray has them
 
 
-GEOTIFF = Format("Cloud Optimised GeoTIFF", _tags, write_geotiff, read_geotiff)
+GEOTIFF = Format(_tags, write_geotiff, read_geotiff)
 FORMATS = {
     ".tif": GEOTIFF,
     ".tiff": GEOTIFF,
-    ".nc": Format("NetCDF-4 with CF conventions", store_attributes, write_netcdf, read_store),
-    ".zarr": Format("Zarr store", store_attributes, write_zarr, read_store),
-    ".png": Format("picture", _texts),
-    LAYERS: Format("folder of layers", _tags, read=read_geotiff),
+    ".nc": Format(store_attributes, write_netcdf, read_store),
+    ".zarr": Format(store_attributes, write_zarr, read_store),
+    ".png": Format(_texts),
+    LAYERS: Format(_tags, read=read_geotiff),
 }
 """Formats by suffix; the writer of layers also needs their name and scale (`write`)."""
 READABLE = tuple(suffix for suffix, each in FORMATS.items() if each.read is not None)

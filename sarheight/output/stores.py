@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GRID_MAPPING = "grid_mapping"
+TEXTS = "OUT"
+"""Kinds of NumPy arrays of texts: objects, of one length, and of any length."""
 NETCDF_LOCK = combine_locks([NETCDFC_LOCK, HDF5_LOCK])
 """What xarray holds while it reads: the library takes no two calls at once."""
 CONSOLIDATED = ".zmetadata"
@@ -182,6 +184,8 @@ def store_attributes(path: Path) -> Mapping[Any, Any]:
     return zarr.open_group(path, mode="r").attrs.asdict()
 
 
+TEXTS = "OUT"
+"""Kinds of types that hold texts."""
 CHUNK = 1024
 TIME_UNITS = "microseconds since 1970-01-01"
 
@@ -247,7 +251,7 @@ def _close_netcdf(made: Future[netCDF4.Dataset]) -> None:
 def _encode(dataset: xr.Dataset, name: str) -> xr.Variable:
     """Encode a variable by the CF conventions, with all that is to be an attribute in them."""
     variable = dataset[name].variable
-    if variable.dtype.kind in "OU":
+    if variable.dtype.kind in TEXTS:
         # In CF, a label is an array of characters: only numbers make a coordinate variable.
         texts = np.array([str(text).encode() for text in variable.values.ravel()])
         width = max(texts.dtype.itemsize, 1)
@@ -255,6 +259,7 @@ def _encode(dataset: xr.Dataset, name: str) -> xr.Variable:
         attributes = {**variable.attrs, "_Encoding": "utf-8"}
         return xr.Variable((*variable.dims, f"string{width}"), letters, attributes)
     encoded = xr.conventions.encode_cf_variable(variable, name=name)
+    encoded = encoded.astype(encoded.dtype.newbyteorder("="), copy=False)
     if name in dataset.data_vars:
         others = (key for key in dataset.coords if _is_auxiliary(dataset[key], dataset[name]))
         found = {
@@ -278,7 +283,7 @@ def _create(file: netCDF4.Dataset, name: str, variable: xr.Variable) -> None:
     fill = attributes.pop("_FillValue", None)
     dims = tuple(map(str, variable.dims))
     # Zarr states the order of bytes, which netCDF4 takes for another than that of the machine.
-    kind = variable.dtype.newbyteorder("=")
+    kind = variable.dtype.newbyteorder("=") if variable.dtype.kind in "iuf" else variable.dtype
     made = file.createVariable(name, kind, dims, fill_value=fill, **options)
     made.set_auto_maskandscale(False)
     made.setncatts(attributes)
@@ -313,7 +318,7 @@ def _add_conventions(dataset: xr.Dataset, chunk: int | Mapping[str, int] = CHUNK
     texts = {
         name: coordinate.astype(object)
         for name, coordinate in dataset.coords.items()
-        if coordinate.dtype.kind == "U"
+        if coordinate.dtype.kind in TEXTS
     }
     dataset = dataset.assign_coords(texts)
     if dataset.chunks:
@@ -361,7 +366,7 @@ def _add_conventions(dataset: xr.Dataset, chunk: int | Mapping[str, int] = CHUNK
 
 def _is_auxiliary(coordinate: xr.DataArray, variable: xr.DataArray) -> bool:
     """Tell whether a coordinate is an auxiliary coordinate of a variable in CF's terms."""
-    numbers = coordinate.dims == (coordinate.name,) and coordinate.dtype.kind not in "OU"
+    numbers = coordinate.dims == (coordinate.name,) and coordinate.dtype.kind not in TEXTS
     mapping = coordinate.name == variable.encoding.get("grid_mapping")
     return not numbers and not mapping and set(coordinate.dims) <= set(variable.dims)
 

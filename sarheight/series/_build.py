@@ -14,6 +14,7 @@ import numpy as np
 from sarheight.errors import SarheightError, SeriesError
 from sarheight.layover import RTC, reconstruct
 from sarheight.layover.facets import require_cells
+from sarheight.layover.methods import as_method
 from sarheight.layover.tiles import memory_bytes
 from sarheight.layover.track import (
     Baseline,
@@ -35,7 +36,7 @@ from sarheight.series._dates import (
     side_by_side,
 )
 from sarheight.series._filter import WINDOW, filter_window, require_window
-from sarheight.series._stack import Stack, StackSettings, describe_method, require_method
+from sarheight.series._stack import Stack, StackSettings, describe_method
 from sarheight.series._store import CHUNK, COMMON, NEW, SHIFT, Pending, write_whole
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def build_stack(
     dem: xr.DataArray | CheckedDem | None,
     path: str | os.PathLike[str],
     *,
-    method: Method | None = None,
+    method: Method | str | None = None,
     product_options: Mapping[str, Any] | None = None,
     coregistration: Coregistration = "correct",
     window: int = WINDOW,
@@ -128,7 +129,7 @@ def build_stack(
         rows from north to south. None for a stack that exists, which holds its own.
     path : path-like
         The stack, ``.zarr``: appended to if it exists.
-    method : RTC, Reallocation or PosteriorMean, optional
+    method : RTC, Reallocation, PosteriorMean or the name of one, optional
         `RTC()` by default. Only this method uses the reference pass; with others each date is
         reconstructed by itself, on the same grid. A stack on disk keeps its own method.
     product_options : mapping, optional
@@ -178,7 +179,7 @@ def build_stack(
     Quegan, S., Yu, J. J. (2001). Filtering of multichannel SAR images. IEEE TGRS 39(11),
     2373-2379.
     """
-    chosen = RTC() if method is None else method
+    chosen = RTC() if method is None else as_method(method)
     if window:
         require_window(window)
     if not tolerance > 0.0:
@@ -186,7 +187,6 @@ def build_stack(
         raise ValueError(msg)
     require_cells(smallest_area, facets)
     require_option("coregistration", coregistration, Coregistration)
-    require_method(chosen)
     path, limit = Path(path), memory_bytes(memory_limit)
     pending = Pending(path.resolve())
     dates, skipped = open_dates(images, product_options or {}, strict=strict)

@@ -95,14 +95,6 @@ class StackSettings:
     memory_limit: float
 
 
-def require_method(method: object) -> None:
-    """Refuse an object that is no method of reconstruction."""
-    if type(method) not in METHODS.values():
-        names = ", ".join(f"{kind.__name__}()" for kind in METHODS.values())
-        msg = f"found method={method!r}, expected one of {names}"
-        raise ValueError(msg)
-
-
 def describe_method(method: Method) -> dict[str, Any]:
     """Describe a method for the attributes of a stack."""
     name = next(name for name, kind in METHODS.items() if type(method) is kind)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -265,8 +265,3 @@ def _replace(source: Path, target: Path) -> None:
     if source.is_dir() and target.exists():
         shutil.rmtree(target)
     source.replace(target)
-
-
-def stored_names(dataset: Mapping[Any, Any]) -> list[str]:
-    """List the variables of a stack that have a value for each date."""
-    return [name for name in DATED if name in dataset]

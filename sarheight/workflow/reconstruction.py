@@ -343,8 +343,8 @@ def _in_parts(scene: Scene, limit: float, heights: xr.DataArray) -> tuple[Scene,
         return scene, memory_bytes(limit - held)
     except ValueError as error:
         msg = (
-            f"elevation model and image take {held / (1 << 20):.0f} MiB themselves, of a limit of "
-            f"{limit / (1 << 20):.0f} MiB: pass a larger one, or a part of them (--bounds)"
+            f"elevation model and image take {held / (1 << 20):.1f} MiB themselves, of a limit of "
+            f"{limit / (1 << 20):.1f} MiB: pass a larger one, or a part of them (--bounds)"
         )
         raise OptionError(msg, option="memory") from error
 

@@ -311,3 +311,10 @@ def test_an_elevation_model_far_from_that_of_the_provider() -> None:
     archives.to_radar(dataset, DEM, ORBIT, GRID)
     with pytest.warns(UserWarning, match="lies 48 m from that"):
         archives.to_radar(dataset, (DEM + 48.0).assign_attrs(DEM.attrs), ORBIT, GRID)
+
+
+def test_a_filtered_product() -> None:
+    dataset = product(constant())
+    name = "S1A_IW_20240101T055945_DVP_RTC30_G_gpufed_FD6A"
+    with pytest.warns(UserWarning, match="was filtered for speckle"):
+        archives.to_radar(dataset.assign_attrs(product_name=name), DEM, ORBIT, GRID)

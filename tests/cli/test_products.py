@@ -99,18 +99,20 @@ def test_little_memory_means_parts_and_the_same_result(
     monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", 0)
     paths = [tmp_path / "whole.zarr", tmp_path / "parts.zarr"]
     command = ("reconstruct", archive.zipped, "--dem", archive.dem, *SEA, *METHOD)
-    for path, memory in zip(paths, ("2 GiB", "300 kB"), strict=True):
+    for path, memory in zip(paths, ("2 GiB", "1 MB"), strict=True):
         done = run(*command, "--memory", memory, "--stac", "-o", path)
         assert done.exit_code == 0, done.output
         assert path.with_suffix(".stac.json").exists()
     whole, parts = (gamma(path) for path in paths)
     np.testing.assert_allclose(parts, whole, rtol=2e-6)
-    for wrong in ("much", "3"):
-        said = failing(2, *command, "--memory", wrong, "-o", tmp_path / "no.nc")
-        assert "a size of memory" in said
+    said = failing(2, *command, "--memory", "much", "-o", tmp_path / "no.nc")
+    assert "--memory: found a memory limit of 'much'" in said
+    done = run(*command, "--memory", "50 kB", "-o", tmp_path / "no.nc")
+    assert done.exit_code == 2
+    assert "take 0.1 MiB themselves, of a limit of 0.0 MiB" in done.stderr
     monkeypatch.undo()
     said = failing(2, *command, "--memory", "100MB", "-o", tmp_path / "no.nc")
-    assert "found '100MB', expected 875 MiB or more" in said
+    assert "found a memory limit of '100MB', expected 875 MiB or more" in said
 
 
 def test_a_part_by_bounds_and_a_precise_orbit(archive: Archive, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.illumination import ConstantGamma, Lambertian, simulate
 from sarheight.illumination.simulate import illuminate
-from sarheight.layover import PosteriorMean, Reallocation, mapping, reconstruct
+from sarheight.layover import RTC, PosteriorMean, Reallocation, mapping, reconstruct
 from sarheight.layover.allocation import PassTile, intensities
 from tests.mountains import LAW, look, mountain, random_terrain, raster, scene_of
 
@@ -108,9 +109,16 @@ def test_one_step_gives_out_each_pixel_once_by_itself(scene: Scene, dem: xr.Data
         assert np.nanmax(share.contribution) <= 1.0 + 1e-5
 
 
-def test_with_constant_gamma_it_is_area_projection_rtc(scene: Scene, dem: xr.DataArray) -> None:
+@pytest.mark.parametrize(
+    "chosen",
+    [{"law": ConstantGamma(0.7), "method": Reallocation()}, {"method": RTC(blur=0.0)}],
+    ids=["reallocation", "rtc"],
+)
+def test_with_constant_gamma_it_is_area_projection_rtc(
+    scene: Scene, dem: xr.DataArray, chosen: dict[str, Any]
+) -> None:
     """gamma0 of a pixel is its energy over its projected area, sampled back by these areas."""
-    found = reconstruct(scene, dem, law=ConstantGamma(0.7), method=Reallocation())
+    found = reconstruct(scene, dem, **chosen)
     areas = mapping(dem, scene.grid, scene.orbit).matrix
     total = np.asarray(areas.sum(axis=1))
     energy = pixel_energy(scene, dem).ravel()
@@ -125,6 +133,49 @@ def test_with_constant_gamma_it_is_area_projection_rtc(scene: Scene, dem: xr.Dat
     )
     sigma = rtc.reshape(dem.shape) * np.cos(np.radians(found.local_incidence.values))
     np.testing.assert_allclose(found.sigma0.values[reported], sigma[reported], rtol=2e-5)
+    np.testing.assert_allclose(
+        found.projected_area.values[reported], by_cell.reshape(dem.shape)[reported], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("blur", [0.0, 0.2, 1.0])
+def test_blur_leaves_ground_of_constant_gamma0(dem: xr.DataArray, blur: float) -> None:
+    """Smoothing both sides of the division changes nothing where the DEM is true."""
+    image = simulate(dem, *look(), law=ConstantGamma(0.3))
+    found = reconstruct(image, dem, method=RTC(blur=blur)).gamma0
+    assert np.isfinite(found).mean() > 0.5
+    np.testing.assert_allclose(found.values[np.isfinite(found.values)], 0.3, rtol=2e-3)
+
+
+def test_blur_lets_a_pixel_count_for_its_neighbours(dem: xr.DataArray) -> None:
+    """An area in the wrong pixel does less harm, and the whole RCS stays that of the image."""
+    image = simulate(dem, *look(), law=ConstantGamma(0.3))
+    moved = replace(image, image=image.image.roll(sample=1))
+    errors = []
+    for blur in (0.0, 0.5):
+        found = reconstruct(moved, dem, method=RTC(blur=blur))
+        error = np.log(np.maximum(found.gamma0.values, 0.01) / 0.3)
+        errors.append(np.sqrt(np.nanmean(error**2)))
+        cells = float((found.gamma0.astype(float) * found.projected_area).sum())
+        assert cells == pytest.approx(found.attrs["rcs_cells"][0], rel=1e-4)
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_rtc_of_parts_is_that_of_the_whole(dem: xr.DataArray, scene: Scene) -> None:
+    expected = reconstruct(scene, dem, method=RTC(blur=0.4))
+    parts = replace(scene, image=scene.image.chunk(line=41, sample=57))
+    found = reconstruct(parts, dem, method=RTC(blur=0.4), memory_limit=1)
+    assert found.gamma0.chunks is not None
+    for name in ("gamma0", "gamma0_variance", "sigma0_geocoded"):
+        np.testing.assert_allclose(found[name].compute(), expected[name], rtol=1e-5)
+
+
+def test_rtc_takes_no_law_and_a_blur_in_postings(dem: xr.DataArray, scene: Scene) -> None:
+    with pytest.raises(ValueError, match=r"RTC\(\).*leave law out"):
+        reconstruct(scene, dem, law=LAW, method=RTC())
+    for blur in (-0.1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="blur"):
+            RTC(blur=blur)
 
 
 def test_the_level_of_the_law_does_not_matter(scene: Scene, dem: xr.DataArray) -> None:

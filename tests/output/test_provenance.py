@@ -106,13 +106,6 @@ def test_urls_are_kept_without_credentials(address: str, shown: str) -> None:
     assert without_secrets(address) == shown
 
 
-def test_the_provenance_of_a_geotiff_is_in_its_tags(tmp_path: Path) -> None:
-    record = output.provenance(parameters={"steps": 3})
-    path = output.write(masks_of().assign_attrs(provenance=record), tmp_path / "masks.tif")
-    with rasterio.open(path) as file:
-        assert json.loads(file.tags()["provenance"]) == record
-
-
 def test_provenance_holds_versions_inputs_and_parameters(tmp_path: Path) -> None:
     (tmp_path / "dem.tif").write_bytes(b"heights")
     (tmp_path / "scene.SAFE").mkdir()
@@ -162,11 +155,3 @@ def test_checksums_depend_on_content_and_on_nothing_else() -> None:
     assert checksum(Settings(np.arange(3.0))) == checksum(Settings(np.arange(3.0)))
     assert checksum(Settings(np.arange(3.0))) != checksum(Settings(np.arange(4.0)))
     assert checksum({"a": 1, "b": [2, lambda: 0]}) == checksum({"b": [2, lambda: 0], "a": 1})
-
-
-def test_provenance_is_kept_inside_files(tmp_path: Path) -> None:
-    dataset = result_of(polarisations=2).copy(deep=True)
-    dataset.attrs["provenance"] = record = output.provenance({"image": np.eye(2)}, {"steps": 3})
-    for suffix in FORMATS[:3]:
-        back = output.open_result(output.write(dataset, tmp_path / f"result{suffix}"))
-        assert json.loads(back.attrs["provenance"]) == record

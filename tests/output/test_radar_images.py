@@ -19,9 +19,8 @@ from sarheight.acquisition import (
     orbit_to_json,
 )
 from sarheight.doppler import DopplerLUT
-from sarheight.errors import DamagedFileError, OutputError
+from sarheight.errors import DamagedFileError
 from sarheight.output import open_result, write
-from sarheight.output import radar_images as _radar_files
 from sarheight.output.radar_images import (
     raster_geometry,
     read_grid_and_orbit,
@@ -159,22 +158,6 @@ def test_a_scene_is_written_as_picture(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="is not a GeoTIFF"):
         read_scene(path)
-
-
-@pytest.mark.parametrize("suffix", FORMATS)
-def test_a_failed_write_leaves_no_file(
-    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(_dataset: xr.Dataset, path: Path) -> None:
-        path.mkdir() if path.suffix == ".zarr" else path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(_radar_files, "_write_raster", fail)
-    broken = {name: replace(each, write=fail) for name, each in _radar_files.FORMATS.items()}
-    monkeypatch.setattr(_radar_files, "FORMATS", broken)
-    with pytest.raises(OutputError, match="no space left on device"):
-        write_scene(scene_of(), tmp_path / f"image{suffix}")
-    assert not list(tmp_path.iterdir())
 
 
 def write_plain(path: Path, values: np.ndarray, **options: object) -> Path:

@@ -139,3 +139,20 @@ def test_what_is_no_such_file_is_said_in_one_line(
         with pytest.raises(DamagedFileError, match=r"found|not"):
             reader(path)  # type: ignore[operator]
         shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+@pytest.mark.parametrize("kind", ["<U2", object, np.dtypes.StringDType()])
+def test_labels_of_all_kinds_are_texts(tmp_path: Path, suffix: str, kind: object) -> None:
+    names = np.array(["VV", "σ⁰"]).astype(kind)  # type: ignore[call-overload]
+    made = xr.concat([scene()] * 2, "polarisation").assign_coords(polarisation=names)
+    back = output.open_result(output.write(made, tmp_path / f"scene{suffix}"))
+    assert [str(name) for name in back["polarisation"].values] == ["VV", "σ⁰"]
+
+
+def test_numbers_of_either_byte_order_are_written(tmp_path: Path) -> None:
+    made = scene().map(lambda each: each.astype(each.dtype.newbyteorder(">"), keep_attrs=True))
+    made = made.assign_coords(x=scene()["x"].astype(">f8"))
+    back = output.open_result(output.write(made.rio.write_crs(32632), tmp_path / "scene.nc"))
+    np.testing.assert_array_equal(back["sigma0"], scene()["sigma0"])
+    np.testing.assert_array_equal(back["x"], scene()["x"])

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,6 @@ LONGEST = 30
 """Seconds after which a child process is stopped."""
 DEEPEST = 3
 """Levels below the folder of a result at which its writer renames."""
-DISK_FULL = 20_000
-"""Bytes of the largest file where a disk is full: a few tiles."""
 
 
 @pytest.fixture(autouse=True)
@@ -295,21 +294,27 @@ def test_two_writers_leave_one_whole_result(tmp_path: Path, suffix: str) -> None
 
 @pytest.mark.parametrize("suffix", [".zarr", ".nc", ".tif"])
 def test_a_full_disk_keeps_the_earlier_result(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"result{suffix}"
-    output.write(constant(1.0), path)
+    """Whether it is full at the first byte or at one of the last."""
+    path, other = (tmp_path / f"{name}{suffix}" for name in ("result", "other"))
     noise = constant(0.0, side=400)
     noise["sigma0"][:] = np.random.default_rng(0).random((400, 400), dtype=np.float32)
+    output.write(noise, path)
+    files = [each for each in (path, *path.rglob("*")) if each.is_file()]
+    size = max(each.stat().st_size for each in files)
+    output.write(constant(1.0), path, overwrite=True)
 
-    def fill_the_disk() -> None:
+    def fill_the_disk(limit: int) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (DISK_FULL, DISK_FULL))
-        with pytest.raises(OutputError, match="the earlier one was kept") as caught:
-            output.write(noise, path, overwrite=True)
-        assert "\n" not in str(caught.value)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        for place, kept in ((path, "the earlier one was kept"), (other, "nothing was left behind")):
+            with pytest.raises(OutputError, match=kept) as caught:
+                output.write(noise, place, overwrite=True)
+            assert "\n" not in str(caught.value)
 
-    assert in_child(fill_the_disk) == 0
-    assert value_of(path) == 1.0
-    assert hidden(tmp_path) == []
+    for part in (0.001, 0.9, 0.999):
+        assert in_child(partial(fill_the_disk, int(part * size))) == 0
+        assert value_of(path) == 1.0
+        assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("suffix", [".zarr", ".nc", ".tif"])

@@ -664,21 +664,6 @@ def test_bursts_between_lines_are_refused() -> None:
     slc_image(*changed.parts(("IW1",)), burst=1)
 
 
-@pytest.mark.parametrize(("lines", "samples"), [(-1, 0), (-60, 0), (0, -1), (5, 0)])
-def test_a_measurement_of_another_size_than_its_annotation_is_refused(
-    lines: int, samples: int
-) -> None:
-    annotation = PRODUCT.annotations["IW2"]
-    values = np.zeros((annotation.lines + lines, annotation.samples + samples), np.complex64)
-    rasters = PRODUCT.files.rasters | {
-        PRODUCT.measurements["IW2"]: MemoryRaster(values, "complex_int16")
-    }
-    changed = replace(PRODUCT, files=replace(PRODUCT.files, rasters=rasters))
-    with pytest.raises(ProductError, match=r"its annotation says 180 x 200: .* fetch it again"):
-        slc_image(*changed.parts(SWATHS))
-    slc_image(*changed.parts(("IW1",)))
-
-
 def test_a_measurement_of_amplitudes_is_refused() -> None:
     values = np.zeros((180, 200), np.complex64)
     rasters = {PRODUCT.measurements["IW1"]: MemoryRaster(values, "uint16")}
@@ -687,19 +672,6 @@ def test_a_measurement_of_amplitudes_is_refused() -> None:
         ProductError, match="holds 1 bands of uint16 numbers, expected one of complex"
     ):
         slc_image(*changed.parts(("IW1",)))
-
-
-def test_a_measurement_that_is_cut_short_or_missing_is_refused(tmp_path: Path) -> None:
-    files, product = safe_folder(tmp_path / "X.SAFE")
-    image, _ = slc_image(files, product.channels())
-    path = tmp_path / "X.SAFE" / product.measurements["IW2"]
-    path.write_bytes(path.read_bytes()[:60_000])
-    assert np.isfinite(image[:, :100].values).any()
-    with pytest.raises(ProductError, match=r"s1a-iw2-slc-vv\.tiff .* damaged or cut short"):
-        image.compute()
-    path.unlink()
-    with pytest.raises(ProductError, match=r"s1a-iw2-slc-vv\.tiff"):
-        slc_image(files, product.channels())
 
 
 def moved(annotation: Annotation, seconds: float) -> Annotation:

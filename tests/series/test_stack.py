@@ -467,7 +467,7 @@ def test_another_dem_is_refused(
     with pytest.raises(ValueError, match="tolerance"):
         series.build_stack(dates, dem, tmp_path / "new.zarr", tolerance=0.0)
     for name, value in (
-        ("smallest_area", 1.0), ("coregistration", "yes"), ("method", "rtc"), ("memory_limit", 0),
+        ("smallest_area", 1.0), ("coregistration", "yes"), ("method", "best"), ("memory_limit", 0),
         ("facets", 0),
         ("window", 4), ("window", -7),
     ):  # fmt: skip

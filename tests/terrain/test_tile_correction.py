@@ -350,10 +350,10 @@ def test_two_images_of_one_direction_are_out_of_range(
     passes: list[Scene], coarse: xr.DataArray
 ) -> None:
     surface = back_project(coarse, factor=3)
-    corrector, reason = prepare_correction(
+    correction, reason = prepare_correction(
         network_of(), [passes[0], passes[0]], surface, 3, RefinementSettings()
     )
-    assert corrector is None
+    assert correction is None
     assert "several images look in the same direction" in reason
 
 

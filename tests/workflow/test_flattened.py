@@ -17,8 +17,9 @@ from sarheight.errors import OptionError
 from sarheight.output import open_result
 from sarheight.series import open_stack
 from sarheight.terrain import refine_files
-from tests.flattened_products import hyp3_folder, opera_of
+from tests.flattened_products import hyp3_folder, hyp3_of, opera_of, planetary_of
 from tests.mountains import mountain, raster, scene_of
+from tests.worlds.annotations import eof_xml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +87,47 @@ def test_an_image_is_opened_with_an_elevation_model(place: Path) -> None:
     assert averaged.grid.shape == tuple(size // 2 for size in scene.grid.shape)
     with pytest.raises(OptionError, match="is terrain-flattened"):
         sarheight.open_image(path)
+
+
+@pytest.mark.parametrize("archive", ["HyP3", "Planetary Computer"])
+def test_a_product_without_orbit_gets_the_best_that_is_fetched(
+    archive: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the one that is given; both as OPERA's own."""
+    scene = scene_of(DEM, seed=0)
+    flat = layover.reconstruct(scene, DEM, method="rtc", variables=("gamma0",)).gamma0
+    made = (
+        hyp3_of(flat, scene, DEM, tmp_path)
+        if archive == "HyP3"
+        else planetary_of(flat, scene, tmp_path)
+    )
+    orbit = tmp_path / "S1A_OPER_AUX_POEORB.EOF"
+    orbit.write_text(eof_xml(scene.orbit))
+    asked = []
+
+    def fetched(mission: str, start: object, stop: object, **_: object) -> Path:
+        asked.append((mission, str(start)[:10], str(stop)[:10]))
+        return orbit
+
+    monkeypatch.setattr("sarheight.fetch.orbit", fetched)
+    found = sarheight.open_image(made, dem=DEM)
+    assert asked == [("S1A", "2024-01-01", "2024-01-01")]
+    given = sarheight.open_image(made, dem=DEM, orbit=str(orbit))
+    assert len(asked) == 1
+    own = sarheight.open_image(products(place)[0], dem=DEM)
+    for image in (found, given):
+        np.testing.assert_allclose(
+            np.nansum(image.image.values), np.nansum(own.image.values), rtol=1e-3
+        )
+
+
+def test_a_product_in_a_list_of_jobs(place: Path, tmp_path: Path) -> None:
+    command = ["batch", str(products(place)[0]), "--dem", str(place / "dem.tif")]
+    made = CliRunner().invoke(
+        app, [*command, "--set", "vertical=ellipsoidal", "-o", str(tmp_path / "many")]
+    )
+    assert made.exit_code == 0, made.output
+    assert len(list((tmp_path / "many").glob("OPERA*"))) >= 1
 
 
 def test_dates_become_a_stack(place: Path) -> None:

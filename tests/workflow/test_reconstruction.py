@@ -15,7 +15,6 @@ import pyproj
 import pytest
 import rasterio
 import xarray as xr
-from tests.rslc_files import write_rslc
 from typer.testing import CliRunner
 
 import sarheight
@@ -40,6 +39,7 @@ from tests.cli.commands import write_dem
 from tests.dems import geoid_bytes
 from tests.synthetic import synthetic_grid
 from tests.worlds.products import NAME, drawn_scene, grd_product, slc_product, write_product
+from tests.worlds.rslc import write_rslc
 from tests.worlds.safe import pack
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
