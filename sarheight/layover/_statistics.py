@@ -316,8 +316,8 @@ class Balance:
         variance is too large there. Shapes are (polarisations, rows, columns).
         """
         k = np.minimum(self.by_variance, 0.5).astype(np.float32)[:, None, None]
-        ratio: NDArray[np.float32] = np.exp(-k * variance)
-        return ratio
+        ratio: NDArray[np.float32] = -k * variance
+        return np.exp(ratio, out=ratio)
 
     def attributes(self) -> dict[str, list[float]]:
         """Return RCS by polarisation as attributes of a result, after balancing."""
