@@ -33,6 +33,7 @@ from benchmarks._independent.heights import (
 from benchmarks._independent.oracles import expected_kinds, reallocated, true_surface
 from sarheight.layover import (
     RTC,
+    PosteriorMean,
     Reallocation,
     composite,
     fit_law,
@@ -271,6 +272,11 @@ def _posterior(passes: Sequence[Observed]) -> list[Estimate]:
     return [_estimate(reconstruct(each.scene, each.dem)) for each in passes]
 
 
+def _posterior_median(passes: Sequence[Observed]) -> list[Estimate]:
+    method = PosteriorMean(estimate="median")
+    return [_estimate(reconstruct(each.scene, each.dem, method=method)) for each in passes]
+
+
 def _guided(passes: Sequence[Observed]) -> list[Estimate]:
     found = []
     for each in passes:
@@ -354,6 +360,7 @@ METHODS = {
     "rtc_lee": Method("RTC, blurred, refined Lee", "baseline", _each(_filtered(lee, LEE))),
     "one_step": Method("one step", "reported", _one_step),
     "posterior": Method("posterior", "posterior", _posterior),
+    "posterior_median": Method("posterior, its median", "reported", _posterior_median),
     "guided": Method("posterior, told the kinds of ground", "guided", _guided),
     "composite": Method("composite of RTC, blurred, TV", "composite", _composite),
     "composite_by_law": Method(

@@ -129,7 +129,8 @@ def reconstruct(
         Attributes balance the RCS in square metres, by polarisation and summed over passes:
         ``rcs_image`` is that of the image, ``rcs_explained`` that of the pixels that the DEM
         illuminates; it is allocated to the last bit, to cells (``rcs_cells``) and to cells too
-        small to have a value (``rcs_withheld``).
+        small to have a value (``rcs_withheld``). They are those of the mean of power, also where
+        ``gamma0`` is the median.
 
     Raises
     ------

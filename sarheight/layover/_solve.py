@@ -73,6 +73,7 @@ def solve(
     geocoded = "sigma0_geocoded" in variables
     stated = not {"gamma0_std", "gamma0_variance"}.isdisjoint(variables)
     compared = isinstance(method, PosteriorMean) or stated
+    median = isinstance(method, PosteriorMean) and method.estimate == "median"
 
     # Angular law. Kinds of ground may be rare, so their laws rest on all cells.
     if law is None:
@@ -115,10 +116,12 @@ def solve(
     else:
         estimated = allocated.apply(lambda tile: estimate_step(tile, models, method, scale))
 
-    # Balance: the RCS that the cells hold is that of the image.
+    # Balance: the RCS that the cells hold is that of the image, by the means of their power.
     held, sums = estimated.keep(
         lambda tile: hold_tile(tile, variables), lambda tile: sum_rcs(tile, least_area)
     )
     balances = balance_scene(sums, least_area)
-    values = held.apply(lambda tile: convert_tile(tile, balances, least_area, variables))
+    values = held.apply(
+        lambda tile: convert_tile(tile, balances, least_area, variables, median=median)
+    )
     return Solution(values, laws, balances)

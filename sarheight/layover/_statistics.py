@@ -309,6 +309,16 @@ class Balance:
         )
         return factor
 
+    def median_over_mean(self, variance: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Find the ratio of median to mean power, exp(-k v), by the variance v of logarithms.
+
+        k is 1/2 for a log-normal distribution; less where so much RCS is not lost, as a stated
+        variance is too large there. Shapes are (polarisations, rows, columns).
+        """
+        k = np.minimum(self.by_variance, 0.5).astype(np.float32)[:, None, None]
+        ratio: NDArray[np.float32] = np.exp(-k * variance)
+        return ratio
+
     def attributes(self) -> dict[str, list[float]]:
         """Return RCS by polarisation as attributes of a result, after balancing."""
         return {

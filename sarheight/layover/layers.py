@@ -91,7 +91,11 @@ class Layer:
 LAYERS: Mapping[str, Layer] = MappingProxyType(
     {
         "gamma0": Layer(
-            description="reconstructed backscatter per projected area, linear power",
+            description=(
+                "reconstructed backscatter per projected area, linear power: of the posterior the "
+                "mean, or the median, which is about half the variance of the logarithm lower; see "
+                "`PosteriorMean`"
+            ),
             attributes={"long_name": "reconstructed gamma0, per projected area", "units": "1"},
             cf={"cell_methods": "area: mean"},
             main=True,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -57,6 +57,8 @@ def _require_kind(name: str, value: object, kind: type[Any]) -> None:
         raise TypeError(msg)
 
 
+Point = Literal["mean", "median"]
+"""What is reported of the posterior distribution of gamma0."""
 LARGEST_EDGES = 20.0
 """Difference in decibels of neighbours that no two kinds of ground exceed."""
 SMALLEST_DEVIATION = 1e-3
@@ -299,6 +301,16 @@ class PosteriorMean:
     In the end all cells of a pass are scaled by one factor, so that their RCS is that of its
     image.
 
+    The result is a distribution of each cell's gamma0, of which either the mean or the median is
+    reported. With the variance v of the logarithm, the mean of power :math:`\hat\gamma` is above
+    the median:
+
+    .. math:: \operatorname{median} \gamma = \exp \operatorname{E} \ln \gamma
+              = \hat\gamma \, e^{-k v}
+
+    with k = 1/2 for a log-normal distribution. Where averages of logarithms lose less RCS than that
+    would make them lose, k is what they lose, as measured in the scene: v is too large there.
+
     Attributes
     ----------
     steps : int
@@ -310,6 +322,12 @@ class PosteriorMean:
         Standard deviation of the neighbourhood on the ground, in postings of the DEM.
     prior : Prior
         What is assumed of the ground and of the DEM.
+    estimate : {"mean", "median"}
+        What ``gamma0`` and ``sigma0`` are. The mean of power keeps the RCS of the image, in sums
+        and averages over cells; averages of its decibels are too high, by about 4.3 k v dB. The
+        median is the mean of decibels, for those who average or compare these; its cells hold less
+        RCS than the image shows, and attributes of a result that balance the RCS stay those of the
+        mean. ``gamma0_std`` is the same for both, and intervals lie about the estimate.
 
     References
     ----------
@@ -325,10 +343,14 @@ class PosteriorMean:
     blur: float = 0.4
     pooling: float = 1.0
     prior: Prior = field(default_factory=Prior)
+    estimate: Point = "mean"
 
     def __post_init__(self) -> None:
         """Check the settings."""
         _require_kind("prior", self.prior, Prior)
+        if self.estimate not in get_args(Point):
+            msg = f"found estimate={self.estimate!r}, expected 'mean' or 'median'"
+            raise ValueError(msg)
         if self.steps < 1 or not self.blur >= 0.0 or not self.pooling > 0.0:
             msg = (
                 f"found steps={self.steps}, blur={self.blur}, pooling={self.pooling}; expected at "

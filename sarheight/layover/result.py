@@ -101,9 +101,15 @@ def convert_tile(
     balances: Sequence[Balance],
     least_area: float,
     variables: Sequence[str],
+    *,
+    median: bool = False,
 ) -> list[Values]:
-    """Turn reflectivities of each pass into backscatter, in the arrays that are held."""
+    """Turn reflectivities of each pass into backscatter, in the arrays that are held.
+
+    Of log-normal distributions either the means are reported, or the medians.
+    """
     for values, balance in zip(held, balances, strict=True):
+        ratio = balance.median_over_mean(values["gamma0_variance"]) if median else None
         to_backscatter(
             balance.factor,
             balance.by_variance,
@@ -117,6 +123,10 @@ def convert_tile(
             values["gamma0_variance"],
             values["sigma0"],
         )
+        if ratio is not None:
+            values["gamma0"] *= ratio
+            values["sigma0"] *= ratio
+            values["gamma0_variance"] *= np.square(ratio, out=ratio)
     return [
         {name: DERIVED[name](values) if name in DERIVED else values[name] for name in variables}
         for values in held

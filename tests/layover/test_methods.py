@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from sarheight.scene import Scene
 
 OTHER = PosteriorMean(
-    steps=3, prior=Prior(level=3.0, slope_angles=(10.0, 50.0), errors=ValueErrors(height_error=2.0))
+    steps=3,
+    prior=Prior(level=3.0, slope_angles=(10.0, 50.0), errors=ValueErrors(height_error=2.0)),
+    estimate="median",
 )
 
 
@@ -82,6 +84,8 @@ def test_what_is_left_out_of_a_description_is_usual() -> None:
         ({"PosteriorMean": {"prior": {"errors": {"other": 1}}}}, "found other in ValueErrors"),
         ({"PosteriorMean": {"prior": {"level": -1.0}}}, "found level=-1.0 in Prior"),
         ({"PosteriorMean": {"prior": {"level": "high"}}}, "found level='high' in Prior"),
+        ({"PosteriorMean": {"estimate": "mode"}}, "found estimate='mode', expected 'mean' or 'med"),
+        ({"PosteriorMean": {"estimate": None}}, "found estimate=None, expected 'mean' or 'median'"),
     ],
 )
 def test_what_is_no_description(described: Any, message: str) -> None:  # noqa: ANN401

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.stats import lognorm
 
 from sarheight.illumination import ConstantGamma, CosinePower, simulate
 from sarheight.layover import PosteriorMean, Prior, Reallocation, interval, reconstruct
@@ -271,6 +272,96 @@ def test_scenes_that_differ_are_named(dem: xr.DataArray, kinds: xr.DataArray) ->
     two = replace(two, grid=replace(two.grid, wavelength=0.031))
     with pytest.warns(UserWarning, match=r"wavelengths in cm 5\.55, 3\.1"):
         reconstruct([one, two], dem)
+
+
+# Mean and median.
+
+
+def both_points(dem: xr.DataArray, scene: Scene) -> tuple[xr.Dataset, xr.Dataset]:
+    """Mean and median of the same distributions."""
+    mean = reconstruct(scene, dem, method=PosteriorMean())
+    return mean, reconstruct(scene, dem, method=PosteriorMean(estimate="median"))
+
+
+@pytest.fixture(scope="module")
+def mean_and_median(dem: xr.DataArray, scene: Scene) -> tuple[xr.Dataset, xr.Dataset]:
+    """Both on ground of two kinds without texture."""
+    return both_points(dem, scene)
+
+
+def test_mean_and_median_are_of_one_log_normal_distribution(dem: xr.DataArray) -> None:
+    """On ground so rough that averages of logarithms lose as much RCS as that implies."""
+    grid, orbit = look(lines=420, samples=560)
+    texture = np.random.default_rng(0).lognormal(0.0, 0.7, dem.shape).astype(np.float32)
+    scene = simulate(dem, grid, orbit, law=FLAT, reflectivity=dem.copy(data=texture))
+    mean, median = both_points(dem, scene)
+    known = np.isfinite(mean.gamma0.values)
+    np.testing.assert_array_equal(np.isfinite(median.gamma0.values), known)
+    deviation = median.gamma0_std.values[known].astype(np.float64) * np.log(10.0) / 10.0
+    assert deviation.max() > 1.5 * deviation.min()
+    distribution = lognorm(deviation, scale=median.gamma0.values[known])
+    np.testing.assert_allclose(distribution.mean(), mean.gamma0.values[known], rtol=1e-5)
+    held = interval(median, 0.8)
+    for end, probability in (("lower", 0.1), ("upper", 0.9)):
+        quantile = distribution.ppf(probability)
+        np.testing.assert_allclose(held[end].values[known], quantile, rtol=1e-5)
+
+
+def test_mean_and_median_differ_no_more_than_the_scene_shows(
+    dem: xr.DataArray, scene: Scene, mean_and_median: tuple[xr.Dataset, xr.Dataset]
+) -> None:
+    """By the RCS that averages of logarithms lose, where variances are stated too large."""
+    mean, median = mean_and_median
+    # Averages of logarithms, all scaled by one factor: no variance is stated.
+    prior = Prior(open_inflation=1e-3, layover_inflation=0.0)
+    scaled = reconstruct(scene, dem, method=PosteriorMean(prior=prior)).gamma0
+    known = (mean.gamma0 > 0.0).values
+    variance = (mean.gamma0_variance / mean.gamma0**2).values[known].astype(np.float64)
+    slope, constant = np.polyfit(variance, (mean.gamma0 / scaled).values[known], 1)
+    assert 0.0 < slope / constant < 0.1
+    found = np.log(mean.gamma0 / median.gamma0).values[known]
+    np.testing.assert_allclose(found, slope / constant * variance, rtol=0.02, atol=1e-5)
+
+
+def test_only_backscatter_differs_between_mean_and_median(
+    mean_and_median: tuple[xr.Dataset, xr.Dataset],
+) -> None:
+    """Uncertainty in decibels, and the RCS balance, which is that of the mean."""
+    mean, median = mean_and_median
+    backscatter = ["gamma0", "sigma0", "gamma0_variance"]
+    others = mean.drop_vars([*backscatter, "gamma0_std"])
+    xr.testing.assert_equal(others, median.drop_vars([*backscatter, "gamma0_std"]))
+    xr.testing.assert_allclose(mean.gamma0_std, median.gamma0_std, rtol=1e-5)
+    ratio = median.gamma0 / mean.gamma0
+    xr.testing.assert_allclose(median.sigma0 / mean.sigma0, ratio, rtol=1e-5)
+    xr.testing.assert_allclose(median.gamma0_variance / mean.gamma0_variance, ratio**2, rtol=1e-5)
+    balances = [
+        {name: value for name, value in each.attrs.items() if name.startswith("rcs_")}
+        for each in mean_and_median
+    ]
+    assert balances[0] == balances[1]
+    held = (median.gamma0 * median.projected_area).sum().item()
+    assert held < 0.99 * median.attrs["rcs_cells"][0]
+
+
+def test_decibels_of_the_median_are_less_biased(
+    kinds: xr.DataArray, mean_and_median: tuple[xr.Dataset, xr.Dataset]
+) -> None:
+    biases = [np.nanmean(error_in_decibels(each, kinds)) for each in mean_and_median]
+    assert biases[0] > 0.0
+    assert abs(biases[1]) < 0.7 * biases[0]
+
+
+def test_parts_of_a_median_equal_the_whole(
+    dem: xr.DataArray, scene: Scene, mean_and_median: tuple[xr.Dataset, xr.Dataset]
+) -> None:
+    parts = reconstruct(
+        scene,
+        dem.chunk({"y": 32, "x": 32}),
+        method=PosteriorMean(estimate="median"),
+        memory_limit="200 MB",
+    )
+    np.testing.assert_allclose(parts.gamma0.values, mean_and_median[1].gamma0, rtol=3e-6)
 
 
 # Intervals.
