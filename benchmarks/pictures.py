@@ -1,6 +1,6 @@
 """The pictures of ``docs/pictures.md``, from real pixels where there are any.
 
-``python -m benchmarks.pictures`` draws all into ``docs/pictures``; ``--only NAME`` some of them.
+``python -m benchmarks.pictures --save`` draws all into ``docs/pictures``; ``--only NAME`` some.
 ENVISAT, Sentinel-1 and OPERA are real; where truth is shown, the place is one of the independent
 test, simulated from a real DEM by a simulator that shares nothing with the reconstruction.
 """
@@ -322,15 +322,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", help="folder with the real data")
     default = Path(tempfile.gettempdir()) / "sarheight-independent"
     parser.add_argument("--cache", type=Path, default=default, help="folder of simulated images")
+    parser.add_argument("--save", action="store_true", help="draw into docs/pictures")
     chosen = parser.parse_args(arguments)
-    FOLDER.mkdir(exist_ok=True)
+    folder = FOLDER if chosen.save else Path("pictures")
+    folder.mkdir(exist_ok=True)
     for name in chosen.only:
         if name in REAL:
             figure = REAL[name](chosen.data)
         else:
             figure = SIMULATED[name](chosen.data, chosen.cache)
-        figure.savefig(FOLDER / f"{name}.png", dpi=DPI)
-        print(f"{FOLDER.name}/{name}.png")
+        figure.savefig(folder / f"{name}.png", dpi=DPI)
+        print(f"{folder}/{name}.png")
 
 
 if __name__ == "__main__":

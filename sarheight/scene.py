@@ -68,6 +68,29 @@ def require_unflattened(image: xr.DataArray | xr.Dataset) -> None:
     raise ValueError(msg)
 
 
+def require_power(image: xr.DataArray) -> None:
+    """Refuse an image that is complex, or in decibels.
+
+    Parameters
+    ----------
+    image : xarray.DataArray
+        Any image; its attribute ``units`` tells decibels.
+
+    Raises
+    ------
+    ValueError
+        If it is not linear power.
+    """
+    units = str(image.attrs.get("units", "")).strip().lower()
+    if np.iscomplexobj(image) or units in {"db", "decibel"}:
+        found = units or f"{image.dtype} numbers"
+        msg = (
+            f"found an image in {found}, expected intensity in linear power: pass the squared "
+            "magnitude of a complex image, 10**(decibels / 10) of one in decibels"
+        )
+        raise ValueError(msg)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Scene(Described):
     """A radar image with its radar grid and orbit: all that geocoding needs.
@@ -125,14 +148,7 @@ class Scene(Described):
                 "or multilook the grid as the image was"
             )
             raise ValueError(msg)
-        units = str(self.image.attrs.get("units", "")).strip().lower()
-        if np.iscomplexobj(self.image) or units in {"db", "decibel"}:
-            found = units or f"{self.image.dtype} numbers"
-            msg = (
-                f"found an image in {found}, expected intensity in linear power: pass the squared "
-                "magnitude of a complex image, 10**(decibels / 10) of one in decibels"
-            )
-            raise ValueError(msg)
+        require_power(self.image)
         self._require_power()
         self.orbit.with_epoch(self.grid.epoch).require_cover(
             self.grid.first_time, self.grid.last_time

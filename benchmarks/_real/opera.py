@@ -178,6 +178,17 @@ def as_product(gamma0: xr.DataArray, start: str, name: str) -> xr.Dataset:
     )
 
 
+def incidence_range(decibels: Floats, angle: Floats) -> float:
+    """Return by how much steep ground is brighter than gentle ground; NaN where there is none."""
+    steep, gentle = (
+        decibels[(angle >= low) & (angle < high) & np.isfinite(decibels)]
+        for low, high in (STEEP, GENTLE)
+    )
+    if min(steep.size, gentle.size) == 0:
+        return np.nan
+    return float(steep.mean() - gentle.mean())
+
+
 def unfolded(dates: xr.DataArray, dem: xr.DataArray, orbit: Orbit) -> xr.Dataset:
     """Take all dates back to radar geometry and reconstruct them, in one: dims (time, y, x).
 
@@ -224,11 +235,8 @@ def after_unfolding(
                 )
         if folded.sum() >= FEWEST:
             figures[f"{start}.layover_auc.{name}"] = _hits(mean, folded)
-        steep, gentle = (
-            np.nanmean(mean[(angle >= low) & (angle < high)]) for low, high in (STEEP, GENTLE)
-        )
         if name == "unfolded":
-            figures[f"{start}.incidence_range.{name}"] = float(steep - gentle)
+            figures[f"{start}.incidence_range.{name}"] = incidence_range(mean, angle)
     return figures
 
 
@@ -243,10 +251,7 @@ def measure(folder: str | None = None) -> dict[str, Value]:
         moved, ratio = registration(decibels, angle)
         figures[f"real.opera.{site}.registration"] = moved
         figures[f"real.opera.{site}.correlation_ratio"] = ratio
-        steep, gentle = (
-            decibels[(angle >= low) & (angle < high)].mean() for low, high in (STEEP, GENTLE)
-        )
-        figures[f"real.opera.{site}.incidence_range"] = float(steep - gentle)
+        figures[f"real.opera.{site}.incidence_range"] = incidence_range(decibels, angle)
         dates = gamma0_of_dates(site, folder)
         result = unfolded(dates, heights_around(dates[0], folder), orbit)
         figures |= after_unfolding(site, dates, result, angle)

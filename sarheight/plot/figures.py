@@ -23,6 +23,7 @@ from sarheight.plot.maps import (
     robust_limits,
     valid_cells,
 )
+from sarheight.scene import require_power
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -81,6 +82,7 @@ def backscatter(
     ValueError
         When the dims are others, or the image lacks the polarisation.
     """
+    require_power(_layer(intensity, "gamma0"))
     image = _select_polarisation(intensity, polarisation)
     figure, axes = map_figure(image, title)
     drawn = draw_backscatter(axes, image, limits or _limits(image), _look_azimuth(image.attrs))
@@ -112,7 +114,7 @@ def mask(
     ValueError
         When the flag attributes are missing, or the relief is on another grid.
     """
-    figure, axes = map_figure(mask, title)
+    figure, axes = map_figure(_layer(mask, "mask"), title)
     draw_classes(axes, mask_classes(mask), mask, relief, _look_azimuth(mask.attrs))
     return figure
 
@@ -141,7 +143,7 @@ def fold_count(
     ValueError
         When the relief is on another grid.
     """
-    figure, axes = map_figure(count, title)
+    figure, axes = map_figure(_layer(count, "fold_count"), title)
     draw_classes(axes, count_classes(), cap_counts(count), relief, _look_azimuth(count.attrs))
     return figure
 
@@ -182,6 +184,7 @@ def scene(
         When the dataset has nothing to draw, or the relief is on another grid.
     """
     title = _describe_scene(dataset) if title is None else title
+    _require_dataset(dataset)
     dataset = dataset.isel(time=0) if "time" in dataset.dims else dataset
     if relief is not None:
         require_grid(relief, dataset)
@@ -401,6 +404,31 @@ def map_figure(variable: xr.DataArray, title: str | None) -> tuple[Figure, Axes]
 def set_title(axes: Axes, title: str) -> None:
     """Set a title above the arrows of the compass."""
     axes.set_title(title, loc="left", pad=TITLE_RISE)
+
+
+def _layer(layer: object, example: str) -> xr.DataArray:
+    """Refuse what is no layer, such as a whole result."""
+    import xarray as xr
+
+    if isinstance(layer, xr.DataArray):
+        return layer
+    msg = (
+        f"found {type(layer).__name__}, expected a DataArray: pass one layer, such as "
+        f"result[{example!r}]"
+    )
+    raise TypeError(msg)
+
+
+def _require_dataset(result: object) -> None:
+    """Refuse what is no result, such as one layer of it."""
+    import xarray as xr
+
+    if not isinstance(result, xr.Dataset):
+        msg = (
+            f"found {type(result).__name__}, expected the Dataset of a result; "
+            "plot.backscatter draws one layer"
+        )
+        raise TypeError(msg)
 
 
 def _select_polarisation(intensity: xr.DataArray, polarisation: str | None) -> xr.DataArray:

@@ -152,7 +152,9 @@ def unknowns_of(
     )
     blocks = BlockMeans.of(shape, factor)
     # The means of blocks, which are taken off, hold most of the spectrum's variance.
-    relief.scale = _relief_of(coarse, factor, settings.error) / _spread_within(relief, blocks)
+    # A cell that is not divided has no relief within.
+    within = _spread_within(relief, blocks) if factor > 1 else np.float32(np.inf)
+    relief.scale = _relief_of(coarse, factor, settings.error) / within
     facets = shape[0] - 1, shape[1] - 1
     frequency = cosine_frequencies(quick_shape(facets))
     patches = patch_spectrum(frequency, settings.patch / step)

@@ -172,6 +172,14 @@ def refine(
     """
     chosen = RefinementSettings() if settings is None else settings
     scenes = [scenes] if isinstance(scenes, Scene) else list(scenes)
+    given: list[object] = list(scenes)
+    strangers = [type(each).__name__ for each in given if not isinstance(each, Scene)]
+    if strangers:
+        msg = (
+            f"found {', '.join(strangers)}, expected scenes: sarheight.open_image opens a path, "
+            "and sarheight.terrain.refine_files takes paths"
+        )
+        raise TypeError(msg)
     if not scenes:
         msg = "found no image, expected one for each pass: pass a Scene, or several"
         raise ValueError(msg)

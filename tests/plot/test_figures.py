@@ -366,3 +366,16 @@ def test_heights_before_and_after() -> None:
         plot.heights(result, row=40)
     with pytest.raises(ValueError, match="no height_sigma"):
         plot.heights(result.drop_vars("height_sigma"))
+
+
+def test_what_is_no_layer_or_no_power_is_refused() -> None:
+    layer = xr.DataArray(np.ones((8, 9), dtype=np.float32), dims=("y", "x"))
+    result = xr.Dataset({"gamma0": layer})
+    for function in (plot.backscatter, plot.mask, plot.fold_count):
+        with pytest.raises(TypeError, match="pass one layer"):
+            function(result)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected the Dataset"):
+        plot.scene(result["gamma0"])  # type: ignore[arg-type]
+    for image in (result["gamma0"] * 1j, result["gamma0"].assign_attrs(units="dB")):
+        with pytest.raises(ValueError, match="expected intensity in linear power"):
+            plot.backscatter(image)

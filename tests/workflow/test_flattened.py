@@ -146,6 +146,7 @@ def test_heights_need_the_elevation_model_of_the_provider(place: Path) -> None:
         str(path),
         str(place / "dem.tif"),
         provider_dem=place / "dem.tif",
+        factor=1,
         iterations=1,
         coregister="none",
         **OPTIONS,
