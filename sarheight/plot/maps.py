@@ -143,7 +143,7 @@ def prepare_map(
     frame = Frame.of(view)
     distance = f"distance ({frame.unit})"
     axes.set(
-        xlabel=f"{distance} from {frame.corner}" if frame.corner else distance, ylabel=distance
+        xlabel=f"{distance} from\n{frame.corner}" if frame.corner else distance, ylabel=distance
     )
     draw_compass(axes, frame, azimuth)
     return view, frame
@@ -281,7 +281,7 @@ COUNT_COLOURS = ("#56B4E9", CLEAR, "#FDCF92", "#F98E52", "#D7423D", "#97204C", "
 RELIEF_RANGE = (0.6, 1.0)
 # In inches.
 LEGEND_COLUMN = 1.8
-LEGEND_DROP = -0.5
+LEGEND_DROP = -0.65
 SMALLEST_FRACTION = 0.001
 
 
