@@ -41,7 +41,7 @@ LOOKS = 2
 """Pixels of 10 m that are averaged, each way."""
 INCIDENCE = 33
 """Degrees on the ellipsoid in the middle."""
-FIGURE_SIZE = 14.5, 7.6
+FIGURE_SIZE = 14.5, 8.4
 """Inches."""
 DETAIL = 32
 """Cells along the side of the area that the picture shows at full size."""
@@ -172,7 +172,9 @@ def picture(scene: EmbeddedScene, comparison: Comparison) -> Figure:
     }
     limits = robust_limits(scene.truth[scene.compared])
     azimuth = float(result.attrs["look_azimuth"])
-    figure = Figure(figsize=FIGURE_SIZE, layout="constrained")
+    figure = Figure(figsize=FIGURE_SIZE)
+    # The layout knows nothing of the legend below, and of compasses under the title.
+    figure.set_layout_engine("constrained", rect=(0.0, 0.04, 1.0, 0.92))
     axes = figure.subplots(2, 4)
     rows, columns = most_layover(scene)
     for place, (name, power) in zip(axes[0], maps.items(), strict=True):
@@ -196,7 +198,8 @@ def picture(scene: EmbeddedScene, comparison: Comparison) -> Figure:
     )
     figure.suptitle(
         "A simulated radar image of real mountains: Big Tujunga, California. Above, the area in "
-        "the frame, of which most lies in layover"
+        "the frame, of which most lies in layover",
+        y=0.995,
     )
     return figure
 

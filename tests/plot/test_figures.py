@@ -221,7 +221,7 @@ def test_a_scene_is_cropped_to_its_values_and_named() -> None:
     figure = plot.scene(wide)
     axes = main_axes(figure)
     assert all(each.images[0].get_array().shape[:2] == (ROWS, COLUMNS) for each in axes)
-    assert all("from 46.9" in each.get_xlabel() for each in axes)
+    assert all("from\n46.9" in each.get_xlabel() for each in axes)
     title = figure.get_suptitle()
     assert "S1A IW GRD, 2024-01-01 05:59 UTC, ascending, look to 80° (right)" in title
     for text in [figure._suptitle, *(each.title for each in axes)]:  # type: ignore[attr-defined]
