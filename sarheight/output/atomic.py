@@ -16,6 +16,7 @@ import errno
 import json
 import os
 import re
+import secrets
 import shutil
 import tempfile
 import time
@@ -226,9 +227,12 @@ def _folder_beside(target: Path) -> Iterator[Path]:
     When one thread of a writer fails, the others go on and write chunks into the folder that is
     being emptied; so it is removed repeatedly until they have finished.
     """
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
-    lock = _lock(folder, wait=True)
+    # The name is known before the folder is: an interrupt may come as soon as it exists.
+    folder = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
+    lock = None
     try:
+        folder.mkdir(mode=0o700)
+        lock = _lock(folder, wait=True)
         yield folder
     finally:
         if lock is not None:

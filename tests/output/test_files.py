@@ -450,7 +450,7 @@ def test_a_failure_while_renaming_leaves_no_new_file(
             case "rename":
                 patch.setattr(_atomic.Path, "replace", broken)
             case _:
-                patch.setattr(_atomic.tempfile, "mkdtemp", broken)
+                patch.setattr(_atomic.Path, "mkdir", broken)
         with pytest.raises(OutputError, match="error"):
             output.write(result(), path, overwrite=True)
     assert folder_is_clean(tmp_path, *([path.name] if before else []))
