@@ -149,7 +149,7 @@ class Scene(Described):
             )
             raise ValueError(msg)
         require_power(self.image)
-        self._require_power()
+        self._require_typical_power()
         self.orbit.with_epoch(self.grid.epoch).require_cover(
             self.grid.first_time, self.grid.last_time
         )
@@ -208,7 +208,7 @@ class Scene(Described):
         facts = self.grid.facts()
         return {name: ", ".join(filter(None, (facts[name], more[name]))) for name in facts}
 
-    def _require_power(self) -> None:
+    def _require_typical_power(self) -> None:
         """Refuse an image in memory whose typical power overflows single precision when squared."""
         values = self.image.variable._data  # noqa: SLF001  # `data` would load a lazy image
         if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
@@ -274,7 +274,7 @@ def multilook(
     """
     import xarray as xr
 
-    _require_power(image, grid)
+    _require_power_on(grid, image)
     coarse = grid.multilook(lines, samples, looks=looks)
     # `RadarGrid.multilook` has checked that they are whole numbers.
     lines, samples = int(lines), int(samples)
@@ -355,7 +355,7 @@ def ground_sample_spacing(grid: RadarGrid, orbit: Orbit) -> float:
     return float(ground_distances(points)[-1])
 
 
-def _require_power(image: xr.DataArray, grid: RadarGrid) -> None:
+def _require_power_on(grid: RadarGrid, image: xr.DataArray) -> None:
     """Refuse an image that is not power, or not on the grid."""
     if image.dims[-2:] != IMAGE_DIMS or image.shape[-2:] != grid.shape:
         found = ", ".join(f"{name}: {size}" for name, size in image.sizes.items())

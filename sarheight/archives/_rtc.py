@@ -96,7 +96,7 @@ def open_rtc(
         codes of `sarheight.layover.masks` (OPERA does not distinguish active from passive; all is
         marked as passive), ``local_incidence`` and ``ellipsoid_incidence`` in degrees,
         ``scattering_area`` in square metres, and ``height``, the elevation model that was used, in
-        metres (in the vertical reference of the product).
+        metres above the ellipsoid.
 
     Raises
     ------

@@ -20,7 +20,13 @@ from sarheight.acquisition import (
     orbit_to_json,
 )
 from sarheight.archives._rtc import ORBIT, open_rtc
-from sarheight.archives.radar import Facts, ground_of, orbit_of, provider_heights
+from sarheight.archives.radar import (
+    MAD_OF_NORMAL,
+    Facts,
+    ground_of,
+    orbit_of,
+    provider_heights,
+)
 from sarheight.dem import reproject
 from sarheight.dem.checked import CheckedDem
 from sarheight.errors import ProductError
@@ -62,8 +68,9 @@ LARGEST_STEP, SEAM = 0.5, 4.5
 eight profiles of real land without seams, over kinds of ground, had 3.5."""
 STEEP, GENTLE = (0.0, 20.0), (30.0, 50.0)
 """Local incidence in degrees between which brightness is compared."""
-FLAT, ROUGH = 1e-3, 2.0
-"""Metres between cells of a plateau, and the standard deviation of ground that has none."""
+FLAT, ROUGH = 1e-3, 10.0
+"""Metres between cells of a plateau, and the standard deviation over 5 x 5 cells of ground that has
+none, though its heights are whole metres, as those that HyP3 delivers."""
 MOST_PLATEAUS = 0.2
 """Part of rough ground that may be plateaus: of an elevation model enlarged without interpolation
 nearly all is."""
@@ -438,7 +445,7 @@ def _largest_step(rest: Floats, where: Floats, known: Mask) -> tuple[float, floa
     told = steps[np.isfinite(steps)]
     if told.size < BESIDE:
         return nothing
-    deviation = float(np.median(np.abs(told - np.median(told)))) / 0.6745
+    deviation = float(np.median(np.abs(told - np.median(told)))) / MAD_OF_NORMAL
     best = int(np.nanargmax(np.abs(steps)))
     pixels = where[usable].min() + at[best] * BIN
     return float(steps[best]), abs(float(steps[best])) / max(deviation, 1e-9), pixels * 0.01

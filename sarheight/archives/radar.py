@@ -166,8 +166,8 @@ def provider_heights(product: xr.Dataset) -> xr.DataArray | None:
     -------
     DataArray or None
         Heights in metres above the ellipsoid, dims (y, x): HyP3 converts those of Copernicus GLO-30
-        and delivers them. None where there is none; all three archives use Copernicus GLO-30 or one
-        made from it, which `sarheight.fetch.dem` fetches.
+        and delivers them, rounded to metres. None where there is none; all three archives use
+        Copernicus GLO-30 or one made from it, which `sarheight.fetch.dem` fetches.
     """
     if "height" not in product:
         return None

@@ -191,7 +191,8 @@ def run_reconstruction(
     near, shift = coregister(near, dem, policy, law=law)
     scene = crop_scene_to_dem(near, dem)
     fraction = _pixels(scene.grid) / _pixels(whole.grid)
-    if fraction < FULL_COVERAGE:
+    # A flattened product is projected only where the elevation model lies.
+    if fraction < FULL_COVERAGE and source.flattened is None:
         reporter.say(
             f"the elevation model covers {100 * fraction:.1f} % of the image: only that part is "
             "reconstructed"
