@@ -54,6 +54,7 @@ LINE = (
     ("output",),
     ("series",),
     ("workflow",),
+    ("openeo",),
     ("learning",),
     ("terrain", "buildings", "zones"),
     ("view",),
