@@ -25,6 +25,7 @@ __all__ = [
     "ImageConfig",
     "KnownConfig",
     "MaskConfig",
+    "MaskOutput",
     "Messages",
     "PassConfig",
     "PassImageConfig",
@@ -643,6 +644,21 @@ class ResultOutput(FileOutput):
     stac: Annotated[bool, option(OUTPUT, "--stac")] = False
     scale: Annotated[Scale, option(OUTPUT)] = "linear"
     quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskOutput(ResultOutput):
+    """Output of masks.
+
+    Attributes
+    ----------
+    format : {"dolphin", "mintpy"}, optional
+        Write the mask for a stack of interferograms instead: `dolphin` reads it as one of its
+        `layover_shadow_mask_files` (`.tif`; 1 good, 0 layover, shadow, or not known), `mintpy` as
+        `mintpy.load.shadowMaskFile` (`.h5`; the opposite).
+    """
+
+    format: Annotated[Literal["dolphin", "mintpy"] | None, option(OUTPUT)] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,128 @@
+"""Masks for stacks of interferograms: layover and shadow as dolphin and MintPy read them.
+
+References
+----------
+dolphin 0.42, https://github.com/isce-framework/dolphin: ``layover_shadow_mask_files`` are rasters
+on the grid of the SLCs, where 0 is a pixel in layover or shadow, and 1 a good one.
+MintPy 1.6, https://mintpy.readthedocs.io/en/latest/api/data_structure: an HDF5 file with the
+dataset ``shadowMask``, true where a pixel is to be left out, and attributes of its grid.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from sarheight.layover import convert_mask
+from sarheight.output._geotiff import north_up
+from sarheight.output.atomic import atomic_write
+from sarheight.output.files import write
+from sarheight.output.grid import MapGrid, plain_attributes
+from sarheight.output.radar_images import RADAR_DIMS, write_radar
+
+if TYPE_CHECKING:
+    import os
+
+    import xarray as xr
+
+INSAR_SUFFIXES: dict[str, tuple[str, ...]] = {"dolphin": (".tif", ".tiff"), "mintpy": (".h5",)}
+"""Suffixes of masks by the program that reads them."""
+SHADOW_MASK = "shadowMask"
+"""The dataset of MintPy. It must be the only one: MintPy reads the first of a file."""
+
+
+def write_insar_mask(
+    masks: xr.Dataset,
+    path: str | os.PathLike[str],
+    program: Literal["dolphin", "mintpy"],
+    *,
+    overwrite: bool = False,
+    stac: bool = False,
+) -> Path:
+    """Write layover and shadow as a program for stacks of interferograms reads them.
+
+    Parameters
+    ----------
+    masks : xarray.Dataset
+        Of `sarheight.layover.masks`, dims (y, x) or (line, sample), with the variable ``mask``.
+    path : path-like
+        ``.tif`` for dolphin, ``.h5`` for MintPy.
+    program : {"dolphin", "mintpy"}
+        Who is to read it.
+    overwrite : bool, optional
+        Whether an existing file may be replaced.
+    stac : bool, optional
+        Whether to write a STAC item beside a GeoTIFF on the ground.
+
+    Returns
+    -------
+    pathlib.Path
+        The path.
+
+    Raises
+    ------
+    OutputError
+        When the path cannot be written; no partial file is left.
+    ValueError
+        When the program is another, or MintPy does not know the unit of the grid.
+    """
+    if program not in INSAR_SUFFIXES:
+        msg = f"found program={program!r}, expected one of {', '.join(INSAR_SUFFIXES)}"
+        raise ValueError(msg)
+    path = Path(path)
+    mask = convert_mask(masks["mask"], program)
+    dataset = mask.to_dataset(name="mask").assign_attrs(masks.attrs)
+    ground = mask.dims == ("y", "x")
+    if program == "mintpy":
+        if ground:
+            dataset = north_up(dataset)
+        attributes = _mintpy_attributes(dataset, ground=ground)
+        with atomic_write(path, overwrite=overwrite, suffixes=INSAR_SUFFIXES[program]) as work:
+            _write_mintpy(dataset["mask"], work, attributes)
+        return path
+    if ground:
+        return write(dataset, path, overwrite=overwrite, stac=stac)
+    return write_radar(dataset, path, overwrite=overwrite)
+
+
+def _write_mintpy(mask: xr.DataArray, path: Path, attributes: dict[str, Any]) -> None:
+    """Write a file as MintPy keeps geometry."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.create_dataset(
+            SHADOW_MASK, data=mask.values.astype(np.bool_), chunks=True, compression="gzip"
+        )
+        file.attrs.update(attributes)
+
+
+def _mintpy_attributes(dataset: xr.Dataset, *, ground: bool) -> dict[str, Any]:
+    """Return the attributes that MintPy needs, as texts, beside those of the masks."""
+    rows, columns = (dataset.sizes[name] for name in (("y", "x") if ground else RADAR_DIMS))
+    known = {"FILE_TYPE": "geometry", "UNIT": "1", "LENGTH": str(rows), "WIDTH": str(columns)}
+    if ground:
+        known |= _mintpy_grid(MapGrid.of(dataset))
+    return plain_attributes(dataset.attrs) | known
+
+
+def _mintpy_grid(grid: MapGrid) -> dict[str, str]:
+    """Return the attributes of a map grid: the corner of the first cell, steps and their unit."""
+    from pyproj import CRS
+
+    crs = CRS.from_wkt(grid.crs.to_wkt())
+    units = {"degree": "degrees", "metre": "meters"}
+    found = crs.axis_info[0].unit_name
+    if found not in units:
+        msg = f"found a grid in units of {found}, expected one in degrees or metres for MintPy"
+        raise ValueError(msg)
+    place, unit = grid.transform, units[found]
+    corner = {"X_FIRST": place.c, "Y_FIRST": place.f, "X_STEP": place.a, "Y_STEP": place.e}
+    described = {name: repr(float(value)) for name, value in corner.items()}
+    described |= {"X_UNIT": unit, "Y_UNIT": unit}
+    if code := crs.to_epsg():
+        described["EPSG"] = str(code)
+    if zone := crs.utm_zone:
+        described["UTM_ZONE"] = zone
+    return described
