@@ -72,6 +72,14 @@ class Format:
     read: Callable[[Path, Any], xr.Dataset] | None = None  # with dask chunks as xarray has them
 
 
+def _masks(path: Path) -> Mapping[Any, Any]:
+    """Read the attributes of a mask for interferograms in HDF5."""
+    import h5py
+
+    with h5py.File(path) as file:
+        return dict(file.attrs)
+
+
 GEOTIFF = Format(_tags, write_geotiff, read_geotiff)
 FORMATS = {
     ".tif": GEOTIFF,
@@ -79,6 +87,7 @@ FORMATS = {
     ".nc": Format(store_attributes, write_netcdf, read_store),
     ".zarr": Format(store_attributes, write_zarr, read_store),
     ".png": Format(_texts),
+    ".h5": Format(_masks),
     LAYERS: Format(_tags, read=read_geotiff),
 }
 """Formats by suffix; the writer of layers also needs their name and scale (`write`)."""

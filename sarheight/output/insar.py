@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from sarheight._files import file_errors
 from sarheight.layover import convert_mask
 from sarheight.output._geotiff import north_up
 from sarheight.output.atomic import atomic_write
@@ -87,13 +88,51 @@ def write_insar_mask(
     return write_radar(dataset, path, overwrite=overwrite)
 
 
+def read_insar_mask(path: str | os.PathLike[str]) -> xr.DataArray | None:
+    """Read a mask that was written for MintPy; None where a file is another.
+
+    Parameters
+    ----------
+    path : path-like
+        Any file.
+
+    Returns
+    -------
+    xarray.DataArray
+        bool, true where a pixel is to be left out, with the attributes of the file. It has no
+        coordinates.
+
+    Raises
+    ------
+    DamagedFileError
+        When it is such a mask and cannot be read.
+    """
+    import h5py
+    import xarray as xr
+
+    path = Path(path)
+    if path.suffix.lower() not in INSAR_SUFFIXES["mintpy"] or not path.is_file():
+        return None
+    if not h5py.is_hdf5(path):
+        return None
+    with file_errors(path, "a mask for MintPy"), h5py.File(path) as file:
+        if list(file) != [SHADOW_MASK] or file.attrs.get("FILE_TYPE") != "geometry":
+            return None
+        dims = ("y", "x") if "X_FIRST" in file.attrs else tuple(RADAR_DIMS)
+        return xr.DataArray(file[SHADOW_MASK][:], dims=dims, attrs=dict(file.attrs))
+
+
 def _write_mintpy(mask: xr.DataArray, path: Path, attributes: dict[str, Any]) -> None:
     """Write a file as MintPy keeps geometry."""
     import h5py
 
     with h5py.File(path, "w") as file:
         file.create_dataset(
-            SHADOW_MASK, data=mask.values.astype(np.bool_), chunks=True, compression="gzip"
+            SHADOW_MASK,
+            data=mask.values.astype(np.bool_),
+            chunks=True,
+            compression="gzip",
+            fletcher32=True,
         )
         file.attrs.update(attributes)
 

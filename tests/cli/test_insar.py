@@ -17,9 +17,9 @@ from affine import Affine
 from rasterio.warp import transform
 
 from sarheight._runtime import ignore_missing_georeference
-from sarheight.errors import OutputError
+from sarheight.errors import DamagedFileError, OutputError
 from sarheight.output import open_result
-from sarheight.output.insar import write_insar_mask
+from sarheight.output.insar import read_insar_mask, write_insar_mask
 from tests.cli.commands import EAST, NORTH, SEA, failing, run
 
 if TYPE_CHECKING:
@@ -91,6 +91,29 @@ def test_mintpy_gets_the_opposite_with_the_corner_of_the_grid(files: Files, tmp_
     known |= {"WIDTH": str(found.shape[1]), "X_UNIT": "meters", "UTM_ZONE": "32N"}
     assert known.items() <= attributes.items()
     assert json.loads(attributes["provenance"])["parameters"]["command"] == "masks"
+
+
+def test_a_mask_of_mintpy_is_described_and_repeated(files: Files, tmp_path: Path) -> None:
+    output = tmp_path / "shadowMask.h5"
+    categories = masks(files, output)
+    done = run("info", output)
+    assert done.exit_code == 0, done.output
+    assert "as MintPy reads them" in done.stdout
+    assert f"{100 * (1 - np.isin(categories, CLEAR).mean()):.1f} % of the cells" in done.stdout
+    settings = run("info", output, "--config")
+    assert settings.exit_code == 0, settings.output
+    assert f'like = ["{files.image.name}"]' in settings.stdout
+    found = read_insar_mask(output)
+    assert found is not None
+    np.testing.assert_array_equal(found, ~np.isin(categories, CLEAR))
+    whole = output.read_bytes()
+    output.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DamagedFileError, match="a mask for MintPy"):
+        read_insar_mask(output)
+    assert read_insar_mask(files.dem) is None
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["shadowMask"], file["height"] = [[1]], [[2]]
+    assert read_insar_mask(tmp_path / "other.h5") is None
 
 
 def test_mintpy_gets_rows_from_north_to_south_and_degrees(files: Files, tmp_path: Path) -> None:

@@ -288,6 +288,26 @@ def _read_result(path: Path) -> Reading:
     )
 
 
+def _make_insar_mask(folder: Path) -> Path:
+    from sarheight.output.insar import write_insar_mask
+
+    heights = _heights()
+    codes = (np.arange(heights.size) % 7).astype(np.uint8).reshape(heights.shape)
+    masks = heights.copy(data=codes).to_dataset(name="mask")
+    return write_insar_mask(masks, folder / "shadowMask.h5", "mintpy")
+
+
+def _read_insar_mask(path: Path) -> Reading:
+    from sarheight.output.insar import read_insar_mask
+
+    mask = read_insar_mask(path)
+    if mask is None:
+        msg = "it is another file"
+        raise DamagedFileError(msg)
+    places = {name: str(mask.attrs.get(name, "")) for name in ("X_FIRST", "Y_FIRST", "EPSG")}
+    return Reading({"mask": (mask.values, 0.0)}, places)
+
+
 def _make_result_folder(folder: Path) -> Path:
     from sarheight.output import write
 
@@ -626,6 +646,7 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("image tiff", partial(_make_image, ".tif"), _read_image, (bytes_of, text_of)),
     Subject("image netcdf", partial(_make_image, ".nc"), _read_image, (bytes_of,)),
     Subject("image zarr", partial(_make_image, ".zarr"), _read_image, (bytes_of,)),
+    Subject("insar mask", _make_insar_mask, _read_insar_mask, (bytes_of,)),
     Subject("hyp3 zip", _make_hyp3, _read_rtc, (bytes_of, zip_of)),
     Subject("opera tiffs", _make_opera, _read_rtc, (bytes_of,)),
     Subject("opera hdf5", _make_opera_table, _read_rtc, (bytes_of,)),
