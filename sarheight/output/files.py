@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sarheight._files import file_errors, open_geotiff, parse_json
+from sarheight._files import check_hdf5, file_errors, open_geotiff, parse_json
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import DamagedFileError, OutputError
 from sarheight.output._bands import PACKINGS, StoredBand
@@ -32,6 +32,7 @@ __all__ = [
     "FORMATS",
     "READABLE",
     "StoredBand",
+    "mask_attributes",
     "open_result",
     "read_provenance",
     "save_png",
@@ -72,12 +73,13 @@ class Format:
     read: Callable[[Path, Any], xr.Dataset] | None = None  # with dask chunks as xarray has them
 
 
-def _masks(path: Path) -> Mapping[Any, Any]:
-    """Read the attributes of a mask for interferograms in HDF5."""
+def mask_attributes(path: Path) -> dict[str, str]:
+    """Read the attributes of a mask for MintPy, which are texts."""
     import h5py
 
+    check_hdf5(path, "a mask for MintPy", complete=True)
     with h5py.File(path) as file:
-        return dict(file.attrs)
+        return {name: bytes(text).decode() for name, text in file.attrs.items()}
 
 
 GEOTIFF = Format(_tags, write_geotiff, read_geotiff)
@@ -87,7 +89,7 @@ FORMATS = {
     ".nc": Format(store_attributes, write_netcdf, read_store),
     ".zarr": Format(store_attributes, write_zarr, read_store),
     ".png": Format(_texts),
-    ".h5": Format(_masks),
+    ".h5": Format(mask_attributes),
     LAYERS: Format(_tags, read=read_geotiff),
 }
 """Formats by suffix; the writer of layers also needs their name and scale (`write`)."""

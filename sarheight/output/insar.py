@@ -10,8 +10,9 @@ dataset ``shadowMask``, true where a pixel is to be left out, and attributes of 
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from sarheight._files import file_errors
 from sarheight.layover import convert_mask
 from sarheight.output._geotiff import north_up
 from sarheight.output.atomic import atomic_write
-from sarheight.output.files import write
+from sarheight.output.files import mask_attributes, write
 from sarheight.output.grid import MapGrid, plain_attributes
 from sarheight.output.radar_images import RADAR_DIMS, write_radar
 
@@ -27,11 +28,18 @@ if TYPE_CHECKING:
     import os
 
     import xarray as xr
+    from numpy.typing import NDArray
 
 INSAR_SUFFIXES: dict[str, tuple[str, ...]] = {"dolphin": (".tif", ".tiff"), "mintpy": (".h5",)}
 """Suffixes of masks by the program that reads them."""
 SHADOW_MASK = "shadowMask"
 """The dataset of MintPy. It must be the only one: MintPy reads the first of a file."""
+HEAD = 4096
+"""Bytes at the begin of a file among which is the name of its only dataset."""
+KEPT, MOST = ("title", "acquisition", "provenance"), 60_000
+"""Attributes of masks that are kept, and characters from which they are not: HDF5 holds 64 kB."""
+CHECKSUM = "mask_crc32"
+"""The attribute with the CRC-32 of the mask."""
 
 
 def write_insar_mask(
@@ -110,40 +118,51 @@ def read_insar_mask(path: str | os.PathLike[str]) -> xr.DataArray | None:
     import h5py
     import xarray as xr
 
-    path = Path(path)
+    path, kind = Path(path), "a mask for MintPy"
     if path.suffix.lower() not in INSAR_SUFFIXES["mintpy"] or not path.is_file():
         return None
-    if not h5py.is_hdf5(path):
-        return None
-    with file_errors(path, "a mask for MintPy"), h5py.File(path) as file:
-        if list(file) != [SHADOW_MASK] or file.attrs.get("FILE_TYPE") != "geometry":
+    # Other files in HDF5, such as products, are large, and are not searched.
+    with path.open("rb") as begin:
+        if SHADOW_MASK.encode() not in begin.read(HEAD):
             return None
-        dims = ("y", "x") if "X_FIRST" in file.attrs else tuple(RADAR_DIMS)
-        return xr.DataArray(file[SHADOW_MASK][:], dims=dims, attrs=dict(file.attrs))
+    with file_errors(path, kind):
+        attributes = mask_attributes(path)
+    with file_errors(path, kind), h5py.File(path) as file:
+        if list(file) != [SHADOW_MASK] or attributes.get("FILE_TYPE") != "geometry":
+            return None
+        values = file[SHADOW_MASK][:]
+        stated = tuple(int(attributes[name]) for name in ("LENGTH", "WIDTH"))
+        if values.shape != stated or attributes.get(CHECKSUM) != _checksum(values):
+            msg = f"found {values.shape[0]} x {values.shape[-1]} cells that are not those written"
+            raise ValueError(msg)
+    dims = ("y", "x") if "X_FIRST" in attributes else tuple(RADAR_DIMS)
+    return xr.DataArray(values, dims=dims, attrs=attributes)
 
 
-def _write_mintpy(mask: xr.DataArray, path: Path, attributes: dict[str, Any]) -> None:
+def _checksum(values: NDArray[np.bool_]) -> str:
+    """Return the CRC-32 of a mask as text."""
+    return f"{zlib.crc32(values.tobytes()):08x}"
+
+
+def _write_mintpy(mask: xr.DataArray, path: Path, attributes: dict[str, str]) -> None:
     """Write a file as MintPy keeps geometry."""
     import h5py
 
+    values = mask.values.astype(np.bool_)
     with h5py.File(path, "w") as file:
-        file.create_dataset(
-            SHADOW_MASK,
-            data=mask.values.astype(np.bool_),
-            chunks=True,
-            compression="gzip",
-            fletcher32=True,
-        )
-        file.attrs.update(attributes)
+        file.create_dataset(SHADOW_MASK, data=values, chunks=True, compression="gzip")
+        for name, text in (attributes | {CHECKSUM: _checksum(values)}).items():
+            file.attrs[name] = np.bytes_(str(text).encode())
 
 
-def _mintpy_attributes(dataset: xr.Dataset, *, ground: bool) -> dict[str, Any]:
-    """Return the attributes that MintPy needs, as texts, beside those of the masks."""
+def _mintpy_attributes(dataset: xr.Dataset, *, ground: bool) -> dict[str, str]:
+    """Return the attributes that MintPy needs, beside those of the masks."""
     rows, columns = (dataset.sizes[name] for name in (("y", "x") if ground else RADAR_DIMS))
     known = {"FILE_TYPE": "geometry", "UNIT": "1", "LENGTH": str(rows), "WIDTH": str(columns)}
     if ground:
         known |= _mintpy_grid(MapGrid.of(dataset))
-    return plain_attributes(dataset.attrs) | known
+    told = {name: str(text) for name, text in plain_attributes(dataset.attrs).items()}
+    return {name: told[name] for name in KEPT if 0 < len(told.get(name, "")) < MOST} | known
 
 
 def _mintpy_grid(grid: MapGrid) -> dict[str, str]:

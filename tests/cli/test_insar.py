@@ -81,7 +81,7 @@ def test_mintpy_gets_the_opposite_with_the_corner_of_the_grid(files: Files, tmp_
     with h5py.File(output) as file:
         assert list(file) == ["shadowMask"], "MintPy reads the first dataset of a file"
         found = file["shadowMask"][:]
-        attributes = dict(file.attrs)
+        attributes = {name: text.decode() for name, text in file.attrs.items()}
     assert found.dtype == bool
     np.testing.assert_array_equal(found, ~np.isin(categories, CLEAR))
     west, _, _, north = grid.rio.bounds(recalc=True)
@@ -124,7 +124,7 @@ def test_mintpy_gets_rows_from_north_to_south_and_degrees(files: Files, tmp_path
     for name in ("degrees", "turned"):
         with h5py.File(tmp_path / f"{name}.h5") as file:
             np.testing.assert_array_equal(file["shadowMask"], ~np.isin(categories, CLEAR))
-            assert file.attrs["X_UNIT"] == "degrees"
+            assert file.attrs["X_UNIT"] == b"degrees"
             assert float(file.attrs["Y_STEP"]) < 0.0 < float(file.attrs["X_STEP"])
 
 
