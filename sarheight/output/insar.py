@@ -128,11 +128,11 @@ def read_insar_mask(path: str | os.PathLike[str]) -> xr.DataArray | None:
     with file_errors(path, kind):
         attributes = mask_attributes(path)
     with file_errors(path, kind), h5py.File(path) as file:
-        if list(file) != [SHADOW_MASK] or attributes.get("FILE_TYPE") != "geometry":
+        if list(file) != [SHADOW_MASK] or CHECKSUM not in attributes:
             return None
         values = file[SHADOW_MASK][:]
         stated = tuple(int(attributes[name]) for name in ("LENGTH", "WIDTH"))
-        if values.shape != stated or attributes.get(CHECKSUM) != _checksum(values):
+        if values.shape != stated or attributes[CHECKSUM] != _checksum(values):
             msg = f"found {values.shape[0]} x {values.shape[-1]} cells that are not those written"
             raise ValueError(msg)
     dims = ("y", "x") if "X_FIRST" in attributes else tuple(RADAR_DIMS)
@@ -152,13 +152,15 @@ def _write_mintpy(mask: xr.DataArray, path: Path, attributes: dict[str, str]) ->
     with h5py.File(path, "w") as file:
         file.create_dataset(SHADOW_MASK, data=values, chunks=True, compression="gzip")
         for name, text in (attributes | {CHECKSUM: _checksum(values)}).items():
-            file.attrs[name] = np.bytes_(str(text).encode())
+            # Of a fixed length: those of any length crash HDF5's library where they are damaged.
+            file.attrs[name] = np.bytes_(text.encode())
 
 
 def _mintpy_attributes(dataset: xr.Dataset, *, ground: bool) -> dict[str, str]:
     """Return the attributes that MintPy needs, beside those of the masks."""
     rows, columns = (dataset.sizes[name] for name in (("y", "x") if ground else RADAR_DIMS))
-    known = {"FILE_TYPE": "geometry", "UNIT": "1", "LENGTH": str(rows), "WIDTH": str(columns)}
+    # The type of a file without FILE_TYPE is the name of its dataset.
+    known = {"UNIT": "1", "LENGTH": str(rows), "WIDTH": str(columns)}
     if ground:
         known |= _mintpy_grid(MapGrid.of(dataset))
     told = {name: str(text) for name, text in plain_attributes(dataset.attrs).items()}

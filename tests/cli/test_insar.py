@@ -87,7 +87,7 @@ def test_mintpy_gets_the_opposite_with_the_corner_of_the_grid(files: Files, tmp_
     west, _, _, north = grid.rio.bounds(recalc=True)
     assert (float(attributes["X_FIRST"]), float(attributes["Y_FIRST"])) == (west, north)
     assert (float(attributes["X_STEP"]), float(attributes["Y_STEP"])) == (20.0, -20.0)
-    known = {"FILE_TYPE": "geometry", "UNIT": "1", "LENGTH": str(len(found)), "EPSG": "32632"}
+    known = {"UNIT": "1", "LENGTH": str(len(found)), "EPSG": "32632"}
     known |= {"WIDTH": str(found.shape[1]), "X_UNIT": "meters", "UTM_ZONE": "32N"}
     assert known.items() <= attributes.items()
     assert json.loads(attributes["provenance"])["parameters"]["command"] == "masks"
@@ -279,7 +279,7 @@ def test_mintpy_reads_its_mask(files: Files, tmp_path: Path) -> None:
     good = np.isin(categories, CLEAR)
     others = (tmp_path / f"{name}.h5" for name in ("geometryGeo", "coherence", "maskTempCoh"))
     found = by_program(BY_MINTPY, output, *others)
-    assert found["type"] == "geometry"
+    assert found["type"] == "shadowMask"
     np.testing.assert_array_equal(found["values"], ~good)
     np.testing.assert_array_equal(found["kept"], ~good)
     np.testing.assert_array_equal(found["reliable"], good)
