@@ -225,6 +225,8 @@ class GridConfig(DemConfig):
         Edges of cells lie at this plus whole multiples of the resolution. Default: 0.
     mgrs : str, optional
         Tile of Sentinel-2 that the result covers, such as `32TPT`, instead of `--crs`.
+    extent : tuple of float, optional
+        Edges of the result in units of `--crs`, a whole number of cells of `--resolution` apart.
     """
 
     like: Like = ()
@@ -232,6 +234,7 @@ class GridConfig(DemConfig):
     resolution: Annotated[float | None, option(GRID, metavar="SIZE")] = None
     align: Annotated[float | None, option(GRID, metavar="OFFSET")] = None
     mgrs: Annotated[str | None, option(GRID, metavar="TILE")] = None
+    extent: Annotated[Edges | None, option(GRID, metavar="LEFT BOTTOM RIGHT TOP")] = None
 
     def __post_init__(self) -> None:
         """Check options that exclude each other."""
@@ -244,11 +247,19 @@ class GridConfig(DemConfig):
         if self.crs == OF_DEM and (self.resolution is not None or self.align is not None):
             msg = "the grid of the elevation model is kept: omit --resolution and --align, or --crs"
             raise OptionError(msg, option="crs")
+        if self.extent is not None:
+            if self.crs in (None, OF_DEM) or self.resolution is None:
+                msg = "edges are in units of a reference system: pass --crs and --resolution, too"
+                raise OptionError(msg, option="extent")
+            if self.align is not None:
+                msg = "it says where edges of cells lie: omit --align"
+                raise OptionError(msg, option="extent")
 
     @property
-    def grid(self) -> tuple[str | float | None, ...]:
-        """What is said of the map grid; None for each that is not."""
-        return (self.crs, self.resolution, self.align, self.mgrs)
+    def states_grid(self) -> bool:
+        """Whether anything is said of the map grid, beside a raster that has one."""
+        said = (self.crs, self.resolution, self.align, self.mgrs, self.extent)
+        return any(each is not None for each in said)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,7 +309,7 @@ class MaskConfig(PassConfig, ClipConfig):
     def __post_init__(self) -> None:
         """Check options that exclude each other."""
         super().__post_init__()
-        if self.geometry == "radar" and (self.grid != (None,) * 4 or self.clip is not None):
+        if self.geometry == "radar" and (self.states_grid or self.clip is not None):
             msg = "masks in the pixels of the image have no map grid: leave the options of one out"
             raise OptionError(msg, option="geometry")
 

@@ -203,7 +203,9 @@ class ImageSource:
             source = cls(str(image), config, reporter, flattened=open_rtc(image, chunks={}))
         elif is_product(image):
             _refuse_annotation(str(image), config)
-            source = cls(str(image), config, reporter, product=open_product(image))
+            options = _storage_of(str(image))
+            product = open_product(image, storage_options=options)
+            source = cls(str(image), config, reporter, product=product)
         else:
             source = cls(str(image), config, reporter)
         if source.product is None:
@@ -395,6 +397,17 @@ def product_options(config: ImageConfig, product: Product) -> dict[str, Any]:
             raise OptionError(msg, option="focusing")
         options["focusing"] = config.focusing
     return options
+
+
+def _storage_of(image: str) -> dict[str, Any]:
+    """Return the file system of an address of the web: each of its requests is checked."""
+    if not image.startswith(("https://", "http://")):
+        return {}
+    try:
+        from sarheight.fetch.remote import RemoteFiles
+    except ImportError:  # the reader says which extra is missing
+        return {}
+    return {"storage": RemoteFiles(image)}
 
 
 def _refuse_annotation(image: str, config: ImageConfig) -> None:
