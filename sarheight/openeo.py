@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 import numpy as np
 import xarray as xr
 
+from sarheight.dem import check_dem
 from sarheight.errors import (
     DamagedFileError,
     DemError,
@@ -43,11 +44,11 @@ from sarheight.errors import (
 )
 from sarheight.layover import in_layover, in_shadow
 from sarheight.output import nodata_value
-from sarheight.workflow.config import OF_DEM, ImageConfig, ReconstructConfig
-from sarheight.workflow.elevations import DEM_MARGIN, open_elevations, place_on_grid
+from sarheight.workflow.config import ImageConfig, ReconstructConfig
+from sarheight.workflow.elevations import DEM_MARGIN, read_dem
 from sarheight.workflow.images import Silent, open_image
 from sarheight.workflow.options import AUTO, describe
-from sarheight.workflow.reconstruction import run_reconstruction
+from sarheight.workflow.reconstruction import reconstruct
 
 if TYPE_CHECKING:
     import os
@@ -173,10 +174,11 @@ OPTIONS: Mapping[str, str | list[str]] = MappingProxyType(
         "resolution": "number",
         "align": "number",
         "mgrs": "string",
+        "extent": "array",
     }
 )
 """Keys of the parameter ``options`` with their types in JSON: fields of `ReconstructConfig`."""
-GRID_OPTIONS = {"crs", "resolution", "align", "mgrs"}
+GRID_OPTIONS = {"crs", "resolution", "align", "mgrs", "extent"}
 
 
 class ElevationModel(NamedTuple):
@@ -246,7 +248,8 @@ class SarItems:
     bands : tuple of str
         Polarisations; by default all that the images have.
     grid : odc.geo.geobox.GeoBox, optional
-        Grid of the cube, north up; by default as `sarheight.reconstruct` chooses it.
+        Grid of the cube, north up with square cells; by default as `sarheight.reconstruct` chooses
+        it.
     """
 
     items: tuple[pystac.Item, ...]
@@ -527,22 +530,21 @@ def sar_backscatter(
         _refuse("data", "found no items, expected one at least")
     measure, bands = COEFFICIENTS[coefficient], tuple(name for name in BANDS if flags[name])
     config = _configuration(items, measure, bands, options, noise_removal=bool(noise_removal))
-    images = _images(items)
-    heights = _heights(elevation_model, items, config)
-    # The elevation model is on the grid of the cube.
-    config = replace(config, crs=OF_DEM, resolution=None, align=None, mgrs=None)
-    parts = _parts(images, config, measure, bands, heights)
-    if not parts and elevation_model is not None:
+    dem = _Dem.of(elevation_model)
+    config = dem.into(config, items)
+    results = _parts(_images(items), config, measure, dem.heights, items.grid)
+    if not results and elevation_model is not None:
         _refuse_dem("it does not meet the images")
-    if not parts:
+    if not results:
         _refuse_extent()
+    parts = [(time, _bands_of(each, config, measure, bands)) for time, each in results]
     cube = _joined(parts, items.bands, bands).rename(PROCESS)
     cube = cube.assign_attrs(
         long_name=f"SAR backscatter, {coefficient or 'not normalised'}",
         units=measure.units,
         sarheight_version=version("sarheight"),
     )
-    placed: xr.DataArray = cube.rio.write_crs(heights.rio.crs)
+    placed: xr.DataArray = cube.rio.write_crs(results[0][1].rio.crs)
     return placed
 
 
@@ -599,49 +601,59 @@ def _configuration(
         return ReconstructConfig.from_dict(values)
 
 
-def _heights(
-    model: Any,  # noqa: ANN401  # checked here
-    items: SarItems,
-    config: ReconstructConfig,
-) -> xr.DataArray:
-    """Open the elevation model that was named, on the grid of the cube."""
-    from sarheight.dem import to_grid
+class _Dem(NamedTuple):
+    """An elevation model: files, or opened heights."""
 
-    given = ElevationModel((AUTO,)) if model is None else model
-    if isinstance(given, str):
-        if given not in ELEVATION_MODELS:
-            _refuse_dem(f"found {given!r}, expected one of {', '.join(ELEVATION_MODELS)}")
-        given = ELEVATION_MODELS[given]
-    if not isinstance(given, ElevationModel | xr.DataArray):
-        _refuse_dem(f"found {type(model).__name__}, expected the name of one")
-    try:
-        if isinstance(given, ElevationModel):
-            files = tuple(map(str, given.files))
-            source = replace(config, dem=files, vertical=given.vertical, bounds=items.extent)
-            given, _ = open_elevations(source, None, Silent())
-        if items.grid is not None:
-            return to_grid(given, items.grid)
-    except (DemError, DamagedFileError, FileNotFoundError) as error:
-        _refuse_dem(error)
-    try:
-        return place_on_grid(given, config, Silent())
-    except DemError as error:
-        if any(each is not None for each in config.grid):
-            _refuse("options", error)
-        _refuse_dem(error)
+    files: ElevationModel
+    heights: xr.DataArray | None = None
+
+    @classmethod
+    def of(cls, named: Any) -> Self:  # noqa: ANN401  # checked here
+        """Find the elevation model that was named."""
+        if isinstance(named, xr.DataArray):
+            return cls(ElevationModel(()), named)
+        if isinstance(named, str) and named not in ELEVATION_MODELS:
+            _refuse_dem(f"found {named!r}, expected one of {', '.join(ELEVATION_MODELS)}")
+        model = ELEVATION_MODELS[named] if isinstance(named, str) else named
+        if model is None:
+            return cls(ElevationModel((AUTO,)))
+        if not isinstance(model, ElevationModel):
+            _refuse_dem(f"found {type(model).__name__}, expected the name of one")
+        return cls(model)
+
+    def into(self, config: ReconstructConfig, items: SarItems) -> ReconstructConfig:
+        """Put it into a configuration; one that cannot be opened is refused."""
+        files = tuple(map(str, self.files.files))
+        bounds = items.bounds
+        if files == (AUTO,) and bounds is None:
+            # It has no extent of its own, and all images need the same grid.
+            bounds = items.extent
+        config = replace(config, dem=files, vertical=self.files.vertical)
+        try:
+            if self.heights is not None:
+                check_dem(self.heights, void_allowed=True)
+            elif files != (AUTO,):
+                read_dem(config, bounds=items.extent)
+        except (DemError, DamagedFileError, FileNotFoundError, TypeError) as error:
+            _refuse_dem(error)
+        return config if items.grid is not None else replace(config, bounds=bounds)
 
 
 @contextmanager
-def _telling(what: str) -> Iterator[None]:
+def _telling(name: str, *, grid_is_stated: bool = False) -> Iterator[None]:
     """Turn errors of options, of a product, or of the heights into those of openEO."""
     try:
         yield
     except OptionError as error:
-        parameter = {"noise_removal": "noise_removal", "polarisations": "data"}
-        _refuse(parameter.get(error.option, "options"), error)
+        if error.option in {"image", "polarisations"}:
+            _refuse("data", f"'{name}': {error}")
+        _refuse(error.option if error.option == "noise_removal" else "options", error)
     except (ProductError, DamagedFileError, FileNotFoundError, OrbitCoverageError) as error:
-        _refuse("data", f"'{what}': {error}")
+        _refuse("data", f"'{name}': {error}")
     except DemError as error:
+        # The elevation model could be opened: the grid that was asked for does not fit it.
+        if grid_is_stated:
+            _refuse("options", error)
         _refuse_dem(error)
 
 
@@ -649,31 +661,43 @@ def _parts(
     images: Sequence[_Image],
     config: ReconstructConfig,
     measure: Measure,
-    bands: tuple[str, ...],
-    heights: xr.DataArray,
-) -> list[tuple[datetime, xr.DataArray]]:
-    """Compute the part of the cube of each image that has pixels in it."""
+    heights: xr.DataArray | None,
+    grid: GeoBox | None,
+) -> list[tuple[datetime, xr.Dataset]]:
+    """Reconstruct each image that has pixels in the cube."""
     parts = []
     for image in images:
         each = replace(config, image=image.product, polarisations=image.polarisations)
         try:
-            with _telling(image.name):
-                parts.append((image.time, _part(each, measure, bands, heights)))
+            with _telling(image.name, grid_is_stated=config.states_grid):
+                parts.append((image.time, _result(each, measure, heights, grid)))
         except GeometryError as error:
             Silent().warn(f"{image.name} is left out: {error}")
     return parts
 
 
-def _part(
-    config: ReconstructConfig, measure: Measure, bands: tuple[str, ...], heights: xr.DataArray
-) -> xr.DataArray:
-    """Compute the part of the cube of an image, dims (bands, y, x)."""
+def _result(
+    config: ReconstructConfig,
+    measure: Measure,
+    heights: xr.DataArray | None,
+    grid: GeoBox | None,
+) -> xr.Dataset:
+    """Reconstruct an image, or geocode it as it is."""
     if measure.calibration is None:
-        result = run_reconstruction(config, Silent(), heights=heights).result
-    else:
-        scene = _to_be_geocoded(open_image(config.image, replace(config, bounds=None)), measure)
-        config = replace(config, **READING | {"image": ""})
-        result = run_reconstruction(config, Silent(), image=scene, heights=heights).result
+        return reconstruct(config, heights, grid=grid)
+    config.require_files()
+    scene = open_image(config.image, replace(config, bounds=None))
+    options = config.to_dict() | READING | {"bounds": config.bounds}
+    del options["image"]
+    files = options.pop("dem")
+    dem = files if heights is None else heights
+    return reconstruct(_to_be_geocoded(scene, measure), dem, grid=grid, **options)
+
+
+def _bands_of(
+    result: xr.Dataset, config: ReconstructConfig, measure: Measure, bands: Sequence[str]
+) -> xr.DataArray:
+    """Return the bands of the cube of an image, dims (bands, y, x)."""
     values = result[measure.layer]
     if "polarisation" not in values.dims:
         values = values.expand_dims("polarisation")

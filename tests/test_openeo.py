@@ -165,6 +165,24 @@ def test_values_are_those_of_the_command_bit_by_bit(
             np.testing.assert_array_equal(part.sel(bands=band), known[name], err_msg=band)
 
 
+@pytest.mark.parametrize(
+    ("coefficient", "layer", "command"),
+    [
+        ("gamma0-terrain", "gamma0", ()),
+        ("sigma0-ellipsoid", "sigma0_geocoded", ("--calibration", "sigma0")),
+    ],
+)
+def test_of_an_extent_values_are_those_of_the_command_within_bounds(
+    world: World, coefficient: str, layer: str, command: tuple[str, ...]
+) -> None:
+    edges = {"west": 9.996, "south": 45.997, "east": 10.005, "north": 46.003}
+    items = SarItems.select(world.items, edges, bands=["VV"])
+    cube = sar_backscatter(items, coefficient, DEM)
+    known = by_command(world, 1, "--method", "rtc", "--bounds", *edges.values(), *command)
+    assert cube.shape[2:] == known[layer].shape < by_command(world, 1)[layer].shape
+    np.testing.assert_array_equal(cube[1, 0], known[layer])
+
+
 def test_without_noise_removal_values_are_those_of_the_command(world: World) -> None:
     cube = sar_backscatter(world.items[0], elevation_model=DEM, noise_removal=False)
     known = by_command(world, 0, "--method", "rtc", "--no-noise-removal")
