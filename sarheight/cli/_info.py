@@ -103,6 +103,7 @@ def _facts(source: str, *, verify: bool) -> Facts:
     """Describe a file by its kind."""
     from sarheight.output.insar import read_insar_mask
     from sarheight.product import is_product
+    from sarheight.sentinel1.cslc import is_burst
 
     path = Path(source)
     if path.is_dir() and (path / "config.json").exists():
@@ -110,6 +111,8 @@ def _facts(source: str, *, verify: bool) -> Facts:
     mask = read_insar_mask(path)
     if mask is not None:
         return _insar_mask(mask)
+    if is_burst(source):
+        return _burst(source)
     if is_product(source) and not _is_layers(path):
         return _product(source, verify=verify)
     name = path.name.lower().removesuffix(".xz")
@@ -244,6 +247,17 @@ def _insar_mask(mask: xr.DataArray) -> Facts:
     yield "left out", f"{100.0 * float(mask.mean()):.1f} % of the cells"
     yield from _acquisition(mask.attrs)
     yield from _origin(mask.attrs.get("provenance"))
+
+
+def _burst(source: str) -> Facts:
+    """Describe a geocoded burst."""
+    from sarheight.sentinel1.cslc import burst_geometry, burst_grid
+
+    placed, (grid, orbit) = burst_grid(source), burst_geometry(source)
+    yield "what", f"geocoded burst of OPERA: {grid.mission} {', '.join(grid.polarisations)}"
+    yield "map", f"{placed.shape[0]} x {placed.shape[1]} cells, {placed.crs}"
+    yield from _sampling(grid)
+    yield from _orbit(orbit)
 
 
 def _kind(dataset: xr.Dataset) -> str:

@@ -43,8 +43,8 @@ def masks(settings: MaskConfig, result: MaskOutput, running: Running) -> None:
     For stacks of interferograms, on the grid of their images:
 
     ```
-    sarheight masks --like S1A_….zip --like slc.tif --dem glo30.tif --vertical EGM2008 \
-        --format dolphin -o t117_249422_iw2_layover_shadow.tif
+    sarheight masks --like OPERA_L2_CSLC-S1_T117-249422-IW2_….h5 --dem glo30.tif \
+        --vertical EGM2008 --format dolphin -o t117_249422_iw2_layover_shadow.tif
     sarheight masks --like S1A_….zip --like unw.tif --dem glo30.tif --vertical EGM2008 \
         --format mintpy -o shadowMask.h5
     ```

@@ -285,7 +285,8 @@ class PassConfig(GridConfig):
     like : tuple of str
         Source of the sampling and the orbit: a Sentinel-1 product (SAFE folder or zip), an
         annotation (XML of a GRD or SLC, plain or .xz), or an image written by `simulate`. Repeat
-        the option with a raster on a map grid, such as an earlier result, for its grid.
+        the option with a raster on a map grid, such as an earlier result, for its grid. A geocoded
+        burst of OPERA (CSLC-S1 or its static layers, .h5) is both.
     orbit : pathlib.Path, optional
         Orbit file (POEORB or RESORB, .EOF) that replaces the orbit of the annotation.
     """

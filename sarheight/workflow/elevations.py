@@ -188,6 +188,7 @@ def stated_grid(config: GridConfig, resolution: float | None = None) -> GeoBox |
     """Return the grid of a result that a configuration says all of; None where it needs heights."""
     from sarheight.dem import extent_grid, grid_like, mgrs_grid
     from sarheight.output import open_result
+    from sarheight.sentinel1.cslc import burst_grid, is_burst
 
     like = map_source(config.like)
     if like is not None:
@@ -197,6 +198,8 @@ def stated_grid(config: GridConfig, resolution: float | None = None) -> GeoBox |
                 "--like"
             )
             raise OptionError(msg, option="like")
+        if is_burst(like):
+            return burst_grid(like)
         return grid_like(open_result(like, chunks={}) if is_store(like) else like)
     size = config.resolution or resolution
     if size is None:

@@ -454,8 +454,10 @@ def open_geometry(like: Sequence[str], orbit: Path | None = None) -> tuple[Radar
     An orbit file replaces its orbit.
     """
     from sarheight.output.radar_images import read_grid_and_orbit
+    from sarheight.sentinel1.cslc import is_burst
 
-    source = radar_source(like)
+    # A geocoded burst is a map, and knows how it was flown.
+    source = radar_source(like) or _only([Path(one) for one in like if is_burst(one)], "of bursts")
     if source is None:
         msg = (
             f"found {' and '.join(map(repr, like)) or 'nothing'}, expected a product, an "
@@ -504,9 +506,12 @@ def is_map(path: Path) -> bool:
 
     from sarheight._runtime import ignore_missing_georeference
     from sarheight.output import open_result
+    from sarheight.sentinel1.cslc import is_burst
 
     if path.suffix.lower() in {".xml", ".xz", ".safe", ".zip"}:
         return False
+    if is_burst(path):
+        return True
     if is_store(path):
         try:
             dataset = open_result(path, chunks={})

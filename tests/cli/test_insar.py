@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,13 @@ from affine import Affine
 from rasterio.warp import transform
 
 from sarheight._runtime import ignore_missing_georeference
+from sarheight.dem import grid_like
 from sarheight.errors import DamagedFileError, OutputError
 from sarheight.output import open_result
 from sarheight.output.insar import read_insar_mask, write_insar_mask
+from sarheight.output.radar_images import read_grid_and_orbit
 from tests.cli.commands import EAST, NORTH, SEA, failing, run
+from tests.worlds.cslc import write_cslc
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +76,27 @@ def test_dolphin_gets_a_byte_of_1_where_a_cell_is_good(
             with rasterio.open(like) as slc:
                 assert (file.crs, file.transform, file.shape) == (slc.crs, slc.transform, slc.shape)
             assert (categories == 255).any()
+
+
+def test_a_burst_is_all_that_its_mask_needs(files: Files, tmp_path: Path) -> None:
+    like = slc_grid(tmp_path / "slc.tif")
+    categories = masks(files, tmp_path / "by_raster.tif", "--like", like)
+    grid, orbit = read_grid_and_orbit(files.image)
+    slant = replace(
+        grid, ground_range=None, near_range=float(grid.slant_range(0, 0)) - 50.0, samples=1500
+    )
+    burst = write_cslc(tmp_path / "OPERA_L2_CSLC-S1.h5", grid_like(like), slant, orbit)
+    output = tmp_path / "t117_249422_iw2.tif"
+    command = ("masks", "--like", burst, "--dem", files.dem, *SEA, "--format", "dolphin")
+    done = run(*command, "-o", output)
+    assert done.exit_code == 0, done.output
+    with rasterio.open(output) as file, rasterio.open(like) as slc:
+        assert (file.crs, file.transform, file.shape) == (slc.crs, slc.transform, slc.shape)
+        same = file.read(1) == np.isin(categories, CLEAR)
+    assert same.mean() > 0.99, "times are rounded to microseconds, and samples are finer"
+    described = run("info", burst)
+    assert described.exit_code == 0, described.output
+    assert "geocoded burst of OPERA: S1A VV" in described.stdout
 
 
 def test_mintpy_gets_the_opposite_with_the_corner_of_the_grid(files: Files, tmp_path: Path) -> None:
