@@ -32,7 +32,6 @@ from sarheight.errors import DamagedFileError, SarheightError
 if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
-    from rasterio import DatasetReader
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,27 +101,6 @@ def without_secrets(address: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
-# Rasters of others.
-
-NO_SIDECARS = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
-}
-"""GDAL reads no overviews, masks and metadata beside a raster, and requests nothing of servers."""
-
-
-def open_geotiff(path: str | os.PathLike[str], **options: Any) -> DatasetReader:  # noqa: ANN401
-    """Open a GeoTIFF by its own driver, and nothing beside it.
-
-    Other drivers, such as that of VRT, read the files and addresses that a file names, and so may
-    the files that GDAL looks for beside it.
-    """
-    import rasterio
-
-    with rasterio.Env(**NO_SIDECARS):
-        return rasterio.open(path, driver="GTiff", **options)
-
-
 # Texts and errors.
 
 LARGEST_TEXT = 64 * 2**20
@@ -141,6 +119,16 @@ def reason(error: BaseException) -> str:
     if len(text) > LONGEST_REASON:
         text = f"{text[:LONGEST_REASON]}…"
     return text or type(error).__name__
+
+
+def require_file(
+    path: str | os.PathLike[str], error: type[SarheightError] = DamagedFileError
+) -> None:
+    """Refuse a pipe or a device: reading one may wait, or go on, for ever."""
+    found = Path(path)
+    if found.exists() and not (found.is_file() or found.is_dir()):
+        msg = f"'{path}' is a pipe or a device, expected a file: write its contents to one first"
+        raise error(msg)
 
 
 @contextmanager

@@ -17,7 +17,8 @@ import xarray as xr
 from affine import Affine
 from pyproj import CRS, Transformer
 
-from sarheight.dem._open import grid_crs, open_raster
+from sarheight._rasters import open_raster
+from sarheight.dem._open import grid_crs
 from sarheight.dem._resample import Method, _equivalent_posting, _extent_in, reproject
 from sarheight.dem.checked import CheckedDem
 from sarheight.dem.datum import parse_crs, stated_crs

@@ -94,15 +94,15 @@ class Job:
 
     def cells(self) -> int:
         """Count the cells of the elevation models; 0 if they are not files on this machine."""
-        import rasterio
-        from rasterio.errors import RasterioIOError
+        from sarheight._rasters import open_raster
+        from sarheight.errors import DemError
 
         total = 0
         for path in self.settings.dem:
             try:
-                with rasterio.open(path) as file:
+                with open_raster(path) as file:
                     total += file.width * file.height
-            except RasterioIOError:
+            except (DemError, FileNotFoundError):
                 return 0
         return total
 

@@ -209,7 +209,8 @@ def _received(
     subject: Subject, todo: Sequence[int], receive: Connection, process: BaseProcess
 ) -> Iterator[Outcome]:
     """Receive outcomes until all seeds are done, a mutant hangs, or the process ends."""
-    current, mutation, left = todo[0], "", len(todo)
+    current: int | None = todo[0]
+    done, mutation, left = None, "", len(todo)
     while left:
         stuck = not receive.poll(subject.longest if mutation else LONGEST_START)
         try:
@@ -219,6 +220,9 @@ def _received(
         if message is None:
             process.kill()
             process.join()
+            if current is None:
+                message = f"{subject.name}: the mutant after seed {done} was not made"
+                raise RuntimeError(message)
             kind = "hang" if stuck else "uncaught"
             said = "" if stuck else f"the process ended with {process.exitcode}"
             if not mutation:
@@ -234,3 +238,4 @@ def _received(
         if kind != "begun":
             left -= 1
             yield Outcome(subject.name, current, kind, mutation, said)
+            done, current = current, None

@@ -235,6 +235,7 @@ def zip_of(data: bytes, random: Random) -> bytes:
 def raster_of(data: bytes, random: Random) -> bytes:
     """Put a GeoTIFF elsewhere, or give it numbers, that no elevation model or image has."""
     from affine import Affine
+    from rasterio.errors import RasterioError
     from rasterio.io import MemoryFile
 
     with MemoryFile(data) as memory, memory.open() as file:
@@ -254,22 +255,24 @@ def raster_of(data: bytes, random: Random) -> bytes:
             profile["transform"] = odd[int(random.integers(len(odd)))]
         case 2:
             number = float(random.choice([np.nan, np.inf, -np.inf, 0.0, -32768.0, 1e30, 9000.0]))
+            row, column = (int(random.integers(size)) for size in values.shape[1:])
+            chosen = ... if random.random() < 0.5 else (..., row, column)
             if values.dtype.kind == "f":
-                whole = random.random() < 0.5
-                values[
-                    (..., *(() if whole else map(int, random.integers(values.shape[1:], size=2))))
-                ] = number
+                values[chosen] = number
         case 3:
             profile["dtype"] = str(random.choice(["uint8", "int16", "float64", "complex64"]))
             profile["nodata"] = None
         case _:
             count = int(random.choice([2, 3, 300]))
             values, profile["count"] = np.repeat(values[:1], count, axis=0), count
-    with MemoryFile() as memory, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with np.errstate(all="ignore"), memory.open(**profile) as file:
-            file.write(values.astype(profile["dtype"]))
-        return bytes(memory.read())
+    try:
+        with MemoryFile() as memory, warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            with memory.open(**profile) as file:
+                file.write(values.astype(profile["dtype"]))
+            return bytes(memory.read())
+    except (ValueError, RasterioError):  # no GeoTIFF can hold that
+        return bytes_of(data, random)
 
 
 ODD_SYSTEMS = (
