@@ -154,6 +154,7 @@ def file_errors(
     None
     """
     try:
+        require_file(path, error)
         yield
     except (SarheightError, PermissionError):
         raise

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, Union, cast, get_args, get_origin, get_type_hints
 
+from sarheight._files import require_file
 from sarheight.errors import OptionError, SettingsError
 
 __all__ = [
@@ -278,11 +279,12 @@ class Configuration:
         return {name: Path(path) for name, path in paths.items() if _is_local(path)}
 
     def require_files(self) -> None:
-        """Refuse files that do not exist; URLs are checked when they are opened."""
+        """Refuse files that do not exist, pipes and devices; URLs are checked when opened."""
         for name, path in self.files().items():
             if not path.exists():
                 msg = f"there is no '{path}'"
                 raise OptionError(msg, option=name.split(" ")[0])
+            require_file(path)
 
     @classmethod
     def _locations(cls) -> set[str]:
