@@ -322,6 +322,8 @@ def _origin(text: object) -> Facts:
     yield "made", f"{record.get('created', 'at an unknown time')} by sarheight {version}"
     for name, source in record.get("inputs", {}).items():
         yield f"from {name}", str(source.get("path", source))
+    if record.get("unverified"):
+        yield "not verified", f"parts of {', '.join(map(str, record['unverified']))}"
 
 
 def _plain_raster(path: Path) -> Facts:

@@ -144,7 +144,7 @@ def mgrs_grid(tile: str, resolution: float) -> GeoBox:
             f"the {MGRS_SIDE:.0f} m of an MGRS tile: 10, 20, 30, 60 or 90"
         )
         raise DemError(msg)
-    equator = FALSE_NORTHING if crs.utm_zone.endswith("S") else 0.0
+    equator = FALSE_NORTHING if str(crs.utm_zone).endswith("S") else 0.0
     left = np.floor(west / MGRS_STEP) * MGRS_STEP
     top = np.ceil((south + MGRS_SQUARE - equator) / MGRS_STEP) * MGRS_STEP + equator
     count = round(cells)
