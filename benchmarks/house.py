@@ -31,6 +31,7 @@ LINE = (
     ("_runtime",),
     ("_files",),
     ("_windows",),
+    ("_rasters",),
     ("_zarr",),
     ("ellipsoid",),
     ("_state_vectors",),

@@ -110,6 +110,7 @@ TERRAIN_OPTIONS = (
         "calibration",
         "polarisation",
         "multilook",
+        "verify",
         "known",
         "known_vertical",
         "known_crs",
@@ -401,7 +402,7 @@ def _map_heights(
         raise OptionError(msg, option="dem")
     if not settings.dem:
         _refuse_item(result, "training scenes")
-        settings.refuse(("crs", "resolution", "align", "mgrs", "clip"), "training scenes")
+        settings.refuse(("crs", "resolution", "align", "mgrs", "clip", "verify"), "training scenes")
     estimator = HeightEstimator.from_pretrained(model)
     known = read_elevations(settings)
     estimate = _heights_of_image if settings.dem else _heights_of_scene

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from sarheight._files import noting_unverified
 from sarheight.errors import OptionError, SarheightError, naming_extras
-from sarheight.workflow.config import Running
+from sarheight.workflow.config import UNVERIFIED, Running
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -273,7 +274,9 @@ def session(
                     inner.enter_context(_warnings_in_one_line(current))
                 inner.enter_context(current.shown())
                 inner.enter_context(naming_extras())
+                unverified = inner.enter_context(noting_unverified())
                 yield current
+                _warn_of_unverified(unverified(), current)
                 current.stage("done")
         except KeyboardInterrupt:
             text = "interrupted; no partial output remains"
@@ -289,6 +292,15 @@ def session(
             current.fail(text)
             typer.echo(f"sarheight {command}: {text}", err=True)
             raise typer.Exit(FAILED) from error
+
+
+def _warn_of_unverified(names: tuple[str, ...], current: Session) -> None:
+    """Name what was read in parts, without comparing its checksum."""
+    if names:
+        current.warn(
+            f"parts of {', '.join(names)} were read without comparing their checksums, as the "
+            f"result says: --verify compares all files first (exit code {UNVERIFIED})"
+        )
 
 
 def _log_file(path: Path) -> TextIO:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sarheight._files import file_errors, open_geotiff, parse_json
+from sarheight._files import file_errors, parse_json
+from sarheight._rasters import open_alone
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import DamagedFileError, OutputError
 from sarheight.output._bands import PACKINGS, StoredBand
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 def _tags(path: Path) -> Mapping[Any, Any]:
     """Read the attributes of a GeoTIFF, or of a folder of layers, which all have the same."""
     path = next(path.glob("*.tif"), path) if path.is_dir() else path
-    with ignore_missing_georeference(), open_geotiff(path) as file:
+    with ignore_missing_georeference(), open_alone(path) as file:
         tags: dict[str, str] = file.tags()
         return tags
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 import xarray as xr
 
-from sarheight._files import file_errors, open_geotiff
+from sarheight._files import file_errors
+from sarheight._rasters import open_alone
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.acquisition import grid_from_json, grid_to_json, orbit_from_json, orbit_to_json
 from sarheight.errors import DamagedFileError
@@ -123,7 +124,7 @@ def _read_raster(path: Path) -> xr.Dataset:
         if bands:
             dataset = read_bands(bands, None, tags, None)
         else:
-            with open_geotiff(path) as file:
+            with open_alone(path) as file:
                 image = xr.DataArray(file.read(), dims=("band", *RADAR_DIMS.values()))
                 image = _image_of_bands(image, file.nodata, file.descriptions, path)
             dataset = image.to_dataset(name="image")
@@ -133,7 +134,7 @@ def _read_raster(path: Path) -> xr.Dataset:
 def raster_geometry(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]:
     """Return the geometry of a GeoTIFF that this package has written; "" for any other file."""
     try:
-        with ignore_missing_georeference(), open_geotiff(path) as file:
+        with ignore_missing_georeference(), open_alone(path) as file:
             if "BAND_VARIABLE" not in file.tags(1):
                 return ""
             return "radar" if file.crs is None else "map"

@@ -41,6 +41,8 @@ __all__ = [
 OUTPUT, RUNNING, DEM, RADAR, METHOD = "Output", "Running", "Elevation model", "Radar", "Method"
 GRID, ELEVATIONS, CITY = "Map grid", "Known elevations", "Cities"
 
+UNVERIFIED = 3
+"""Exit code of a command that did its work, but read parts of products without their checksums."""
 OF_DEM = "dem"
 """In place of a reference system: keep the grid of the elevation model."""
 FIT = "fit"
@@ -537,6 +539,8 @@ class PassImageConfig(Configuration):
     provider_dem : pathlib.Path, optional
         Elevation model with which the provider of terrain-flattened images flattened them, above
         EGM2008 unless the file says otherwise. Default: the one in a product of HyP3.
+    verify : bool
+        Read all files of products first, and compare them with their checksums.
     """
 
     like: Like = ()
@@ -544,6 +548,7 @@ class PassImageConfig(Configuration):
     provider_dem: Annotated[Path | None, option(DEM, metavar="FILE")] = None
     polarisation: Annotated[str | None, option(RADAR, metavar="NAME", convert=str.upper)] = None
     multilook: Multilook = None
+    verify: Annotated[bool, option(RADAR, "--verify")] = False
 
     @property
     def reading(self) -> ImageConfig:
@@ -553,6 +558,7 @@ class PassImageConfig(Configuration):
             calibration=self.calibration,
             polarisations=() if self.polarisation is None else (self.polarisation,),
             multilook=self.multilook,
+            verify=self.verify,
         )
 
 

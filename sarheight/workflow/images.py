@@ -486,10 +486,8 @@ def _only(paths: list[Path], what: str) -> Path | None:
 
 def is_map(path: Path) -> bool:
     """Tell whether a path is a raster on a map grid, or a result on one."""
-    import rasterio
-    from rasterio.errors import RasterioError
-
-    from sarheight._runtime import ignore_missing_georeference
+    from sarheight._rasters import open_raster
+    from sarheight.errors import DemError
     from sarheight.output import open_result
 
     if path.suffix.lower() in {".xml", ".xz", ".safe", ".zip"}:
@@ -501,9 +499,9 @@ def is_map(path: Path) -> bool:
             return False
         return {"y", "x"} <= set(dataset.dims) and dataset.rio.crs is not None
     try:
-        with ignore_missing_georeference(), rasterio.open(path) as file:
+        with open_raster(path) as file:
             return file.crs is not None and not file.transform.is_identity
-    except RasterioError:
+    except (DemError, FileNotFoundError):
         return False
 
 

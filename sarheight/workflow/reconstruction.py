@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from sarheight._files import noting_unverified
 from sarheight.errors import OptionError, naming_extras
 from sarheight.workflow.config import FIT, ReconstructConfig, parse_law, parse_method
 from sarheight.workflow.elevations import clip, open_elevations, place_on_grid
@@ -109,7 +110,9 @@ def reconstruct(
         options["dem"] = dem
     config = ReconstructConfig.from_dict(options)
     config.require_files()
-    return run_reconstruction(config, reporter or Silent(), image=source, heights=heights).result
+    with noting_unverified():
+        made = run_reconstruction(config, reporter or Silent(), image=source, heights=heights)
+    return made.result
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,6 +214,8 @@ def run_reconstruction(
         )
     result = clip(_with_layers(result, config, dem, source, whole, near), config)
     # Describe.
+    if in_parts and source.product is not None:
+        near.image[..., :1, :1].compute()  # what is read in parts is known before the result is
     if shift is not None:
         _report_shift(shift, config, reporter)
     _describe(result, config, fetched, scene, fraction, heights, shift)
