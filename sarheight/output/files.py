@@ -25,8 +25,9 @@ from sarheight.output.grid import (
     to_linear,
     to_scale,
 )
+from sarheight.output.levels import write_levels
 from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item, write_item
-from sarheight.output.stores import read_store, store_attributes, write_netcdf, write_zarr
+from sarheight.output.stores import read_store, store_attributes, write_netcdf
 
 __all__ = [
     "FORMATS",
@@ -77,7 +78,7 @@ FORMATS = {
     ".tif": GEOTIFF,
     ".tiff": GEOTIFF,
     ".nc": Format(store_attributes, write_netcdf, read_store),
-    ".zarr": Format(store_attributes, write_zarr, read_store),
+    ".zarr": Format(store_attributes, write_levels, read_store),
     ".png": Format(_texts),
     LAYERS: Format(_tags, read=read_geotiff),
 }
