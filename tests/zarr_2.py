@@ -17,15 +17,22 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def write_version_2(dataset: xr.Dataset, path: Path, chunk: int = 1024) -> Path:
-    """Write a result without levels, each chunk in a file of its own."""
+def write_version_2(
+    dataset: xr.Dataset, path: Path, chunk: int = 1024, *, planes: bool = False
+) -> Path:
+    """Write a result without levels, each chunk in a file of its own, as those of stacks are."""
     dataset = add_cf_attributes(check_grid(dataset))
     dataset.attrs = plain_attributes(dataset.attrs)
     for name, variable in dataset.variables.items():
         variable.attrs = plain_attributes(variable.attrs)
+        kept = ("_FillValue", "grid_mapping") if name in dataset.data_vars else ()
+        variable.encoding = {key: variable.encoding[key] for key in kept}
         variable.encoding["compressors"] = numcodecs.Zstd(level=1, checksum=True)
-        if name in dataset.data_vars:
-            variable.encoding["chunks"] = tuple(min(chunk, size) for size in variable.shape)
+        if kept:
+            chunks = [min(chunk, size) for size in variable.shape]
+            if planes:
+                chunks[:-2] = [1] * len(chunks[:-2])
+            variable.encoding["chunks"] = tuple(chunks)
         else:
             variable.encoding["_FillValue"] = None
     loose = [str(n) for n, each in dataset.coords.items() if each.dims != (n,) and not each.ndim]

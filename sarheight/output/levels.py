@@ -14,7 +14,7 @@ GeoZarr conventions ``multiscales``, ``proj`` and ``spatial``, all version 0.1
 from __future__ import annotations
 
 import re
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,15 @@ from affine import Affine
 
 from sarheight.output.grid import CONVENTIONS as CF
 from sarheight.output.grid import SPATIAL, MapGrid
-from sarheight.output.stores import CONVENTIONS, LEVELS, SHARD, TILE, consolidate, write_zarr
+from sarheight.output.stores import (
+    CONVENTIONS,
+    LEVELS,
+    SHARD,
+    TILE,
+    consolidate,
+    level_groups,
+    write_zarr,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,7 +59,9 @@ AVERAGE, MODE = "average", "mode"
 METHOD = "resampling_method"
 
 
-def write_levels(dataset: xr.Dataset, path: Path, *, compute: bool = True) -> None:
+def write_levels(
+    dataset: xr.Dataset, path: Path, *, shard: int | None = None, compute: bool = True
+) -> None:
     """Write a result on a checked grid with its overviews.
 
     Parameters
@@ -61,36 +71,47 @@ def write_levels(dataset: xr.Dataset, path: Path, *, compute: bool = True) -> No
         overviews are made of what was written.
     path : pathlib.Path
         The store, which does not exist yet.
+    shard : int, optional
+        Rows and columns of a file; by default more for what is in memory than for what is lazy.
     compute : bool
-        Whether values are written; else lazy variables get their metadata alone.
+        Whether values are written; else lazy variables get their metadata alone, which are not
+        gathered.
     """
     grids = list_grids(MapGrid.of(dataset))
     for number, grid in enumerate(grids):
         write_zarr(
             _frame(dataset, grid) if number else dataset,
             path,
-            shard=SHARD if dataset.chunks else LARGE_SHARD,
+            shard=shard or (SHARD if dataset.chunks else LARGE_SHARD),
             compute=compute and not number,
             group=str(number),
             attributes=_grid_attributes(grid),
         )
+    _describe(path, grids, str(dataset.attrs.get("title", "")))
     if compute:
-        fill_overviews(path, len(grids))
-    describe(path, grids, str(dataset.attrs.get("title", "")))
+        _fill_overviews(path)
+        consolidate(path)
 
 
 def list_grids(finest: MapGrid) -> list[MapGrid]:
     """List the grids of all resolutions, the finest first."""
-    grids = [finest]
-    while max(grids[-1].shape) > TILE and min(grids[-1].shape) >= SMALLEST:
-        last = grids[-1]
-        rows, columns = (-(-size // 2) for size in last.shape)
-        grids.append(MapGrid(last.crs, last.transform @ Affine.scale(2.0), (rows, columns)))
-    return grids
+    return [
+        MapGrid(finest.crs, finest.transform @ Affine.scale(2.0**level), shape)
+        for level, shape in enumerate(list_shapes(finest.shape))
+    ]
 
 
-def describe(path: Path, grids: Sequence[MapGrid], title: str) -> None:
-    """Write what the root of a store says of its resolutions, and gather all metadata there."""
+def list_shapes(finest: Sequence[int]) -> list[tuple[int, int]]:
+    """List rows and columns of all resolutions, the finest first."""
+    shapes = [(finest[0], finest[1])]
+    while max(shapes[-1]) > TILE and min(shapes[-1]) >= SMALLEST:
+        rows, columns = shapes[-1]
+        shapes.append((-(-rows // 2), -(-columns // 2)))
+    return shapes
+
+
+def _describe(path: Path, grids: Sequence[MapGrid], title: str) -> None:
+    """Write what the root of a store says of its resolutions."""
     import zarr
 
     layout: list[dict[str, Any]] = []
@@ -113,7 +134,6 @@ def describe(path: Path, grids: Sequence[MapGrid], title: str) -> None:
         LEVELS: {"layout": layout, METHOD: AVERAGE},
     }
     zarr.open_group(path, mode="r+").attrs.put(attributes)
-    consolidate(path)
 
 
 def _grid_attributes(grid: MapGrid, *, multiscales: bool = False) -> dict[str, Any]:
@@ -166,13 +186,12 @@ def _frame(dataset: xr.Dataset, grid: MapGrid) -> xr.Dataset:
     return frame
 
 
-def fill_overviews(path: Path, levels: int) -> None:
+def _fill_overviews(path: Path) -> None:
     """Compute the overviews of a store, each of the resolution before it, file by file."""
     import zarr
 
-    for number in range(1, levels):
-        fine = zarr.open_group(path / str(number - 1), mode="r")
-        coarse = zarr.open_group(path / str(number), mode="r+")
+    groups = [zarr.open_group(path / name, mode="r+") for name in level_groups(path)]
+    for fine, coarse in pairwise(groups):
         for name, array in coarse.arrays():
             if METHOD in array.attrs:
                 reduce_array(fine[name], array)

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import xarray as xr
@@ -127,7 +127,10 @@ def _open_group(path: Path, group: str, **options: Any) -> xr.Dataset:  # noqa: 
     from zarr.storage import LocalStore
 
     store: Any = LocalStore(path, read_only=True)
-    opened = xr.open_dataset(store, engine="zarr", group=group or None, **options)
+    gathered = _is_consolidated(path / group)
+    opened = xr.open_dataset(
+        store, engine="zarr", group=group or None, consolidated=gathered, **options
+    )
     opened.attrs = own_attributes(opened.attrs)
     return opened
 
@@ -226,8 +229,7 @@ def _require_zarr_chunks(path: Path) -> None:
     import zarr
 
     group = zarr.open_group(path, mode="r", use_consolidated=False)
-    version = group.metadata.zarr_format
-    differing, holder = _differing(path) if version == 3 else _differing_2(path)
+    differing, holder = _differing(path) if zarr_version(path) == 3 else _differing_2(path)
     if differing:
         msg = (
             f"'{path}' is damaged, or was changed: {', '.join(differing[:LISTED_ARRAYS])} and "
@@ -459,8 +461,9 @@ def write_zarr(
     compute: bool = True,
     group: str = "",
     attributes: Mapping[str, Any] | None = None,
+    version: int = 3,
 ) -> None:
-    """Write a dataset as Zarr store, or into a group of one.
+    """Write a dataset as Zarr store, or into a group of one, whose metadata are not gathered.
 
     Parameters
     ----------
@@ -479,45 +482,64 @@ def write_zarr(
         Name of the group.
     attributes : mapping, optional
         Attributes of the group beside those of the dataset, as JSON has them.
+    version : int
+        Of Zarr: 2 for a store that exists, whose files are chunks.
     """
     import zarr
 
-    dataset = _add_conventions(dataset, chunk if shard is None else shard, planes=shard is not None)
+    planes = shard is not None
+    dataset = _add_conventions(dataset, chunk if shard is None else shard, planes=planes)
     for variable in dataset.data_vars.values():
-        chunks = _chunks(variable, chunk, planes=shard is not None)
+        file = _chunks(variable, chunk if shard is None else shard, planes=planes)
+        chunks = _chunks(variable, chunk, planes=planes) if version == 3 else file
+        chunks = tuple(map(min, chunks, file))
         variable.encoding["chunks"] = chunks
-        # Where readers of Zarr that do not know CF look for the value of void cells.
-        variable.encoding["fill_value"] = variable.encoding.get("_FillValue")
-        if shard is not None and variable.ndim:
-            limits = _chunks(variable, shard, planes=True)
-            variable.encoding["shards"] = tuple(
-                length * -(-limit // length) for length, limit in zip(chunks, limits, strict=True)
-            )
+        if version == 3:
+            # Where readers of Zarr that do not know CF look for the value of void cells.
+            variable.encoding["fill_value"] = variable.encoding.get("_FillValue")
+            if planes and variable.ndim:
+                variable.encoding["shards"] = tuple(
+                    length * -(-limit // length) for length, limit in zip(chunks, file, strict=True)
+                )
     for every in dataset.variables.values():
-        every.encoding["compressors"] = zarr_compressor()
+        every.encoding["compressors"] = zarr_compressor(version)
     # A chunk that is missing in a store is then one that was lost.
     dataset.to_zarr(  # type: ignore[call-overload]  # for a constant `compute` only
         path,
         group=group or None,
         mode="w-",
-        zarr_format=3,
+        zarr_format=version,
         consolidated=False,
         write_empty_chunks=True,
         compute=compute,
     )
     if attributes:
         zarr.open_group(path / group, mode="r+").attrs.update(dict(attributes))
-    consolidate(path, group)
+    if not group:
+        consolidate(path)
 
 
-def consolidate(path: Path, group: str = "") -> None:
-    """Gather the metadata of all arrays of a group in that of the group."""
+def zarr_version(path: Path) -> Literal[2, 3]:
+    """Return the version of Zarr of a store."""
+    return 3 if (path / METADATA).exists() else 2
+
+
+def consolidate(path: Path) -> None:
+    """Gather the metadata of all arrays of a store in its root, and of a level in its group."""
     import zarr
 
     with warnings.catch_warnings():
         # Readers that do not know them read the metadata of each array.
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        zarr.consolidate_metadata(str(path), path=group or None)
+        for group in (*filter(None, level_groups(path)), None):
+            zarr.consolidate_metadata(str(path), path=group, zarr_format=zarr_version(path))
+
+
+def _is_consolidated(path: Path) -> bool:
+    """Tell whether a group has the metadata of its arrays."""
+    if (path / METADATA).exists():
+        return bool(json.loads((path / METADATA).read_bytes()).get(CONSOLIDATED))
+    return (path / METADATA_2).exists()
 
 
 def _add_conventions(
