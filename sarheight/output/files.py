@@ -110,8 +110,9 @@ def write(
         keep it and their nodata. Integers *beside floats* become float32 bands that hold the
         same whole numbers with nodata NaN, and their overviews hold the most frequent value,
         never a mixture of codes. Scratch files beside it take 1.4 times the size of all bands.
-        ``.nc``: NetCDF-4 with CF conventions. ``.zarr``: Zarr store. In both, variables keep their
-        types. ``.png``: a figure, see `draw`.
+        ``.nc``: NetCDF-4 with CF conventions. ``.zarr``: Zarr store of version 3, with the result
+        in the group ``0`` and overviews in others. In both, variables keep their types. ``.png``: a
+        figure, see `draw`.
         No suffix: a folder of layers, a Cloud Optimised GeoTIFF for each variable and polarisation,
         ``scene/scene_gamma0_vv.tif``, ``scene/scene_mask.tif``, and a STAC item
         ``scene/scene.stac.json`` whose assets have the keys ``gamma0_vv`` and ``mask``. Each layer

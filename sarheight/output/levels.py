@@ -14,6 +14,7 @@ GeoZarr conventions ``multiscales``, ``proj`` and ``spatial``, all version 0.1
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +35,14 @@ from sarheight.output.stores import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 LARGE_SHARD = 2048
 """Length of files of a result that is in memory."""
-BLOCK = 512
+BLOCK = 256
 """Length of the blocks in which overviews are computed."""
 SMALLEST = 3
 """Cells of the shorter side from which there is an overview: its grid needs two."""
@@ -192,26 +193,39 @@ def _fill_overviews(path: Path) -> None:
 
     groups = [zarr.open_group(path / name, mode="r+") for name in level_groups(path)]
     for fine, coarse in pairwise(groups):
-        for name, array in coarse.arrays():
-            if METHOD in array.attrs:
-                reduce_array(fine[name], array)
+        arrays = [(fine[name], each) for name, each in coarse.arrays() if METHOD in each.attrs]
+        reduce_arrays(arrays)
 
 
-def reduce_array(fine: Any, coarse: Any) -> None:  # noqa: ANN401  # of Zarr
-    """Compute an array of half the resolution, file by file."""
-    target = coarse.with_config({"write_empty_chunks": True})
+def reduce_arrays(pairs: Iterable[tuple[Any, Any]]) -> None:  # of Zarr
+    """Compute arrays of half the resolution of others, file by file, in two threads."""
+    tasks = [
+        (fine, coarse.with_config({"write_empty_chunks": True}), block)
+        for fine, coarse in pairs
+        for block in _blocks(coarse.shape, coarse.shards or coarse.chunks)
+    ]
+    with ThreadPoolExecutor(2, "sarheight-overviews") as pool:
+        running = [pool.submit(_reduce_block, *task) for task in tasks]
+        try:
+            for each in running:
+                each.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error or interrupt the others are in vain
+
+
+def _reduce_block(fine: Any, coarse: Any, block: tuple[slice, ...]) -> None:  # noqa: ANN401
+    """Compute a file of an array, which is written in one step: parts would be read again."""
+    *leading, rows, columns = block
     nodata = coarse.fill_value if "_FillValue" in coarse.attrs else None
-    for *leading, rows, columns in _blocks(coarse.shape, coarse.shards or coarse.chunks):
-        # A file is written in one step, as parts of it would be read again and again.
-        shape = (*(1 for _ in leading), rows.stop - rows.start, columns.stop - columns.start)
-        whole = np.empty(shape, coarse.dtype)
-        for *_, down, across in _blocks(shape, (*shape[:-2], BLOCK, BLOCK)):
-            source = (
-                slice(2 * (outer.start + inner.start), 2 * (outer.start + inner.stop))
-                for outer, inner in ((rows, down), (columns, across))
-            )
-            whole[..., down, across] = halve(fine[(*leading, *source)], nodata)
-        target[(*leading, rows, columns)] = whole
+    shape = (*(1 for _ in leading), rows.stop - rows.start, columns.stop - columns.start)
+    whole = np.empty(shape, coarse.dtype)
+    for *_, down, across in _blocks(shape, (*shape[:-2], BLOCK, BLOCK)):
+        source = (
+            slice(2 * (outer.start + inner.start), 2 * (outer.start + inner.stop))
+            for outer, inner in ((rows, down), (columns, across))
+        )
+        whole[..., down, across] = halve(fine[(*leading, *source)], nodata)
+    coarse[block] = whole
 
 
 def _blocks(shape: Sequence[int], lengths: Sequence[int]) -> Iterator[tuple[slice, ...]]:
@@ -255,6 +269,12 @@ def _quarters(values: NDArray[Any]) -> list[NDArray[Any]]:
 def _mean(values: NDArray[Any], nodata: Any) -> NDArray[Any]:  # noqa: ANN401
     marked = nodata is not None and not np.isnan(nodata)
     parts = _quarters(values)
+    if not marked and np.isfinite(values).all():
+        # Most of a result has values everywhere, whose mean needs no counting.
+        first, second, third, fourth = parts
+        mean: NDArray[Any] = (first + second) + (third + fourth)
+        mean *= values.dtype.type(0.25)
+        return mean
     count = np.zeros(parts[0].shape, np.uint8)
     total = np.zeros(parts[0].shape, np.float64)
     for part in parts:

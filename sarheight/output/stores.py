@@ -156,6 +156,9 @@ def open_levels(path: Path) -> list[xr.Dataset]:
 def read_store(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
     """Read NetCDF or Zarr without masking by ``_FillValue``, which would turn codes into floats."""
     dataset = open_store(path, **AS_STORED)
+    if not dataset.data_vars:
+        msg = f"'{path}' holds no variables, expected a result; copy it again"
+        raise DamagedFileError(msg)
     with file_errors(path, "a result"):
         if chunks is None:
             with dataset:
@@ -228,8 +231,9 @@ def _require_zarr_chunks(path: Path) -> None:
     """Raise where a store lacks chunks, or its consolidated metadata differ from the others."""
     import zarr
 
-    group = zarr.open_group(path, mode="r", use_consolidated=False)
-    differing, holder = _differing(path) if zarr_version(path) == 3 else _differing_2(path)
+    version = zarr_version(path)
+    group = zarr.open_group(path, mode="r", use_consolidated=False if version == 3 else None)
+    differing, holder = _differing(path) if version == 3 else _differing_2(path)
     if differing:
         msg = (
             f"'{path}' is damaged, or was changed: {', '.join(differing[:LISTED_ARRAYS])} and "

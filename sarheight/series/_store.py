@@ -27,7 +27,7 @@ from sarheight.errors import OutputError
 from sarheight.output import open_result
 from sarheight.output.atomic import check_writable, require_path
 from sarheight.output.grid import check_grid
-from sarheight.output.levels import list_shapes, reduce_array, write_levels
+from sarheight.output.levels import list_shapes, reduce_arrays, write_levels
 from sarheight.output.stores import (
     METADATA_2,
     TILE,
@@ -188,7 +188,7 @@ class Pending:
         for level, shape in enumerate(list_shapes(fine.shape[-2:])[1:], start=1):
             self.create(f"{key}/{level}", name, (*fine.shape[:-2], *shape), fine.dtype)
             coarse = self.array(f"{key}/{level}", name)
-            reduce_array(fine, coarse)
+            reduce_arrays([(fine, coarse)])
             fine = coarse
 
     def array(self, key: str, name: str) -> zarr.Array:  # type: ignore[type-arg]
