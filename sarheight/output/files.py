@@ -26,8 +26,9 @@ from sarheight.output.grid import (
     to_linear,
     to_scale,
 )
+from sarheight.output.levels import write_levels
 from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item, write_item
-from sarheight.output.stores import read_store, store_attributes, write_netcdf, write_zarr
+from sarheight.output.stores import read_store, store_attributes, write_netcdf
 
 __all__ = [
     "FORMATS",
@@ -78,7 +79,7 @@ FORMATS = {
     ".tif": GEOTIFF,
     ".tiff": GEOTIFF,
     ".nc": Format(store_attributes, write_netcdf, read_store),
-    ".zarr": Format(store_attributes, write_zarr, read_store),
+    ".zarr": Format(store_attributes, write_levels, read_store),
     ".png": Format(_texts),
     LAYERS: Format(_tags, read=read_geotiff),
 }
@@ -110,8 +111,9 @@ def write(
         keep it and their nodata. Integers *beside floats* become float32 bands that hold the
         same whole numbers with nodata NaN, and their overviews hold the most frequent value,
         never a mixture of codes. Scratch files beside it take 1.4 times the size of all bands.
-        ``.nc``: NetCDF-4 with CF conventions. ``.zarr``: Zarr store. In both, variables keep their
-        types. ``.png``: a figure, see `draw`.
+        ``.nc``: NetCDF-4 with CF conventions. ``.zarr``: Zarr store of version 3, with the result
+        in the group ``0`` and overviews in others. In both, variables keep their types. ``.png``: a
+        figure, see `draw`.
         No suffix: a folder of layers, a Cloud Optimised GeoTIFF for each variable and polarisation,
         ``scene/scene_gamma0_vv.tif``, ``scene/scene_mask.tif``, and a STAC item
         ``scene/scene.stac.json`` whose assets have the keys ``gamma0_vv`` and ``mask``. Each layer

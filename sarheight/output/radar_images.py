@@ -23,6 +23,7 @@ from sarheight.output._bands import list_bands, list_stored, read_bands, share_t
 from sarheight.output._geotiff import write_bands
 from sarheight.output.atomic import atomic_write, require_path
 from sarheight.output.files import FORMATS
+from sarheight.output.stores import write_zarr
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_grid, read_orbit
@@ -63,8 +64,9 @@ def write_radar(
                 # xarray reads the nodata value from the encoding.
                 nodata = variable.attrs.pop("_FillValue", None)
                 variable.encoding = {} if nodata is None else {"_FillValue": nodata}
-            write = FORMATS[suffix].write
-            assert write is not None  # noqa: S101  # of NetCDF and Zarr, as the suffix was checked
+            # On no map there are no overviews.
+            write = write_zarr if suffix == ".zarr" else FORMATS[suffix].write
+            assert write is not None  # noqa: S101  # of NetCDF, as the suffix was checked
             write(dataset, work)
     return path
 
