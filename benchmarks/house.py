@@ -55,6 +55,7 @@ LINE = (
     ("output",),
     ("series",),
     ("workflow",),
+    ("openeo",),
     ("learning",),
     ("terrain", "buildings", "zones"),
     ("view",),

@@ -148,7 +148,8 @@ def open_product(
         (``.zarr``, ``.zarr.zip``, or a URL of the former). Of NISAR: the HDF5 file (``.h5``) of an
         RSLC.
     storage_options : mapping, optional
-        Options of fsspec's file system, such as ``{"anon": True}`` for an open bucket.
+        Options of fsspec's file system, such as ``{"anon": True}`` for an open bucket; or, under
+        the name ``storage``, the file system of a SAFE product itself.
 
     Returns
     -------

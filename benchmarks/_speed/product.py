@@ -53,7 +53,15 @@ if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
-__all__ = ["make_dem", "make_product", "measure", "measure_work", "work", "work_by_sarsen"]
+__all__ = [
+    "make_dem",
+    "make_missing",
+    "make_product",
+    "measure",
+    "measure_work",
+    "work",
+    "work_by_sarsen",
+]
 
 LIMIT = "2 GiB"
 POSTING, CRS = 30.0, "EPSG:32632"
@@ -142,6 +150,15 @@ def make_dem(folder: Path, data: str | None, scale: float) -> None:
         name="height",
     ).rio.write_crs(CRS)
     write(dem.to_dataset(), folder / "dem.tif", overwrite=True)
+
+
+def make_missing(folder: Path, data: str | None, scale: float) -> None:
+    """Write product and DEM where they are missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "product.SAFE.zip").exists():
+        make_product(folder, data, scale)
+    if not (folder / "dem.tif").exists():
+        make_dem(folder, data, scale)
 
 
 @contextmanager
@@ -238,9 +255,9 @@ def work_by_sarsen(folder: Path) -> None:
     print(json.dumps({"all": found["all"], "peak": peak_bytes() / 2**30}))
 
 
-def run_fresh(call: str, *arguments: str) -> dict[str, Any]:
-    """Call a function of this module in a process of its own, and return what it printed."""
-    code = f"import sys\nfrom pathlib import Path\nfrom benchmarks._speed.product import *\n{call}"
+def run_fresh(call: str, *arguments: str, module: str = "product") -> dict[str, Any]:
+    """Call a function of a module here in a process of its own, and return what it printed."""
+    code = f"import sys\nfrom pathlib import Path\nfrom benchmarks._speed.{module} import *\n{call}"
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
     printed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -271,11 +288,7 @@ def measure(folder: Path, data: str | None, scale: float, *, peer: bool) -> dict
     dict
         Of a part of a product only the comparison with sarsen: the rest are a whole one's.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "product.SAFE.zip").exists():
-        make_product(folder, data, scale)
-    if not (folder / "dem.tif").exists():
-        make_dem(folder, data, scale)
+    make_missing(folder, data, scale)
     found = measure_work(folder)
     table = Table("stage", "s", "processor s", "processor ns a pixel")
     for name, (seconds, busy) in found["stages"].items():

@@ -312,11 +312,11 @@ def _side_by_side(
 
 def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
     """Write a result on a map grid as Cloud Optimised GeoTIFF with north up."""
-    ordered = _north_up(dataset)
+    ordered = north_up(dataset)
     write_bands(ordered, path, MapGrid.of(ordered))
 
 
-def _north_up(dataset: xr.Dataset) -> xr.Dataset:
+def north_up(dataset: xr.Dataset) -> xr.Dataset:
     """Return a dataset with rows from north to south and columns from west to east."""
     steps = MapGrid.of(dataset).transform
     return dataset.isel(
@@ -384,7 +384,7 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, scale: str) ->
 
     `folder` is created; scratch files lie beside it.
     """
-    ordered = expand_coordinates(_north_up(dataset))
+    ordered = expand_coordinates(north_up(dataset))
     bands = list_bands(ordered, PACKINGS.get(scale))
     dates = _date_names(ordered)
     assets: list[dict[str, Path]] = [{} for _ in dates]

@@ -27,6 +27,7 @@ from sarheight.output.stores import write_zarr
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_grid, read_orbit
+from sarheight.sentinel1.cslc import burst_geometry, is_burst
 
 if TYPE_CHECKING:
     import os
@@ -310,7 +311,9 @@ def _select_polarisations(
 
 
 def read_grid_and_orbit(path: str | os.PathLike[str]) -> tuple[RadarGrid, Orbit]:
-    """Read sampling and orbit of an annotation, a product, or a file that `write_scene` made."""
+    """Read sampling and orbit of an annotation, a product, a burst, or what `write_scene` made."""
+    if is_burst(path):
+        return burst_geometry(path)
     if is_product(path):
         return open_product(path).grid_and_orbit()
     if str(path).lower().endswith(SUFFIXES):

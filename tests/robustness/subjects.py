@@ -286,6 +286,50 @@ def _read_result(path: Path) -> Reading:
     )
 
 
+def _make_insar_mask(folder: Path) -> Path:
+    from sarheight.output.insar import write_insar_mask
+
+    heights = _heights()
+    codes = (np.arange(heights.size) % 7).astype(np.uint8).reshape(heights.shape)
+    masks = heights.copy(data=codes).to_dataset(name="mask")
+    return write_insar_mask(masks, folder / "shadowMask.h5", "mintpy")
+
+
+def _read_insar_mask(path: Path) -> Reading:
+    from sarheight.output.insar import read_insar_mask
+
+    mask = read_insar_mask(path)
+    if mask is None:
+        msg = "it is another file"
+        raise DamagedFileError(msg)
+    places = {name: str(mask.attrs.get(name, "")) for name in ("X_FIRST", "Y_FIRST", "EPSG")}
+    return Reading({"mask": (mask.values, 0.0)}, places)
+
+
+def _make_burst(folder: Path) -> Path:
+    from sarheight.dem import grid_like
+    from tests.worlds.cslc import write_cslc
+
+    grid, orbit = synthetic_grid(ground_range=False)
+    return write_cslc(folder / "t117_249422_iw2.h5", grid_like(_heights()), grid, orbit)
+
+
+def _read_burst(path: Path) -> Reading:
+    from sarheight.sentinel1.cslc import burst_geometry, burst_grid, is_burst
+
+    if not is_burst(path):
+        msg = "it is another file"
+        raise DamagedFileError(msg)
+    placed, (grid, orbit) = burst_grid(path), burst_geometry(path)
+    # Nothing protects these numbers.
+    line = grid.azimuth_time(np.array([0, grid.lines - 1]))
+    numbers = {"line": line, "range": grid.near_range, "orbit": orbit.position.sum()}
+    texts = {name: f"{value}" for name, value in numbers.items()}
+    return Reading(
+        {}, texts | {"grid": f"{placed}", "size": f"{grid.shape}", "looks": grid.look_side}
+    )
+
+
 def _make_result_folder(folder: Path) -> Path:
     from sarheight.output import write
 
@@ -571,6 +615,7 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("product folder", _make_product, _read_product, (bytes_of,)),
     Subject("product zip", _make_packed_product, _read_product, (bytes_of,)),
     Subject("eopf store", _make_eopf, _read_eopf, (bytes_of,)),
+    Subject("burst", _make_burst, _read_burst, (bytes_of,)),
     Subject("nisar rslc", _make_rslc, _read_rslc, (bytes_of,)),
     Subject("dem tiff", _make_dem, _read_dem, (bytes_of,)),
     Subject("dem tiff deflate", _make_packed_dem, _read_dem, (bytes_of,)),
@@ -583,6 +628,7 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("image tiff", partial(_make_image, ".tif"), _read_image, (bytes_of, text_of)),
     Subject("image netcdf", partial(_make_image, ".nc"), _read_image, (bytes_of,)),
     Subject("image zarr", partial(_make_image, ".zarr"), _read_image, (bytes_of,)),
+    Subject("insar mask", _make_insar_mask, _read_insar_mask, (bytes_of,)),
     Subject("hyp3 zip", _make_hyp3, _read_rtc, (bytes_of, zip_of)),
     Subject("opera tiffs", _make_opera, _read_rtc, (bytes_of,)),
     Subject("opera hdf5", _make_opera_table, _read_rtc, (bytes_of,)),
