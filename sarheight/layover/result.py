@@ -41,30 +41,33 @@ Values = dict[str, NDArray[Any]]
 WORKING = (
     "heights",
     "expected",
-    "sigma0",
     "gamma0",
     "gamma0_variance",
-    "contribution_share",
     "projected_area",
     "local_incidence",
 )
 """What is held whichever layers are wanted: backscatter follows from it."""
+RECEIVED = "sigma0"
+"""Layer that is only received with backscatter: what is held under its name is never read."""
 
 
 def held_bytes(variables: Sequence[str], polarisations: int) -> int:
     """Return the bytes of a cell of a pass that are held until its layers are computed."""
-    wanted = {*WORKING, *variables}
+    wanted = {*WORKING, *variables} - {RECEIVED}
     layers = (name for name, layer in LAYERS.items() if layer.held and name in wanted)
     # Heights, and the RCS that is expected of a cell.
     return cell_bytes(layers, polarisations) + 2 * np.dtype(np.float32).itemsize
 
 
 def hold_tile(tile: EstimatedTile, variables: Sequence[str]) -> list[Values]:
-    """Return what the layers of each pass are computed from, in the tile itself."""
+    """Return what the layers of each pass are computed from, in the tile itself.
+
+    With it comes an array that receives a layer, whether that is wanted or not.
+    """
     passes = zip(tile.observations, tile.estimates, strict=True)
     held = []
     for observation, estimate in passes:
-        wanted = {*WORKING, *variables}
+        wanted = {*WORKING, *variables, RECEIVED}
         core = (..., *observation.core)
         held.append(
             {
@@ -82,7 +85,7 @@ def _held(observation: Observation, estimate: Estimate) -> dict[str, NDArray[Any
     return {
         "heights": observation.image.geometry.heights,
         "expected": allocated.expected,
-        "sigma0": allocated.rcs,  # written over by `to_backscatter`
+        RECEIVED: allocated.rcs,  # written over by `to_backscatter`
         "gamma0": estimate.reflectivity,  # times a factor
         "gamma0_variance": estimate.relative_variance,  # times gamma0 squared
         "own_share": estimate.own,
@@ -110,6 +113,9 @@ def convert_tile(
     """
     for values, balance in zip(held, balances, strict=True):
         ratio = balance.median_over_mean(values["gamma0_variance"]) if median else None
+        if RECEIVED not in values:  # it was not kept
+            values[RECEIVED] = np.empty_like(values["gamma0"])
+        share = values.get("contribution_share")
         to_backscatter(
             balance.factor,
             balance.by_variance,
@@ -118,7 +124,7 @@ def convert_tile(
             values["expected"],
             values["local_incidence"],
             values["projected_area"],
-            values["contribution_share"],
+            np.empty_like(values["projected_area"]) if share is None else share,
             values["gamma0"],
             values["gamma0_variance"],
             values["sigma0"],

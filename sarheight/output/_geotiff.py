@@ -47,6 +47,7 @@ from sarheight.output._bands import (
     read_bands,
 )
 from sarheight.output._provenance import file_digest
+from sarheight.output.atomic import sync_to_disk
 from sarheight.output.grid import SPATIAL, TIME, MapGrid, computed_ahead, encode_attributes
 from sarheight.output.stac import STAC_SUFFIX, layers_item, records_by_time, write_item
 
@@ -406,6 +407,8 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, scale: str) ->
             layers[index].add_overviews(factors)
             _copy_cog(layers[index].path, paths[index], own, len(factors))
             layers[index].path.unlink()
+            # The disk is busy while others are compressed.
+            sync_to_disk(paths[index])
             return file_digest(paths[index])
 
         # One more, as each waits now and then for the threads that compress for another.
