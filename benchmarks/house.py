@@ -47,6 +47,7 @@ LINE = (
     ("coregistration",),
     ("sentinel1",),
     ("nisar",),
+    ("sicd",),
     ("fetch",),
     ("archives",),
     ("product",),
