@@ -8,8 +8,8 @@ slant plane over the projected area that shines on it. Three answers do not need
 - *The ellipsoid.* :math:`\gamma^0` is :math:`\tan\theta` of a constant :math:`\beta^0`,
   :math:`1 / \cos\theta` of :math:`\sigma^0`, and 1 of :math:`\gamma^0`.
 - *Mountains.* sarsen corrects the same products: files that hold a constant image. It has areas
-  of its own, of cells that are spread over four pixels, and groups 3 x 3 pixels; so do we. The DEM
-  is interpolated to some 5 m, because sarsen expects cells much smaller than pixels.
+  of its own, of cells that are spread over four pixels, and groups pixels; so do we. The DEM is
+  interpolated to some 5 m, because sarsen expects cells much smaller than pixels.
 - *isce3's areas* of an ENVISAT image with layover, at native Doppler (`benchmarks._real.envisat`).
   The file does not state its unit: it is projected area in square metres times the sine of
   incidence on the ellipsoid, which no other combination of areas and angles fits.
@@ -74,7 +74,10 @@ WINDOWS = {
 }
 """Rows and columns of the DEMs, and cells that make one of theirs, each way."""
 GROUP = 3
-"""Lines and samples that are averaged, which is what sarsen groups by default."""
+"""How many pixels sarsen groups along either axis: its default."""
+WINDOW = 3, 5
+"""Lines and samples that we average. sarsen groups slant range by 3 times the spacing on the ground,
+which is as many samples at 37 degrees of incidence."""
 EDGE = 4
 """Cells of the DEM at its edge that are left out: their pixels are lit from beyond it, too."""
 FLAT_POSTING, FLAT_CELLS = 20.0, 160
@@ -261,7 +264,7 @@ def _over_mountains(case: Case, folder: Path, data: str | None) -> tuple[Agreeme
     write_product(constant(grid, orbit), path, like=annotation)
     swath = case.group.partition("/")[0]
     scene = open_product(path).scene(
-        swaths=() if swath == "IW" else (swath,), noise_removal=False, multilook=(GROUP, GROUP)
+        swaths=() if swath == "IW" else (swath,), noise_removal=False, multilook=WINDOW
     )
     result = _corrected(scene, dem)
     ours, others, mask, folds = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -178,6 +179,25 @@ def test_the_grid_is_that_of_the_geometry(tmp_path: Path, name: str) -> None:
         expected = np.abs(numbers()).T ** 2
         flipped = expected[::-1] if look.look_side == "left" else expected
         np.testing.assert_allclose(scene.image, flipped, rtol=1e-5)
+
+
+@pytest.mark.parametrize("look_side", ["right", "left"])
+@pytest.mark.parametrize("ahead", [0.0, 10.0, -30.0, 60.0])
+def test_spotlights_of_5_km_are_in_range_and_doppler_to_a_metre(
+    tmp_path: Path, look_side: LookSide, ahead: float
+) -> None:
+    look = Look(look_side, polar=True, ahead=ahead)
+    tree = look.tree((100, 100), 50.0)
+    product = open_product(write_sicd(tmp_path / "any.nitf", tree, numbers(0, (100, 100))))
+    told = re.search(
+        r"within ([\d.]+) m at heights up to 1000 m", dict(product.summary())["geometry"]
+    )
+    assert told is not None
+    assert 0.1 < float(told[1]) < 1.0
+    cone = sksicd.ElementWrapper(tree.getroot())["SCPCOA"]["DopplerConeAng"]
+    assert abs(cone - 90.0) == pytest.approx(
+        {0.0: 0.0, 10.0: 4.7, 30.0: 14.0, 60.0: 26.0}[abs(ahead)], abs=2.0
+    )
 
 
 @pytest.mark.parametrize("name", RESAMPLED)
