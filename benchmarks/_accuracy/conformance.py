@@ -76,8 +76,8 @@ WINDOWS = {
 GROUP = 3
 """How many pixels sarsen groups along either axis: its default."""
 WINDOW = 3, 5
-"""Lines and samples that we average. sarsen groups slant range by 3 times the spacing on the ground,
-which is as many samples at 37 degrees of incidence."""
+"""Lines and samples that we average. sarsen groups slant range by 3 times the spacing on the
+ground, which is as many samples at 37 degrees of incidence."""
 EDGE = 4
 """Cells of the DEM at its edge that are left out: their pixels are lit from beyond it, too."""
 FLAT_POSTING, FLAT_CELLS = 20.0, 160
