@@ -48,6 +48,7 @@ LINE = (
     ("coregistration",),
     ("sentinel1",),
     ("nisar",),
+    ("sicd",),
     ("fetch",),
     ("archives",),
     ("product",),

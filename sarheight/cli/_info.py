@@ -44,9 +44,10 @@ def info(
     Parameters
     ----------
     files : tuple of str
-        Products (SAFE folder, zip, HDF5 or URL), annotations, orbit files, elevation models and
-        other rasters, images, results, pictures and their STAC items, stacks of dates or of a city,
-        training scenes, points and polygons, networks, lists of jobs and their manifests, settings.
+        Products (SAFE folder, zip, HDF5, NITF or URL), annotations, orbit files, elevation models
+        and other rasters, images, results, pictures and their STAC items, stacks of dates or of a
+        city, training scenes, points and polygons, networks, lists of jobs and their manifests,
+        settings.
     config : bool
         Write the settings that made a result, as TOML for `--config`.
     verify : bool

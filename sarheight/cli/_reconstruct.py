@@ -173,7 +173,8 @@ def reconstruct(settings: ReconstructConfig, result: ResultOutput, running: Runn
     r"""Unfold a radar image onto a map grid.
 
     The grid is that of the elevation model or, if that is in degrees, the UTM zone. The image is a
-    product of Sentinel-1 or NISAR as the archive delivers it, or an image in radar geometry.
+    product of Sentinel-1, NISAR, Umbra, Capella or ICEYE as it is delivered, or an image in radar
+    geometry.
 
     Writes reconstructed σ⁰ and γ⁰, the geocoded σ⁰ for comparison, the share of each cell in its
     pixels, layover multiplicity, layover and shadow mask, incidence angles, and a variance.

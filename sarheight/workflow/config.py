@@ -385,9 +385,10 @@ class ReconstructConfig(ImageConfig, ClipConfig):
     ----------
     image : str
         Sentinel-1 GRD or SLC as the archive delivers it: SAFE folder, zip, or a URL of either
-        (https://, s3://); or a NISAR RSLC (.h5). Or an image in radar geometry, linear power:
-        written by `simulate`, or any raster without a map grid (then with `--like` and
-        `--calibration`). Or a terrain-flattened product of OPERA, HyP3 or the Planetary Computer.
+        (https://, s3://); or a NISAR RSLC (.h5), or a SICD (.nitf). Or an image in radar geometry,
+        linear power: written by `simulate`, or any raster without a map grid (then with `--like`
+        and `--calibration`). Or a terrain-flattened product of OPERA, HyP3 or the Planetary
+        Computer.
     dem : tuple of str
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.

@@ -62,8 +62,9 @@ def reconstruct(
     Parameters
     ----------
     image : str, path, Product, Scene or ReconstructConfig
-        A product as the archive delivers it (SAFE folder, zip, URL, RSLC), an image file in radar
-        geometry, or one of them opened; or a configuration that names image and elevation model.
+        A product as the archive delivers it (SAFE folder, zip, URL, RSLC, SICD), an image file in
+        radar geometry, or one of them opened; or a configuration that names image and elevation
+        model.
     dem : str, path, sequence of them or DataArray
         Elevation model: files that GDAL reads, or ``"auto"`` to fetch Copernicus GLO-30; or one
         opened by `sarheight.dem.open_dem`.

@@ -179,6 +179,23 @@ def _read_rslc(path: Path) -> Reading:
     return Reading({}, {"image": (scene.image.values, 0.0), "orbit": (scene.orbit.position, 1e-3)})
 
 
+def _make_sicd(folder: Path, *, spotlight: bool) -> Path:
+    from tests.worlds.sicd import polar_tree, write_sicd, zero_doppler_tree
+
+    grid, orbit = synthetic_grid(
+        height=1000.0, ground_range=False, lines=50, samples=40, sample_spacing=6.0
+    )
+    grid = replace(grid, wavelength=0.031)
+    random = np.random.default_rng(4).normal(size=(2, 40, 50))
+    image = (random[0] + 1j * random[1]).astype(np.complex64)
+    tree = zero_doppler_tree(grid, orbit, height=1000.0)
+    if spotlight:
+        place, time = (46.0, 10.0, 1000.0), 0.5 * (grid.first_time + grid.last_time) + 10.0
+        options = {"time": time, "shape": (40, 50), "spacing": (6.0, 6.0)}
+        tree = polar_tree(grid, orbit, place, **options)
+    return write_sicd(folder / "product.nitf", tree, image)
+
+
 # Elevation models.
 
 
@@ -617,6 +634,8 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("eopf store", _make_eopf, _read_eopf, (bytes_of,)),
     Subject("burst", _make_burst, _read_burst, (bytes_of,)),
     Subject("nisar rslc", _make_rslc, _read_rslc, (bytes_of,)),
+    Subject("sicd", partial(_make_sicd, spotlight=False), _read_rslc, (bytes_of,)),
+    Subject("sicd resampled", partial(_make_sicd, spotlight=True), _read_rslc, (bytes_of,)),
     Subject("dem tiff", _make_dem, _read_dem, (bytes_of,)),
     Subject("dem tiff deflate", _make_packed_dem, _read_dem, (bytes_of,)),
     Subject("dem netcdf", _make_netcdf_dem, _read_dem, (bytes_of,)),
