@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sarheight_kernels._numba import B1, F4, F8, QUARTER, START, ZERO, njit
+from sarheight_kernels._numba import B1, F4, F8, NAN, QUARTER, START, ZERO, njit
 from sarheight_kernels.cubics import FIT, Box, evaluate_fit, fit_bounds, fit_box
 from sarheight_kernels.facets import facet_areas, facet_rcs
 from sarheight_kernels.models import box_bounds, cell_on_look_side, locate_cell
@@ -390,12 +390,31 @@ def height_range_bounds(
 
 @spread_over("lowest")
 @njit
-def tile_height_ranges(begin: int, end: int, heights: F4, lowest: F4, highest: F4) -> None:
-    """Find the height range of each tile, shape (tiles,); NaN where all of it is void."""
-    for tile in range(begin, end):
-        row, end_row, column, end_column = tile_box(heights, tile)
-        low, high = span_of_box(heights, row, end_row, column, end_column)
-        lowest[tile], highest[tile] = low, high
+def square_height_ranges(
+    begin: int, end: int, heights: F4, side: int, lowest: F4, highest: F4
+) -> None:
+    """Find the height range of squares of cells.
+
+    Parameters
+    ----------
+    heights : array, shape (rows, columns)
+        Heights in metres; NaN where void.
+    side : int
+        Cells along the side of a square.
+    lowest, highest : array, shape (squares down, squares across)
+        Receive the range of each square; NaN where all of it is void or beyond the DEM.
+    """
+    rows, columns = heights.shape
+    low, high = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    for square_row in range(begin, end):
+        top, bottom = square_row * side, min((square_row + 1) * side, rows)
+        _column_spans(heights, top, bottom, START, low, high)
+        for square in range(lowest.shape[1]):
+            least, most = np.float32(np.inf), np.float32(-np.inf)
+            for column in range(square * side, min((square + 1) * side, columns)):
+                least, most = min(least, low[column]), max(most, high[column])
+            lowest[square_row, square] = least if least <= most else NAN
+            highest[square_row, square] = most if least <= most else NAN
 
 
 class Surface(NamedTuple):

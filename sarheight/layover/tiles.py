@@ -18,7 +18,7 @@ blocks here. Windows begin at borders of blocks, so that a block is the same in 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -34,7 +34,7 @@ from sarheight_kernels.models import (
     locate_cell,
 )
 from sarheight_kernels.orbit import evaluate_orbit
-from sarheight_kernels.tiles import TILE, height_range_bounds, meets_image, tile_height_ranges
+from sarheight_kernels.tiles import TILE, height_range_bounds, square_height_ranges
 
 from sarheight.dem import local_posting
 
@@ -202,16 +202,41 @@ def sampled_cells(
     """
     if stride is None:
         stride = max(1, round(float(np.sqrt(shape[0] * shape[1] / SAMPLED_CELLS))))
-    square_row = np.arange(box[0] // stride, -(-box[1] // stride), dtype=np.uint64)[:, None]
-    square_column = np.arange(box[2] // stride, -(-box[3] // stride), dtype=np.uint64)[None, :]
-    mixed = _mix(square_row << np.uint64(32) | square_column)
-    row = (square_row * stride + (mixed >> np.uint64(33)) % stride).ravel().astype(np.int64)
-    column = (square_column * stride + (mixed & np.uint64(0xFFFF)) % stride).ravel()
-    column = column.astype(np.int64)
-    inside = (row >= box[0]) & (row < box[1]) & (column >= box[2]) & (column < box[3])
-    if parts > 1:
-        inside &= drawn_areas(row // AREA, column // AREA, parts)
-    return row[inside], column[inside]
+    square_row = np.arange(box[0] // stride, -(-box[1] // stride), dtype=np.uint64)
+    square_column = np.arange(box[2] // stride, -(-box[3] // stride), dtype=np.uint64)
+    cells = []
+    for rows, columns in _squares_of_areas(square_row, square_column, stride, parts):
+        mixed = _mix(rows[:, None] << np.uint64(32) | columns)
+        row = (rows[:, None] * stride + (mixed >> np.uint64(33)) % stride).ravel()
+        column = (columns * stride + (mixed & np.uint64(0xFFFF)) % stride).ravel()
+        row, column = row.astype(np.int64), column.astype(np.int64)
+        inside = (row >= box[0]) & (row < box[1]) & (column >= box[2]) & (column < box[3])
+        if parts > 1:
+            inside &= drawn_areas(row // AREA, column // AREA, parts)
+        cells.append((row[inside], column[inside]))
+    row, column = (np.concatenate(places) for places in zip(*cells, strict=True))
+    return row, column
+
+
+def _squares_of_areas(
+    row: NDArray[np.uint64], column: NDArray[np.uint64], stride: int, parts: int
+) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint64]]]:
+    """Yield runs of rows of squares, with the columns of those that touch areas that are drawn."""
+    if parts == 1 or row.size == 0:
+        yield row, column
+        return
+    # First and last area of each row of squares, and of each column.
+    (above, below), (left, right) = (
+        (each * stride // AREA, (each * stride + stride - 1) // AREA) for each in (row, column)
+    )
+    across = np.arange(right.max(initial=0) + 1)
+    begins = np.flatnonzero(np.diff(above) | np.diff(below)) + 1
+    for rows, first, last in zip(
+        np.split(row, begins), above[[0, *begins]], below[[0, *begins]], strict=True
+    ):
+        drawn = drawn_areas(np.arange(first, last + 1)[:, None], across, parts).any(axis=0)
+        until = np.concatenate(([0], np.cumsum(drawn)))
+        yield rows, column[until[right + 1] > until[left]]
 
 
 def sampled_blocks(
@@ -256,10 +281,15 @@ class HeightRange:
     @classmethod
     def of(cls, heights: Heights) -> HeightRange:
         """Find the height range of heights of shape (rows, columns)."""
-        shape = -(-heights.shape[0] // TILE), -(-heights.shape[1] // TILE)
-        lowest, highest = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        tile_height_ranges(heights, lowest.reshape(-1), highest.reshape(-1))
-        return cls(lowest, highest, _fine_range(heights))
+        down, across = (-(-size // TILE) for size in heights.shape)
+        squares = TILE // FINE
+        fine = np.empty((2, down * squares, across * squares), np.float32)
+        square_height_ranges(heights, FINE, fine[0], fine[1])
+        lowest, highest = (
+            np.asarray(extreme.reduce(values.reshape(down, squares, across, squares), axis=(1, 3)))
+            for extreme, values in zip((np.fmin, np.fmax), fine, strict=True)
+        )
+        return cls(lowest, highest, fine)
 
     @classmethod
     def join(cls, strips: Sequence[HeightRange]) -> HeightRange:
@@ -308,19 +338,6 @@ class HeightRange:
         for axis in (0, 1):
             lowest, highest = _spread(np.fmin, lowest, axis), _spread(np.fmax, highest, axis)
         return HeightRange(lowest, highest)
-
-
-def _fine_range(heights: Heights) -> Heights:
-    """Find lowest and highest height of squares of `FINE` cells, as many as fill whole blocks."""
-    rows, columns = (-(-size // TILE) * TILE // FINE for size in heights.shape)
-    found = np.full((2, rows, columns), np.nan, np.float32)
-    for row in range(-(-heights.shape[0] // FINE)):
-        part = heights[row * FINE : (row + 1) * FINE]
-        starts = np.arange(0, heights.shape[1], FINE)
-        for extreme, squares in zip((np.fmin, np.fmax), found, strict=True):
-            by_column = extreme.reduce(part, axis=0)
-            squares[row, : starts.size] = extreme.reduceat(by_column, starts)
-    return found
 
 
 def _spread(extreme: np.ufunc, values: Heights, axis: int) -> Heights:
@@ -519,16 +536,15 @@ class TilePlanner:
         """Tell whether the cells of a box can illuminate a pixel of any image."""
         blocks = _blocks_of(box)
         return any(
-            meets_image(bound, *shape)
-            for bounds, shape in zip(self.bounds, self.images, strict=True)
-            for bound in bounds[blocks].reshape(-1, 4)
+            _meet_image(bounds[blocks], *image).any()
+            for bounds, image in zip(self.bounds, self.images, strict=True)
         )
 
     def covered_cells(self) -> float:
         """Estimate how many cells lie in the image that shows fewest of them."""
         rows, columns = self.scale.shape
         shown = [
-            np.mean([meets_image(bound, *image) for bound in bounds.reshape(-1, 4)])
+            np.mean(_meet_image(bounds, *image))
             for bounds, image in zip(self.bounds, self.images, strict=True)
         ]
         return float(min(shown)) * rows * columns
@@ -641,6 +657,13 @@ def memory_bytes(limit: float | str) -> float:
 def array_bytes(limit: float) -> float:
     """Return how many bytes of a memory limit arrays may take."""
     return max(limit - PROCESS_BYTES, LEAST_SHARE * limit)
+
+
+def _meet_image(bounds: NDArray[np.float64], lines: int, samples: int) -> NDArray[np.bool_]:
+    """Tell which blocks can illuminate a pixel of an image, by their bounds, shape (..., 4)."""
+    first, last = bounds[..., 0::2], bounds[..., 1::2]
+    inside = (last >= -0.5) & (first <= np.array((lines, samples)) - 0.5)
+    return np.asarray(inside.all(axis=-1))
 
 
 def _size(box: Box) -> int:
