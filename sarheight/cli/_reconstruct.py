@@ -40,7 +40,7 @@ def masks(settings: MaskConfig, result: ResultOutput, running: Running) -> None:
         _refuse_map_output(result)
     with session("masks", running, {"read": 1, "classify": 6, "write": 3}) as current:
         current.stage("read")
-        current.announce_compilation()
+        current.compile_kernels()
         from sarheight import layover, plot
         from sarheight.geometry.placement import crop_grid_to_dem
         from sarheight.output import provenance
@@ -155,7 +155,7 @@ def reconstruct(settings: ReconstructConfig, result: ResultOutput, running: Runn
         _require_pictured_layers(settings)
     with session("reconstruct", running, SHARES) as current:
         current.stage("read")
-        current.announce_compilation()
+        current.compile_kernels()
         from sarheight import plot
         from sarheight.workflow.reconstruction import run_reconstruction
 
