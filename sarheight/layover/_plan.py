@@ -161,7 +161,7 @@ class FacetPlan:
 
     ground: GroundModel  # their positions
     profiles: tuple[ProfileLayout, ...]  # those through them, for each pass
-    heights: HeightRange  # of each block of cells and those around it, to which facets are limited
+    heights: HeightRange  # of each kernel tile and those around it, to which facets are limited
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,15 +73,15 @@ def _open_cells(observation: Observation, scale: GridScale) -> NDArray[np.float3
     if observation.kind is not None:
         scale = replace(scale, sampled_parts=1, sampled_stride=None)
     parts = scale.sampled_parts
-    blocks = None if parts == 1 else observation.sampled_blocks(parts)
+    kernel_tiles = None if parts == 1 else observation.sampled_kernel_tiles(parts)
     row, column = observation.sampled_cells(scale)
     codes, counts = take_cells([category, fold_count], (row, column))
     alone = (codes <= FORESHORTENING) & (counts == 1)
-    if blocks is not None:
-        alone &= observation.within_blocks((row, column), blocks)
+    if kernel_tiles is not None:
+        alone &= observation.within_kernel_tiles((row, column), kernel_tiles)
     row, column = row[alone], column[alone]
     (incidence,) = take_cells([observation.angles["local_incidence"]], (row, column))
-    gamma, area = observation.image.sample_reflectivity((row, column), blocks)
+    gamma, area = observation.image.sample_reflectivity((row, column), kernel_tiles)
     # A cell whose surface faces the line of sight at theta projects to its area times cos(theta).
     large = area > SMALLEST_OPEN_AREA * scale.cell_area * np.cos(np.radians(incidence))
     good = large & np.isfinite(incidence) & np.isfinite(gamma).all(axis=0)

@@ -23,7 +23,7 @@ from sarheight_kernels.tiles import TILE
 
 from sarheight.geometry.geo2rdr import angles
 from sarheight.layover.facets import repeat_cells, sum_facets
-from sarheight.layover.tiles import BLOCK_BORDER, sampled_blocks, sampled_cells
+from sarheight.layover.tiles import KERNEL_TILE_BORDER, sampled_cells, sampled_kernel_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -278,17 +278,17 @@ class PassTile:
         return result
 
     def sample_reflectivity(
-        self, cells: Cells, blocks: NDArray[np.bool_] | None = None
+        self, cells: Cells, kernel_tiles: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Find reflectivity, shape (polarisations, n), and illuminated area of cells, shape (n,).
 
-        With some blocks of facets only, the others take no part in their pixels.
+        With some kernel tiles of facets only, the others take no part in their pixels.
         """
         wanted = np.zeros(self.geometry.heights.shape, dtype=bool)
         wanted[cells] = True
         operator, view = self.operator, self.operator.geometry
-        if blocks is not None:
-            bounds = np.where(blocks.reshape(-1, 1), view.bounds, np.nan)
+        if kernel_tiles is not None:
+            bounds = np.where(kernel_tiles.reshape(-1, 1), view.bounds, np.nan)
             operator = replace(operator, geometry=replace(view, bounds=bounds))
         each = replace(self, operator=operator, ellipsoid=None, facets=1, undivided=None)
         fine = each.allocate(wanted=self.to_facets(wanted))
@@ -441,24 +441,28 @@ class Observation:
         )
         return row - down, column - across
 
-    def sampled_blocks(self, parts: int) -> NDArray[np.bool_]:
-        """Find the blocks of facets in one of several areas, see `sampled_blocks`."""
+    def sampled_kernel_tiles(self, parts: int) -> NDArray[np.bool_]:
+        """Find the kernel tiles of facets in one of several areas, see `sampled_kernel_tiles`."""
         facets = self.image.facets
         rows, columns = self.image.operator.geometry.heights.shape
         first = self.corner[0] * facets // TILE, self.corner[1] * facets // TILE
-        return sampled_blocks(first, (-(-rows // TILE), -(-columns // TILE)), parts, facets)
+        return sampled_kernel_tiles(first, (-(-rows // TILE), -(-columns // TILE)), parts, facets)
 
-    def within_blocks(self, cells: Cells, blocks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Tell which of some cells lie in some blocks of facets, and not at their border."""
+    def within_kernel_tiles(
+        self, cells: Cells, kernel_tiles: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Tell which of some cells lie in some kernel tiles of facets, and not at their border."""
         facets = self.image.facets
         inside = np.ones(cells[0].shape, dtype=bool)
-        block = []
+        number = []
         for places in cells:
-            # Windows begin with a block.
+            # Windows begin with a kernel tile.
             within = places * facets % TILE
-            inside &= (within >= BLOCK_BORDER) & (within + facets <= TILE - BLOCK_BORDER)
-            block.append(places * facets // TILE)
-        inside &= blocks[block[0], block[1]]
+            inside &= (within >= KERNEL_TILE_BORDER) & (
+                within + facets <= TILE - KERNEL_TILE_BORDER
+            )
+            number.append(places * facets // TILE)
+        inside &= kernel_tiles[number[0], number[1]]
         return inside
 
 

@@ -12,7 +12,7 @@ than its heights differ from end to end, but for what heights differ among neigh
 tells (`HeightRange.relief`).
 
 The kernels work on tiles of their own, of 64 x 64 cells (`sarheight_kernels.tiles.TILE`), called
-blocks here. Windows begin at borders of blocks, so that a block is the same in any window.
+kernel tiles here. Windows begin at their borders, so that a kernel tile is the same in any window.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ AREA_SAMPLE = 1 << 19
 """About how many of these count. In three made scenes the shape of a law then differed from that of
 all cells by 0.06 to 0.23 dB at most, over 15 to 65 degrees; from half as many by 0.17 to 0.26 dB.
 Twice as many made a reconstruction half as long again."""
-BLOCK_BORDER = 6
-"""Facets at the border of such a block that do not count: they share pixels with its neighbours."""
+KERNEL_TILE_BORDER = 6
+"""Facets at the border of a kernel tile that do not count: they share pixels with others."""
 
 SLACK = 1.05
 """Factor on distances that hold for a plane, for the curvature of the Earth and of the orbit."""
@@ -239,17 +239,17 @@ def _squares_of_areas(
         yield rows, column[until[right + 1] > until[left]]
 
 
-def sampled_blocks(
+def sampled_kernel_tiles(
     first: tuple[int, int], shape: tuple[int, int], parts: int, facets: int = 1
 ) -> NDArray[np.bool_]:
-    """Tell which blocks of facets lie in areas that are drawn, one in several.
+    """Tell which kernel tiles of facets lie in areas that are drawn, one in several.
 
-    `first` is the block of the DEM with which a window begins. Shape (rows of blocks, columns of
-    blocks). Which ones does not depend on the window.
+    `first` is the kernel tile of the DEM with which a window begins. Shape (kernel tiles down,
+    kernel tiles across). Which ones does not depend on the window.
     """
-    blocks = facets * AREA // TILE  # along the side of an area
+    side = facets * AREA // TILE  # kernel tiles along the side of an area
     row, column = (
-        np.arange(one, one + size) // blocks for one, size in zip(first, shape, strict=True)
+        np.arange(one, one + size) // side for one, size in zip(first, shape, strict=True)
     )
     return drawn_areas(row[:, None], column[None, :], parts)
 
@@ -271,11 +271,11 @@ def _mix(number: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True, eq=False)
 class HeightRange:
-    """Lowest and highest height in metres of each block of a DEM; NaN where all is void."""
+    """Lowest and highest height in metres of each kernel tile of a DEM; NaN where all is void."""
 
-    lowest: Heights  # (blocks down, blocks across)
-    highest: Heights  # (blocks down, blocks across)
-    # The same of squares of `FINE` cells a side: (2, blocks down * k, blocks across * k).
+    lowest: Heights  # (kernel tiles down, kernel tiles across)
+    highest: Heights  # likewise
+    # The same of squares of `FINE` cells a side: (2, squares down, squares across).
     fine: Heights | None = None
 
     @classmethod
@@ -293,7 +293,7 @@ class HeightRange:
 
     @classmethod
     def join(cls, strips: Sequence[HeightRange]) -> HeightRange:
-        """Join the ranges of strips of whole blocks, from north to south."""
+        """Join the ranges of strips of whole kernel tiles, from north to south."""
         fine = [strip.fine for strip in strips if strip.fine is not None]
         return cls(
             np.concatenate([strip.lowest for strip in strips]),
@@ -302,9 +302,9 @@ class HeightRange:
         )
 
     def relief(self, reach: float) -> Heights:
-        """Bound by how much heights differ in each block among cells within so many cells.
+        """Bound by how much heights differ in each kernel tile among cells within so many cells.
 
-        Shape (blocks down, blocks across); 0 where all is void.
+        Shape (kernel tiles down, kernel tiles across); 0 where all is void.
         """
         if self.fine is None:
             wide = self.with_neighbours()
@@ -316,8 +316,8 @@ class HeightRange:
                 highest = _spread(np.fmax, highest, axis)
         down, across = self.lowest.shape
         squares = np.nan_to_num(highest - lowest)
-        by_block = squares.reshape(down, TILE // FINE, across, TILE // FINE)
-        return np.asarray(by_block.max(axis=(1, 3)))
+        by_kernel_tile = squares.reshape(down, TILE // FINE, across, TILE // FINE)
+        return np.asarray(by_kernel_tile.max(axis=(1, 3)))
 
     @property
     def middle(self) -> float:
@@ -325,15 +325,15 @@ class HeightRange:
         return float(0.5 * (np.nanmin(self.lowest) + np.nanmax(self.highest)))
 
     def within(self, box: Box) -> tuple[float, float]:
-        """Find lowest and highest height of the blocks that a box touches; 0 and 0 if void."""
-        blocks = _blocks_of(box)
-        lowest, highest = self.lowest[blocks], self.highest[blocks]
+        """Find the height range of the kernel tiles that a box touches; 0 and 0 if void."""
+        touched = _kernel_tiles_of(box)
+        lowest, highest = self.lowest[touched], self.highest[touched]
         if not np.isfinite(lowest).any():
             return 0.0, 0.0
         return float(np.nanmin(lowest)), float(np.nanmax(highest))
 
     def with_neighbours(self) -> HeightRange:
-        """Extend the range of each block by those of the eight blocks around it."""
+        """Extend the range of each kernel tile by those of the eight around it."""
         lowest, highest = self.lowest, self.highest
         for axis in (0, 1):
             lowest, highest = _spread(np.fmin, lowest, axis), _spread(np.fmax, highest, axis)
@@ -349,8 +349,8 @@ def _spread(extreme: np.ufunc, values: Heights, axis: int) -> Heights:
     return np.ascontiguousarray(np.moveaxis(spread, 0, axis))
 
 
-def _blocks_of(box: Box) -> tuple[slice, slice]:
-    """Find the blocks that a box touches."""
+def _kernel_tiles_of(box: Box) -> tuple[slice, slice]:
+    """Find the kernel tiles that a box touches."""
     rows = slice(box[0] // TILE, -(-box[1] // TILE))
     return rows, slice(box[2] // TILE, -(-box[3] // TILE))
 
@@ -372,7 +372,7 @@ class Tile:
     """A tile of a DEM."""
 
     core: Box  # cells whose result it returns
-    window: Box  # the same with the halo: cells on which that result depends, in whole blocks
+    window: Box  # the same with the halo: cells on which that result depends, in whole kernel tiles
     pixels: tuple[Box, ...]  # pixels of each pass that these cells can illuminate
 
 
@@ -385,8 +385,8 @@ class TilePlanner:
     images: tuple[tuple[int, int], ...]  # lines, samples of the images
     scale: GridScale
     heights: HeightRange
-    # For each pass the pixels that each block can illuminate, shape (blocks down, blocks across,
-    # 4), see `sarheight_kernels.models.box_bounds`.
+    # For each pass the pixels that each kernel tile can illuminate, shape (kernel tiles down,
+    # kernel tiles across, 4), see `sarheight_kernels.models.box_bounds`.
     bounds: tuple[NDArray[np.float64], ...]
 
     @classmethod
@@ -398,17 +398,17 @@ class TilePlanner:
         scale: GridScale,
         heights: HeightRange,
     ) -> TilePlanner:
-        """Find the pixels that each block can illuminate."""
-        # The posts around a block belong to its facets.
+        """Find the pixels that each kernel tile can illuminate."""
+        # The posts around a kernel tile belong to its facets.
         wide = heights.with_neighbours()
         lowest, highest = wide.lowest.reshape(-1), wide.highest.reshape(-1)
         bounds = []
         for radar in radars:
-            by_block = np.empty((*wide.lowest.shape, 4))
+            by_kernel_tile = np.empty((*wide.lowest.shape, 4))
             height_range_bounds(
-                ground, radar, scale.shape, lowest, highest, by_block.reshape(-1, 4)
+                ground, radar, scale.shape, lowest, highest, by_kernel_tile.reshape(-1, 4)
             )
-            bounds.append(by_block)
+            bounds.append(by_kernel_tile)
         return cls(ground, radars, images, scale, heights, tuple(bounds))
 
     def whole(self) -> Tile:
@@ -473,18 +473,18 @@ class TilePlanner:
     def _relief(self, box: Box, reach: float) -> float:
         """Bound by how much heights in a box differ among cells within so many cells."""
         if reach not in self._reliefs:
-            # The surface within cells is limited by whole blocks.
+            # The surface within cells is limited by whole kernel tiles.
             ranges = self.heights
             if self.scale.facets > 1:
                 ranges = replace(ranges, fine=None)
             self._reliefs[reach] = ranges.relief(reach)
-        return float(self._reliefs[reach][_blocks_of(box)].max())
+        return float(self._reliefs[reach][_kernel_tiles_of(box)].max())
 
     def _around(self, box: Box) -> Box:
-        """Widen a box to whole blocks, and so far that the posts around each of them are there.
+        """Widen a box to whole kernel tiles, and so far that the posts around each are there.
 
-        A block whose neighbours' heights are missing would be fitted by other polynomials. The
-        first facet beyond a block depends on two cells there.
+        A kernel tile whose neighbours' heights are missing would be fitted by other polynomials.
+        The first facet beyond a kernel tile depends on two cells there.
         """
         rows, columns = self.scale.shape
         beyond = 1 if self.scale.facets == 1 else STENCIL
@@ -534,9 +534,9 @@ class TilePlanner:
 
     def illuminates(self, box: Box) -> bool:
         """Tell whether the cells of a box can illuminate a pixel of any image."""
-        blocks = _blocks_of(box)
+        touched = _kernel_tiles_of(box)
         return any(
-            _meet_image(bounds[blocks], *image).any()
+            _meet_image(bounds[touched], *image).any()
             for bounds, image in zip(self.bounds, self.images, strict=True)
         )
 
@@ -552,7 +552,7 @@ class TilePlanner:
     def pixels(self, cells: Box, index: int) -> Box:
         """Find the part of an image that cells can illuminate; one pixel if there is none."""
         lines, samples = self.images[index]
-        bounds = self.bounds[index][_blocks_of(cells)].reshape(-1, 4)
+        bounds = self.bounds[index][_kernel_tiles_of(cells)].reshape(-1, 4)
         # An empty span of samples: void, or on the side to which the radar does not look.
         bounds = bounds[bounds[:, 2] <= bounds[:, 3]]
         if bounds.size == 0:
@@ -660,7 +660,7 @@ def array_bytes(limit: float) -> float:
 
 
 def _meet_image(bounds: NDArray[np.float64], lines: int, samples: int) -> NDArray[np.bool_]:
-    """Tell which blocks can illuminate a pixel of an image, by their bounds, shape (..., 4)."""
+    """Tell which kernel tiles can illuminate an image, by their bounds, shape (..., 4)."""
     first, last = bounds[..., 0::2], bounds[..., 1::2]
     inside = (last >= -0.5) & (first <= np.array((lines, samples)) - 0.5)
     return np.asarray(inside.all(axis=-1))
