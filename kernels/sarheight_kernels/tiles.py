@@ -104,7 +104,7 @@ def locate_tile(
 
     `heights`, in metres above the ellipsoid, begin at `row` and `column` of the raster of the
     ground model; `line` and `sample` have their shape. `box` holds first row, end row, first column
-    and end column of the tile among them, within one block of the ground model and its margin.
+    and end column of the tile among them, within one patch of the ground model and its margin.
     """
     top, bottom, left, right = box
     size = max(bottom - top, right - left)
@@ -132,17 +132,17 @@ def locate_tile(
 
 
 TILE = 64
-"""Cells along the side of a tile; the blocks of a ground model are multiples of it."""
+"""Cells along the side of a tile; the patchs of a ground model are multiples of it."""
 LARGE_TILE = 2 * TILE
 """The same for `geolocate`, which keeps no tables of a tile: larger ones are fitted less often."""
 
 
 @njit
 def _tile_size(ground: GroundModel) -> int:
-    """Choose the side of the tiles of `geolocate`, which must not cross a block's border."""
+    """Choose the side of the tiles of `geolocate`, which must not cross a patch's border."""
     down, across = ground.coefficients.shape[:2]
-    whole = down == 1 or ground.block_rows % LARGE_TILE == 0
-    whole = whole and (across == 1 or ground.block_columns % LARGE_TILE == 0)
+    whole = down == 1 or ground.patch_rows % LARGE_TILE == 0
+    whole = whole and (across == 1 or ground.patch_columns % LARGE_TILE == 0)
     return LARGE_TILE if whole else TILE
 
 

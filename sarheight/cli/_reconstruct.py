@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def masks(settings: MaskConfig, result: ResultOutput, running: Running) -> None:
-    """Classify layover, shadow and foreshortening, and count the layover multiplicity.
+    """Classify layover, shadow and foreshortening, and find fold counts.
 
     The grid is that of the elevation model or, if that is in degrees, the UTM zone, as of
     `sarheight reconstruct`.
@@ -120,7 +120,7 @@ def reconstruct(settings: ReconstructConfig, result: ResultOutput, running: Runn
     product of Sentinel-1 or NISAR as the archive delivers it, or an image in radar geometry.
 
     Writes reconstructed σ⁰ and γ⁰, the geocoded σ⁰ for comparison, the share of each cell in its
-    pixels, layover multiplicity, layover and shadow mask, incidence angles, and a variance.
+    pixels, fold count, layover and shadow mask, incidence angles, and a variance.
 
     ```
     sarheight reconstruct S1A_IW_GRDH_….SAFE.zip --dem auto --orbit auto -o scene

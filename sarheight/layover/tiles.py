@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from sarheight_kernels.models import (
     GroundModel,
     RadarModel,
-    ground_block,
+    ground_patch,
     ground_position,
     locate_cell,
 )
@@ -161,7 +161,7 @@ def _cell_area(ground: GroundModel, middle: tuple[float, float]) -> float:
     steps = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, -0.5], [0.0, 0.5]])
     places = [(middle[0] + i, middle[1] + j) for i, j in steps]
     edges = np.array(
-        [ground_position(ground, *ground_block(ground, *place), *place)[:3] for place in places]
+        [ground_position(ground, *ground_patch(ground, *place), *place)[:3] for place in places]
     )
     return float(np.linalg.norm(np.cross(edges[1] - edges[0], edges[3] - edges[2])))
 
@@ -612,7 +612,7 @@ def _ground_range_direction(
 ) -> tuple[float, NDArray[np.float64]]:
     """Find the incidence in radians, and rows and columns in a metre towards the radar."""
     row, column = place
-    down, across = ground_block(ground, row, column)
+    down, across = ground_patch(ground, row, column)
     here = np.array(ground_position(ground, down, across, row, column))
     below = np.array(ground_position(ground, down, across, row + 1.0, column))
     right = np.array(ground_position(ground, down, across, row, column + 1.0))
