@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.edges import keep_edges
 from sarheight_kernels.estimation import average, conclude, error_variance, logarithms, regress
+from sarheight_kernels.pool import spread_rows
 
 from sarheight.layover._statistics import agreement_class, kind_factors
 from sarheight.layover.allocation import (
@@ -25,6 +26,7 @@ from sarheight.layover.allocation import (
     Comparison,
     Estimate,
     EstimatedTile,
+    take_cells,
 )
 from sarheight.layover.methods import (
     DECIBELS_PER_NEPER,
@@ -159,7 +161,7 @@ def value_errors(
     changes = cast("Layer", tile.compared[index].change)
     layers = [allocated.contribution, allocated.speckle, changes, allocated.expected]
     if cells is not None:
-        layers = [layer[cells][None] for layer in layers]
+        layers = [values[None] for values in take_cells(layers, cells)]
     share, speckle, change, expected = layers
     error = np.empty_like(share)
     error_variance(share, speckle, change, expected, terms, error)
@@ -176,14 +178,17 @@ def sample_values(tile: AllocatedTile, method: Method, scale: GridScale) -> Samp
     samples = []
     for index, allocated in enumerate(tile.allocated):
         error = value_errors(tile, index, scale, method, usual, tile.sampled)[0]
-        use = np.isfinite(error) & (tile.expected[index][tile.sampled] > 0.0)
+        expected, *_ = take_cells([tile.expected[index]], tile.sampled)
+        use = np.isfinite(error) & (expected > 0.0)
         row, column = (places[use] for places in tile.sampled)
         if isinstance(method, PosteriorMean):
             polarisations = range(allocated.rcs.shape[0])
             values = [first_values(tile, index, p, (row, column))[0] for p in polarisations]
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
-                values = list(np.log(allocated.reflectivity[:, row, column]))
+                values = [
+                    np.log(one) for one in take_cells([*allocated.reflectivity], (row, column))
+                ]
         samples.append(np.vstack((error[use], *values)))
     return samples
 
@@ -235,7 +240,9 @@ class PosteriorState:
         """Return what is estimated, as a factor on the scene's law."""
         if self.alike is None:
             return _exponential(self.posterior[0], kind)
-        return self.alike if kind is None else self.alike * np.exp(kind)
+        if kind is None:
+            return self.alike
+        return spread_rows(lambda power, factors: power * np.exp(factors), self.alike, kind)
 
     def conclude(self, contribution: Layer, prior: Prior) -> tuple[Layer, Layer]:
         """Find the weight of the value in the posterior mean, and the variance that is stated."""
@@ -262,7 +269,7 @@ def first_values(
     compared = tile.compared[index]
     layers = [compared.ratios[polarisation], compared.weight, tile.expected[index]]
     if cells is not None:
-        layers = [layer[cells][None] for layer in layers]
+        layers = [values[None] for values in take_cells(layers, cells)]
     return _values(layers[0], layers[1], layers[2], NO_IMAGE)
 
 
@@ -355,7 +362,7 @@ def average_alike(posterior: PosteriorTile, prior: Prior, scale: GridScale) -> P
             alike = np.empty_like(state.value)
             mean, share = state.posterior[0], allocated.contribution
             weights = above, beside, diagonal
-            keep_edges(mean, np.exp(mean), share, difference, weights, alike)
+            keep_edges(mean, spread_rows(np.exp, mean), share, difference, weights, alike)
             states[-1].append(replace(state, alike=alike))
     return replace(posterior, states=states)
 
@@ -387,10 +394,9 @@ def estimate_posterior(posterior: PosteriorTile, method: PosteriorMean) -> Estim
 
 def _exponential(logarithm: Layer, kind: Layer | None) -> Layer:
     """Turn logarithms relative to the law of a kind into factors on the scene's law."""
-    result = np.empty_like(logarithm)
-    if kind is not None:
-        logarithm = np.add(logarithm, kind, out=result)
-    return np.exp(logarithm, out=result)
+    if kind is None:
+        return spread_rows(np.exp, logarithm)
+    return spread_rows(lambda values, factors: np.exp(values + factors), logarithm, kind)
 
 
 def _stack(layers: Sequence[Layer]) -> Layers:
