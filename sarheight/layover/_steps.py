@@ -342,21 +342,25 @@ def _predict(
 
 
 def average_alike(posterior: PosteriorTile, prior: Prior, scale: GridScale) -> PosteriorTile:
-    """Average posterior means with those of neighbours that look alike, so that edges stay."""
+    """Average posterior means with those of neighbours that look alike, so that edges stay.
+
+    Passes and polarisations are compared together: an edge that one shows is kept in all.
+    """
     down, across = (1.0 / each for each in scale.posting)
     above, beside, diagonal = np.exp(
         -0.5 * (np.array([down, across, np.hypot(down, across)]) / NEIGHBOUR_DISTANCE) ** 2
     ).tolist()
-    difference = prior.edges / DECIBELS_PER_NEPER
+    weights, difference = (above, beside, diagonal), prior.edges / DECIBELS_PER_NEPER
+    means = _stack([state.posterior[0] for of_pass in posterior.states for state in of_pass])
     states: list[list[PosteriorState]] = []
+    image = 0
     for allocated, of_pass in zip(posterior.tile.allocated, posterior.states, strict=True):
         states.append([])
         for state in of_pass:
-            alike = np.empty_like(state.value)
-            mean, share = state.posterior[0], allocated.contribution
-            weights = above, beside, diagonal
-            keep_edges(mean, np.exp(mean), share, difference, weights, alike)
+            alike, power = np.empty_like(state.value), np.exp(means[image])
+            keep_edges(means, image, power, allocated.contribution, difference, weights, alike)
             states[-1].append(replace(state, alike=alike))
+            image += 1
     return replace(posterior, states=states)
 
 

@@ -149,7 +149,7 @@ class Prior:
         Difference in dB, relative to the law, beyond which two neighbours are taken to be of two
         kinds: the scale of a prior of Geman and McClure, see `sarheight_kernels.edges`. Posterior
         means of neighbours that differ by less are averaged last of all, and edges stay; 0 for
-        none, 20 at most. The larger it is, the more noise goes, and with it the contrast of small
+        none, 20 at most. Polarisations and passes of one reconstruction are compared together. The larger it is, the more noise goes, and with it the contrast of small
         bright places: at the places for development of the independent test 1.2 dB is the largest
         of 1.0, 1.2, 1.5 and 2.0 that leaves squares of one, two and four cells, 6 dB brighter, the
         mean response that the best baseline has.
@@ -296,7 +296,8 @@ class PosteriorMean:
     7. with posterior means in place of equal reflectivity all of it is done again, `steps` times
        in all: a bright place now claims more of the pixels that it shares;
     8. ground of two kinds meets at an edge, across which neighbours predict badly. Last of all,
-       neighbours that look alike are averaged, and edges stay (`Prior.edges`).
+       neighbours that look alike in all passes and polarisations are averaged, and edges stay
+       (`Prior.edges`).
 
     In the end all cells of a pass are scaled by one factor, so that their RCS is that of its
     image.

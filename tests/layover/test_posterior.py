@@ -105,6 +105,26 @@ def test_edges_take_noise_and_keep_what_there_is(
     xr.testing.assert_allclose(relative[0], relative[1], rtol=1e-4)
 
 
+def test_polarisations_and_dates_know_edges_together(
+    dem: xr.DataArray, kinds: xr.DataArray
+) -> None:
+    """Less error than one by one, where cells are open, and as much RCS."""
+    one, other = (image_of(dem, kinds, seed) for seed in (0, 1))
+    image = xr.concat([one.image, 0.2 * other.image], "polarisation")
+    image = image.assign_coords(polarisation=["VV", "VH"])
+    alone = [reconstruct(each, dem) for each in (one, other)]
+    polarisations = reconstruct(replace(one, image=image), dem)
+    open_cells = alone[0].contribution_share.values > 0.6
+    assert open_cells.sum() > 3000
+    apart = [rms(error_in_decibels(each, kinds)[open_cells]) for each in alone]
+    for index, factor in enumerate((1.0, 0.2)):
+        each = polarisations.isel(polarisation=index)
+        joint = error_in_decibels(each.assign(gamma0=each.gamma0 / factor), kinds)[open_cells]
+        assert rms(joint) < 0.995 * apart[index]
+    held = (polarisations.gamma0 * polarisations.projected_area).sum(("y", "x")).values
+    np.testing.assert_allclose(held, polarisations.attrs["rcs_cells"], rtol=1e-5)
+
+
 def test_ground_of_another_brightness_keeps_its_edge(
     dem: xr.DataArray, kinds: xr.DataArray
 ) -> None:
