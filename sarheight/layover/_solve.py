@@ -102,10 +102,10 @@ def solve(
             near,
         )
         models = fit_error_models([samples for samples, _ in measured], method.errors)
-        # Intervals: how varied the ground is.
-        models = measure_variation(models, [sums for _, sums in measured])
 
     if isinstance(method, PosteriorMean):
+        # Intervals: how varied the ground is.
+        models = measure_variation(models, [sums for _, sums in measured])
         # Prediction by neighbours, and the posterior mean of value and prediction.
         posterior = allocated.apply(lambda tile: first_posterior(tile, models, method, scale))
         agreements: list[Agreement] = []

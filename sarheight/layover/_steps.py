@@ -177,33 +177,33 @@ def sample_values(tile: AllocatedTile, method: Method, scale: GridScale) -> Samp
     """
     usual = log_variance(method.errors.usual_contrast)
     samples = []
-    for index in range(len(tile.allocated)):
+    for index, allocated in enumerate(tile.allocated):
         error = value_errors(tile, index, scale, method, usual, tile.sampled)[0]
         use = np.isfinite(error) & (tile.expected[index][tile.sampled] > 0.0)
         row, column = (places[use] for places in tile.sampled)
-        samples.append(np.vstack((error[use], _values_at(tile, index, method, (row, column)))))
+        if isinstance(method, PosteriorMean):
+            values = _first_values_of(tile, index, (row, column))
+        else:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values = np.log(allocated.reflectivity[:, row, column])
+        samples.append(np.vstack((error[use], values)))
     return samples
 
 
-def _values_at(
-    tile: AllocatedTile, index: int, method: Method, cells: Cells
-) -> NDArray[np.float32]:
-    """Find the logarithms of values of some cells in one pass, shape (polarisations, n)."""
-    allocated = tile.allocated[index]
-    if isinstance(method, PosteriorMean):
-        polarisations = range(allocated.rcs.shape[0])
-        return np.stack([first_values(tile, index, p, cells)[0] for p in polarisations])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values: NDArray[np.float32] = np.log(allocated.reflectivity[:, *cells])
-    return values
+def _first_values_of(tile: AllocatedTile, index: int, cells: Cells) -> NDArray[np.float32]:
+    """Find the logarithms of values of the first step of some cells, shape (polarisations, n)."""
+    polarisations = range(tile.allocated[index].rcs.shape[0])
+    return np.stack([first_values(tile, index, p, cells)[0] for p in polarisations])
 
 
 def sum_differences(tile: AllocatedTile, method: Method, scale: GridScale) -> list[Differences]:
     """Sum up differences of a tile's values at two distances, for the variation of each pass.
 
     Both cells of a pair have their pixels to themselves, and lie in one block of the DEM, which no
-    tile divides.
+    tile divides. Nothing is needed but for posterior means.
     """
+    if not isinstance(method, PosteriorMean):
+        return []
     corner, core = tile.observations[0].corner, tile.observations[0].core
     thinned = _thinned(tile.sampled, corner, scale)
     sums = []
@@ -211,7 +211,7 @@ def sum_differences(tile: AllocatedTile, method: Method, scale: GridScale) -> li
         alone = (allocated.contribution > LEAST_ALONE) & (tile.expected[index] > 0.0)
         use = alone[thinned]
         cells = thinned[0][use], thinned[1][use]
-        values = _values_at(tile, index, method, cells).astype(np.float64)
+        values = _first_values_of(tile, index, cells).astype(np.float64)
         pairs, squares = np.zeros((2, values.shape[0], 2))
         for k, distance in enumerate((NEAR, FAR)):
             for axis, step in enumerate(_steps_of(scale, distance)):
@@ -221,7 +221,7 @@ def sum_differences(tile: AllocatedTile, method: Method, scale: GridScale) -> li
                 use = (first // TILE == (first + step) // TILE) & (shifted[axis] < core[axis].stop)
                 use &= step > 0
                 use[use] = alone[shifted[0][use], shifted[1][use]]
-                others = _values_at(tile, index, method, (shifted[0][use], shifted[1][use]))
+                others = _first_values_of(tile, index, (shifted[0][use], shifted[1][use]))
                 difference = others - values[:, use]
                 pairs[:, k] += np.isfinite(difference).sum(axis=1)
                 squares[:, k] += np.nansum(difference**2, axis=1)
