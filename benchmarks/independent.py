@@ -42,6 +42,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks._figures import RESULTS, record
+from benchmarks._independent.changes import coverage_by_variant, joint_polarisations
 from benchmarks._independent.methods import METHODS
 from benchmarks._independent.observations import (
     FORMS,
@@ -78,6 +79,9 @@ DEFAULT_CACHE = "sarheight-independent"
 
 GROUPS = {name: [each.name for each in places_of(name)] for name in get_args(Group)}
 """Names of places by their group."""
+
+CHANGES = {"variants": coverage_by_variant, "polarisations": joint_polarisations}
+"""What is measured at the places for development, by the option that asks for it."""
 
 Ground = tuple[str, Laws, int, int]
 """Place, laws, seed and incidence: what a process works on at a time."""
@@ -248,6 +252,16 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="score reconstruction by way of archives' products, and save that",
     )
+    parser.add_argument(
+        "--variants",
+        action="store_true",
+        help="count what intervals hold on other ground, at places for development, and save that",
+    )
+    parser.add_argument(
+        "--polarisations",
+        action="store_true",
+        help="compare two polarisations together and one by one, there too, and save that",
+    )
     parser.add_argument("--simulate", action="store_true", help="make the images, score nothing")
     return parser
 
@@ -336,6 +350,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     print(each.name, flush=True)
         return
     console = Console()
+    for name, measure in CHANGES.items():
+        if getattr(chosen, name):
+            figures, text = measure(Archive(_cache(chosen), chosen.data), GROUPS["development"])
+            console.print(Markdown(text))
+            record(figures, f"python -m benchmarks.independent --{name}")
+            (RESULTS / f"independent_{name}.md").write_text(text, "utf-8")
+            return
     work = Work(_cache(chosen), chosen.data, names, forms, chosen.scores)
     grounds = list(product(places, laws, seeds, INCIDENCES))
     found = Found()
