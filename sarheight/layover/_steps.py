@@ -188,10 +188,8 @@ def sample_values(tile: AllocatedTile, method: Method, scale: GridScale) -> Samp
             values = _first_values_of(tile, index, (row, column))
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
-                values = [
-                    np.log(one) for one in take_cells([*allocated.reflectivity], (row, column))
-                ]
-        samples.append(np.vstack((error[use], *values)))
+                values = np.log(np.stack(take_cells([*allocated.reflectivity], (row, column))))
+        samples.append(np.vstack((error[use], values)))
     return samples
 
 
