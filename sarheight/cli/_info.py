@@ -44,9 +44,10 @@ def info(
     Parameters
     ----------
     files : tuple of str
-        Products (SAFE folder, zip, HDF5 or URL), annotations, orbit files, elevation models and
-        other rasters, images, results, pictures and their STAC items, stacks of dates or of a city,
-        training scenes, points and polygons, networks, lists of jobs and their manifests, settings.
+        Products (SAFE folder, zip, HDF5, NITF or URL), annotations, orbit files, elevation models
+        and other rasters, images, results, pictures and their STAC items, stacks of dates or of a
+        city, training scenes, points and polygons, networks, lists of jobs and their manifests,
+        settings.
     config : bool
         Write the settings that made a result, as TOML for `--config`.
     verify : bool
@@ -350,21 +351,21 @@ def _origin(text: object) -> Facts:
     yield "made", f"{record.get('created', 'at an unknown time')} by sarheight {version}"
     for name, source in record.get("inputs", {}).items():
         yield f"from {name}", str(source.get("path", source))
+    if record.get("unverified"):
+        yield "not verified", f"parts of {', '.join(map(str, record['unverified']))}"
 
 
 def _plain_raster(path: Path) -> Facts:
     """Describe a raster of others."""
-    import rasterio
-    from rasterio.errors import RasterioError
-
-    from sarheight._runtime import ignore_missing_georeference
+    from sarheight._rasters import open_raster
+    from sarheight.errors import DemError
 
     try:
-        with ignore_missing_georeference(), rasterio.open(path) as file:
+        with open_raster(path) as file:
             bands, crs, kind = file.count, file.crs, file.dtypes[0]
             names = ", ".join(filter(None, file.descriptions))
             grid = f"{file.height} x {file.width} cells"
-    except RasterioError:
+    except DemError:
         bands, crs, kind = 1, "unknown", ""  # what is wrong with it is told of an elevation model
     if bands == 1 and crs is not None and kind != "uint8":
         yield from _dem(path)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def masks(settings: MaskConfig, result: MaskOutput, running: Running) -> None:
-    r"""Classify layover, shadow and foreshortening, and count the layover multiplicity.
+    r"""Classify layover, shadow and foreshortening, and find fold counts.
 
     The grid is that of the elevation model or, if that is in degrees, the UTM zone, as of
     `sarheight reconstruct`.
@@ -53,7 +53,7 @@ def masks(settings: MaskConfig, result: MaskOutput, running: Running) -> None:
     _require_masks(settings, result)
     with session("masks", running, {"read": 1, "classify": 6, "write": 3}) as current:
         current.stage("read")
-        current.announce_compilation()
+        current.compile_kernels()
         from sarheight import layover, plot
         from sarheight.geometry.placement import crop_grid_to_dem
         from sarheight.output import provenance
@@ -173,10 +173,11 @@ def reconstruct(settings: ReconstructConfig, result: ResultOutput, running: Runn
     r"""Unfold a radar image onto a map grid.
 
     The grid is that of the elevation model or, if that is in degrees, the UTM zone. The image is a
-    product of Sentinel-1 or NISAR as the archive delivers it, or an image in radar geometry.
+    product of Sentinel-1, NISAR, Umbra, Capella or ICEYE as it is delivered, or an image in radar
+    geometry.
 
     Writes reconstructed σ⁰ and γ⁰, the geocoded σ⁰ for comparison, the share of each cell in its
-    pixels, layover multiplicity, layover and shadow mask, incidence angles, and a variance.
+    pixels, fold count, layover and shadow mask, incidence angles, and a variance.
 
     ```
     sarheight reconstruct S1A_IW_GRDH_….SAFE.zip --dem auto --orbit auto -o scene
@@ -211,7 +212,7 @@ def reconstruct(settings: ReconstructConfig, result: ResultOutput, running: Runn
         _require_pictured_layers(settings)
     with session("reconstruct", running, SHARES) as current:
         current.stage("read")
-        current.announce_compilation()
+        current.compile_kernels()
         from sarheight import plot
         from sarheight.workflow.reconstruction import run_reconstruction
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, cast
 
 from sarheight.acquisition import GEOMETRY, acquisition_json, geometry_json
 from sarheight.dem.checked import stored_like
 from sarheight.dem.grids import grid_record, to_grid
-from sarheight.geometry.pass_geometry import dem_dataset
+from sarheight.geometry.pass_geometry import dem_dataset, pixel_areas
+from sarheight.geometry.tables import radar_model
 from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD
 from sarheight.grid import RadarGrid
 from sarheight.illumination import ConstantGamma
@@ -34,6 +37,7 @@ from sarheight.layover._scene_tiles import (
 from sarheight.layover._solve import solve
 from sarheight.layover._statistics import fit_laws, sample_open_cells
 from sarheight.layover._steps import support_of
+from sarheight.layover._tasks import prepare_scheduler
 from sarheight.layover.facets import require_cells
 from sarheight.layover.layers import select_layers, with_layers
 from sarheight.layover.methods import RTC, PosteriorMean, as_method, describe
@@ -167,20 +171,20 @@ def reconstruct(
     names = select_layers(variables)
     limit = memory_bytes(memory_limit)
     scenes = scenes_of(image, grid, orbit, calibration)
-    checked = SceneDem.of(dem, file_cache_of(limit))
-    plan, planner = plan_scene(
-        scenes,
-        checked,
-        smallest_area=smallest_area,
-        memory_limit=limit,
-        foreshortening=foreshortening,
-        facets=facets,
-    )
+    with _sums_ahead(scenes) as sum_images:
+        checked = SceneDem.of(dem, file_cache_of(limit))
+        plan, planner = plan_scene(
+            scenes,
+            checked,
+            smallest_area=smallest_area,
+            memory_limit=limit,
+            foreshortening=foreshortening,
+            facets=facets,
+        )
+        rcs = sum_images()
     if guide is not None:
         _require_fitted(law)
         plan = replace(plan, kinds=kinds_of_ground(guide, checked.grid))
-    areas = [pass_plan.areas for pass_plan in plan.passes]
-    rcs = [image_rcs(*image_areas) for image_areas in zip(scenes, areas, strict=True)]
     tiles: Tiles[list[Observation]]
     if is_lazy(checked.array, *(scene.image for scene in scenes)):
         support = support_of(method, plan.scale)
@@ -311,6 +315,28 @@ def _span(dem: SceneDem, axis: str, span: tuple[int, int]) -> tuple[int, int]:
     if dem.stored[axis][0] == dem.array[axis][0]:
         return span
     return size - span[1], size - span[0]
+
+
+@contextmanager
+def _sums_ahead(scenes: Sequence[Scene]) -> Iterator[Callable[[], list[list[float]]]]:
+    """Yield a function that returns the RCS of images in m2; lazy ones are summed meanwhile."""
+
+    def sums() -> list[list[float]]:
+        return [
+            image_rcs(
+                scene,
+                pixel_areas(scene.grid, radar_model(scene.grid, scene.orbit), scene.calibration),
+            )
+            for scene in scenes
+        ]
+
+    if not is_lazy(*(scene.image for scene in scenes)):
+        yield sums
+        return
+    prepare_scheduler()
+    # To inflate an image takes one thread for each polarisation, and to check heights another.
+    with ThreadPoolExecutor(1, "sarheight-sums") as pool:
+        yield pool.submit(sums).result
 
 
 def _require_fitted(law: BackscatterLaw | None) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels import profiles
+from sarheight_kernels.pool import spread_rows
 
 from sarheight.acquisition import GEOMETRY, acquisition_record, acquisition_time, geometry_json
 from sarheight.dem.checked import CheckedDem, stored_like
@@ -132,7 +133,11 @@ Variable = tuple[NDArray[Any], dict[str, Any]]
 
 def in_image(category: NDArray[np.uint8], fold_count: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Mark categories as no data where the image has no pixel, as fold counts are."""
-    return np.where(fold_count == profiles.NO_DATA, fold_count, category)
+
+    def mark(codes: NDArray[np.uint8], counts: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.where(counts == profiles.NO_DATA, counts, codes)
+
+    return spread_rows(mark, category, fold_count, dtype=np.uint8)
 
 
 def in_layover(mask: xr.DataArray) -> xr.DataArray:

@@ -42,6 +42,8 @@ __all__ = [
 OUTPUT, RUNNING, DEM, RADAR, METHOD = "Output", "Running", "Elevation model", "Radar", "Method"
 GRID, ELEVATIONS, CITY = "Map grid", "Known elevations", "Cities"
 
+UNVERIFIED = 3
+"""Exit code of a command that did its work, but read parts of products without their checksums."""
 OF_DEM = "dem"
 """In place of a reference system: keep the grid of the elevation model."""
 FIT = "fit"
@@ -383,9 +385,10 @@ class ReconstructConfig(ImageConfig, ClipConfig):
     ----------
     image : str
         Sentinel-1 GRD or SLC as the archive delivers it: SAFE folder, zip, or a URL of either
-        (https://, s3://); or a NISAR RSLC (.h5). Or an image in radar geometry, linear power:
-        written by `simulate`, or any raster without a map grid (then with `--like` and
-        `--calibration`). Or a terrain-flattened product of OPERA, HyP3 or the Planetary Computer.
+        (https://, s3://); or a NISAR RSLC (.h5), or a SICD (.nitf). Or an image in radar geometry,
+        linear power: written by `simulate`, or any raster without a map grid (then with `--like`
+        and `--calibration`). Or a terrain-flattened product of OPERA, HyP3 or the Planetary
+        Computer.
     dem : tuple of str
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.
@@ -550,6 +553,8 @@ class PassImageConfig(Configuration):
     provider_dem : pathlib.Path, optional
         Elevation model with which the provider of terrain-flattened images flattened them, above
         EGM2008 unless the file says otherwise. Default: the one in a product of HyP3.
+    verify : bool
+        Read all files of products first, and compare them with their checksums.
     """
 
     like: Like = ()
@@ -557,6 +562,7 @@ class PassImageConfig(Configuration):
     provider_dem: Annotated[Path | None, option(DEM, metavar="FILE")] = None
     polarisation: Annotated[str | None, option(RADAR, metavar="NAME", convert=str.upper)] = None
     multilook: Multilook = None
+    verify: Annotated[bool, option(RADAR, "--verify")] = False
 
     @property
     def reading(self) -> ImageConfig:
@@ -566,6 +572,7 @@ class PassImageConfig(Configuration):
             calibration=self.calibration,
             polarisations=() if self.polarisation is None else (self.polarisation,),
             multilook=self.multilook,
+            verify=self.verify,
         )
 
 
