@@ -231,7 +231,9 @@ def describe_process(specification: Mapping[str, Any]) -> dict[str, Any]:
 
 # The data: items of a catalogue.
 
-PRODUCT = re.compile(r"(.*?\.(SAFE\.zip|SAFE|zarr\.zip|zarr|zip|h5))(?=/|$)", re.IGNORECASE)
+PRODUCT = re.compile(
+    r"(.*?\.(SAFE\.zip|SAFE|zarr\.zip|zarr|zip|h5|nitf|ntf))(?=/|$)", re.IGNORECASE
+)
 """The part of an address that names a product: the folder of a measurement, or a file."""
 
 
@@ -242,7 +244,7 @@ class SarItems:
     Attributes
     ----------
     items : tuple of pystac.Item
-        Items of Sentinel-1 or NISAR products, one for each image.
+        Items of products that `sarheight.product.open_product` opens, one for each image.
     bounds : tuple of float, optional
         West, south, east and north of the cube in degrees; by default that of all items.
     bands : tuple of str
@@ -434,7 +436,7 @@ def _product_of(item: pystac.Item) -> str:
         if match is not None:
             found[match[1]] = None
     if not found:
-        kinds = "a SAFE folder or something in it, a zip of one, an EOPF store, or an RSLC"
+        kinds = "a SAFE folder or something in it, a zip of one, an EOPF store, an RSLC or a SICD"
         _refuse("data", f"found no product among the assets of '{item.id}', expected {kinds}")
     # Of a folder and its zip, the folder is read without unpacking.
     return min(found, key=lambda each: (each.lower().endswith(".zip"), list(found).index(each)))

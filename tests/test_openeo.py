@@ -400,6 +400,7 @@ def test_products_that_are_refused(world: World, tmp_path: Path) -> None:
         (["/x/A.SAFE.zip"], "/x/A.SAFE.zip"),
         (["file:///x/A.SAFE/manifest.safe"], "/x/A.SAFE"),
         (["/x/NISAR_L1_RSLC.h5"], "/x/NISAR_L1_RSLC.h5"),
+        (["/x/UMBRA-05_SICD.nitf"], "/x/UMBRA-05_SICD.nitf"),
     ],
 )
 def test_the_product_of_an_item(world: World, hrefs: list[str], product: str) -> None:
