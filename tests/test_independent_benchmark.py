@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyproj
 import pytest
 import xarray as xr
 
@@ -67,6 +68,23 @@ def test_a_wedge_is_in_layover_where_it_is_steeper_than_the_incidence() -> None:
     folded = np.flatnonzero(steep[0] > 0.0)
     assert folded[0] == pytest.approx(20.0 - before, abs=1.5)
     assert folded[-1] == pytest.approx(28.0 + before, abs=1.5)
+
+
+def test_crops_by_rank_are_apart_and_in_order() -> None:
+    rows, columns = np.mgrid[:300, :300]
+    ridges = 150.0 * np.abs((columns % 6) / 3.0 - 1.0)
+    # Squares that hold no two crops; the steeper ridges fold into each other everywhere.
+    first = (rows > 20) & (rows < 130) & (columns > 20) & (columns < 130)
+    second = (rows > 160) & (rows < 270) & (columns > 160) & (columns < 270)
+    dem = dem_around(
+        47.0, 11.0, np.where(first, 2.0, np.where(second, 1.2, 0.0)) * ridges, posting=90.0
+    )
+    dem = dem.assign_coords(void=(("y", "x"), np.zeros(dem.shape, dtype=bool)))
+    to_map = pyproj.Transformer.from_crs(4326, dem.rio.crs, always_xy=True)
+    found = [to_map.transform(*places.steepest_crop(dem, rank)) for rank in range(2)]
+    x, y = dem.x.values.mean(), dem.y.values.mean()
+    assert [(each[0] < x, each[1] > y) for each in found] == [(True, True), (False, False)]
+    assert np.abs(np.subtract(*found)).max() >= places.CELLS * places.POSTING
 
 
 def test_detail_continues_the_spectrum() -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sarheight._files import file_errors, open_geotiff, parse_json
+from sarheight._files import check_hdf5, file_errors, parse_json
+from sarheight._rasters import open_alone
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import DamagedFileError, OutputError
 from sarheight.output._bands import PACKINGS, StoredBand
@@ -33,6 +34,7 @@ __all__ = [
     "FORMATS",
     "READABLE",
     "StoredBand",
+    "mask_attributes",
     "open_result",
     "read_provenance",
     "save_png",
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
 def _tags(path: Path) -> Mapping[Any, Any]:
     """Read the attributes of a GeoTIFF, or of a folder of layers, which all have the same."""
     path = next(path.glob("*.tif"), path) if path.is_dir() else path
-    with ignore_missing_georeference(), open_geotiff(path) as file:
+    with ignore_missing_georeference(), open_alone(path) as file:
         tags: dict[str, str] = file.tags()
         return tags
 
@@ -73,6 +75,15 @@ class Format:
     read: Callable[[Path, Any], xr.Dataset] | None = None  # with dask chunks as xarray has them
 
 
+def mask_attributes(path: Path) -> dict[str, str]:
+    """Read the attributes of a mask for MintPy, which are texts."""
+    import h5py
+
+    check_hdf5(path, "a mask for MintPy", complete=True)
+    with h5py.File(path) as file:
+        return {name: bytes(text).decode() for name, text in file.attrs.items()}
+
+
 GEOTIFF = Format(_tags, write_geotiff, read_geotiff)
 FORMATS = {
     ".tif": GEOTIFF,
@@ -80,6 +91,7 @@ FORMATS = {
     ".nc": Format(store_attributes, write_netcdf, read_store),
     ".zarr": Format(store_attributes, write_levels, read_store),
     ".png": Format(_texts),
+    ".h5": Format(mask_attributes),
     LAYERS: Format(_tags, read=read_geotiff),
 }
 """Formats by suffix; the writer of layers also needs their name and scale (`write`)."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sarheight._files import open_geotiff
+from sarheight._rasters import open_alone
 from sarheight._runtime import nodata_value
 from sarheight.acquisition import acquisitions
 from sarheight.output._bands import PACKED
@@ -468,7 +468,7 @@ def _multihash(sha256: str) -> str:
 def _bands_of_file(file: Path) -> list[dict[str, Any]]:
     """Describe the bands of a GeoTIFF by its tags."""
     bands = []
-    with open_geotiff(file) as source:
+    with open_alone(file) as source:
         for index in source.indexes:
             tags = source.tags(index)
             band = {
