@@ -154,7 +154,8 @@ def open_product(
         RSLC. Of Umbra, Capella, ICEYE and others: the NITF file (``.nitf``, ``.ntf``) of a SICD,
         which needs the extra ``sicd``.
     storage_options : mapping, optional
-        Options of fsspec's file system, such as ``{"anon": True}`` for an open bucket.
+        Options of fsspec's file system, such as ``{"anon": True}`` for an open bucket; or, under
+        the name ``storage``, the file system of a SAFE product itself.
 
     Returns
     -------

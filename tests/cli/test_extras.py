@@ -80,6 +80,10 @@ TASKS: dict[str, tuple[str, object]] = {
         "vector",
         ("refine", "{image}", "--dem", "{dem}", *SEA, "--known", "{points}", "-o", "r.nc"),
     ),
+    "condition": (
+        "condition",
+        ("masks", "--like", "{image}", "--dem", "{dem}", *SEA, "--condition", "fill", "-o", "m.nc"),
+    ),
     "clip": (
         "vector",
         ("masks", "--like", "{image}", "--dem", "{dem}", *SEA, "--clip", "{points}", "-o", "m.nc"),
@@ -102,6 +106,10 @@ TASKS: dict[str, tuple[str, object]] = {
 CORE: dict[str, tuple[str, ...]] = {
     "masks": ("masks", "--like", "{image}", "--dem", "{dem}", *SEA, "-o", "masks.tif"),
     "refine": ("refine", "{image}", "--dem", "{dem}", *SEA, "--iterations", "1", "-o", "r.nc"),
+    "masks --mgrs": (
+        *("masks", "--like", "{image}", "--dem", "{dem}", *SEA),
+        *("--mgrs", "32TNR", "--resolution", "90", "-o", "tile.tif"),
+    ),
     "info": ("info", "{image}", "{dem}"),
 }
 """What needs none."""
@@ -128,7 +136,7 @@ def told(files: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
     }
     tasks = {name: filled(task, names) for name, (_, task) in TASKS.items()}
     tasks |= {name: filled(task, names) for name, task in CORE.items()}
-    absent = [name for modules in EXTRAS.values() for name in modules]
+    absent = ["mgrs", "richdem", *(name for modules in EXTRAS.values() for name in modules)]
     done = subprocess.run(
         [sys.executable, "-c", ABSENT],
         input=json.dumps([absent, tasks]),
