@@ -15,12 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import rasterio
 import requests
 from fsspec import AbstractFileSystem
 from rasterio.errors import RasterioError
 
-from sarheight._files import NO_SIDECARS
+from sarheight._rasters import open_alone
 from sarheight.errors import FetchError, NotThereError
 from sarheight.fetch.addresses import redact
 from sarheight.fetch.http import HttpClient, Version, translated_errors
@@ -85,10 +84,7 @@ class RemoteImage:
         """Open it with rasterio; FetchError where it cannot be requested or read."""
         self.failures.clear()
         try:
-            with (
-                rasterio.Env(**NO_SIDECARS),
-                rasterio.open(self.name, driver=self.driver, opener=self) as dataset,
-            ):
+            with open_alone(self.name, (self.driver,), opener=self) as dataset:
                 yield dataset
         except (RasterioError, OSError) as error:
             raise (self.failures or [error])[0] from None

@@ -11,6 +11,7 @@ import pyproj
 import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.estimation import to_backscatter
+from sarheight_kernels.pool import spread_rows
 from sarheight_kernels.rdr2geo import points_at_height
 
 from sarheight.acquisition import acquisition_time, polarisation_names
@@ -141,9 +142,17 @@ def convert_tile(
 
 def _share(held: Values, name: str, usual: float) -> Layers:
     """Return shares where cells have a value; the usual one where none was computed."""
-    known = np.isfinite(held["sigma0"])
-    shares = held.get(name, np.float32(usual))
-    return np.where(known, shares, np.float32(np.nan)).astype(np.float32, copy=False)
+    missing = np.float32(np.nan)
+    if name not in held:
+        return spread_rows(
+            lambda sigma0: np.where(np.isfinite(sigma0), np.float32(usual), missing),
+            held["sigma0"],
+        )
+    return spread_rows(
+        lambda sigma0, shares: np.where(np.isfinite(sigma0), shares, missing),
+        held["sigma0"],
+        held[name],
+    )
 
 
 def _decibel_deviation(gamma0: NDArray[Any], variance: NDArray[Any]) -> NDArray[Any]:
@@ -157,7 +166,9 @@ def _decibel_deviation(gamma0: NDArray[Any], variance: NDArray[Any]) -> NDArray[
 
 
 DERIVED: dict[str, Callable[[Values], NDArray[Any]]] = {
-    "gamma0_std": lambda held: _decibel_deviation(held["gamma0"], held["gamma0_variance"]),
+    "gamma0_std": lambda held: spread_rows(
+        _decibel_deviation, held["gamma0"], held["gamma0_variance"]
+    ),
     "own_share": lambda held: _share(held, "own_share", 1.0),
     "borrowed_share": lambda held: _share(held, "borrowed_share", 0.0),
 }

@@ -18,7 +18,7 @@ from urllib.request import url2pathname
 import numpy as np
 import xarray as xr
 
-from sarheight._files import without_secrets
+from sarheight._files import unverified_files, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,9 +66,11 @@ def provenance(
     -------
     dict
         ``created`` (UTC), ``python``, ``platform``, ``software`` (versions by name), ``inputs``
-        and ``parameters``. It does not identify the machine or its user: files are named without
-        folders, URLs without passwords and signatures. It is JSON: as attribute ``provenance`` of
-        a dataset, `write` keeps it in the file, where `read_provenance` finds it.
+        and ``parameters``; ``unverified``, the files of products of which parts were read without
+        comparing their checksums, if there are any. It does not identify the machine or its user:
+        files are named without folders, URLs without passwords and signatures. It is JSON: as
+        attribute ``provenance`` of a dataset, `write` keeps it in the file, where
+        `read_provenance` finds it.
 
     Raises
     ------
@@ -88,6 +90,7 @@ def provenance(
 
     versions = {name: _version(name) for name in PACKAGES}
     libraries = {"GDAL": rasterio.__gdal_version__, "PROJ": pyproj.proj_version_str}
+    unverified = unverified_files((inputs or {}).values())
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -97,6 +100,7 @@ def provenance(
             str(name): _describe(value, whole=whole) for name, value in (inputs or {}).items()
         },
         "parameters": {str(name): _jsonable(value) for name, value in (parameters or {}).items()},
+        **({"unverified": list(unverified)} if unverified else {}),
     }
 
 

@@ -16,7 +16,8 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED
 
 import numpy as np
 
-from sarheight._files import NO_SIDECARS, open_geotiff, without_secrets
+from sarheight._files import without_secrets
+from sarheight._rasters import open_alone
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import ProductError
 from sarheight.sentinel1._images import Form
@@ -221,19 +222,18 @@ class ProductFiles:
     @contextmanager
     def raster(self, name: str) -> Iterator[DatasetReader]:
         """Open a measurement with GDAL; each call anew, so that threads do not share a dataset."""
-        import rasterio
         from rasterio.errors import RasterioError
 
         self._file(name)
         failures: list[Exception] = []
         try:
             # The filter of warnings is shared by all threads.
-            with _GDAL_OPEN, ignore_missing_georeference(), rasterio.Env(**NO_SIDECARS):
+            with _GDAL_OPEN, ignore_missing_georeference():
                 if self._local is not None:
-                    dataset = open_geotiff(self._local / name)
+                    dataset = open_alone(self._local / name)
                 else:
                     opener = partial(self._open_for_gdal, name, failures)
-                    dataset = rasterio.open(name, driver="GTiff", opener=opener)
+                    dataset = open_alone(name, opener=opener)
             with dataset:
                 yield dataset
             if failures:  # GDAL takes what it cannot read for empty, where it may be

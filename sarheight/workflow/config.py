@@ -25,6 +25,7 @@ __all__ = [
     "ImageConfig",
     "KnownConfig",
     "MaskConfig",
+    "MaskOutput",
     "Messages",
     "PassConfig",
     "PassImageConfig",
@@ -41,6 +42,8 @@ __all__ = [
 OUTPUT, RUNNING, DEM, RADAR, METHOD = "Output", "Running", "Elevation model", "Radar", "Method"
 GRID, ELEVATIONS, CITY = "Map grid", "Known elevations", "Cities"
 
+UNVERIFIED = 3
+"""Exit code of a command that did its work, but read parts of products without their checksums."""
 OF_DEM = "dem"
 """In place of a reference system: keep the grid of the elevation model."""
 FIT = "fit"
@@ -284,7 +287,8 @@ class PassConfig(GridConfig):
     like : tuple of str
         Source of the sampling and the orbit: a Sentinel-1 product (SAFE folder or zip), an
         annotation (XML of a GRD or SLC, plain or .xz), or an image written by `simulate`. Repeat
-        the option with a raster on a map grid, such as an earlier result, for its grid.
+        the option with a raster on a map grid, such as an earlier result, for its grid. A geocoded
+        burst of OPERA (CSLC-S1 or its static layers, .h5) is both.
     orbit : pathlib.Path, optional
         Orbit file (POEORB or RESORB, .EOF) that replaces the orbit of the annotation.
     """
@@ -381,9 +385,10 @@ class ReconstructConfig(ImageConfig, ClipConfig):
     ----------
     image : str
         Sentinel-1 GRD or SLC as the archive delivers it: SAFE folder, zip, or a URL of either
-        (https://, s3://); or a NISAR RSLC (.h5). Or an image in radar geometry, linear power:
-        written by `simulate`, or any raster without a map grid (then with `--like` and
-        `--calibration`). Or a terrain-flattened product of OPERA, HyP3 or the Planetary Computer.
+        (https://, s3://); or a NISAR RSLC (.h5), or a SICD (.nitf). Or an image in radar geometry,
+        linear power: written by `simulate`, or any raster without a map grid (then with `--like`
+        and `--calibration`). Or a terrain-flattened product of OPERA, HyP3 or the Planetary
+        Computer.
     dem : tuple of str
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.
@@ -548,6 +553,8 @@ class PassImageConfig(Configuration):
     provider_dem : pathlib.Path, optional
         Elevation model with which the provider of terrain-flattened images flattened them, above
         EGM2008 unless the file says otherwise. Default: the one in a product of HyP3.
+    verify : bool
+        Read all files of products first, and compare them with their checksums.
     """
 
     like: Like = ()
@@ -555,6 +562,7 @@ class PassImageConfig(Configuration):
     provider_dem: Annotated[Path | None, option(DEM, metavar="FILE")] = None
     polarisation: Annotated[str | None, option(RADAR, metavar="NAME", convert=str.upper)] = None
     multilook: Multilook = None
+    verify: Annotated[bool, option(RADAR, "--verify")] = False
 
     @property
     def reading(self) -> ImageConfig:
@@ -564,6 +572,7 @@ class PassImageConfig(Configuration):
             calibration=self.calibration,
             polarisations=() if self.polarisation is None else (self.polarisation,),
             multilook=self.multilook,
+            verify=self.verify,
         )
 
 
@@ -654,6 +663,21 @@ class ResultOutput(FileOutput):
     stac: Annotated[bool, option(OUTPUT, "--stac")] = False
     scale: Annotated[Scale, option(OUTPUT)] = "linear"
     quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskOutput(ResultOutput):
+    """Output of masks.
+
+    Attributes
+    ----------
+    format : {"dolphin", "mintpy"}, optional
+        Write the mask for a stack of interferograms instead: `dolphin` reads it as one of its
+        `layover_shadow_mask_files` (`.tif`; 1 good, 0 layover, shadow, or not known), `mintpy` as
+        `mintpy.load.shadowMaskFile` (`.h5`; the opposite).
+    """
+
+    format: Annotated[Literal["dolphin", "mintpy"] | None, option(OUTPUT)] = None
 
 
 @dataclass(frozen=True, kw_only=True)

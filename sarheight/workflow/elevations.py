@@ -188,6 +188,7 @@ def stated_grid(config: GridConfig, resolution: float | None = None) -> GeoBox |
     """Return the grid of a result that a configuration says all of; None where it needs heights."""
     from sarheight.dem import extent_grid, grid_like, mgrs_grid
     from sarheight.output import open_result
+    from sarheight.sentinel1.cslc import burst_grid, is_burst
 
     like = map_source(config.like)
     if like is not None:
@@ -197,6 +198,8 @@ def stated_grid(config: GridConfig, resolution: float | None = None) -> GeoBox |
                 "--like"
             )
             raise OptionError(msg, option="like")
+        if is_burst(like):
+            return burst_grid(like)
         return grid_like(open_result(like, chunks={}) if is_store(like) else like)
     size = config.resolution or resolution
     if size is None:
@@ -280,11 +283,13 @@ def clip(result: xr.Dataset, config: ClipConfig) -> xr.Dataset:
     from rasterio.features import geometry_mask
     from rasterio.warp import transform_geom
 
+    from sarheight._files import file_errors
     from sarheight._runtime import nodata_value
 
     polygons, crs = read_polygons(config.clip)
     grid = result.rio.crs
-    placed = [transform_geom(crs, grid, each) for each in polygons]
+    with file_errors(config.clip, f"a file of polygons that {grid} can show"):
+        placed = [transform_geom(crs, grid, each) for each in polygons]
     shape = result.sizes["y"], result.sizes["x"]
     inside = geometry_mask(placed, shape, result.rio.transform(recalc=True), invert=True)
     if not inside.any():
@@ -309,6 +314,7 @@ def read_polygons(path: Path) -> tuple[list[dict[str, Any]], Any]:
     if path.suffix.lower() in GEOJSON:
         found = read_json(path)
         entries = found.get("features", [found])
+        entries = entries if isinstance(entries, list) else []
         shapes = [each.get("geometry", each) for each in entries if isinstance(each, dict)]
         crs: Any = GEOJSON_CRS
     else:

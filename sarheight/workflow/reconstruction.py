@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from sarheight._files import noting_unverified
 from sarheight.errors import OptionError, naming_extras
 from sarheight.workflow.config import FIT, ReconstructConfig, parse_law, parse_method
 from sarheight.workflow.elevations import clip
@@ -61,8 +62,9 @@ def reconstruct(
     Parameters
     ----------
     image : str, path, Product, Scene or ReconstructConfig
-        A product as the archive delivers it (SAFE folder, zip, URL, RSLC), an image file in radar
-        geometry, or one of them opened; or a configuration that names image and elevation model.
+        A product as the archive delivers it (SAFE folder, zip, URL, RSLC, SICD), an image file in
+        radar geometry, or one of them opened; or a configuration that names image and elevation
+        model.
     dem : str, path, sequence of them or DataArray
         Elevation model: files that GDAL reads, or ``"auto"`` to fetch Copernicus GLO-30; or one
         opened by `sarheight.dem.open_dem`.
@@ -125,7 +127,9 @@ def reconstruct(
         options["dem"] = dem
     config = ReconstructConfig.from_dict(options)
     config.require_files()
-    return run_reconstruction(config, reporter or Silent(), image=source, heights=heights).result
+    with noting_unverified():
+        made = run_reconstruction(config, reporter or Silent(), image=source, heights=heights)
+    return made.result
 
 
 def _grid_options(grid: GeoBox, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -252,6 +256,8 @@ def run_reconstruction(
         )
     result = clip(area.cut(_with_layers(result, config, dem, source, whole, near)), config)
     # Describe.
+    if in_parts and source.product is not None:
+        near.image[..., :1, :1].compute()  # what is read in parts is known before the result is
     if shift is not None:
         _report_shift(shift, config, reporter)
     _describe(result, config, area, scene, fraction, shift)
