@@ -18,13 +18,14 @@ import struct
 import tempfile
 import tomllib
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields
 from functools import wraps
 from itertools import product
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from sarheight._runtime import require
 from sarheight.errors import DamagedFileError, SarheightError
@@ -32,7 +33,6 @@ from sarheight.errors import DamagedFileError, SarheightError
 if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
-    from rasterio import DatasetReader
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,27 +102,6 @@ def without_secrets(address: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
-# Rasters of others.
-
-NO_SIDECARS = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
-}
-"""GDAL reads no overviews, masks and metadata beside a raster, and requests nothing of servers."""
-
-
-def open_geotiff(path: str | os.PathLike[str], **options: Any) -> DatasetReader:  # noqa: ANN401
-    """Open a GeoTIFF by its own driver, and nothing beside it.
-
-    Other drivers, such as that of VRT, read the files and addresses that a file names, and so may
-    the files that GDAL looks for beside it.
-    """
-    import rasterio
-
-    with rasterio.Env(**NO_SIDECARS):
-        return rasterio.open(path, driver="GTiff", **options)
-
-
 # Texts and errors.
 
 LARGEST_TEXT = 64 * 2**20
@@ -141,6 +120,16 @@ def reason(error: BaseException) -> str:
     if len(text) > LONGEST_REASON:
         text = f"{text[:LONGEST_REASON]}…"
     return text or type(error).__name__
+
+
+def require_file(
+    path: str | os.PathLike[str], error: type[SarheightError] = DamagedFileError
+) -> None:
+    """Refuse a pipe or a device: reading one may wait, or go on, for ever."""
+    found = Path(path)
+    if found.exists() and not (found.is_file() or found.is_dir()):
+        msg = f"'{path}' is a pipe or a device, expected a file: write its contents to one first"
+        raise error(msg)
 
 
 @contextmanager
@@ -166,6 +155,7 @@ def file_errors(
     None
     """
     try:
+        require_file(path, error)
         yield
     except (SarheightError, PermissionError):
         raise
@@ -334,6 +324,92 @@ def read_vector(
         if Path(path).suffix.lower() in PARQUET:
             return geopandas.read_parquet(path)
         return geopandas.read_file(path, **({} if layer is None else {"layer": layer}))
+
+
+# Products that are read in parts.
+
+
+class PartlyRead(Protocol):
+    """A product, and its files of which parts were read without comparing their checksums."""
+
+    @property
+    def label(self) -> str:
+        """Path of the product."""
+
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Names of the files."""
+
+
+@dataclass
+class _Notes:
+    """Products that were opened, and the files that a result was told of."""
+
+    products: list[PartlyRead] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
+
+
+_NOTES: ContextVar[_Notes | None] = ContextVar("notes", default=None)
+
+
+@contextmanager
+def noting_unverified() -> Iterator[Callable[[], tuple[str, ...]]]:
+    """Watch the products that are opened inside.
+
+    Yields
+    ------
+    callable
+        Returns the files of these products that were read in parts so far, without comparing their
+        checksums, each with the name of its product; and those that a result names as such.
+    """
+    notes, outer = _Notes(), _NOTES.get()
+    token = _NOTES.set(notes)
+    try:
+        yield lambda: tuple(sorted(_names(notes.products) | notes.told))
+    finally:
+        _NOTES.reset(token)
+        if outer is not None:
+            outer.products += notes.products
+            outer.told |= notes.told
+
+
+@contextmanager
+def verified() -> Iterator[None]:
+    """Note no product that is opened inside: all files of these were compared before."""
+    token = _NOTES.set(None)
+    try:
+        yield
+    finally:
+        _NOTES.reset(token)
+
+
+def note_product(product: PartlyRead) -> None:
+    """Let those who watch know of a product."""
+    notes = _NOTES.get()
+    if notes is not None:
+        notes.products.append(product)
+
+
+def unverified_files(inputs: Iterable[object]) -> tuple[str, ...]:
+    """Return, for a result, what is noted so far of products among its inputs, or in their folders.
+
+    A result that is computed later may read them to their ends after all; the note remains.
+    """
+    notes = _NOTES.get()
+    if notes is None:
+        return ()
+    paths = [Path(each).resolve() for each in inputs if isinstance(each, str | os.PathLike)]
+    found = _names(
+        each
+        for each in notes.products
+        if any(Path(each.label).resolve().is_relative_to(path) for path in paths)
+    )
+    notes.told |= found
+    return tuple(sorted(found))
+
+
+def _names(products: Iterable[PartlyRead]) -> set[str]:
+    return {f"{name} in {Path(each.label).name}" for each in products for name in each.unverified}
 
 
 # HDF5 files.

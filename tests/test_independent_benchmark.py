@@ -14,7 +14,7 @@ import xarray as xr
 from benchmarks._independent import changes, places, scores, variants
 from benchmarks._independent.filters import decibels, filled, tv, upsampled
 from benchmarks._independent.heights import back_projected, rtc_on_finer
-from benchmarks._independent.methods import METHODS, Estimate, rtc
+from benchmarks._independent.methods import METHODS, Estimate, Method, rtc
 from benchmarks._independent.observations import Archive, Image
 from benchmarks._independent.oracles import expected_kinds, reallocated
 from benchmarks._independent.pictures import save_picture
@@ -163,10 +163,17 @@ def test_rtc_of_sub_facets_keeps_the_mean(pair: list[Observed]) -> None:
     assert np.std(error) < 2.5
 
 
-def test_every_method_is_scored_and_reported(archive: Archive, tmp_path: Path) -> None:
+QUICK = ("geocoding", "rtc", "rtc_tv", "one_step", "posterior", "composite", "two_passes")
+SOME = {name: METHODS[name] for name in QUICK}
+
+
+@pytest.mark.parametrize("methods", [SOME, pytest.param(METHODS, marks=pytest.mark.slow)])
+def test_every_method_is_scored_and_reported(
+    archive: Archive, tmp_path: Path, methods: dict[str, Method]
+) -> None:
     """Filters and the composite leave a value everywhere, and bright squares are seen."""
-    scored = scores_of(archive, ("leh", "several", 0, 33), METHODS)
-    assert {key.method for key in scored} == set(METHODS)
+    scored = scores_of(archive, ("leh", "several", 0, 33), methods)
+    assert {key.method for key in scored} == set(methods)
     for key, one in scored.items():
         assert one.rmse("all") < 15.0, key
         if METHODS[key.method].squares:
@@ -175,7 +182,7 @@ def test_every_method_is_scored_and_reported(archive: Archive, tmp_path: Path) -
         assert again == one
     found = Found(scored)
     text = markdown(found)
-    for method in METHODS.values():
+    for method in methods.values():
         assert f"| {method.title}" in text
     assert figures_of(found)["independent.coverage_80.outside"][0] > 0.2
     save_picture(archive.observed(IMAGE), ("rtc_tv",), tmp_path / "picture.png")

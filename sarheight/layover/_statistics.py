@@ -21,6 +21,7 @@ from sarheight_kernels.profiles import FORESHORTENING
 
 from sarheight.errors import GeometryError
 from sarheight.illumination import FittedLaw
+from sarheight.layover.allocation import take_cells
 from sarheight.layover.methods import log_variance
 
 if TYPE_CHECKING:
@@ -72,14 +73,15 @@ def _open_cells(observation: Observation, scale: GridScale) -> NDArray[np.float3
     if observation.kind is not None:
         scale = replace(scale, sampled_parts=1, sampled_stride=None)
     parts = scale.sampled_parts
-    blocks = None if parts == 1 else observation.sampled_blocks(parts)
+    kernel_tiles = None if parts == 1 else observation.sampled_kernel_tiles(parts)
     row, column = observation.sampled_cells(scale)
-    alone = (category[row, column] <= FORESHORTENING) & (fold_count[row, column] == 1)
-    if blocks is not None:
-        alone &= observation.within_blocks((row, column), blocks)
+    codes, counts = take_cells([category, fold_count], (row, column))
+    alone = (codes <= FORESHORTENING) & (counts == 1)
+    if kernel_tiles is not None:
+        alone &= observation.within_kernel_tiles((row, column), kernel_tiles)
     row, column = row[alone], column[alone]
-    incidence = observation.angles["local_incidence"][row, column]
-    gamma, area = observation.image.sample_reflectivity((row, column), blocks)
+    (incidence,) = take_cells([observation.angles["local_incidence"]], (row, column))
+    gamma, area = observation.image.sample_reflectivity((row, column), kernel_tiles)
     # A cell whose surface faces the line of sight at theta projects to its area times cos(theta).
     large = area > SMALLEST_OPEN_AREA * scale.cell_area * np.cos(np.radians(incidence))
     good = large & np.isfinite(incidence) & np.isfinite(gamma).all(axis=0)
@@ -100,10 +102,10 @@ def fit_laws(by_tile: Sequence[Samples]) -> list[SceneLaw]:
     laws = []
     for sample in concatenate_samples(by_tile):
         kinds = {}
-        for kind in np.unique(sample[1]):
+        for kind in np.unique(sample[1][sample[1] > 0.0]):
             members = sample[:, sample[1] == kind]
             # A kind with few open cells, or at one angle only, follows the law of the scene.
-            if kind > 0 and members.shape[1] >= CELLS_PER_CLASS:
+            if members.shape[1] >= CELLS_PER_CLASS:
                 with suppress(GeometryError):
                     kinds[int(kind)] = _fit_law(members[0], members[2:], 2.0 * ANGLE_CLASS)
         laws.append(SceneLaw(_fit_law(sample[0], sample[2:]), kinds))

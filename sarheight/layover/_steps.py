@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.edges import keep_edges
 from sarheight_kernels.estimation import average, conclude, error_variance, logarithms, regress
+from sarheight_kernels.pool import spread_rows
 from sarheight_kernels.tiles import TILE
 
 from sarheight.layover._statistics import FAR, NEAR, Differences, agreement_class, kind_factors
@@ -26,6 +27,7 @@ from sarheight.layover.allocation import (
     Comparison,
     Estimate,
     EstimatedTile,
+    take_cells,
 )
 from sarheight.layover.methods import (
     DECIBELS_PER_NEPER,
@@ -162,7 +164,7 @@ def value_errors(
     changes = cast("Layer", tile.compared[index].change)
     layers = [allocated.contribution, allocated.speckle, changes, allocated.expected]
     if cells is not None:
-        layers = [layer[cells][None] for layer in layers]
+        layers = [values[None] for values in take_cells(layers, cells)]
     share, speckle, change, expected = layers
     error = np.empty_like(share)
     error_variance(share, speckle, change, expected, terms, error)
@@ -179,13 +181,14 @@ def sample_values(tile: AllocatedTile, method: Method, scale: GridScale) -> Samp
     samples = []
     for index, allocated in enumerate(tile.allocated):
         error = value_errors(tile, index, scale, method, usual, tile.sampled)[0]
-        use = np.isfinite(error) & (tile.expected[index][tile.sampled] > 0.0)
+        expected, *_ = take_cells([tile.expected[index]], tile.sampled)
+        use = np.isfinite(error) & (expected > 0.0)
         row, column = (places[use] for places in tile.sampled)
         if isinstance(method, PosteriorMean):
             values = _first_values_of(tile, index, (row, column))
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
-                values = np.log(allocated.reflectivity[:, row, column])
+                values = np.log(np.stack(take_cells([*allocated.reflectivity], (row, column))))
         samples.append(np.vstack((error[use], values)))
     return samples
 
@@ -292,7 +295,9 @@ class PosteriorState:
         """Return what is estimated, as a factor on the scene's law."""
         if self.alike is None:
             return _exponential(self.posterior[0], kind)
-        return self.alike if kind is None else self.alike * np.exp(kind)
+        if kind is None:
+            return self.alike
+        return spread_rows(lambda power, factors: power * np.exp(factors), self.alike, kind)
 
     def conclude(self, contribution: Layer, prior: Prior, model: ErrorModel) -> tuple[Layer, Layer]:
         """Find the weight of the value in the posterior mean, and the variance that is stated."""
@@ -320,7 +325,7 @@ def first_values(
     compared = tile.compared[index]
     layers = [compared.ratios[polarisation], compared.weight, tile.expected[index]]
     if cells is not None:
-        layers = [layer[cells][None] for layer in layers]
+        layers = [values[None] for values in take_cells(layers, cells)]
     return _values(layers[0], layers[1], layers[2], NO_IMAGE)
 
 
@@ -415,7 +420,7 @@ def average_alike(posterior: PosteriorTile, prior: Prior, scale: GridScale) -> P
     for allocated, of_pass in zip(posterior.tile.allocated, posterior.states, strict=True):
         states.append([])
         for state in of_pass:
-            alike, power = np.empty_like(state.value), np.exp(means[image])
+            alike, power = np.empty_like(state.value), spread_rows(np.exp, means[image])
             keep_edges(means, image, power, allocated.contribution, difference, weights, alike)
             states[-1].append(replace(state, alike=alike))
             image += 1
@@ -454,10 +459,9 @@ def estimate_posterior(posterior: PosteriorTile, method: PosteriorMean) -> Estim
 
 def _exponential(logarithm: Layer, kind: Layer | None) -> Layer:
     """Turn logarithms relative to the law of a kind into factors on the scene's law."""
-    result = np.empty_like(logarithm)
-    if kind is not None:
-        logarithm = np.add(logarithm, kind, out=result)
-    return np.exp(logarithm, out=result)
+    if kind is None:
+        return spread_rows(np.exp, logarithm)
+    return spread_rows(lambda values, factors: np.exp(values + factors), logarithm, kind)
 
 
 def _stack(layers: Sequence[Layer]) -> Layers:

@@ -100,11 +100,13 @@ def test_a_sample_of_areas_is_good_enough(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_area_is_drawn_whichever_window_it_lies_in() -> None:
-    whole = tiles.sampled_blocks((0, 0), (180, 140), 8)
+    whole = tiles.sampled_kernel_tiles((0, 0), (180, 140), 8)
     assert whole.mean() == pytest.approx(1.0 / 8.0, rel=0.15)
-    np.testing.assert_array_equal(tiles.sampled_blocks((20, 30), (15, 40), 8), whole[20:35, 30:70])
+    np.testing.assert_array_equal(
+        tiles.sampled_kernel_tiles((20, 30), (15, 40), 8), whole[20:35, 30:70]
+    )
     # Areas of cells are those of their facets.
-    facets = tiles.sampled_blocks((0, 0), (60, 60), 8, facets=3)
+    facets = tiles.sampled_kernel_tiles((0, 0), (60, 60), 8, facets=3)
     np.testing.assert_array_equal(facets, np.kron(whole[:20:2, :20:2], np.ones((6, 6), bool)))
 
 
