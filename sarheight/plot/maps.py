@@ -394,12 +394,15 @@ def draw_classes(
     if not valid.all():
         draw_nodata(axes)
     codes = subsample(values)
-    picture = np.zeros((*codes.shape, 4))  # cells without data stay transparent
+    # Cells without data stay transparent.
+    picture = np.zeros((*codes.shape, 4), np.float32)
     for each in classes:
         picture[subsample(valid) & (codes == each.value)] = to_rgba(each.colour)
     if relief is not None:
         picture[..., :3] *= _brightness(relief, variable, frame)[..., np.newaxis]
-    axes.imshow(picture, extent=frame.extent, aspect="equal", interpolation="nearest")
+    # In bytes, as matplotlib copies a picture several times.
+    shown = np.rint(255.0 * picture).astype(np.uint8)
+    axes.imshow(shown, extent=frame.extent, aspect="equal", interpolation="nearest")
     present = [each for each in classes if fractions[each.value] > 0]
     _draw_legend(axes, present, fractions, nodata=not valid.all())
 
