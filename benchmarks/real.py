@@ -276,11 +276,15 @@ PARTS = {"": "all", "_known": "height known", "_interpolated": "height interpola
 """Parts of the layover, by the ending of their keys."""
 
 
+def _coarse(scene: Scene) -> Scene:
+    """Average an image to pixels of the size of posts."""
+    image, grid = multilook(scene.image, scene.grid, *GROUND_WINDOW)
+    return replace(scene, image=image, grid=grid)
+
+
 def compare_ground(scene: Scene, place: Desert) -> dict[tuple[str, str], Ground]:
     """Compare parts of the layover with open ground; by part and method."""
-    image, grid = multilook(scene.image, scene.grid, *GROUND_WINDOW)
-    coarse = replace(scene, image=image, grid=grid)
-    dem = place.heights.dem()
+    coarse, dem = _coarse(scene), place.heights.dem()
     maps = {key: make(coarse, dem) for key, (_, make) in METHODS.items()}
     result = next(iter(maps.values()))[0]
     good = np.isfinite(result["local_incidence"].values)
@@ -440,8 +444,7 @@ def _envisat(console: Console, data: str | None, *, picture: bool) -> dict[str, 
     console.print(f"{found.shift}; isce3's factor: {lines:+d} lines, {samples:+g} samples")
     ground = compare_ground(found.scene, place)
     console.print(_ground_table(ground))
-    image, grid = multilook(found.scene.image, found.scene.grid, *GROUND_WINDOW)
-    variants = reconstruct_variants(replace(found.scene, image=image, grid=grid), place)
+    variants = reconstruct_variants(_coarse(found.scene), _coarse(place.scene), place)
     posts = next(iter(variants.values()))
     distance = place.heights.distances(posts["x"].values, posts["y"].values)
     dark = measure_dark(variants, distance)

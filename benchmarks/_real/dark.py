@@ -2,7 +2,8 @@
 
 isce3 puts each pixel on one of the places that it shows, so the slopes in layover hold holes
 without a position, and their heights are interpolated. The image is reconstructed with heights that
-are interpolated in another way, by another method, and without cells of little area. A place is
+are interpolated in another way, by another method, without cells of little area, and where it was
+delivered, beside its simulation. A place is
 dark where gamma0, averaged over 5 x 5 posts, lies 2 dB below the median of open ground; the share
 of dark places in the holes is compared.
 """
@@ -45,9 +46,10 @@ END = 0.35, 0.6
 MADE = {
     "posterior": "default method, heights by splines",
     "rtc": "RTC, heights by splines",
-    "small_areas": f"default, no cells of an area below {SMALLEST:g}",
+    "rtc_delivered": "RTC, splines, not co-registered",
     "triangles": "default method, heights by triangles",
     "rtc_triangles": "RTC, heights by triangles",
+    "small_areas": f"default, splines, no cells of an area below {SMALLEST:g}",
 }
 """What is compared, by key."""
 
@@ -63,16 +65,20 @@ def triangulated(place: Desert) -> xr.DataArray:
     return dem.copy(data=heights.astype(np.float32))
 
 
-def reconstruct_variants(scene: Scene, place: Desert) -> dict[str, xr.Dataset]:
-    """Reconstruct in all ways that are compared; by key."""
+def reconstruct_variants(scene: Scene, delivered: Scene, place: Desert) -> dict[str, xr.Dataset]:
+    """Reconstruct in all ways that are compared; by key.
+
+    `scene` is the image co-registered, `delivered` as it was delivered.
+    """
     splines, triangles = place.heights.dem(), triangulated(place)
     variables = ("gamma0", "mask")
     return {
         "posterior": reconstruct(scene, splines, variables=variables),
         "rtc": reconstruct(scene, splines, method=RTC(), variables=variables),
-        "small_areas": reconstruct(scene, splines, smallest_area=SMALLEST, variables=variables),
+        "rtc_delivered": reconstruct(delivered, splines, method=RTC(), variables=variables),
         "triangles": reconstruct(scene, triangles, variables=variables),
         "rtc_triangles": reconstruct(scene, triangles, method=RTC(), variables=variables),
+        "small_areas": reconstruct(scene, splines, smallest_area=SMALLEST, variables=variables),
     }
 
 
@@ -112,12 +118,11 @@ def draw_dark(variants: dict[str, xr.Dataset], distance: Floats) -> Figure:
     # Posts beyond the image are far from all positions.
     holes = np.isfinite(first["gamma0"].values) & (distance > FAR)
     figure = Figure(figsize=(11.0, 10.0), layout="constrained")
-    for axis, (key, result) in zip(figure.subplots(3, 2).flat, variants.items(), strict=False):
+    for axis, (key, result) in zip(figure.subplots(3, 2).flat, variants.items(), strict=True):
         values = 10.0 * np.log10(result["gamma0"].values[end])
         drawn = axis.imshow(values, cmap="gray", vmin=LIMITS[0], vmax=LIMITS[1], aspect=aspect)
         axis.contour(holes[end], levels=[0.5], colors="#d95f02", linewidths=0.6)
         axis.set(title=MADE[key], xticks=[], yticks=[], facecolor="#c8d0e8")
-    figure.axes[-1].set_axis_off()
     figure.colorbar(drawn, ax=figure.axes, label="γ⁰ (dB, not calibrated)", shrink=0.6)
     figure.suptitle(
         f"Real ENVISAT pixels; outlined: heights interpolated, more than {FAR:g} m from a known one"

@@ -84,6 +84,8 @@ def require_subcommand(context: typer.Context) -> None:
 
 # Progress, threads and errors.
 
+READING = ("read", "fetch the elevation model", "fetch the orbit")
+"""Stages in which no kernels run."""
 LOGGED_STEP = 0.05
 """Part of the work after which the log has a line."""
 LEAST_DONE, LEAST_SECONDS = 0.03, 2.0
@@ -117,7 +119,7 @@ class Session:
         parts = pairwise([0.0, *(each / ends[-1] for each in ends)]) if ends else ()
         self._spans = dict(zip(shares, parts, strict=True))
         self._span, self._done, self._logged = (0.0, 0.0), 0.0, -LOGGED_STEP
-        self._stage = ""
+        self._stage, self._compiling = "", False
 
     def stage(self, what: str) -> None:
         """Begin a stage; one whose share is not known leaves the progress as it is."""
@@ -125,6 +127,8 @@ class Session:
         self._span = self._spans.get(what, (begin, begin))
         self._stage, self._logged = what, -LOGGED_STEP
         self.advance(what, 0.0)
+        if self._compiling and what not in (*READING, "done"):
+            self._tell_compilation()
 
     def advance(self, what: str, fraction: float) -> None:
         """Show what is done, and the fraction of the current stage that is complete."""
@@ -175,9 +179,17 @@ class Session:
             self._print(what)
 
     def announce_compilation(self) -> None:
-        """Explain the delay if the kernels are not yet compiled on this machine."""
-        if not _compiled():
-            self.say("compiling the kernels once; this takes some minutes")
+        """Explain the delay if the kernels are not yet compiled on this machine.
+
+        It begins after the input was read, with which something may be wrong.
+        """
+        self._compiling = not _compiled()
+        if self._compiling and self._stage not in READING:
+            self._tell_compilation()
+
+    def _tell_compilation(self) -> None:
+        self._compiling = False
+        self.say("compiling the kernels once; this takes some minutes")
 
     def warn(self, what: str) -> None:
         """Write a warning, even if quiet."""

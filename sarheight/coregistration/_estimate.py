@@ -112,14 +112,15 @@ class Shift:
 
     @classmethod
     def from_json(cls, text: str) -> Shift:
-        """Return the shift of which `to_json` wrote the attributes, without its windows."""
+        """Return the shift of which `to_json` wrote the attributes, without values of windows."""
         stored: dict[str, Any] = json.loads(text)
         names = {each.name for each in fields(cls)} - {"windows"}
         # JSON has no NaN: unknown numbers are null.
         kept: dict[str, Any] = {
             name: math.nan if stored[name] is None else stored[name] for name in names
         }
-        return cls(**kept)
+        used = np.arange(stored["windows_compared"]) < stored["windows_used"]
+        return cls(**kept, windows=xr.Dataset({"used": ("window", used)}))
 
     def __str__(self) -> str:
         """Describe the shift, or why there is none, in a line."""
