@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
@@ -71,6 +72,21 @@ def _option_text(option: str, value: Value) -> str:
         return f"pass {option} {shlex.quote(value)}"
     # All digits: voids are compared for equality with the number.
     return f"pass {option} {repr(float(value)).removesuffix('.0')}"
+
+
+ARGUMENT = re.compile(r"""\b([a-z_]+)=['"]([\w.:-]+)['"]""")
+"""An argument of Python, such as ``coregister='correct'``."""
+
+
+def with_options(text: str) -> str:
+    """Name options of the running command in place of the arguments of Python in a text."""
+    known = OPTIONS.get() or frozenset()
+
+    def option(found: re.Match[str]) -> str:
+        name = f"--{found[1].replace('_', '-')}"
+        return f"{name} {found[2]}" if name in known else found[0]
+
+    return ARGUMENT.sub(option, text)
 
 
 def require_subcommand(context: typer.Context) -> None:
@@ -331,7 +347,7 @@ def _warnings_in_one_line(current: Session) -> Iterator[None]:
     shown = warnings.showwarning
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        current.warn(" ".join(str(message).split()))
+        current.warn(with_options(" ".join(str(message).split())))
 
     warnings.showwarning = show
     try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from sarheight._runtime import library
 from sarheight.errors import OptionError, naming_extras
 from sarheight.workflow.config import RefineConfig
 from sarheight.workflow.elevations import clip, fit_to_grid, place_on_grid, read_dem
@@ -80,6 +81,8 @@ def refine_files(
     told = reporter or Silent()
     chosen = _settings(config)
     network = _network() if config.network else None
+    if config.known is not None:
+        library("sklearn")  # kriges, long after this
     whole = read_dem(config)
     heights = place_on_grid(whole, config, told, factor=config.factor)
     known = read_elevations(config)
