@@ -8,6 +8,7 @@ notebook gets another, to download it.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ NOTEBOOK = re.compile(r"(\[[^\]]+\]\(([\w-]+\.ipynb)\))")
 
 
 def _lead_to_pages(app: Sphinx, name: str, source: list[str]) -> None:
-    if app.env.doc2path(name, base=False).endswith(".md"):
+    if Path(app.env.doc2path(name)).suffix == ".md":
         text = EXAMPLE.sub(r"](\1gallery/\2.rst)", source[0])
         source[0] = NOTEBOOK.sub(r"\1 ({download}`\2`)", text)
 

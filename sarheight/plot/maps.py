@@ -124,7 +124,7 @@ def thinned(layer: xr.DataArray, step: int) -> xr.DataArray:
         nodata = nodata_value(layer)
         known = layer if nodata is None or np.isnan(nodata) else layer.where(layer != nodata)
         windows = known.coarsen(dict.fromkeys(dims, step), boundary="pad")
-        small = windows.mean(keep_attrs=True)  # type: ignore[attr-defined]
+        small = windows.mean(keep_attrs=True)
         small = small.compute().astype(layer.dtype)
     else:
         small = layer.isel({dim: slice(None, None, step) for dim in dims}).compute()
@@ -133,7 +133,7 @@ def thinned(layer: xr.DataArray, step: int) -> xr.DataArray:
         dim: place[0] + (step * np.arange(small.sizes[dim]) + 0.5 * (step - 1)) * _step_of(place)
         for dim, place in places.items()
     }
-    return small.assign_coords(middles)  # type: ignore[no-any-return]
+    return small.assign_coords(middles)
 
 
 def _step_of(places: np.ndarray[Any, Any]) -> float:
