@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import gzip
 import json
-import mmap
 import os
 import re
 import shutil
-import struct
 import tempfile
 import tomllib
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields
 from functools import wraps
-from itertools import product
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from sarheight._runtime import require
 from sarheight.errors import DamagedFileError, SarheightError
@@ -32,7 +30,6 @@ from sarheight.errors import DamagedFileError, SarheightError
 if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
-    from rasterio import DatasetReader
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,27 +99,6 @@ def without_secrets(address: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
-# Rasters of others.
-
-NO_SIDECARS = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
-}
-"""GDAL reads no overviews, masks and metadata beside a raster, and requests nothing of servers."""
-
-
-def open_geotiff(path: str | os.PathLike[str], **options: Any) -> DatasetReader:  # noqa: ANN401
-    """Open a GeoTIFF by its own driver, and nothing beside it.
-
-    Other drivers, such as that of VRT, read the files and addresses that a file names, and so may
-    the files that GDAL looks for beside it.
-    """
-    import rasterio
-
-    with rasterio.Env(**NO_SIDECARS):
-        return rasterio.open(path, driver="GTiff", **options)
-
-
 # Texts and errors.
 
 LARGEST_TEXT = 64 * 2**20
@@ -141,6 +117,30 @@ def reason(error: BaseException) -> str:
     if len(text) > LONGEST_REASON:
         text = f"{text[:LONGEST_REASON]}…"
     return text or type(error).__name__
+
+
+def require_file(
+    path: str | os.PathLike[str], error: type[SarheightError] = DamagedFileError
+) -> None:
+    """Refuse a pipe or a device: reading one may wait, or go on, for ever."""
+    found = Path(path)
+    if found.exists() and not (found.is_file() or found.is_dir()):
+        msg = f"'{path}' is a pipe or a device, expected a file: write its contents to one first"
+        raise error(msg)
+
+
+def require_files_within(
+    folder: str | os.PathLike[str], error: type[SarheightError] = DamagedFileError
+) -> None:
+    """Refuse a store in whose folder a pipe or a device lies."""
+    folders = [os.fspath(folder)] if Path(folder).is_dir() else []
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
+                    require_file(entry.path, error)
 
 
 @contextmanager
@@ -166,6 +166,7 @@ def file_errors(
     None
     """
     try:
+        require_file(path, error)
         yield
     except (SarheightError, PermissionError):
         raise
@@ -336,173 +337,96 @@ def read_vector(
         return geopandas.read_file(path, **({} if layer is None else {"layer": layer}))
 
 
-# HDF5 files.
+# Products that are read in parts.
+
+
+class PartlyRead(Protocol):
+    """A product, and its files of which parts were read without comparing their checksums."""
+
+    @property
+    def label(self) -> str:
+        """Path of the product."""
+
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Names of the files."""
+
+
+@dataclass
+class _Notes:
+    """Products that were opened, and the files that a result was told of."""
+
+    products: list[PartlyRead] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
+
+
+_NOTES: ContextVar[_Notes | None] = ContextVar("notes", default=None)
+
+
+@contextmanager
+def noting_unverified() -> Iterator[Callable[[], tuple[str, ...]]]:
+    """Watch the products that are opened inside.
+
+    Yields
+    ------
+    callable
+        Returns the files of these products that were read in parts so far, without comparing their
+        checksums, each with the name of its product; and those that a result names as such.
+    """
+    notes, outer = _Notes(), _NOTES.get()
+    token = _NOTES.set(notes)
+    try:
+        yield lambda: tuple(sorted(_names(notes.products) | notes.told))
+    finally:
+        _NOTES.reset(token)
+        if outer is not None:
+            outer.products += notes.products
+            outer.told |= notes.told
+
+
+@contextmanager
+def verified() -> Iterator[None]:
+    """Note no product that is opened inside: all files of these were compared before."""
+    token = _NOTES.set(None)
+    try:
+        yield
+    finally:
+        _NOTES.reset(token)
+
+
+def note_product(product: PartlyRead) -> None:
+    """Let those who watch know of a product."""
+    notes = _NOTES.get()
+    if notes is not None:
+        notes.products.append(product)
+
+
+def unverified_files(inputs: Iterable[object]) -> tuple[str, ...]:
+    """Return, for a result, what is noted so far of products among its inputs, or in their folders.
+
+    A result that is computed later may read them to their ends after all; the note remains.
+    """
+    notes = _NOTES.get()
+    if notes is None:
+        return ()
+    paths = [Path(each).resolve() for each in inputs if isinstance(each, str | os.PathLike)]
+    found = _names(
+        each
+        for each in notes.products
+        if any(Path(each.label).resolve().is_relative_to(path) for path in paths)
+    )
+    notes.told |= found
+    return tuple(sorted(found))
+
+
+def _names(products: Iterable[PartlyRead]) -> set[str]:
+    return {f"{name} in {Path(each.label).name}" for each in products for name in each.unverified}
+
+
+# Arrays of which parts are missing.
 
 LARGEST_SMALL, LARGEST_RATIO = 64 * 2**20, 2000
 """Bytes of an array that may be without values, and how far deflate, at most, packs others."""
-MOST_TEXTS = 1_000_000
-
-
-def check_hdf5(
-    path: str | os.PathLike[str],
-    expected: str = "an HDF5 file",
-    error: type[SarheightError] = DamagedFileError,
-    *,
-    complete: bool = False,
-) -> None:
-    """Read the texts of an HDF5 file, find its chunks, and refuse references to other files.
-
-    h5py raises errors where netCDF's library, in damaged texts, may search for ever.
-
-    Parameters
-    ----------
-    path : path-like
-        The file.
-    expected : str, optional
-        The kind of file that was expected.
-    error : type, optional
-        The error to raise.
-    complete : bool
-        Whether a chunk that is missing is an error: a file may leave out those without values.
-
-    Raises
-    ------
-    SarheightError
-        If it is damaged, a chunk is missing, or it has values in other files.
-    """
-    import h5py
-
-    missing: list[str] = []
-
-    def check(name: str, item: Any) -> None:  # noqa: ANN401  # of h5py, which has no types
-        dict(item.attrs)
-        if not isinstance(item, h5py.Dataset):
-            return
-        size = Path(path).stat().st_size
-        if item.nbytes > max(LARGEST_SMALL, size * (1 if item.chunks is None else LARGEST_RATIO)):
-            msg = f"'{name}' claims {item.nbytes} bytes, in a file of {size}"
-            raise ValueError(msg)
-        if item.dtype.kind in "OSV" and item.size <= MOST_TEXTS:
-            if item.dtype.kind == "O" and (begin := item.id.get_offset()):
-                _check_references(path, name, begin, item.size)
-            item[()]
-        if complete and item.chunks is not None:
-            counts = [
-                -(-size // length) for size, length in zip(item.shape, item.chunks, strict=True)
-            ]
-            expected = {
-                tuple(index * length for index, length in zip(place, item.chunks, strict=True))
-                for place in product(*map(range, counts))
-            }
-            found: set[tuple[int, ...]] = set()
-
-            def note(chunk: Any) -> None:  # noqa: ANN401  # of h5py
-                # A chunk whose address or size was lost is read as fill values, like none.
-                if chunk.byte_offset > 0 and 0 < chunk.size <= size - chunk.byte_offset:
-                    found.add(tuple(chunk.chunk_offset))
-
-            item.id.chunk_iter(note)
-            if expected - found:
-                missing.append(f"{len(expected - found)} of {len(expected)} chunks of '{name}'")
-
-    with file_errors(path, expected, error):
-        _check_heaps(path)
-    refuse_other_files(path, expected, error)
-    with file_errors(path, expected, error), h5py.File(path, "r") as file:
-        dict(file.attrs)
-        file.visititems(check)
-    if missing:
-        raise incomplete(path, missing, error)
-
-
-def refuse_other_files(
-    path: str | os.PathLike[str],
-    expected: str = "an HDF5 file",
-    error: type[SarheightError] = DamagedFileError,
-) -> None:
-    """Refuse an HDF5 file whose values lie in other files: the bytes of any would become pixels.
-
-    HDF5 has three kinds of reference: external storage, virtual data sets, and external links.
-    """
-    import h5py
-
-    found: list[str] = []
-
-    def check(name: str, item: Any) -> None:  # noqa: ANN401  # of h5py, which has no types
-        if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
-            found.append(name)
-
-    def check_link(name: str, link: Any) -> None:  # noqa: ANN401  # of h5py
-        if isinstance(link, h5py.ExternalLink):
-            found.append(name)
-
-    with file_errors(path, expected, error), h5py.File(path, "r") as file:
-        file.visititems_links(check_link)
-        file.visititems(check)
-    if found:
-        msg = (
-            f"'{path}' takes '{found[0]}' from another file, which no product or result does: "
-            "nothing was read; fetch the original"
-        )
-        raise error(msg)
-
-
-def _check_heaps(path: str | os.PathLike[str]) -> None:
-    """Raise ValueError where a global heap of an HDF5 file, which holds its texts, is damaged.
-
-    HDF5's library follows the sizes of the objects in a heap, and those of a damaged one may lead
-    it in a circle for ever.
-
-    Source: HDF5 File Format Specification, version 3.0, section III.E (global heap)
-    """
-    with Path(path).open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            # Libraries write heaps when a file is defined, and when it is closed.
-            for first, last in ((0, SEARCHED), (max(SEARCHED, len(data) - SEARCHED), len(data))):
-                begin = data.find(HEAP, first, last)
-                while begin >= 0:
-                    if not _heap_is_sound(data, begin):
-                        msg = f"a heap of texts at byte {begin} is damaged"
-                        raise ValueError(msg)
-                    begin = data.find(HEAP, begin + 1, last)
-
-
-def _check_references(path: str | os.PathLike[str], name: str, begin: int, count: int) -> None:
-    """Raise ValueError where a text claims to be longer than the file: memory is made for it."""
-    with Path(path).open("rb") as file:
-        file.seek(begin)
-        stored = file.read(count * REFERENCE.size)
-    size = Path(path).stat().st_size
-    for length, address, _ in REFERENCE.iter_unpack(stored[: len(stored) // 16 * 16]):
-        if length > size or (length and address >= size):
-            msg = f"a text of '{name}' claims {length} bytes at byte {address}, in a file of {size}"
-            raise ValueError(msg)
-
-
-REFERENCE = struct.Struct("<IQI")
-"""A text in a data set: length, address of its heap, number of the object in it."""
-SEARCHED = 32 * 2**20
-"""Bytes at both ends of a file in which heaps are searched."""
-HEAP = b"GCOL\x01\0\0\0"
-HEAP_HEADER, OBJECT_HEADER = struct.Struct("<8sQ"), struct.Struct("<HHIQ")
-
-
-def _heap_is_sound(data: mmap.mmap, begin: int) -> bool:
-    """Tell whether the objects of a heap follow each other up to its end."""
-    _, size = HEAP_HEADER.unpack_from(data, begin)
-    place, end = begin + HEAP_HEADER.size, begin + size
-    if not HEAP_HEADER.size <= size <= len(data) - begin:
-        return False
-    while end - place >= OBJECT_HEADER.size:
-        number, _, _, length = OBJECT_HEADER.unpack_from(data, place)
-        if number == 0:  # free space, whose length includes its header
-            return bool(OBJECT_HEADER.size <= length <= end - place)
-        place += OBJECT_HEADER.size + -(-length // 8) * 8
-    return bool(place <= end)
-
-
 LISTED_ARRAYS = 3
 """Arrays of a damaged file that a message names."""
 

@@ -41,9 +41,7 @@ class Windowed:
 
     def __getitem__(self, key: tuple[Index, ...]) -> NDArray[Any]:
         """Read a window."""
-        spans, picks = zip(
-            *(_span(index, size) for index, size in zip(key, self.shape, strict=True)), strict=True
-        )
+        spans, picks = zip(*map(span_of, key, self.shape), strict=True)
         window: NDArray[Any] = self.read(*spans)[picks]
         return window
 
@@ -96,7 +94,7 @@ def _source_of(image: xr.DataArray) -> Windowed | _Stacked | None:
     return _SOURCES.get(getattr(image.data, "name", ""))
 
 
-def _span(index: Index, size: int) -> tuple[Span, Index]:
+def span_of(index: Index, size: int) -> tuple[Span, Index]:
     """Return the pixels that an index spans, and the index relative to them."""
     if not isinstance(index, slice):
         return (index, index + 1), 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import pkgutil
@@ -9,12 +10,17 @@ import platform
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import metadata, version
+from pathlib import Path
 
 import pytest
+import sarheight_kernels
 
 import sarheight
-from sarheight.errors import ProductError
+from sarheight.errors import EXTRAS, ProductError
+
+ROOT = Path(__file__).parents[1]
 
 LEARNING = ("models", "predict", "training")
 """Modules that need the extra ``learn``."""
@@ -47,6 +53,46 @@ def test_no_module_of_the_core_needs_torch() -> None:
     loaded = modules_after(f"from sarheight import {', '.join(core)}")
     assert "sarheight.geometry" in loaded
     assert "torch" not in loaded
+
+
+MODULES = {"lazy-loader": "lazy_loader", "netcdf4": "netCDF4", "odc-geo": "odc"}
+"""Modules whose distributions have other names, among the core dependencies."""
+OF_OTHERS = {
+    "affine": "rasterio",
+    "click": "typer",
+    "numcodecs": "zarr",
+    "pandas": "xarray",
+    "PIL": "matplotlib",
+}
+"""Modules that come with a core dependency, of whose interface they are part."""
+INSTEAD = {"richdem", "_typeshed"}
+"""Modules that are used where they are installed, or by type checkers only."""
+
+
+def third_party_imports() -> set[str]:
+    """Return the modules of others that the code imports anywhere."""
+    folder = Path(sarheight.__file__).parent
+    kernels = Path(sarheight_kernels.__file__).parent
+    found: set[str] = set()
+    for path in (*folder.rglob("*.py"), *kernels.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found.add(str(node.module).partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"sarheight", "sarheight_kernels"}
+
+
+def test_core_dependencies_are_what_the_core_imports() -> None:
+    """None is there for nothing; what else is imported belongs to an extra, which errors name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    names = [re.split(r"[\[<>=]", each, maxsplit=1)[0] for each in project["dependencies"]]
+    core = {MODULES.get(name, name) for name in names}
+    extra = {module for modules in EXTRAS.values() for module in modules}
+    found = third_party_imports()
+    assert core <= found
+    brought = {name for name, owner in OF_OTHERS.items() if owner in core}
+    assert found - core - brought - INSTEAD <= extra
 
 
 def test_every_public_module_is_in_the_namespace() -> None:

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import xarray as xr
 
-from sarheight._files import check_hdf5, file_reader, open_geotiff, read_json
+from sarheight._files import file_reader, read_json
+from sarheight._hdf5 import check_hdf5
+from sarheight._rasters import open_alone
 from sarheight.acquisition import SENTINEL_1_NAME, orbit_numbers, orbit_to_json
 from sarheight.archives.rasters import (
     NO_DATA,
@@ -281,7 +283,7 @@ def _open_opera(
     images, tags = {}, {}
     for name, path in rasters.items():
         images[IMAGE.search(name)[1]] = power(open_raster(path, chunks))  # type: ignore[index]
-        with open_geotiff(path) as file:
+        with open_alone(path) as file:
             tags = {key.lower(): text for key, text in file.tags().items()}
     return _opera_product(products.pop(), images, OPERA.open_layers(files, chunks), tags)
 

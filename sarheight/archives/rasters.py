@@ -9,12 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import rasterio
-import rioxarray
 import xarray as xr
 from rasterio.errors import RasterioError
 
-from sarheight._files import LARGEST_RATIO, LARGEST_SMALL, NO_SIDECARS
+from sarheight import _rasters
 from sarheight.errors import ProductError
 from sarheight.layover import FLAGS
 
@@ -67,43 +65,27 @@ def read_text(path: str) -> str:
 
 def open_raster(source: str | RemoteImage, chunks: Any) -> xr.DataArray:  # noqa: ANN401  # as xarray
     """Open a raster of one band: a file, or an image on a server."""
-    shown, path = str(source), source if isinstance(source, str) else source.name
-    remote: dict[str, Any] = {} if isinstance(source, str) else {"opener": source}
-    try:
-        # Other drivers, such as that of VRT, read the files and addresses that a file names.
-        driver = "JP2OpenJPEG" if path.lower().endswith(".jp2") else "GTiff"
-        with rasterio.Env(**NO_SIDECARS):
-            image = rioxarray.open_rasterio(path, chunks=chunks, driver=driver, **remote)
-        # Before anything is read: a damaged file may claim thousands of bands, or any size.
-        if not isinstance(image, xr.DataArray) or image.sizes["band"] != 1:
-            msg = f"found several bands in '{shown}', expected one"
-            raise ProductError(msg)
-        _require_plausible(path, image)
-        if chunks is None:
-            image.load().close()
-    except (RasterioError, OSError) as error:
-        if not isinstance(source, str) and source.failures:
-            raise source.failures[0] from None
-        msg = f"'{shown}' is no raster that GDAL can read, or it is damaged ({error})"
-        raise ProductError(msg) from error
+    image = open_bands(source, chunks)
+    if image.sizes["band"] != 1:
+        msg = f"found several bands in '{source}', expected one"
+        raise ProductError(msg)
     return image.isel(band=0, drop=True)
 
 
-def _require_plausible(path: str, image: xr.DataArray) -> None:
-    """Raise where a file claims far more pixels than its bytes can hold, as damaged ones may."""
-    file = Path(path.removeprefix("/vsizip/{").partition("}/")[0])
-    if not file.is_file():
-        return
-    stat = file.stat()
-    # Of a sparse file, which may claim any size, what the disk holds counts.
-    size = min(stat.st_size, 512 * getattr(stat, "st_blocks", stat.st_size))
-    if image.nbytes > max(LARGEST_SMALL, LARGEST_RATIO * size):
-        rows, columns = image.sizes["y"], image.sizes["x"]
-        msg = (
-            f"found {rows} x {columns} pixels claimed by '{path}', a file of {size} bytes: it is "
-            "damaged; fetch it again"
+def open_bands(source: str | RemoteImage, chunks: Any = None) -> xr.DataArray:  # noqa: ANN401
+    """Open all bands of a raster, dims (band, y, x): a GeoTIFF, a JPEG 2000, or one on a server."""
+    path, opener = (source, None) if isinstance(source, str) else (source.name, source)
+    # Other drivers, such as that of VRT, read the files and addresses that a file names.
+    driver = "JP2OpenJPEG" if path.lower().endswith(".jp2") else "GTiff"
+    try:
+        return _rasters.open_bands(
+            path, ProductError, driver, opener=opener, chunks=chunks, shown=str(source)
         )
-        raise ProductError(msg)
+    except (RasterioError, OSError) as error:
+        if opener is not None and opener.failures:
+            raise opener.failures[0] from None
+        msg = f"'{source}' is no raster that GDAL can read, or it is damaged ({error})"
+        raise ProductError(msg) from error
 
 
 # Values of rasters.

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import rioxarray
 import xarray as xr
-from rasterio.errors import RasterioError
 
-from sarheight.archives.rasters import Scale, open_raster, power
+from sarheight.archives.rasters import Scale, open_bands, open_raster, power
 from sarheight.buildings._images import (
     check_offset,
     clear_sky_mask,
@@ -29,7 +27,7 @@ from sarheight.buildings.stack import (
     on_grid_of,
     require_bands,
 )
-from sarheight.errors import ProductError, StackError
+from sarheight.errors import StackError
 from sarheight.output.grid import MapGrid
 
 if TYPE_CHECKING:
@@ -304,18 +302,12 @@ def stack_from_raster(
     ProductError
         If the file cannot be read.
     """
-    try:
-        image = rioxarray.open_rasterio(path, driver="GTiff")
-    except (RasterioError, OSError) as error:
-        msg = f"'{path}' is no raster that GDAL can read, or it is damaged ({error})"
-        raise ProductError(msg) from error
-    if not isinstance(image, xr.DataArray) or image.sizes["band"] != len(bands):
-        found = image.sizes["band"] if isinstance(image, xr.DataArray) else "several kinds of"
+    image = open_bands(str(path))
+    if (found := image.sizes["band"]) != len(bands):
         msg = (
             f"found {found} bands in '{path}', expected {len(bands)}: {', '.join(map(str, bands))}"
         )
         raise StackError(msg)
-    image.load().close()
     names = list(filter(None, bands))
     require_bands(names, names, f"bands of '{path}'")
     numbers = image.astype(np.float32)

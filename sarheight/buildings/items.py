@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pystac
-import rasterio
 import xarray as xr
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 
-from sarheight._files import NO_SIDECARS, read_text
+from sarheight._files import read_text
+from sarheight._rasters import open_alone
 from sarheight.buildings._images import FINER, POLARISATIONS, offset_of_baseline
 from sarheight.buildings.stack import OPTICAL_BANDS, on_grid_of
 from sarheight.dem.tiles import bounding_boxes
@@ -380,7 +380,7 @@ def _open_image(source: Path | RemoteImage) -> Iterator[DatasetReader]:
     if isinstance(source, Path):
         # A VRT would read the files and addresses that it names.
         driver = "JP2OpenJPEG" if source.suffix.lower() == ".jp2" else "GTiff"
-        with rasterio.Env(**NO_SIDECARS), rasterio.open(source, driver=driver) as image:
+        with open_alone(source, (driver,)) as image:
             yield image
     else:
         with source.open() as image:

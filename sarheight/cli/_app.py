@@ -125,7 +125,7 @@ def _commands(
     folder of layers with a STAC item. Outputs appear complete or not at all.
 
     Exit codes: 0 success, 1 error in the data or the processing, 2 error in the command line,
-    130 interrupted.
+    3 success, but parts of a product were read without comparing their checksums, 130 interrupted.
     """
     require_subcommand(context)
     commands: dict[str, object] = getattr(context.command, "commands", {})

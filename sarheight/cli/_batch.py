@@ -13,7 +13,7 @@ import typer
 
 from sarheight.cli._session import FAILED, session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import OUTPUT, RUNNING, Messages, Names, Overwrite
+from sarheight.workflow.config import OUTPUT, RUNNING, UNVERIFIED, Messages, Names, Overwrite
 from sarheight.workflow.options import Configuration, argument, option
 
 if TYPE_CHECKING:
@@ -108,10 +108,16 @@ def batch(settings: BatchConfig, running: Messages) -> None:
             current.say(_cost_in_words(len(listed), len(jobs), cost))
             if settings.dry_run or not jobs:
                 return
-            failures = _run(jobs, manifest, settings, cost, current)
+            failures, unverified = _run(jobs, manifest, settings, cost, current)
         if failures:
             current.warn(f"{failures} of {len(jobs)} jobs failed; see '{place}'")
             raise typer.Exit(FAILED)
+        if unverified:
+            current.warn(
+                f"{unverified} of {len(jobs)} jobs read parts of products without comparing their "
+                "checksums, as their results say: --verify compares all files first"
+            )
+            raise typer.Exit(UNVERIFIED)
 
 
 def _read_or_make_jobs(settings: BatchConfig) -> tuple[list[Job], Path]:
@@ -178,8 +184,8 @@ def _run(
     settings: BatchConfig,
     cost: Estimate,
     current: Session,
-) -> int:
-    """Run the jobs and show their progress; return the number of failures."""
+) -> tuple[int, int]:
+    """Run the jobs and show their progress; return how many failed, and how many warn."""
     from sarheight.workflow.batch import run
 
     cores = os.cpu_count() or 1
@@ -192,9 +198,10 @@ def _run(
         overwrite=settings.overwrite,
     )
     current.stage("jobs")
-    begun, failures, cells = time.perf_counter(), 0, 0
+    begun, failures, unverified, cells = time.perf_counter(), 0, 0, 0
     for done, entry in enumerate(ended, 1):
         failures, cells = failures + entry.failed, cells + entry.cells
+        unverified += entry.unverified
         # Jobs differ in size: cells are counted where all are known.
         known = cost.cells and not cost.unknown
         current.advance("jobs", cells / cost.cells if known else done / len(jobs))
@@ -204,4 +211,4 @@ def _run(
             f"{f'failed: {entry.error}' if entry.failed else 'done'} ({entry.seconds:.1f} s"
             f"{f'; {rate:.2f} million cells/s' if cells else ''}{current.time_left()})"
         )
-    return failures
+    return failures, unverified

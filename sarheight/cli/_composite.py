@@ -75,13 +75,17 @@ def composite(settings: CompositeConfig, result: ResultOutput, running: Running)
         passes = _passes(settings.results, parts)
         heights = _heights(settings, parts)
         current.stage("local resolution")
-        current.announce_compilation()
+        current.compile_kernels()
         weights = [_local_resolution(*each, heights) for each in passes]
         combined = layover.composite(parts, weights)
         current.stage("write")
         combined.attrs["acquisition"] = _acquisitions(parts)
-        combined.attrs["provenance"] = provenance(
+        record = provenance(
             settings.files(), {"command": "composite", "settings": settings.record()}
+        )
+        unverified = {name for part in parts for name in _unverified(part)}
+        combined.attrs["provenance"] = record | (
+            {"unverified": sorted(unverified)} if unverified else {}
         )
         written = write_result(
             combined, result, lambda part: plot.backscatter(part["gamma0"]), current
@@ -154,6 +158,13 @@ def _local_resolution(grid: RadarGrid, orbit: Orbit, heights: xr.DataArray) -> x
     ones = da.ones((part.lines, part.samples), dtype=np.float32, chunks=CHUNK)
     scene = Scene(xr.DataArray(ones, dims=("line", "sample")), part, orbit, "beta0")
     return layover.local_resolution(scene, heights)
+
+
+def _unverified(part: xr.Dataset) -> list[str]:
+    """Return the files of products that a result was made of without their checksums."""
+    record = part.attrs.get("provenance", {})
+    found = json.loads(record) if isinstance(record, str) else record
+    return [str(name) for name in found.get("unverified", [])]
 
 
 def _acquisitions(parts: list[xr.Dataset]) -> str:

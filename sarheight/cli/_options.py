@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 
+from sarheight._files import noting_unverified
 from sarheight.errors import OptionError
-from sarheight.workflow.config import RUNNING
+from sarheight.workflow.config import RUNNING, UNVERIFIED
 from sarheight.workflow.options import Described, configurations, describe, known_option, read_table
 
 T = TypeVar("T")
@@ -29,10 +30,14 @@ def command(target: Callable[..., T], *, table: str | None = None) -> Callable[.
         parameters.append(_configuration_parameter(target, table))
 
     def run(**values: Any) -> T:  # noqa: ANN401
-        try:
-            return target(**_arguments(target, values))
-        except OptionError as error:
-            raise _misuse(error, target) from error
+        with noting_unverified() as unverified:
+            try:
+                done = target(**_arguments(target, values))
+            except OptionError as error:
+                raise _misuse(error, target) from error
+        if unverified():
+            raise typer.Exit(UNVERIFIED)
+        return done
 
     run.__name__ = target.__name__
     # The section of the parameters is shown option by option.

@@ -75,7 +75,7 @@ def _run_refinement(
     require_result(result, settings.files().values())
     with session(command, running, {"read": 1, "refine": 20, "write": 1}) as current:
         current.stage("read")
-        current.announce_compilation()
+        current.compile_kernels()
         from sarheight import plot
         from sarheight.terrain.workflow import refine_files
 
@@ -118,6 +118,7 @@ TERRAIN_OPTIONS = (
         "calibration",
         "polarisation",
         "multilook",
+        "verify",
         "known",
         "known_vertical",
         "known_crs",
@@ -409,7 +410,7 @@ def _map_heights(
         raise OptionError(msg, option="dem")
     if not settings.dem:
         _refuse_item(result, "training scenes")
-        settings.refuse(("crs", "resolution", "align", "mgrs", "clip"), "training scenes")
+        settings.refuse(("crs", "resolution", "align", "mgrs", "clip", "verify"), "training scenes")
     estimator = HeightEstimator.from_pretrained(model)
     known = read_elevations(settings)
     estimate = _heights_of_image if settings.dem else _heights_of_scene
@@ -456,7 +457,7 @@ def _heights_of_image(
     from sarheight.terrain.workflow import read_pass
     from sarheight.workflow.elevations import choose_grid, clip, read_dem
 
-    current.announce_compilation()
+    current.compile_kernels()
     coarse = read_dem(settings)
     radar = read_pass(settings, str(image), coarse, current)
     current.stage("estimate")

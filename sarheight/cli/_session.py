@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from sarheight._files import noting_unverified
 from sarheight.errors import OptionError, SarheightError, naming_extras
-from sarheight.workflow.config import Running
+from sarheight.workflow.config import UNVERIFIED, Running
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -143,11 +144,11 @@ class Session:
         self._span = self._spans.get(what, (begin, begin))
         self._stage, self._logged = what, -LOGGED_STEP
         self.advance(what, 0.0)
-        if self._compiling and what not in (*READING, "done"):
-            self._tell_compilation()
 
     def advance(self, what: str, fraction: float) -> None:
         """Show what is done, and the fraction of the current stage that is complete."""
+        if self._compiling and what not in (*READING, "done"):
+            self._compile()
         begin, end = self._span
         self._done = max(self._done, begin + min(fraction, 1.0) * (end - begin))
         percent = f"{100.0 * self._done:.0f} %{self.time_left()}"
@@ -194,18 +195,24 @@ class Session:
         if not self.quiet:
             self._print(what)
 
-    def announce_compilation(self) -> None:
-        """Explain the delay if the kernels are not yet compiled on this machine.
+    def compile_kernels(self) -> None:
+        """Compile the kernels that are not yet compiled on this machine, and show which.
 
-        It begins after the input was read, with which something may be wrong.
+        That begins after the input was read, with which something may be wrong.
         """
-        self._compiling = not _compiled()
-        if self._compiling and self._stage not in READING:
-            self._tell_compilation()
+        self._compiling = True
+        if self._stage not in READING:
+            self._compile()
 
-    def _tell_compilation(self) -> None:
+    def _compile(self) -> None:
+        from sarheight_kernels.compilation import compile_kernels
+
         self._compiling = False
-        self.say("compiling the kernels once; this takes some minutes")
+        for done, total, name in compile_kernels():
+            if done == 0:
+                self.say("compiling the kernels once; this takes about a minute")
+            self._describe(f"compiling kernels {done + 1}/{total}: {name}")
+        self._describe(self._stage)
 
     def warn(self, what: str) -> None:
         """Write a warning, even if quiet."""
@@ -235,6 +242,11 @@ class Session:
             yield beside
         finally:
             progress.update(task, description=stage)
+
+    def _describe(self, what: str) -> None:
+        """Show a text behind the progress bar, and leave the progress as it is."""
+        if self.progress is not None and self.task is not None:
+            self.progress.update(self.task, description=what)
 
     def _print(self, line: str) -> None:
         if self.progress is None:
@@ -301,7 +313,9 @@ def session(
                     inner.enter_context(_warnings_in_one_line(current))
                 inner.enter_context(current.shown())
                 inner.enter_context(naming_extras())
+                unverified = inner.enter_context(noting_unverified())
                 yield current
+                _warn_of_unverified(unverified(), current)
                 current.stage("done")
         except KeyboardInterrupt:
             text = "interrupted; no partial output remains"
@@ -317,6 +331,15 @@ def session(
             current.fail(text)
             typer.echo(f"sarheight {command}: {text}", err=True)
             raise typer.Exit(FAILED) from error
+
+
+def _warn_of_unverified(names: tuple[str, ...], current: Session) -> None:
+    """Name what was read in parts, without comparing its checksum."""
+    if names:
+        current.warn(
+            f"parts of {', '.join(names)} were read without comparing their checksums, as the "
+            f"result says: --verify compares all files first (exit code {UNVERIFIED})"
+        )
 
 
 def _log_file(path: Path) -> TextIO:
@@ -365,12 +388,3 @@ def _limited(threads: int) -> AbstractContextManager[None]:
         msg = f"found {threads}, expected {most} threads or fewer on this machine"
         raise OptionError(msg, option="threads")
     return limit_threads(threads)
-
-
-def _compiled() -> bool:
-    """Tell whether compiled kernels are cached from an earlier run."""
-    from sarheight_kernels.tiles import tile_bounds
-
-    kernel: Any = tile_bounds.kernel  # type: ignore[attr-defined]
-    module = tile_bounds.__module__.rpartition(".")[2]
-    return any(Path(kernel.stats.cache_path).glob(f"{module}.{kernel.__name__}-*.nbi"))

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
-from xml.etree.ElementTree import Element, ParseError, tostring
 
-import defusedxml.ElementTree
 import numpy as np
 import rasterio
-import rasterio.crs
 import xarray as xr
-from defusedxml.common import DefusedXmlException
 from rasterio.enums import ColorInterp
-from rasterio.env import ensure_env_with_credentials
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
-from sarheight._files import check_hdf5, reason, refuse_other_files
+from sarheight._rasters import open_raster, read_masked
 from sarheight.dem._cells import mosaic
 from sarheight.dem.checked import add_undulations, assume_ellipsoidal
 from sarheight.dem.datum import (
@@ -45,43 +35,22 @@ from sarheight.dem.layout import (
     require_map_grid,
     to_metres,
 )
-from sarheight.errors import DemError, SarheightError, VerticalDatumError
+from sarheight.errors import DemError, VerticalDatumError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy.typing as npt
+    import rasterio.crs
     from affine import Affine
     from pyproj import CRS
+    from rasterio.io import DatasetReader
 
     from sarheight.dem.datum import Extent, Geoid
 
 RasterPath: TypeAlias = str | os.PathLike[str]
 
-DRIVERS = (
-    *("AAIGrid", "ACE2", "AIG", "BT", "DTED", "EHdr", "ENVI", "GRASSASCIIGrid", "GRIB", "GS7BG"),
-    *("GSAG", "GSBG", "GTiff", "HF2", "HFA", "ISCE", "JDEM", "JP2OpenJPEG", "NITF", "PNG"),
-    *("ROI_PAC", "RST", "SAGA", "SIGDEM", "SRTMHGT", "Terragen", "USGSDEM", "XYZ", "netCDF"),
-)
-"""GDAL drivers of raster formats that hold their own pixels.
-
-Others, such as VRT, WMS, GTI or STACTA, read the files and addresses that a file names: a file
-from elsewhere could open any file of the user, or send requests to servers of the local network.
-"""
-
-HDF5 = b"\x89HDF\r\n"
-"""The first bytes of HDF5, in which netCDF 4 is written."""
-
 _KEEP = "keep"
 """Value of `vertical` that leaves the heights as they are stored."""
 
-_GDAL_OPTIONS = {
-    # Read the vertical part of the reference system from GeoTIFF 1.0 too.
-    "GTIFF_REPORT_COMPD_CS": True,
-    # Python code in a VRT is never run; its raw sources are checked here.
-    "GDAL_VRT_ENABLE_PYTHON": "NO",
-    "GDAL_VRT_RAWRASTERBAND_ALLOWED_SOURCE": "ALL",
-}
 _FORMAT_DATUM = {"SRTMHGT": "EGM96"}
 
 
@@ -260,61 +229,6 @@ def grid_crs(source: DatasetReader, name: str) -> CRS:
     return parse_crs(source.crs.to_wkt(version="WKT2_2019"))
 
 
-@contextmanager
-def open_raster(path: str, *, external: bool = False) -> Iterator[DatasetReader]:
-    """Open a raster that holds its own pixels; an error of any library names the file."""
-    is_vrt = path.lower().endswith(".vrt")
-    local = "://" not in path and not path.startswith("/vsi")
-    if local and Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
-        msg = f"{path} is a pipe or a device, expected a file: write the raster to one first"
-        raise DemError(msg)
-    try:
-        with warnings.catch_warnings(), rasterio.Env(**_GDAL_OPTIONS):
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            if is_vrt and not external:
-                with (
-                    MemoryFile(_resolve_vrt(path), ext=".vrt") as memory,
-                    memory.open(driver="VRT") as source,
-                ):
-                    yield source
-            else:
-                drivers = [*DRIVERS, "VRT"] if is_vrt else list(DRIVERS)
-                if not is_vrt and local and _first_bytes(path).startswith(HDF5):
-                    check_hdf5(path, "a netCDF file", DemError)
-                with _open_by(path, drivers) as source:
-                    # The classic format has no references to other files.
-                    is_netcdf4 = source.driver == "netCDF" and _first_bytes(path)[:3] != b"CDF"
-                    if is_netcdf4 and not external:
-                        refuse_other_files(path, "a netCDF file", DemError)
-                    yield source
-    except SarheightError:
-        raise
-    # GDAL, PROJ and parsers raise errors of many kinds.
-    except Exception as error:
-        if local and not Path(path).exists():
-            msg = f"the file {path} does not exist"
-            raise FileNotFoundError(msg) from error
-        is_file = local and Path(path).is_file()
-        if is_file and not is_vrt and b"<VRTDataset" in _first_bytes(path):
-            msg = f"{path} is a VRT, which reads the files that it names, under another name"
-            advice = "if its origin is known, give it the suffix .vrt"
-            raise DemError(msg, advice, file_advice=advice) from error
-        msg = f"{path} is not a raster in a supported format, or it is damaged ({reason(error)})"
-        raise DemError(msg) from error
-
-
-@ensure_env_with_credentials  # type: ignore[untyped-decorator]
-def _open_by(path: str, drivers: list[str]) -> DatasetReader:
-    """Open a raster by one of several drivers; `rasterio.open` takes a single one."""
-    return DatasetReader(path, driver=drivers)
-
-
-def _first_bytes(path: str) -> bytes:
-    """Read the first kilobyte of a file, in which GDAL looks for the name of a format."""
-    with Path(path).open("rb") as file:
-        return file.read(1024)
-
-
 def _band(source: DatasetReader, path: str, band: int | None) -> int:
     """Choose a band with real numbers, which must be named where there are several."""
     if band is None and source.count > 1:
@@ -335,7 +249,7 @@ def _read_values(
 ) -> npt.NDArray[np.float32]:
     """Read a block of a band, unpacked to its unit, with NaN where there is no data."""
     window = Window(block.column, block.row, block.columns, block.rows)
-    stored = source.read(band, window=window, masked=True)
+    stored = read_masked(source, band, window)
     void = np.ma.getmaskarray(stored)
     if nodata is not None:
         void = void | (stored.data == nodata)
@@ -363,78 +277,6 @@ def _file_attrs(source: DatasetReader, band: int, path: str) -> dict[str, Any]:
     if datum is not None:
         attrs["vertical_datum"] = datum
     return attrs
-
-
-# Sources of a VRT. GDAL ignores the case of its tags, and so does this.
-
-_SOURCE_TAGS = {"sourcefilename", "sourcedataset"}
-_REFERRING = ("filename", "dataset", "path", "array")
-"""Parts of the names of other elements, metadata items and arguments that refer to files."""
-
-
-def _resolve_vrt(path: str) -> bytes:
-    """Return the XML of a VRT with absolute paths of its sources, once these are checked.
-
-    GDAL opens this text in place of the file, so it reads what was checked, and nothing else.
-    """
-    file = Path(path)
-    if "://" in path or path.startswith("/vsi"):
-        raise _external_source_error(path, "is not a local file, and may refer to any other")
-    try:
-        root = defusedxml.ElementTree.fromstring(file.read_bytes(), forbid_dtd=True)
-    except (ParseError, DefusedXmlException, ValueError) as error:
-        msg = f"{path} is not a VRT, or it is damaged ({error})"
-        raise DemError(msg) from error
-    folder = file.resolve().parent
-    raw = {
-        child
-        for band in root.iter("VRTRasterBand")
-        if band.get("subClass") == "VRTRawRasterBand"
-        for child in band
-    }
-    for element in root.iter():
-        name = element.tag.lower()
-        if name in _SOURCE_TAGS:
-            _resolve_source(element, folder, path, raw=element in raw)
-            continue
-        attributes = {key.lower(): value for key, value in element.items()}
-        label = f"{name} {attributes.get('key', '')} {attributes.get('name', '')}".strip()
-        if element is not root and any(part in label.lower() for part in _REFERRING):
-            raise _external_source_error(path, f"may refer to other files by {label!r}")
-    text: bytes = tostring(root)
-    return text
-
-
-def _resolve_source(element: Element, folder: Path, path: str, *, raw: bool) -> None:
-    """Replace the source that an element names by its absolute path, once it is checked.
-
-    The pixels of a `raw` source have no header, so its format cannot be checked.
-    """
-    stated = (element.text or "").strip()
-    attributes = {name.lower(): value for name, value in element.items()}
-    source = Path(stated) if attributes.get("relativetovrt") != "1" else folder / stated
-    source = source.resolve()
-    if not stated or len(element) or not source.is_relative_to(folder):
-        raise _external_source_error(path, f"refers to {stated!r}, outside its folder")
-    if not source.is_file():
-        msg = f"{path} refers to {stated!r}, which is not a file in {folder}"
-        raise DemError(msg)
-    if not raw:
-        try:
-            _open_by(str(source), list(DRIVERS)).close()
-        except RasterioError as error:
-            found = f"refers to {stated!r}, which is a VRT or no raster in a supported format"
-            raise _external_source_error(path, found) from error
-    element.text = str(source)
-    element.attrib = {"relativeToVRT": "0"}
-
-
-def _external_source_error(path: str, found: str) -> DemError:
-    return DemError(
-        f"{path} {found}; by default a VRT may refer to raster files in or below its own folder",
-        "if its origin is known, pass open_dem(..., external_sources=True)",
-        file_advice="if its origin is known, copy it, e.g. gdal_translate in.vrt dem.tif",
-    )
 
 
 # Blocks of cells within bounds.

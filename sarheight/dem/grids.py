@@ -17,7 +17,8 @@ import xarray as xr
 from affine import Affine
 from pyproj import CRS, Transformer
 
-from sarheight.dem._open import grid_crs, open_raster
+from sarheight._rasters import open_raster
+from sarheight.dem._open import grid_crs
 from sarheight.dem._resample import Method, _equivalent_posting, _extent_in, reproject
 from sarheight.dem.checked import CheckedDem
 from sarheight.dem.datum import parse_crs, stated_crs
@@ -134,20 +135,7 @@ def mgrs_grid(tile: str, resolution: float) -> GeoBox:
     ----------
     ESA. Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD: tiling grid.
     """
-    import mgrs  # type: ignore[import-untyped]
-
-    name = tile.strip().upper().removeprefix("T")
-    msg = (
-        f"found no MGRS tile {tile!r}, expected a zone, the letter of its band and two letters of "
-        "the square, such as '32TPT'"
-    )
-    if re.fullmatch(r"\d{1,2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]", name) is None:
-        raise DemError(msg)
-    try:
-        # Without digits the place is the middle of the square.
-        zone, hemisphere, easting, northing = mgrs.MGRS().MGRSToUTM(name)
-    except Exception as error:  # of the library's private class
-        raise DemError(msg) from error
+    crs, west, south = _mgrs_square(tile)
     size = float(resolution)
     cells = MGRS_SIDE / size if size > 0.0 else 0.0
     if not (cells >= 2.0 and abs(cells - round(cells)) < 1e-6 * cells):
@@ -156,18 +144,121 @@ def mgrs_grid(tile: str, resolution: float) -> GeoBox:
             f"the {MGRS_SIDE:.0f} m of an MGRS tile: 10, 20, 30, 60 or 90"
         )
         raise DemError(msg)
-    equator = 0.0 if hemisphere == "N" else FALSE_NORTHING
-    left = np.floor((easting - 0.5 * MGRS_SQUARE) / MGRS_STEP) * MGRS_STEP
-    top = np.ceil((northing + 0.5 * MGRS_SQUARE - equator) / MGRS_STEP) * MGRS_STEP + equator
-    crs = CRS.from_epsg((32600 if hemisphere == "N" else 32700) + int(zone))
+    equator = FALSE_NORTHING if str(crs.utm_zone).endswith("S") else 0.0
+    left = np.floor(west / MGRS_STEP) * MGRS_STEP
+    top = np.ceil((south + MGRS_SQUARE - equator) / MGRS_STEP) * MGRS_STEP + equator
     count = round(cells)
     return _geobox(count, count, Affine(size, 0.0, left, 0.0, -size, top), crs)
 
 
+def extent_grid(
+    extent: tuple[float, float, float, float], crs: str | int | CRS, resolution: float
+) -> GeoBox:
+    """Return the grid of square cells between edges.
+
+    Parameters
+    ----------
+    extent : tuple of float
+        Left, bottom, right and top edge in units of `crs`, a whole number of cells apart.
+    crs : str, int or CRS
+        Reference system of the grid.
+    resolution : float
+        Size of the cells in units of `crs`.
+
+    Returns
+    -------
+    GeoBox
+        The grid, north up.
+
+    Raises
+    ------
+    DemError
+        If the reference system is not known, or edges and resolution do not fit together.
+    """
+    left, bottom, right, top = (float(edge) for edge in extent)
+    size = float(resolution)
+    counts = np.array([top - bottom, right - left]) / size if size > 0.0 else np.zeros(2)
+    whole = np.rint(counts)
+    if (
+        not (np.isfinite(counts).all() and (whole >= 2).all())
+        or (np.abs(counts - whole) > WHOLE * whole).any()
+    ):
+        msg = (
+            f"found the edges {extent} (left, bottom, right, top) and a resolution of "
+            f"{resolution}, expected edges a whole number of cells apart, two at least"
+        )
+        raise DemError(msg)
+    rows, columns = (int(count) for count in whole)
+    return _geobox(rows, columns, Affine(size, 0.0, left, 0.0, -size, top), parse_crs(crs))
+
+
+WHOLE = 1e-6
+"""Part of a number of cells by which it may differ from a whole one."""
 FALSE_NORTHING = 1e7
 """Northing of the equator in southern zones, in metres."""
 MGRS_SQUARE, MGRS_SIDE, MGRS_STEP = 1e5, 109_800.0, 60.0
 """Metres: side of a square, side of a tile of Sentinel-2, multiple of its corner."""
+BANDS = "CDEFGHJKLMNPQRSTUVWX"
+"""Letters of bands of 8 degrees of latitude from -80 on; the last has 12."""
+COLUMNS, ROWS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ"), "ABCDEFGHJKLMNPQRSTUV"
+"""Letters of squares: along the eastings of a zone, in three sets; along its northings, in turn."""
+
+
+def _mgrs_square(tile: str) -> tuple[CRS, float, float]:
+    """Return the UTM zone of an MGRS square, and its western and southern edge in metres.
+
+    Reference: Defense Mapping Agency (1989). The Universal Grids, DMA TM 8358.1, chapter 3.
+    """
+    msg = (
+        f"found no MGRS tile {tile!r}, expected a zone, the letter of its band and two letters of "
+        "the square, such as '32TPT'"
+    )
+    parts = re.fullmatch(
+        r"T?(\d{1,2})([C-HJ-NP-X])([A-HJ-NP-Z])([A-HJ-NP-V])", tile.strip().upper()
+    )
+    zone = 0 if parts is None else int(parts[1])
+    if parts is None or not 1 <= zone <= 60 or parts[3] not in COLUMNS[(zone - 1) % 3]:
+        raise DemError(msg)
+    band = BANDS.index(parts[2])
+    crs = _utm(zone, south=band < BANDS.index("N"))
+    west = (COLUMNS[(zone - 1) % 3].index(parts[3]) + 1) * MGRS_SQUARE
+    # Letters of rows repeat every 2000 km: the square is the one that meets the band.
+    first = (ROWS.index(parts[4]) - _first_row(zone)) % len(ROWS) * MGRS_SQUARE
+    to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    steps = np.linspace(1.0, MGRS_SQUARE - 1.0, 3)
+    for south in np.arange(first, FALSE_NORTHING, len(ROWS) * MGRS_SQUARE):
+        _, latitude = to_degrees.transform(*np.meshgrid(west + steps, south + steps))
+        if (_band(latitude) == band).any():
+            return crs, west, float(south)
+    raise DemError(msg)
+
+
+def _utm(zone: int, *, south: bool) -> CRS:
+    return CRS.from_epsg((32700 if south else 32600) + zone)
+
+
+def _first_row(zone: int) -> int:
+    """Return the place in the alphabet of the row at the equator: even zones begin with F."""
+    return 0 if zone % 2 else ROWS.index("F")
+
+
+def _band(latitude: Any) -> Any:  # noqa: ANN401  # arrays of float and of int, or both scalar
+    return np.clip((latitude - LIMITS[0]) // 8.0, 0, len(BANDS) - 1).astype(int)
+
+
+LIMITS = -80.0, 84.0
+"""Latitudes between which there are UTM zones, in degrees."""
+
+
+def _zone(longitude: float, latitude: float) -> int:
+    """Return the number of a UTM zone, with those of Norway and Svalbard; 0 at the poles."""
+    if not LIMITS[0] <= latitude < LIMITS[1]:
+        return 0
+    if 56.0 <= latitude < 64.0 and 3.0 <= longitude < 12.0:
+        return 32
+    if latitude >= 72.0 and 0.0 <= longitude < 42.0:
+        return 31 + 2 * int((longitude + 3.0) // 12.0)
+    return int((longitude + 180.0) // 6.0) + 1
 
 
 def mgrs_tile(longitude: float, latitude: float) -> str:
@@ -183,11 +274,15 @@ def mgrs_tile(longitude: float, latitude: float) -> str:
     str
         Such as "32TPT".
     """
-    import mgrs
-
     longitude = (longitude + 180.0) % 360.0 - 180.0
-    name = str(mgrs.MGRS().toMGRS(latitude, longitude, MGRSPrecision=0))
-    return name if name[0].isdigit() else ""
+    zone = _zone(longitude, latitude)
+    if zone == 0:
+        return ""
+    to_utm = Transformer.from_crs("EPSG:4326", _utm(zone, south=latitude < 0.0), always_xy=True)
+    easting, northing = to_utm.transform(longitude, latitude)
+    column = COLUMNS[(zone - 1) % 3][int(easting // MGRS_SQUARE) - 1]
+    row = ROWS[(int(northing // MGRS_SQUARE) + _first_row(zone)) % len(ROWS)]
+    return f"{zone:02d}{BANDS[int(_band(np.float64(latitude)))]}{column}{row}"
 
 
 def utm_zone(longitude: float, latitude: float) -> CRS:
@@ -208,15 +303,14 @@ def utm_zone(longitude: float, latitude: float) -> CRS:
     DemError
         If the place is north of 84 or south of 80 degrees, where there are no zones.
     """
-    name = mgrs_tile(longitude, latitude)
-    if not name:
+    zone = _zone((longitude + 180.0) % 360.0 - 180.0, latitude)
+    if zone == 0:
         msg = (
             f"there is no UTM zone at latitude {latitude:.2f}: pass a reference system, such as "
             "EPSG:3413 in the Arctic or EPSG:3031 in the Antarctic"
         )
         raise DemError(msg)
-    zone = int(re.match(r"\d+", name)[0])  # type: ignore[index]
-    return CRS.from_epsg((32600 if latitude >= 0.0 else 32700) + zone)
+    return _utm(zone, south=latitude < 0.0)
 
 
 def grid_like(raster: str | os.PathLike[str] | xr.DataArray | xr.Dataset) -> GeoBox:
@@ -290,18 +384,37 @@ def to_grid(
     if not grid.axis_aligned or transform.e >= 0.0 or min(grid.shape) < 2:
         msg = f"found the grid {grid}, expected one with north up of at least 2 x 2 cells"
         raise DemError(msg)
-    rows, columns = grid.shape
-    x = transform.c + transform.a * (np.arange(columns) + 0.5)
-    y = transform.f + transform.e * (np.arange(rows) + 0.5)
-    ratio = _require_resolution(
-        stored, target, transform.a, float(x[columns // 2]), float(y[rows // 2])
-    )
+    like = cells_of(grid)
+    x, y = (float(like[name][like.sizes[name] // 2]) for name in ("x", "y"))
+    ratio = _require_resolution(stored, target, transform.a, x, y)
     kind = resampling or ("average" if ratio >= COARSER else "cubic")
-    # The values are never read, and take no memory.
-    shape = np.broadcast_to(np.float32(0.0), (rows, columns))
-    like = xr.DataArray(shape, coords={"y": y, "x": x}, dims=("y", "x")).rio.write_crs(target)
     placed = reproject(stored, like=like, resampling=kind)
     return placed.assign_attrs({MAP_GRID: json.dumps(_describe(stored, grid, kind))})
+
+
+def cells_of(grid: GeoBox) -> xr.DataArray:
+    """Return the cells of a grid with north up: coordinates and reference system, no values."""
+    (rows, columns), transform = grid.shape, grid.affine
+    coords = {
+        "y": transform.f + transform.e * (np.arange(rows) + 0.5),
+        "x": transform.c + transform.a * (np.arange(columns) + 0.5),
+    }
+    # The values are never read, and take no memory.
+    nothing = np.broadcast_to(np.float32(0.0), (rows, columns))
+    cells: xr.DataArray = xr.DataArray(nothing, coords, ("y", "x")).rio.write_crs(
+        parse_crs(str(grid.crs))
+    )
+    return cells
+
+
+def crop_to_cells(dem: xr.DataArray, rows: slice, columns: slice) -> xr.DataArray:
+    """Cut a DEM to some rows and columns, and what describes its grid."""
+    part = dem.isel(y=rows, x=columns)
+    described = grid_record(dem)
+    if described is None:
+        return part
+    described |= {"bounds": list(outer_edges(part)), "shape": list(part.shape)}
+    return part.assign_attrs({MAP_GRID: json.dumps(described)})
 
 
 def grid_record(dem: xr.DataArray) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from sarheight._rasters import open_alone
 from sarheight.errors import DamagedFileError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def columns_of_tile(latitude: int, rows: int) -> int:
 def open_tile(path: Path | str) -> Any:  # noqa: ANN401  # of rasterio
     """Open a tile by one driver: others, such as VRT, read the local files that a tile names."""
     driver = "SRTMHGT" if str(path).endswith(".hgt") else "GTiff"
-    return rasterio.open(path, driver=driver)
+    return open_alone(path, (driver,))
 
 
 def save_part(raster: DatasetReader, box: Box, path: Path, note: str) -> bool:

@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rasterio
 from rasterio.errors import RasterioError
 
+from sarheight._rasters import open_alone
 from sarheight.dem.tiles import bounding_boxes, match_spacing, save_part, sea_tile, tile_corners
 from sarheight.errors import ChecksumError, FetchError, NotThereError
 from sarheight.fetch.addresses import redact, safe_name
@@ -296,7 +296,7 @@ def _names(tiles: list[Tile]) -> str:
 def require_geotiff(path: Path, url: str) -> None:
     """Raise ChecksumError unless a downloaded file is a GeoTIFF, whatever its name says."""
     try:
-        rasterio.open(path, driver="GTiff").close()
+        open_alone(path).close()
     except RasterioError:
         msg = f"{redact(url)} is not a GeoTIFF; it was removed"
         raise ChecksumError(msg) from None

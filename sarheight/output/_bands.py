@@ -18,7 +18,8 @@ import numpy as np
 import xarray as xr
 from rasterio.windows import Window
 
-from sarheight._files import file_errors, open_geotiff
+from sarheight._files import file_errors
+from sarheight._rasters import open_alone
 from sarheight._runtime import nodata_value
 from sarheight.errors import DamagedFileError
 from sarheight.layover.layers import LAYERS
@@ -326,7 +327,7 @@ class StoredBand:
                 _require_digest(self.path, self.digest, status.st_size, status.st_mtime_ns)
             parts = (rows or slice(0, self.shape[0]), columns or slice(0, self.shape[1]))
             shape = tuple(-(-(part.stop - part.start) // step) for part in parts)
-            file = (files or {}).get(self.path) or open_geotiff(self.path)
+            file = (files or {}).get(self.path) or open_alone(self.path)
             try:
                 window = Window.from_slices(*parts)
                 stored = file.read(self.number, window=window, out_shape=shape)
@@ -399,7 +400,7 @@ def list_stored(
 
     There are none in a GeoTIFF that is no result.
     """
-    with open_geotiff(path) as file:
+    with open_alone(path) as file:
         tags = [dict(file.tags(number)) for number in file.indexes]
         whole = {name: text for name, text in file.tags().items() if name not in GDAL_TAGS}
         grid = None if file.crs is None else MapGrid(file.crs, file.transform, file.shape)

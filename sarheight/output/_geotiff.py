@@ -29,6 +29,7 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from sarheight._files import file_errors, read_json
+from sarheight._rasters import open_alone
 from sarheight.errors import DamagedFileError
 from sarheight.layover.layers import DECIBEL, LAYERS
 from sarheight.output._bands import (
@@ -46,6 +47,7 @@ from sarheight.output._bands import (
     read_bands,
 )
 from sarheight.output._provenance import file_digest
+from sarheight.output.atomic import sync_to_disk
 from sarheight.output.grid import SPATIAL, TIME, MapGrid, computed_ahead, encode_attributes
 from sarheight.output.stac import STAC_SUFFIX, layers_item, records_by_time, write_item
 
@@ -311,11 +313,11 @@ def _side_by_side(
 
 def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
     """Write a result on a map grid as Cloud Optimised GeoTIFF with north up."""
-    ordered = _north_up(dataset)
+    ordered = north_up(dataset)
     write_bands(ordered, path, MapGrid.of(ordered))
 
 
-def _north_up(dataset: xr.Dataset) -> xr.Dataset:
+def north_up(dataset: xr.Dataset) -> xr.Dataset:
     """Return a dataset with rows from north to south and columns from west to east."""
     steps = MapGrid.of(dataset).transform
     return dataset.isel(
@@ -343,13 +345,13 @@ def _copy_cog(source: Path, path: Path, checksums: Checksums, overviews: int) ->
     """Copy a scratch file to a Cloud Optimised GeoTIFF, and compare it with its checksums."""
     using = "force_use_existing" if overviews else "none"
     rasterio.shutil.copy(str(source), str(path), overviews=using, **CREATION)
-    with rasterio.open(path) as file:
+    with open_alone(path) as file:
         for window, expected in checksums:
             if [_checksum(values) for values in file.read(window=window)] != expected:
                 msg = "the file read back differs from what was written; is the disk full?"
                 raise OSError(msg)
     for level in range(overviews):
-        with rasterio.open(path, overview_level=level) as file:
+        with open_alone(path, overview_level=level) as file:
             for _, window in file.block_windows(1):
                 file.read(window=window)
 
@@ -383,7 +385,7 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, scale: str) ->
 
     `folder` is created; scratch files lie beside it.
     """
-    ordered = expand_coordinates(_north_up(dataset))
+    ordered = expand_coordinates(north_up(dataset))
     bands = list_bands(ordered, PACKINGS.get(scale))
     dates = _date_names(ordered)
     assets: list[dict[str, Path]] = [{} for _ in dates]
@@ -405,6 +407,8 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, scale: str) ->
             layers[index].add_overviews(factors)
             _copy_cog(layers[index].path, paths[index], own, len(factors))
             layers[index].path.unlink()
+            # The disk is busy while others are compressed.
+            sync_to_disk(paths[index])
             return file_digest(paths[index])
 
         # One more, as each waits now and then for the threads that compress for another.
@@ -490,6 +494,8 @@ def _list_layers(folder: Path) -> tuple[list[StoredBand], MapGrid | None, dict[s
             bands += found
             tags = whole
             grids.append(grid)
+        elif path.name in digests:  # of the result, and its tags are damaged
+            raise changed(path)
     if not bands:
         names = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
         msg = (

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 import xarray as xr
 
-from sarheight._files import file_errors, open_geotiff
+from sarheight._files import file_errors
+from sarheight._rasters import open_alone
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.acquisition import grid_from_json, grid_to_json, orbit_from_json, orbit_to_json
 from sarheight.errors import DamagedFileError
@@ -22,9 +23,11 @@ from sarheight.output._bands import list_bands, list_stored, read_bands, share_t
 from sarheight.output._geotiff import write_bands
 from sarheight.output.atomic import atomic_write, require_path
 from sarheight.output.files import FORMATS
+from sarheight.output.stores import write_zarr
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_grid, read_orbit
+from sarheight.sentinel1.cslc import burst_geometry, is_burst
 
 if TYPE_CHECKING:
     import os
@@ -62,8 +65,9 @@ def write_radar(
                 # xarray reads the nodata value from the encoding.
                 nodata = variable.attrs.pop("_FillValue", None)
                 variable.encoding = {} if nodata is None else {"_FillValue": nodata}
-            write = FORMATS[suffix].write
-            assert write is not None  # noqa: S101  # of NetCDF and Zarr, as the suffix was checked
+            # On no map there are no overviews.
+            write = write_zarr if suffix == ".zarr" else FORMATS[suffix].write
+            assert write is not None  # noqa: S101  # of NetCDF, as the suffix was checked
             write(dataset, work)
     return path
 
@@ -123,7 +127,7 @@ def _read_raster(path: Path) -> xr.Dataset:
         if bands:
             dataset = read_bands(bands, None, tags, None)
         else:
-            with open_geotiff(path) as file:
+            with open_alone(path) as file:
                 image = xr.DataArray(file.read(), dims=("band", *RADAR_DIMS.values()))
                 image = _image_of_bands(image, file.nodata, file.descriptions, path)
             dataset = image.to_dataset(name="image")
@@ -133,7 +137,7 @@ def _read_raster(path: Path) -> xr.Dataset:
 def raster_geometry(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]:
     """Return the geometry of a GeoTIFF that this package has written; "" for any other file."""
     try:
-        with ignore_missing_georeference(), open_geotiff(path) as file:
+        with ignore_missing_georeference(), open_alone(path) as file:
             if "BAND_VARIABLE" not in file.tags(1):
                 return ""
             return "radar" if file.crs is None else "map"
@@ -307,7 +311,9 @@ def _select_polarisations(
 
 
 def read_grid_and_orbit(path: str | os.PathLike[str]) -> tuple[RadarGrid, Orbit]:
-    """Read sampling and orbit of an annotation, a product, or a file that `write_scene` made."""
+    """Read sampling and orbit of an annotation, a product, a burst, or what `write_scene` made."""
+    if is_burst(path):
+        return burst_geometry(path)
     if is_product(path):
         return open_product(path).grid_and_orbit()
     if str(path).lower().endswith(SUFFIXES):

@@ -16,7 +16,8 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED
 
 import numpy as np
 
-from sarheight._files import NO_SIDECARS, open_geotiff, without_secrets
+from sarheight._files import without_secrets
+from sarheight._rasters import open_alone
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import ProductError
 from sarheight.sentinel1._images import Form
@@ -90,6 +91,8 @@ class _Strips:
 NUMBERS = {"uint16": np.dtype("<u2")}
 """Numbers of measurements that are read without GDAL."""
 LITTLE_ENDIAN = b"II"
+STORAGE = "storage"
+"""Option that is the file system of an address itself, in place of that of its protocol."""
 
 
 # The files of one product.
@@ -219,19 +222,18 @@ class ProductFiles:
     @contextmanager
     def raster(self, name: str) -> Iterator[DatasetReader]:
         """Open a measurement with GDAL; each call anew, so that threads do not share a dataset."""
-        import rasterio
         from rasterio.errors import RasterioError
 
         self._file(name)
         failures: list[Exception] = []
         try:
             # The filter of warnings is shared by all threads.
-            with _GDAL_OPEN, ignore_missing_georeference(), rasterio.Env(**NO_SIDECARS):
+            with _GDAL_OPEN, ignore_missing_georeference():
                 if self._local is not None:
-                    dataset = open_geotiff(self._local / name)
+                    dataset = open_alone(self._local / name)
                 else:
                     opener = partial(self._open_for_gdal, name, failures)
-                    dataset = rasterio.open(name, driver="GTiff", opener=opener)
+                    dataset = open_alone(name, opener=opener)
             with dataset:
                 yield dataset
             if failures:  # GDAL takes what it cannot read for empty, where it may be
@@ -249,7 +251,7 @@ class ProductFiles:
     def window(self, name: str, lines: Span, samples: Span) -> NDArray[Any] | None:
         """Read a window of a measurement, in the numbers of its file.
 
-        None where these do not lie on a disk line by line, or too few of them do: `raster` reads
+        None where these do not lie in the file line by line, or too few of them do: `raster` reads
         them, or says what is wrong.
         """
         strips = self._strips_of(name)
@@ -296,10 +298,8 @@ class ProductFiles:
         """Find the strips of a measurement, once."""
         with self._lock:
             if name not in self._strips:
-                strips = None
-                if self._file(name).has_rows:
-                    with self.raster(name) as raster:
-                        strips = _Strips.of(raster)
+                with self.raster(name) as raster:
+                    strips = _Strips.of(raster)
                 if strips is not None:
                     with self.open_file(name) as file:
                         little = file.read(2) == LITTLE_ENDIAN
@@ -387,6 +387,8 @@ def _locate(source: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, s
         storage, path = url_to_fs(f"file://{source}")
         return storage, path, source
     label = without_secrets(source)
+    if STORAGE in options:
+        return options[STORAGE], source, label
     try:
         storage, path = url_to_fs(source, **options)
     except (ImportError, ValueError) as error:

@@ -7,6 +7,7 @@ import threading
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
+from sarheight._files import note_product
 from sarheight.errors import ProductError
 from sarheight.sentinel1._files import INCOMPLETE, ProductFiles
 from sarheight.sentinel1._images import Channel
@@ -62,6 +63,7 @@ class SafeSource:
         self._annotations: dict[tuple[str, str], Annotation] = {}
         self._lock = threading.Lock()
         self._verified = False
+        note_product(self)
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from sarheight._files import noting_unverified
 from sarheight._runtime import library
 from sarheight.errors import OptionError, naming_extras
 from sarheight.workflow.config import RefineConfig
@@ -88,28 +89,29 @@ def refine_files(
     known = read_elevations(config)
     if known is not None:
         told.say(f"{config.known}: {len(known)} known elevations")
-    scenes = [read_pass(config, image, heights, told) for image in config.images]
-    told.stage("refine")
-    result = refine(
-        scenes,
-        heights,
-        known,
-        factor=config.factor,
-        settings=chosen,
-        coregister=config.coregister,
-        network=network,
-        seed=config.seed,
-        report=lambda fraction: told.advance("refine", fraction),
-    )
-    result = clip(fit_to_grid(result, config, whole, config.factor), config)
-    result.attrs["provenance"] = provenance(
-        config.files(),
-        {
-            "command": "refine",
-            "settings": config.record(),
-            "grid": grid_record(heights) or "that of the elevation model",
-        },
-    )
+    with noting_unverified():
+        scenes = [read_pass(config, image, heights, told) for image in config.images]
+        told.stage("refine")
+        result = refine(
+            scenes,
+            heights,
+            known,
+            factor=config.factor,
+            settings=chosen,
+            coregister=config.coregister,
+            network=network,
+            seed=config.seed,
+            report=lambda fraction: told.advance("refine", fraction),
+        )
+        result = clip(fit_to_grid(result, config, whole, config.factor), config)
+        result.attrs["provenance"] = provenance(
+            config.files(),
+            {
+                "command": "refine",
+                "settings": config.record(),
+                "grid": grid_record(heights) or "that of the elevation model",
+            },
+        )
     return result
 
 

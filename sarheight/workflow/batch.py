@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from sarheight._files import file_errors, parse_toml, read_text
 from sarheight.errors import JobListError, ManifestError
-from sarheight.workflow.config import ReconstructConfig, ResultOutput, Running
+from sarheight.workflow.config import UNVERIFIED, ReconstructConfig, ResultOutput, Running
 from sarheight.workflow.options import configurations, to_toml
 from sarheight.workflow.reconstruction import chosen_layers
 
@@ -94,15 +94,15 @@ class Job:
 
     def cells(self) -> int:
         """Count the cells of the elevation models; 0 if they are not files on this machine."""
-        import rasterio
-        from rasterio.errors import RasterioIOError
+        from sarheight._rasters import open_raster
+        from sarheight.errors import DemError
 
         total = 0
         for path in self.settings.dem:
             try:
-                with rasterio.open(path) as file:
+                with open_raster(path) as file:
                     total += file.width * file.height
-            except RasterioIOError:
+            except (DemError, FileNotFoundError):
                 return 0
         return total
 
@@ -306,6 +306,8 @@ class Entry:
         Cells of the elevation model; 0 if not known beforehand.
     error : str
         Message of the failure.
+    unverified : bool
+        Whether parts of products were read without comparing their checksums.
     """
 
     status: Literal["done", "failed"]
@@ -315,6 +317,7 @@ class Entry:
     seconds: float = 0.0
     cells: int = 0
     error: str = ""
+    unverified: bool = False
 
     @property
     def failed(self) -> bool:
@@ -322,14 +325,16 @@ class Entry:
         return self.status == "failed"
 
     @classmethod
-    def of(cls, job: Job, seconds: float = 0.0, error: str = "") -> Entry:
+    def of(
+        cls, job: Job, seconds: float = 0.0, error: str = "", *, unverified: bool = False
+    ) -> Entry:
         """Describe the end of a job."""
         if not error and not job.output.exists():
             error = "the process succeeded, but there is no result"
         digest = "" if error else _checksum(job.output)
         status: Literal["done", "failed"] = "failed" if error else "done"
         known = str(job.output), job.fingerprint(), digest
-        return cls(status, *known, round(seconds, 3), job.cells(), error)
+        return cls(status, *known, round(seconds, 3), job.cells(), error, unverified)
 
 
 def _checksum(path: Path) -> str:
@@ -593,8 +598,8 @@ def run(
             running[executor.submit(_run_process, (command or _reconstruct)(text))] = job
         for future in as_completed(running):
             try:
-                seconds, error = future.result()
-                entry = Entry.of(running[future], seconds, error)
+                seconds, error, unverified = future.result()
+                entry = Entry.of(running[future], seconds, error, unverified=unverified)
             except Exception as failure:  # noqa: BLE001 - no failure may stop the others
                 text = f"{type(failure).__name__}: {failure}"
                 entry = Entry.of(running[future], 0.0, text)
@@ -622,18 +627,18 @@ def _reconstruct(configuration: str) -> Command:
     return [sys.executable, "-m", "sarheight", "reconstruct", "--config", "-"], configuration
 
 
-def _run_process(command: Command) -> tuple[float, str]:
-    """Run a command; return the seconds and, if it failed, the last line of its messages."""
+def _run_process(command: Command) -> tuple[float, str, bool]:
+    """Run a command; return its seconds, the last line of one that failed, and if it warns."""
     arguments, text = command
     start = time.perf_counter()
     done = subprocess.run(  # noqa: S603 - our own command line
         arguments, input=text, capture_output=True, encoding="utf-8", check=False
     )
     seconds = time.perf_counter() - start
-    if done.returncode == 0:
-        return seconds, ""
+    if done.returncode in {0, UNVERIFIED}:
+        return seconds, "", done.returncode == UNVERIFIED
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     reason = lines[-1] if lines else "no message"
     if done.returncode < 0:
         reason = f"killed by signal {-done.returncode}; {reason}"
-    return seconds, reason[-ERROR_LENGTH:]
+    return seconds, reason[-ERROR_LENGTH:], False

@@ -25,6 +25,7 @@ __all__ = [
     "ImageConfig",
     "KnownConfig",
     "MaskConfig",
+    "MaskOutput",
     "Messages",
     "PassConfig",
     "PassImageConfig",
@@ -41,6 +42,8 @@ __all__ = [
 OUTPUT, RUNNING, DEM, RADAR, METHOD = "Output", "Running", "Elevation model", "Radar", "Method"
 GRID, ELEVATIONS, CITY = "Map grid", "Known elevations", "Cities"
 
+UNVERIFIED = 3
+"""Exit code of a command that did its work, but read parts of products without their checksums."""
 OF_DEM = "dem"
 """In place of a reference system: keep the grid of the elevation model."""
 FIT = "fit"
@@ -224,6 +227,8 @@ class GridConfig(DemConfig):
         Edges of cells lie at this plus whole multiples of the resolution. Default: 0.
     mgrs : str, optional
         Tile of Sentinel-2 that the result covers, such as `32TPT`, instead of `--crs`.
+    extent : tuple of float, optional
+        Edges of the result in units of `--crs`, a whole number of cells of `--resolution` apart.
     """
 
     like: Like = ()
@@ -231,6 +236,7 @@ class GridConfig(DemConfig):
     resolution: Annotated[float | None, option(GRID, metavar="SIZE")] = None
     align: Annotated[float | None, option(GRID, metavar="OFFSET")] = None
     mgrs: Annotated[str | None, option(GRID, metavar="TILE")] = None
+    extent: Annotated[Edges | None, option(GRID, metavar="LEFT BOTTOM RIGHT TOP")] = None
 
     def __post_init__(self) -> None:
         """Check options that exclude each other."""
@@ -243,11 +249,19 @@ class GridConfig(DemConfig):
         if self.crs == OF_DEM and (self.resolution is not None or self.align is not None):
             msg = "the grid of the elevation model is kept: omit --resolution and --align, or --crs"
             raise OptionError(msg, option="crs")
+        if self.extent is not None:
+            if self.crs in (None, OF_DEM) or self.resolution is None:
+                msg = "edges are in units of a reference system: pass --crs and --resolution, too"
+                raise OptionError(msg, option="extent")
+            if self.align is not None:
+                msg = "it says where edges of cells lie: omit --align"
+                raise OptionError(msg, option="extent")
 
     @property
-    def grid(self) -> tuple[str | float | None, ...]:
-        """What is said of the map grid; None for each that is not."""
-        return (self.crs, self.resolution, self.align, self.mgrs)
+    def states_grid(self) -> bool:
+        """Whether anything is said of the map grid, beside a raster that has one."""
+        said = (self.crs, self.resolution, self.align, self.mgrs, self.extent)
+        return any(each is not None for each in said)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +287,8 @@ class PassConfig(GridConfig):
     like : tuple of str
         Source of the sampling and the orbit: a Sentinel-1 product (SAFE folder or zip), an
         annotation (XML of a GRD or SLC, plain or .xz), or an image written by `simulate`. Repeat
-        the option with a raster on a map grid, such as an earlier result, for its grid.
+        the option with a raster on a map grid, such as an earlier result, for its grid. A geocoded
+        burst of OPERA (CSLC-S1 or its static layers, .h5) is both.
     orbit : pathlib.Path, optional
         Orbit file (POEORB or RESORB, .EOF) that replaces the orbit of the annotation.
     """
@@ -297,7 +312,7 @@ class MaskConfig(PassConfig, ClipConfig):
     def __post_init__(self) -> None:
         """Check options that exclude each other."""
         super().__post_init__()
-        if self.geometry == "radar" and (self.grid != (None,) * 4 or self.clip is not None):
+        if self.geometry == "radar" and (self.states_grid or self.clip is not None):
             msg = "masks in the pixels of the image have no map grid: leave the options of one out"
             raise OptionError(msg, option="geometry")
 
@@ -370,9 +385,10 @@ class ReconstructConfig(ImageConfig, ClipConfig):
     ----------
     image : str
         Sentinel-1 GRD or SLC as the archive delivers it: SAFE folder, zip, or a URL of either
-        (https://, s3://); or a NISAR RSLC (.h5). Or an image in radar geometry, linear power:
-        written by `simulate`, or any raster without a map grid (then with `--like` and
-        `--calibration`). Or a terrain-flattened product of OPERA, HyP3 or the Planetary Computer.
+        (https://, s3://); or a NISAR RSLC (.h5), or a SICD (.nitf). Or an image in radar geometry,
+        linear power: written by `simulate`, or any raster without a map grid (then with `--like`
+        and `--calibration`). Or a terrain-flattened product of OPERA, HyP3 or the Planetary
+        Computer.
     dem : tuple of str
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.
@@ -537,6 +553,8 @@ class PassImageConfig(Configuration):
     provider_dem : pathlib.Path, optional
         Elevation model with which the provider of terrain-flattened images flattened them, above
         EGM2008 unless the file says otherwise. Default: the one in a product of HyP3.
+    verify : bool
+        Read all files of products first, and compare them with their checksums.
     """
 
     like: Like = ()
@@ -544,6 +562,7 @@ class PassImageConfig(Configuration):
     provider_dem: Annotated[Path | None, option(DEM, metavar="FILE")] = None
     polarisation: Annotated[str | None, option(RADAR, metavar="NAME", convert=str.upper)] = None
     multilook: Multilook = None
+    verify: Annotated[bool, option(RADAR, "--verify")] = False
 
     @property
     def reading(self) -> ImageConfig:
@@ -553,6 +572,7 @@ class PassImageConfig(Configuration):
             calibration=self.calibration,
             polarisations=() if self.polarisation is None else (self.polarisation,),
             multilook=self.multilook,
+            verify=self.verify,
         )
 
 
@@ -643,6 +663,21 @@ class ResultOutput(FileOutput):
     stac: Annotated[bool, option(OUTPUT, "--stac")] = False
     scale: Annotated[Scale, option(OUTPUT)] = "linear"
     quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskOutput(ResultOutput):
+    """Output of masks.
+
+    Attributes
+    ----------
+    format : {"dolphin", "mintpy"}, optional
+        Write the mask for a stack of interferograms instead: `dolphin` reads it as one of its
+        `layover_shadow_mask_files` (`.tif`; 1 good, 0 layover, shadow, or not known), `mintpy` as
+        `mintpy.load.shadowMaskFile` (`.h5`; the opposite).
+    """
+
+    format: Annotated[Literal["dolphin", "mintpy"] | None, option(OUTPUT)] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, Union, cast, get_args, get_origin, get_type_hints
 
-from sarheight.errors import OptionError, SettingsError
+from sarheight._files import require_file
+from sarheight.errors import DamagedFileError, OptionError, SettingsError
 
 __all__ = [
     "AUTO",
@@ -278,11 +279,16 @@ class Configuration:
         return {name: Path(path) for name, path in paths.items() if _is_local(path)}
 
     def require_files(self) -> None:
-        """Refuse files that do not exist; URLs are checked when they are opened."""
+        """Refuse files that do not exist, pipes and devices; URLs are checked when opened."""
         for name, path in self.files().items():
+            option = name.split(" ")[0]
             if not path.exists():
                 msg = f"there is no '{path}'"
-                raise OptionError(msg, option=name.split(" ")[0])
+                raise OptionError(msg, option=option)
+            try:
+                require_file(path)
+            except DamagedFileError as error:
+                raise OptionError(str(error), option=option) from error
 
     @classmethod
     def _locations(cls) -> set[str]:

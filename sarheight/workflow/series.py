@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from sarheight._files import noting_unverified, verified
 from sarheight.errors import OptionError
 from sarheight.workflow.config import ImageConfig, SeriesConfig, parse_method
 from sarheight.workflow.elevations import open_elevations, place_on_grid
@@ -68,19 +70,20 @@ def run_series(config: SeriesConfig, output: Path, reporter: Reporter) -> Report
         source = ImageSource(products[0].name, config, reporter, products[0]) if products else None
         opened, _ = open_elevations(config, source, reporter)
         heights = place_on_grid(opened, config, reporter)
-    return build_stack(
-        [_taken_back(each, config, heights, reporter) for each in images],
-        heights,
-        output,
-        method=parse_method(config.method),
-        product_options=_options(config, products, reporter),
-        coregistration=config.coregister,
-        window=config.window,
-        tolerance=config.tolerance,
-        memory_limit=config.memory,
-        strict=config.strict,
-        progress=reporter.advance,
-    )
+    with verified() if config.verify else noting_unverified():
+        return build_stack(
+            [_taken_back(each, config, heights, reporter) for each in images],
+            heights,
+            output,
+            method=parse_method(config.method),
+            product_options=_options(config, products, reporter),
+            coregistration=config.coregister,
+            window=config.window,
+            tolerance=config.tolerance,
+            memory_limit=config.memory,
+            strict=config.strict,
+            progress=reporter.advance,
+        )
 
 
 def _taken_back(
@@ -173,7 +176,11 @@ def average_dates(
     if first is not None:
         chosen = product_options(config, first)
         options = {name: chosen[name] for name in ("calibration", "multilook", "spacing")}
-    with warnings.catch_warnings(record=True) as caught:
+    if config.verify:
+        for product in _products(dates):
+            product.verify()
+    noting = verified if config.verify else nullcontext
+    with noting(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         scene = mean_scene(
             list(dates),

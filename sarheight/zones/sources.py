@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import rioxarray
 import xarray as xr
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from sarheight._files import check_hdf5, file_errors
+from sarheight._files import file_errors
+from sarheight._hdf5 import check_hdf5
+from sarheight._rasters import read_bands
 from sarheight.errors import DatasetError
 from sarheight.output import nodata_value
 from sarheight.zones.channels import OPTICAL_CHANNELS, RADAR_CHANNELS
@@ -371,10 +372,7 @@ def read_stack(*paths: str | os.PathLike[str]) -> xr.DataArray:
     """
     stacks = []
     for path in paths:
-        opened = rioxarray.open_rasterio(path)
-        if not isinstance(opened, xr.DataArray):
-            msg = f"found several subdatasets in '{path}', expected one stack of bands"
-            raise DatasetError(msg)
+        opened = read_bands(path, DatasetError)
         names = channel_names(opened)
         if len(paths) > 1:
             names = tuple(f"{Path(path).stem}_{name}" for name in names)

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import rioxarray
-import xarray as xr
 from numpy.typing import NDArray
 
-from sarheight.errors import OptionError
+from sarheight._rasters import read_bands
+from sarheight.errors import DatasetError, OptionError
 from sarheight.learning.training import MODEL
 from sarheight.output.atomic import write_json
 from sarheight.zones.classifier import ZoneClassifier
@@ -85,10 +84,7 @@ def open_samples(
 
 
 def _open_rasters(data: Sequence[Path], labels: Path, size: int) -> RasterPatches:
-    codes = rioxarray.open_rasterio(labels)
-    if not isinstance(codes, xr.DataArray):
-        msg = f"'{labels}' holds several images"
-        raise OptionError(msg, option="labels")
+    codes = read_bands(labels, DatasetError)
     return RasterPatches(read_stack(*data), codes, size=size)
 
 
@@ -158,9 +154,11 @@ def choose_method(method: str, labels: Path | None, *, fusion: bool) -> str:
 
 
 def _count_labels(path: Path) -> int:
-    opened = rioxarray.open_rasterio(path, masked=True)
-    values = np.asarray(opened.values if isinstance(opened, xr.DataArray) else 0)
-    return int((np.isfinite(values) & (values != 0)).sum())
+    codes = read_bands(path, DatasetError)
+    labelled = np.isfinite(codes.values) & (codes.values != 0)
+    if codes.rio.nodata is not None:
+        labelled &= codes.values != codes.rio.nodata
+    return int(labelled.sum())
 
 
 def train_forest_on_files(

@@ -80,10 +80,16 @@ TASKS: dict[str, tuple[str, object]] = {
         "vector",
         ("refine", "{image}", "--dem", "{dem}", *SEA, "--known", "{points}", "-o", "r.nc"),
     ),
+    "condition": (
+        "condition",
+        ("masks", "--like", "{image}", "--dem", "{dem}", *SEA, "--condition", "fill", "-o", "m.nc"),
+    ),
     "clip": (
         "vector",
         ("masks", "--like", "{image}", "--dem", "{dem}", *SEA, "--clip", "{points}", "-o", "m.nc"),
     ),
+    "info SICD": ("sicd", ("info", "{sicd}")),
+    "reconstruct SICD": ("sicd", ("reconstruct", "{sicd}", "--dem", "{dem}", *SEA, "-o", "scene")),
     "Python: reconstruct": (
         "fetch",
         "sarheight.reconstruct('{image}', 'auto', bounds=(9.9, 45.9, 10.1, 46.1))",
@@ -100,6 +106,10 @@ TASKS: dict[str, tuple[str, object]] = {
 CORE: dict[str, tuple[str, ...]] = {
     "masks": ("masks", "--like", "{image}", "--dem", "{dem}", *SEA, "-o", "masks.tif"),
     "refine": ("refine", "{image}", "--dem", "{dem}", *SEA, "--iterations", "1", "-o", "r.nc"),
+    "masks --mgrs": (
+        *("masks", "--like", "{image}", "--dem", "{dem}", *SEA),
+        *("--mgrs", "32TNR", "--resolution", "90", "-o", "tile.tif"),
+    ),
     "info": ("info", "{image}", "{dem}"),
 }
 """What needs none."""
@@ -116,15 +126,17 @@ def filled(task: object, names: dict[str, str]) -> object:
 def told(files: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("core")
     (folder / "points.gpkg").write_bytes(b"points")
+    (folder / "spotlight.nitf").write_bytes(b"NITF02.10")
     names = {
         "folder": str(folder),
         "image": str(files.image),
         "dem": str(files.coarse),
         "points": str(folder / "points.gpkg"),
+        "sicd": str(folder / "spotlight.nitf"),
     }
     tasks = {name: filled(task, names) for name, (_, task) in TASKS.items()}
     tasks |= {name: filled(task, names) for name, task in CORE.items()}
-    absent = [name for modules in EXTRAS.values() for name in modules]
+    absent = ["mgrs", "richdem", *(name for modules in EXTRAS.values() for name in modules)]
     done = subprocess.run(
         [sys.executable, "-c", ABSENT],
         input=json.dumps([absent, tasks]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from dataclasses import dataclass
@@ -186,7 +187,8 @@ def test_dem_and_orbit_are_fetched(
     done = run(*command, "--bounds", 9.99, 45.99, 10.01, 46.01, "-o", tmp_path / "second.nc")
     assert done.exit_code == 0, done.output
     assert "POEORB" in done.stderr
-    assert asked["bounds"][0] == (9.99, 45.99, 10.01, 46.01)
+    # What lies around a window counts, too.
+    assert asked["bounds"][0] == pytest.approx((9.87, 45.87, 10.13, 46.13))
     assert asked["bounds"][1]["windows"] is True
 
 
@@ -317,3 +319,103 @@ def test_a_damaged_product_is_refused_with_verify(archive: Archive, tmp_path: Pa
     done = run("reconstruct", archive.image, "--verify", "--dem", archive.dem, "-o", "a.nc")
     assert done.exit_code == 2
     assert "is no product" in " ".join(done.output.split())
+
+
+# Products in zips, of which parts are read without their checksums.
+
+
+@pytest.fixture(scope="module")
+def stored(archive: Archive) -> Path:
+    """The product in a zip as some archives pack it: without compression."""
+    return pack(archive.folder, archive.folder.parent / "stored.zip", zipfile.ZIP_STORED)
+
+
+def unverified(path: Path) -> list[str]:
+    found = open_result(path).attrs["provenance"]
+    record: dict[str, Any] = json.loads(found) if isinstance(found, str) else found
+    return list(record.get("unverified", []))
+
+
+@pytest.mark.parametrize("memory", ["2 GiB", "300 kB"])
+def test_what_was_read_in_part_is_told_by_result_warning_and_exit_code(
+    archive: Archive, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str
+) -> None:
+    monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", 0)
+    output, verified, dem = (tmp_path / name for name in ("part.nc", "verified.nc", "dem.tif"))
+    # Where an image is read in parts, borders are read more than once, which counts as more pixels.
+    small = open_dem(archive.dem, vertical="ellipsoidal")[30:60, 30:60]
+    small.drop_attrs().rio.write_crs(32632).rio.to_raster(dem)
+    command = ("reconstruct", stored, "--dem", dem, *SEA, *METHOD, "--memory", memory)
+    done = run(*command, "-o", output)
+    assert done.exit_code == 3, done.output
+    (name,) = unverified(output)
+    assert re.fullmatch(r"measurement/s1a-iw-grd-vv-.*\.tiff in stored\.zip", name)
+    assert f"warning: parts of {name} were read without" in " ".join(done.stderr.split())
+    assert "--verify" in done.stderr
+    described = run("info", output)
+    assert "not verified" in described.output
+    assert described.exit_code == 0
+    done = run(*command, "--verify", "-o", verified)
+    assert done.exit_code == 0, done.output
+    assert unverified(verified) == []
+    assert "were read without comparing" not in done.stderr
+    np.testing.assert_array_equal(gamma(output), gamma(verified))
+
+
+def test_verify_refuses_damage_that_a_part_does_not_show(
+    archive: Archive, stored: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(stored) as zipped:
+        (info,) = (each for each in zipped.infolist() if each.filename.endswith(".tiff"))
+    data = bytearray(stored.read_bytes())
+    data[info.header_offset + info.file_size - 200] ^= 0x55  # in the last line
+    damaged.write_bytes(data)
+    command = ("reconstruct", damaged, "--dem", archive.dem, *SEA, *METHOD)
+    assert run(*command, "-o", tmp_path / "part.nc").exit_code == 3
+    said = failing(1, *command, "--verify", "-o", tmp_path / "no.nc")
+    assert "is not as it was delivered" in said
+    assert not (tmp_path / "no.nc").exists()
+
+
+def test_the_note_of_its_parts_is_that_of_a_composite(
+    archive: Archive, stored: Path, tmp_path: Path
+) -> None:
+    part = tmp_path / "part.nc"
+    command = ("reconstruct", stored, "--dem", archive.dem, *SEA, *METHOD, "--heights")
+    assert run(*command, "-o", part).exit_code == 3
+    done = run("composite", part, part, "-o", tmp_path / "both.nc")
+    assert done.exit_code == 0, done.output
+    assert unverified(tmp_path / "both.nc") == unverified(part) != []
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_other_commands_that_read_products_in_part_tell_it_too(
+    archive: Archive, stored: Path, tmp_path: Path, *, verify: bool
+) -> None:
+    checked = ("--verify",) if verify else ()
+    code = 0 if verify else 3
+    dem = ("--dem", archive.dem, *SEA, "--coregister", "none")
+    heights = tmp_path / "heights.nc"
+    coarse = write_dem(tmp_path / "coarse.tif", 90.0)
+    done = run(
+        "refine", stored, "--dem", coarse, *SEA, "--coregister", "none", "--iterations", 1,
+        *checked, "-o", heights,
+    )  # fmt: skip
+    assert done.exit_code == code, done.output
+    assert bool(unverified(heights)) != verify
+    done = run("series", stored, *dem, "--method", "rtc", *checked, "-o", tmp_path / "stack.zarr")
+    assert done.exit_code == code, done.output
+    with xr.open_zarr(tmp_path / "stack.zarr") as stack:
+        record = json.loads(str(stack["provenance"].values[0]))
+    assert bool(record.get("unverified")) != verify
+    listed = tmp_path / "jobs.toml"
+    flag = str(verify).lower()
+    listed.write_text(
+        f'[[job]]\nimage = "{stored}"\ndem = ["{archive.dem}"]\nvertical = "ellipsoidal"\n'
+        f'method = "rtc"\ncoregister = "none"\nverify = {flag}\noutput = "job.tif"\n'
+    )
+    done = run("batch", listed)
+    assert done.exit_code == code, done.output
+    assert bool(unverified(tmp_path / "job.tif")) != verify
+    assert ("1 of 1 jobs read parts" in " ".join(done.stderr.split())) != verify

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
@@ -127,6 +127,32 @@ def test_mgrs_tiles_are_those_of_sentinel_2(
     to_degrees = Transformer.from_crs(code, 4326, always_xy=True)
     place = to_degrees.transform(square.left + 6e4, square.top - 6e4)
     assert mgrs_tile(*place) == tile.removeprefix("T")
+
+
+@given(longitude=st.floats(-180.0, 179.999), latitude=st.floats(-80.0, 83.999))
+@example(longitude=5.0, latitude=60.0)
+@example(longitude=33.0, latitude=72.0)
+@example(longitude=-177.0, latitude=-79.99)
+def test_squares_are_those_of_another_implementation(longitude: float, latitude: float) -> None:
+    mgrs = pytest.importorskip("mgrs")
+    name = mgrs.MGRS().toMGRS(latitude, longitude, MGRSPrecision=0)
+    found = mgrs_tile(longitude, latitude)
+    # Places within a millimetre of an edge may fall on either side.
+    moved = [
+        mgrs_tile(longitude + east * 1e-8, latitude + north * 1e-8)
+        for east, north in ((1, 1), (-1, -1), (1, -1), (-1, 1))
+        if abs(latitude + north * 1e-8) <= 80.0
+    ]
+    assert name in {found, *moved}
+    zone = int(found[:2])
+    assert dem.utm_zone(longitude, latitude).to_epsg() == (32700 if latitude < 0 else 32600) + zone
+    # The square contains the place.
+    grid = dem.mgrs_grid(found, 60.0)
+    to_utm = Transformer.from_crs(4326, grid.crs.to_epsg(), always_xy=True)
+    x, y = to_utm.transform(longitude, latitude)
+    box = grid.boundingbox
+    assert box.left <= x <= box.right
+    assert box.bottom <= y <= box.top
 
 
 @pytest.mark.parametrize("tile", ["32T", "99TPT", "32TIO", "", "32TPT12", "TPT"])

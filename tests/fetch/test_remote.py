@@ -18,7 +18,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from sarheight import archives
-from sarheight._files import open_geotiff
+from sarheight._rasters import open_alone
 from sarheight.archives.rasters import open_raster
 from sarheight.buildings import image_items
 from sarheight.errors import FetchError, NotThereError, ProductError, UnsafeAddressError
@@ -268,7 +268,7 @@ def test_an_archive_is_read_from_a_server(
         archives.open_rtc(item)
 
 
-@pytest.mark.parametrize("read", [open_geotiff, lambda path: open_raster(path, None)])
+@pytest.mark.parametrize("read", [open_alone, lambda path: open_raster(path, None)])
 def test_gdal_sends_no_request_where_it_opens_files_of_others(site: Site, read: Any) -> None:  # noqa: ANN401
     url = site.add("/vv.tif", TILED)
     for path in (f"/vsicurl/{url}", url):

@@ -175,7 +175,7 @@ def test_every_format_holds_other_scales_and_gives_power_back(
     with np.errstate(divide="ignore", invalid="ignore"):
         expected = 10.0 * np.log10(power) if scale == "db" else np.sqrt(power)
     if path.suffix in (".nc", ".zarr"):
-        with xr.open_dataset(path) as dataset:
+        with xr.open_dataset(path, **({"group": "0"} if path.suffix == ".zarr" else {})) as dataset:
             stored = dataset["gamma0"].sel(polarisation="VV").values
     else:
         layer = path / "scene_gamma0_vv.tif" if path.is_dir() else path
@@ -356,6 +356,18 @@ def test_incomplete_and_damaged_folders_are_refused(
     lost.write_bytes(kept)
     (folder / "scene.stac.json").write_text("{")
     with pytest.raises(DamagedFileError, match=r"scene\.stac\.json"):
+        output.open_result(folder, chunks=chunks)
+
+
+@pytest.mark.parametrize("chunks", [None, {}])
+def test_a_layer_whose_tags_are_damaged_is_not_left_out(
+    tmp_path: Path, chunks: dict[str, int] | None
+) -> None:
+    folder = output.write(result_of(polarisations=2), tmp_path / "scene")
+    path = folder / "scene_gamma0_vh.tif"
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"BAND_VARIABLE", b"BAND_VARIABLY"))
+    with pytest.raises(DamagedFileError, match="differs from its checksum"):
         output.open_result(folder, chunks=chunks)
 
 

@@ -36,6 +36,14 @@ LONGEST = 10.0
 """Seconds that a mutant may take."""
 LONGEST_START = 60.0
 """Seconds until the first mutant, in which libraries are loaded."""
+LIBRARIES = (
+    "sarheight.cli",
+    "sarheight.layover",
+    "sarheight.output",
+    "sarheight.plot",
+    "rioxarray",
+)
+"""What is loaded once, before processes are forked."""
 LARGEST_GROWTH = 1 << 30
 """Bytes by which the memory of the process may grow."""
 ADDRESS_SPACE = 24 << 30
@@ -65,6 +73,8 @@ class Subject:
     make: Callable[[Path], Path]
     read: Callable[[Path], Reading]
     mutations: Sequence[Mutation]
+    longest: float = LONGEST  # seconds
+    odd: float = 0.0  # part of the mutants that are no ordinary files
 
 
 @dataclass(frozen=True)
@@ -150,12 +160,16 @@ def _work(
     for stream in (1, 2):  # GDAL and HDF5 print of their own
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-    expected = subject.read(original)
+    try:
+        expected = subject.read(original)
+    except Exception as error:
+        to.send(("failed", seeds[0], "", f"{type(error).__name__}: {error}"))
+        raise
     key = zlib.crc32(subject.name.encode())
     for seed in seeds:
         path = folder / original.name
         mutation = folder_mutant(
-            original, path, np.random.default_rng([key, seed]), subject.mutations
+            original, path, np.random.default_rng([key, seed]), subject.mutations, subject.odd
         )
         to.send(("begun", seed, mutation, ""))
         before = _memory()
@@ -163,9 +177,8 @@ def _work(
         if _memory() - before > LARGEST_GROWTH:
             kind, said = "uncaught", f"took {(_memory() - before) >> 20} MiB of memory; {said}"
         to.send((kind, seed, mutation, said))
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        for rest in folder.iterdir():  # such as .aux.xml of GDAL
-            shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
+        for rest in folder.iterdir():  # the mutant, what a command wrote, .aux.xml of GDAL
+            shutil.rmtree(rest) if rest.is_dir() and not rest.is_symlink() else rest.unlink()
 
 
 def outcomes(subject: Subject, seeds: Sequence[int], folder: Path) -> Iterator[Outcome]:
@@ -177,7 +190,7 @@ def outcomes(subject: Subject, seeds: Sequence[int], folder: Path) -> Iterator[O
         The file is not read without a mutation either.
     """
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload([subject.read.__module__])
+    context.set_forkserver_preload([subject.read.__module__, *LIBRARIES])
     home = folder / subject.name.replace(" ", "-")
     (home / "original").mkdir(parents=True)
     original = subject.make(home / "original")
@@ -204,9 +217,10 @@ def _received(
     subject: Subject, todo: Sequence[int], receive: Connection, process: BaseProcess
 ) -> Iterator[Outcome]:
     """Receive outcomes until all seeds are done, a mutant hangs, or the process ends."""
-    current, mutation, left = todo[0], "", len(todo)
+    current: int | None = todo[0]
+    done, mutation, left = None, "", len(todo)
     while left:
-        stuck = not receive.poll(LONGEST if mutation else LONGEST_START)
+        stuck = not receive.poll(subject.longest if mutation else LONGEST_START)
         try:
             message = None if stuck else receive.recv()
         except EOFError:
@@ -214,6 +228,9 @@ def _received(
         if message is None:
             process.kill()
             process.join()
+            if current is None:
+                message = f"{subject.name}: the mutant after seed {done} was not made"
+                raise RuntimeError(message)
             kind = "hang" if stuck else "uncaught"
             said = "" if stuck else f"the process ended with {process.exitcode}"
             if not mutation:
@@ -223,6 +240,10 @@ def _received(
             yield Outcome(subject.name, current, kind, mutation, said)
             return
         kind, current, mutation, said = message
+        if kind == "failed":
+            message = f"{subject.name}, without a mutation: {said}"
+            raise RuntimeError(message)
         if kind != "begun":
             left -= 1
             yield Outcome(subject.name, current, kind, mutation, said)
+            done, current = current, None

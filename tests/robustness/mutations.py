@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 import io
 import json
+import os
 import re
 import shutil
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,17 @@ import numpy as np
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Mutation", "bytes_of", "folder_mutant", "json_of", "text_of", "xml_of", "zip_of"]
+__all__ = [
+    "Mutation",
+    "bytes_of",
+    "folder_mutant",
+    "json_of",
+    "odd_file",
+    "raster_of",
+    "text_of",
+    "xml_of",
+    "zip_of",
+]
 
 Random = np.random.Generator
 Mutation = Callable[[bytes, Random], bytes]
@@ -220,8 +232,99 @@ def zip_of(data: bytes, random: Random) -> bytes:
     return mutant.getvalue()
 
 
-def folder_mutant(source: Path, target: Path, random: Random, mutations: Sequence[Mutation]) -> str:
-    """Copy a file or folder and mutate one file of it; tell what was done."""
+def raster_of(data: bytes, random: Random) -> bytes:
+    """Put a GeoTIFF elsewhere, or give it numbers, that no elevation model or image has."""
+    from affine import Affine
+    from rasterio.errors import RasterioError
+    from rasterio.io import MemoryFile
+
+    with MemoryFile(data) as memory, memory.open() as file:
+        values, profile = file.read(), file.profile
+    place = profile["transform"]
+    match int(random.integers(5)):
+        case 0:
+            profile["crs"] = str(random.choice(ODD_SYSTEMS)) or None
+        case 1:
+            odd = [
+                Affine.identity(),
+                place @ Affine.rotation(20.0),
+                place @ Affine.scale(1.0, -1.0),
+            ]
+            odd += [place @ Affine.scale(1e-7), place @ Affine.scale(1e9), Affine(*[np.nan] * 6)]
+            odd += [Affine(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), place @ Affine.translation(1e6, 1e6)]
+            profile["transform"] = odd[int(random.integers(len(odd)))]
+        case 2:
+            number = float(random.choice([np.nan, np.inf, -np.inf, 0.0, -32768.0, 1e30, 9000.0]))
+            row, column = (int(random.integers(size)) for size in values.shape[1:])
+            chosen = ... if random.random() < 0.5 else (..., row, column)
+            if values.dtype.kind == "f":
+                values[chosen] = number
+        case 3:
+            profile["dtype"] = str(random.choice(["uint8", "int16", "float64", "complex64"]))
+            profile["nodata"] = None
+        case _:
+            count = int(random.choice([2, 3, 300]))
+            values, profile["count"] = np.repeat(values[:1], count, axis=0), count
+    try:
+        with MemoryFile() as memory, warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            with memory.open(**profile) as file:
+                file.write(values.astype(profile["dtype"]))
+            return bytes(memory.read())
+    except (ValueError, RasterioError):  # no GeoTIFF can hold that
+        return bytes_of(data, random)
+
+
+ODD_SYSTEMS = (
+    "",
+    "IAU_2015:30100",  # the Moon
+    "IAU_2015:49910",  # Mars
+    "EPSG:4978",  # geocentric
+    "EPSG:3031",  # the other pole
+    "EPSG:4326",
+    "EPSG:5773",  # heights alone
+    'LOCAL_CS["a place",UNIT["metre",1]]',
+    "+proj=lcc +lat_1=10 +lat_2=-10 +a=1 +b=1",
+)
+
+
+def odd_file(path: Path, random: Random) -> str:
+    """Put something that is no ordinary file in place of a file or folder; tell what."""
+    made = ("pipe", "folder", "empty file", "sparse file", "loop", "device", "dangling link")
+    kind = str(random.choice(made))
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind in {"empty file", "sparse file"}:
+        path.write_bytes(b"")
+        if kind == "sparse file":
+            os.truncate(path, 1 << 42)
+    else:
+        names = {"loop": path, "device": "/dev/zero", "dangling link": "/nothing"}
+        path.symlink_to(names[kind])
+    return kind
+
+
+def folder_mutant(
+    source: Path,
+    target: Path,
+    random: Random,
+    mutations: Sequence[Mutation],
+    odd: float = 0.0,
+) -> str:
+    """Copy a file or folder and mutate one file of it; tell what was done.
+
+    `odd` is the part of mutants in which it is no ordinary file.
+    """
+    if odd and random.random() < odd:
+        if source.is_file() or random.random() < 0.5:
+            return odd_file(target, random)
+        shutil.copytree(source, target)
+        files = sorted(file for file in target.rglob("*") if file.is_file())
+        file = files[int(random.integers(len(files)))]
+        return f"{file.relative_to(target).as_posix()} {odd_file(file, random)}"
     if source.is_file():
         mutation = mutations[int(random.integers(len(mutations)))]
         target.write_bytes(mutation(source.read_bytes(), random))

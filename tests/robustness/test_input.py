@@ -12,7 +12,7 @@ import rasterio
 import xarray as xr
 
 from sarheight import output
-from sarheight._files import open_geotiff
+from sarheight._rasters import open_alone
 from sarheight.archives import open_rtc
 from sarheight.dem import to_ellipsoidal
 from sarheight.doppler import DopplerLUT
@@ -101,7 +101,7 @@ def test_files_beside_a_raster_are_not_read(tmp_path: Path) -> None:
     view = ResultView.open(path)
     rows, columns = (slice(0, size) for size in view.shape)
     assert not (view.reader.read("gamma0", {}, rows, columns, 2) == 7.0).any()
-    with open_geotiff(path) as file:
+    with open_alone(path) as file:
         assert not (file.read(1, out_shape=(halves["height"], halves["width"])) == 7.0).any()
 
 
