@@ -11,7 +11,7 @@ import pyproj
 import pytest
 import xarray as xr
 
-from benchmarks._independent import places, scores
+from benchmarks._independent import changes, places, scores, variants
 from benchmarks._independent.filters import decibels, filled, tv, upsampled
 from benchmarks._independent.heights import back_projected, rtc_on_finer
 from benchmarks._independent.methods import METHODS, Estimate, Method, rtc
@@ -187,6 +187,54 @@ def test_every_method_is_scored_and_reported(
     assert figures_of(found)["independent.coverage_80.outside"][0] > 0.2
     save_picture(archive.observed(IMAGE), ("rtc_tv",), tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+def test_variants_are_images_of_their_own_but_for_an_error_of_the_dem(archive: Archive) -> None:
+    names = {name: replace(IMAGE, variant=name).name for name in variants.EVERY}
+    assert {name for name, each in names.items() if each == IMAGE.name} == {
+        "",
+        "error_2",
+        "error_9",
+    }
+    assert len(set(names.values())) == len(names) - 2
+    errors = [
+        archive.observed(replace(IMAGE, variant=name), form).dem
+        - archive.observed(replace(IMAGE, variant=name), form).ground.dem.values
+        for name in ("error_2", "error_9")
+        for form in ("as_used",)
+    ]
+    assert errors[1].std() / errors[0].std() > 2.0
+
+
+def test_the_other_polarisation_shows_the_same_patches(archive: Archive) -> None:
+    bright = IMAGE.with_targets()
+    one, other = (archive.ground(replace(bright, variant=name)) for name in ("", "cross"))
+    np.testing.assert_array_equal(other.patch, one.patch)
+    np.testing.assert_array_equal(other.kind, one.kind)
+    square = np.kron(one.targets > 0, np.ones((3, 3))) > 0
+    assert 0.5 < np.corrcoef(one.level[~square], other.level[~square])[0, 1] < 0.85
+    dark = archive.ground(replace(IMAGE, variant="cross"))
+    np.testing.assert_allclose((other.level - dark.level)[square], 6.0, atol=1e-9)
+    np.testing.assert_allclose((other.level - dark.level)[~square], 0.0, atol=1e-9)
+
+
+def test_what_changes_is_counted_and_compared(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = {name: variants.VARIANTS[name] for name in ("", "error_9")}
+    monkeypatch.setattr(changes, "VARIANTS", some)
+    monkeypatch.setattr(changes, "GROUNDS", ((0, 33, True),))
+    monkeypatch.setattr(changes, "INCIDENCES", (33,))
+    figures, text = changes.coverage_by_variant(archive, ["leh"])
+    held = [figures[f"independent.variants.{name}.outside"] for name in ("usual", "error_9")]
+    assert 1.0 > held[0] > held[1] > 0.4
+    assert figures["independent.variants.all"] == 8.0
+    assert "| DEM error 9 m |" in text
+    figures, text = changes.joint_polarisations(archive, ["leh"])
+    for polarisation in ("vv", "vh"):
+        assert -0.02 < figures[f"independent.polarisations.{polarisation}.outside"][0] < 0.1
+        assert abs(figures[f"independent.polarisations.{polarisation}.response.4"]) < 0.2
+    assert "| VH, DEM of 90 m" in text
 
 
 def test_oracles_are_told_what_helps(pair: list[Observed]) -> None:

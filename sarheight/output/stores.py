@@ -29,7 +29,8 @@ import numpy as np
 import xarray as xr
 from xarray.backends.locks import HDF5_LOCK, NETCDFC_LOCK, combine_locks
 
-from sarheight._files import LISTED_ARRAYS, check_hdf5, file_errors, incomplete
+from sarheight._files import LISTED_ARRAYS, file_errors, incomplete, require_files_within
+from sarheight._hdf5 import check_hdf5
 from sarheight.errors import DamagedFileError
 from sarheight.output.grid import TIME, add_cf_attributes, computed_ahead, plain_attributes
 
@@ -116,6 +117,8 @@ def open_store(path: Path, **options: Any) -> xr.Dataset:  # noqa: ANN401  # as 
                 check_hdf5(path, "a NetCDF file", complete=True)
             return xr.open_dataset(path, engine="netcdf4", **options)
         from sarheight._zarr import check_chunks
+
+        require_files_within(path)
 
         _require_zarr_chunks(path)
         check_chunks()
@@ -345,6 +348,7 @@ def store_attributes(path: Path) -> Mapping[Any, Any]:
             return dict(dataset.attrs)
     import zarr
 
+    require_files_within(path)
     group = level_groups(path)[0]
     return own_attributes(zarr.open_group(path / group, mode="r").attrs.asdict())
 
