@@ -14,6 +14,7 @@ import rioxarray  # noqa: F401
 import xarray as xr
 
 from sarheight.doppler import DopplerLUT
+from sarheight.errors import DamagedFileError
 from tests.flattened_products import hyp3_folder, opera_folder, opera_table, packed, planetary_item
 from tests.robustness.contract import Reading, Subject
 from tests.robustness.mutations import bytes_of, json_of, text_of, xml_of, zip_of
