@@ -34,7 +34,7 @@ __all__ = ["LONGEST", "Outcome", "Reading", "Subject", "compare", "outcomes"]
 
 LONGEST = 10.0
 """Seconds that a mutant may take."""
-LONGEST_START = 60.0
+LONGEST_START = 240.0
 """Seconds until the first mutant, in which libraries are loaded."""
 LIBRARIES = (
     "sarheight.cli",
