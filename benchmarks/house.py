@@ -30,6 +30,7 @@ LINE = (
     ("errors",),
     ("_runtime",),
     ("_files",),
+    ("_hdf5",),
     ("_windows",),
     ("_rasters",),
     ("_zarr",),

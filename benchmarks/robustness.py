@@ -20,7 +20,7 @@ import json
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -34,6 +34,7 @@ from tests.robustness.subjects import SUBJECTS
 __all__ = ["main"]
 
 KINDS = ("same", "refused", "unchecked", "silent", "uncaught", "hang")
+BROKEN = KINDS[3:]
 SHOWN = 12
 
 
@@ -43,34 +44,43 @@ class Counts:
 
     name: str
     first: int
-    mutants: int
-    kinds: dict[str, int]
-    seconds: float
-    broken: list[str]
+    kinds: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    broken: list[str] = field(default_factory=list)
+
+    @property
+    def mutants(self) -> int:
+        """How many were read, of seeds that follow one another."""
+        return sum(self.kinds.values())
 
 
-def read_mutants(subject: Subject, first: int, mutants: int, longest: float) -> Counts:
-    """Read mutants of a subject, for so many seconds at most."""
-    begun, kinds, broken = time.monotonic(), Counter[str](), list[str]()
+def read_mutants(subject: Subject, done: Counts, mutants: int, longest: float) -> Counts:
+    """Read those mutants of a subject that are not done yet, for so many seconds at most."""
+    kinds, broken = Counter(done.kinds), list(done.broken)
+    seeds = range(done.first + done.mutants, done.first + mutants)
+    begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        for outcome in outcomes(subject, range(first, first + mutants), Path(folder)):
+        for outcome in outcomes(subject, seeds, Path(folder)):
+            if not kinds:
+                begun = time.monotonic()  # the file is made, and libraries are loaded
             kinds[outcome.kind] += 1
-            if outcome.kind in KINDS[3:]:
+            if outcome.kind in BROKEN:
                 broken.append(
                     f"{outcome.kind}: {outcome.subject}, seed {outcome.seed}, "
                     f"{outcome.mutation}: {outcome.said}"
                 )
             if time.monotonic() - begun > longest:
                 break
-    return Counts(subject.name, first, mutants, dict(kinds), time.monotonic() - begun, broken)
+    seconds = done.seconds + time.monotonic() - begun
+    return Counts(subject.name, done.first, dict(kinds), seconds, broken)
 
 
-def kept_counts(path: Path | None) -> dict[tuple[str, int, int], Counts]:
-    """Return the counts of an earlier run, by name, first seed and number of mutants."""
+def kept_counts(path: Path | None) -> dict[tuple[str, int], Counts]:
+    """Return the counts of an earlier run, by name and first seed."""
     if path is None or not path.exists():
         return {}
     found = [Counts(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
-    return {(each.name, each.first, each.mutants): each for each in found}
+    return {(each.name, each.first): each for each in found}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -96,14 +106,14 @@ def main(arguments: list[str] | None = None) -> None:
         for subject in subjects:
             if chosen.only and not any(part in subject.name for part in chosen.only):
                 continue
-            found = kept.get((subject.name, chosen.first, mutants))
-            if found is None:
-                found = read_mutants(subject, chosen.first, mutants, chosen.seconds)
+            found = kept.get((subject.name, chosen.first), Counts(subject.name, chosen.first))
+            if found.mutants < mutants:
+                found = read_mutants(subject, found, mutants, chosen.seconds)
                 if chosen.keep is not None:
                     with chosen.keep.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(asdict(found)) + "\n")
             totals[kind].update(found.kinds)
-            broken += [each for each in found.broken if not each.startswith("unchecked")][:SHOWN]
+            broken += found.broken[:SHOWN]
             numbers = (str(found.kinds.get(each, 0)) for each in KINDS)
             table.add_row(subject.name, *numbers, f"{found.seconds:.0f}")
             console.print(f"{subject.name}: {found.kinds}", markup=False)

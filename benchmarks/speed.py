@@ -53,7 +53,7 @@ of a series, and for means of dates."""
 DATES, AVERAGED, ROUNDS = 100, 10, 5
 """Dates of a stack, dates of a mean, and rounds of what is timed of a series."""
 USUAL = ("coordinates", "images", "threads", "whole", "layouts", "peers", "growth")
-PARTS = (*USUAL, "series", "stack", "means", "product", "window")
+PARTS = (*USUAL, "series", "stack", "means", "product", "window", "cluster")
 SIZES = (500, 1000, 2000, 3000, 6000, 12_000)
 GROWTH_POSTING = 20.0
 """Cells along the side for the plot of growth, and their size in metres: 12,000 cells of 30 m would
@@ -277,11 +277,13 @@ def _part(name: str, chosen: argparse.Namespace, console: Console) -> dict[str, 
     def sized(size: int) -> int:
         return round(chosen.scale * size)
 
-    if name in {"stack", "product", "window"}:
+    if name in {"stack", "product", "window", "cluster"}:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(chosen.folder or temporary)
             if name == "stack":
                 return series.measure_many(folder, sized(SERIES), DATES)
+            if name == "cluster":
+                return product.measure_cluster(folder, chosen.data, chosen.scale)
             if name == "window":
                 return window.measure(folder, chosen.data, chosen.scale)
             return product.measure(folder, chosen.data, chosen.scale, peer=chosen.sarsen)

@@ -25,14 +25,8 @@ from rasterio.env import ensure_env_with_credentials
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 
-from sarheight._files import (
-    LARGEST_RATIO,
-    LARGEST_SMALL,
-    check_hdf5,
-    reason,
-    refuse_other_files,
-    require_file,
-)
+from sarheight._files import LARGEST_RATIO, LARGEST_SMALL, reason, require_file
+from sarheight._hdf5 import check_hdf5, refuse_other_files
 from sarheight._windows import span_of
 from sarheight.errors import DemError, SarheightError
 

@@ -231,7 +231,9 @@ def describe_process(specification: Mapping[str, Any]) -> dict[str, Any]:
 
 # The data: items of a catalogue.
 
-PRODUCT = re.compile(r"(.*?\.(SAFE\.zip|SAFE|zarr\.zip|zarr|zip|h5))(?=/|$)", re.IGNORECASE)
+PRODUCT = re.compile(
+    r"(.*?\.(SAFE\.zip|SAFE|zarr\.zip|zarr|zip|h5|nitf|ntf))(?=/|$)", re.IGNORECASE
+)
 """The part of an address that names a product: the folder of a measurement, or a file."""
 
 
@@ -242,7 +244,7 @@ class SarItems:
     Attributes
     ----------
     items : tuple of pystac.Item
-        Items of Sentinel-1 or NISAR products, one for each image.
+        Items of products that `sarheight.product.open_product` opens, one for each image.
     bounds : tuple of float, optional
         West, south, east and north of the cube in degrees; by default that of all items.
     bands : tuple of str
@@ -434,7 +436,7 @@ def _product_of(item: pystac.Item) -> str:
         if match is not None:
             found[match[1]] = None
     if not found:
-        kinds = "a SAFE folder or something in it, a zip of one, an EOPF store, or an RSLC"
+        kinds = "a SAFE folder or something in it, a zip of one, an EOPF store, an RSLC or a SICD"
         _refuse("data", f"found no product among the assets of '{item.id}', expected {kinds}")
     # Of a folder and its zip, the folder is read without unpacking.
     return min(found, key=lambda each: (each.lower().endswith(".zip"), list(found).index(each)))
@@ -492,8 +494,8 @@ def sar_backscatter(
         float32, linear scale, dims (t, bands, y, x): the polarisations, then the bands that were
         asked for. NaN where there is no data. `t` is the time of the items; the grid is that of
         the items, or as `sarheight.reconstruct` chooses it. The values are those of
-        `sarheight.reconstruct` with the same options, bit by bit. Lazy where an image needs more
-        than 2 GiB.
+        `sarheight.reconstruct` with the same options within the bounds of the items, bit by bit.
+        Lazy where an image needs more than 2 GiB.
 
     Raises
     ------
@@ -593,7 +595,7 @@ def _configuration(
     if measure.calibration is not None and {"method", "law"} & set(options):
         _refuse("options", "method and law are for coefficients of the terrain")
     values = {"method": "rtc"} | dict(options)
-    values |= {"image": "", "dem": (), "bounds": items.bounds, "noise_removal": noise_removal}
+    values |= {"image": "", "dem": (), "noise_removal": noise_removal}
     values |= {"variables": [measure.layer, *(BANDS[name] for name in bands)]}
     if measure.calibration is not None:
         values["calibration"] = measure.calibration
@@ -624,10 +626,6 @@ class _Dem(NamedTuple):
     def into(self, config: ReconstructConfig, items: SarItems) -> ReconstructConfig:
         """Put it into a configuration; one that cannot be opened is refused."""
         files = tuple(map(str, self.files.files))
-        bounds = items.bounds
-        if files == (AUTO,) and bounds is None:
-            # It has no extent of its own, and all images need the same grid.
-            bounds = items.extent
         config = replace(config, dem=files, vertical=self.files.vertical)
         try:
             if self.heights is not None:
@@ -636,7 +634,8 @@ class _Dem(NamedTuple):
                 read_dem(config, bounds=items.extent)
         except (DemError, DamagedFileError, FileNotFoundError, TypeError) as error:
             _refuse_dem(error)
-        return config if items.grid is not None else replace(config, bounds=bounds)
+        # All images get the same grid, and one of a continent is not filled for each of them.
+        return config if items.grid is not None else replace(config, bounds=items.extent)
 
 
 @contextmanager

@@ -98,9 +98,11 @@ def _known_dem(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def by_command(world: World, number: int, *options: object) -> xr.Dataset:
-    """Reconstruct a product by the command."""
+    """Reconstruct a product by the command, within the bounds of its item."""
     output = world.folder / "command.nc"
     more = (*SEA, "--variables", "all", "-o", output, "--overwrite")
+    if "--bounds" not in options:
+        more += ("--bounds", *SarItems(world.items).extent)
     done = run("reconstruct", world.products[number].path, "--dem", world.dem, *more, *options)
     assert done.exit_code == 0, done.output
     return open_result(output)
@@ -372,7 +374,7 @@ def test_elevation_models_that_are_refused(world: World, tmp_path: Path) -> None
     refused(ElevationModel((text,), "ellipsoidal"))
     far = write_dem(tmp_path / "far.tif", 30.0, east=EAST + 30_000.0)
     heights = open_dem(far, vertical="ellipsoidal")
-    assert "does not meet the images" in refused(heights)
+    assert "does not meet" in refused(heights)
 
 
 def test_products_that_are_refused(world: World, tmp_path: Path) -> None:
@@ -398,6 +400,7 @@ def test_products_that_are_refused(world: World, tmp_path: Path) -> None:
         (["/x/A.SAFE.zip"], "/x/A.SAFE.zip"),
         (["file:///x/A.SAFE/manifest.safe"], "/x/A.SAFE"),
         (["/x/NISAR_L1_RSLC.h5"], "/x/NISAR_L1_RSLC.h5"),
+        (["/x/UMBRA-05_SICD.nitf"], "/x/UMBRA-05_SICD.nitf"),
     ],
 )
 def test_the_product_of_an_item(world: World, hrefs: list[str], product: str) -> None:

@@ -41,6 +41,7 @@ from sarheight_kernels import (
     rdr2geo,
     tiles,
 )
+from sarheight_kernels._numba import LOGGER
 from sarheight_kernels.pool import thread_count
 
 __all__ = ["compile_kernels", "kernels_to_compile"]
@@ -98,7 +99,7 @@ KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
     (estimation.rcs_balance, (*(LAYER4,) * 5, F8, TABLE8)),
     (radiometry.inverse_intensity, (LAYERS4, LINE8, TABLE8, LAYER4)),
     (estimation.logarithms, (LAYER4,) * 5),
-    (edges.keep_edges, (*(LAYER4,) * 3, F8, _numbers(3), LAYER4)),
+    (edges.keep_edges, (LAYERS4, I8, LAYER4, LAYER4, F8, _numbers(3), LAYER4)),
     (rdr2geo.points_at_height, (RADAR, *(LINE8,) * 5)),
     (estimation.to_backscatter, (LINE8, LINE8, F8, *(LAYER4,) * 5, *(LAYERS4,) * 3)),
     (
@@ -107,6 +108,7 @@ KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
     ),
     (radiometry.image_sums, (LAYERS4, LINE8, AREAS, TABLES8)),
     (incidence.cell_angles, (GROUND, RADAR, LAYER4, TABLE8, *(LAYER4,) * 3)),
+    (ratios.smooth_by_simulation, (LAYERS4, LAYER4, LINE4, LINE4, LAYERS4)),
     (
         ratios.weigh_ratios,
         (LAYERS4, LINE8, TABLE8, LAYER4, LINE4, LINE4, F8, _array(F4, 4)),
@@ -118,7 +120,7 @@ KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
     (masks.illuminate_profiles, (GROUND, RADAR, LAYER4, F8, F8, F8, CODES)),
     (masks.classify_profiles, (GROUND, RADAR, LAYER4, F8, F8, F8, F8, I8, CODES, CODES)),
 )
-"""What a default reconstruction calls, with the types of its arguments but for the first and the
+"""What a default reconstruction and RTC call, with the types of arguments but for the first and the
 end iteration."""
 
 
@@ -182,7 +184,11 @@ def _dispatcher(kernel: Kernel) -> Any:  # noqa: ANN401 - of Numba
 
 def _compile(kernel: Kernel, arguments: Sequence[Any]) -> None:
     """Compile a kernel for its types, or load it from the cache."""
-    _dispatcher(kernel).compile((I8, I8, *arguments))
+    try:
+        _dispatcher(kernel).compile((I8, I8, *arguments))
+    except (TypeError, numba.errors.NumbaError):
+        name = kernel.__name__
+        LOGGER.warning("%s takes other types than those listed; compiled when called", name)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import xarray as xr
 
-from sarheight._files import check_hdf5, file_reader, read_json
+from sarheight._files import file_reader, read_json
+from sarheight._hdf5 import check_hdf5
 from sarheight._rasters import open_alone
 from sarheight.acquisition import SENTINEL_1_NAME, orbit_numbers, orbit_to_json
 from sarheight.archives.rasters import (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sarheight._files import require_file
 from sarheight.cli._session import session
 from sarheight.errors import OptionError
 from sarheight.workflow.config import Debug, Messages
@@ -59,6 +60,8 @@ def info(
         if "://" not in file and not Path(file).exists():
             msg = f"there is no '{file}'"
             raise OptionError(msg, option="files")
+        if "://" not in file:
+            require_file(file, OptionError)
     if config and len(files) > 1:
         msg = f"found {len(files)} files, expected one with --config"
         raise OptionError(msg, option="files")

@@ -56,6 +56,8 @@ _KERNEL, _SPARE = 3.0, 4.0
 """Cells of the source that the widest kernel (Lanczos) needs on each side, and some to spare."""
 
 _HALF_TURN = 180.0
+_LARGEST_CELLS = 1e4
+"""Ratio of the cells of a target and of the DEM, beyond which GDAL's kernels fill the memory."""
 _LARGEST_GRID, _LARGEST_REFINEMENT = 1e8, 100.0
 """Cells of a target grid: at most the former, or the latter times those of the source."""
 
@@ -302,6 +304,12 @@ def _kernel_scales(source: _Grid, target: _Grid, back: Transformer) -> dict[str,
     ]
     if not (np.isfinite(sizes).all() and min(sizes) > 0.0):
         return {}
+    if max(sizes) > _LARGEST_CELLS:
+        msg = (
+            f"found a target grid whose cells are {max(sizes):.3g} times as large as those of the "
+            f"DEM, expected {_LARGEST_CELLS:g} times at most: check the unit of its resolution"
+        )
+        raise DemError(msg)
     return {"XSCALE": 1.0 / sizes[0], "YSCALE": 1.0 / sizes[1]}
 
 

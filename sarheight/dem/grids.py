@@ -497,7 +497,7 @@ def _require_resolution(dem: xr.DataArray, crs: CRS, size: float, x: float, y: f
     posting = float(np.sqrt(np.prod(_equivalent_posting(dem, crs, x, y))))
     ratio = size / posting
     unit = crs.axis_info[0].unit_name
-    if ratio < 1.0 / WRONG_UNIT or ratio > WRONG_UNIT:
+    if not 1.0 / WRONG_UNIT <= ratio <= WRONG_UNIT:  # nor where the projection is not defined
         msg = (
             f"found a resolution of {size:g}, expected it in units of {crs.name!r} ({unit}), where "
             f"the DEM's posting is {posting:.3g}"

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight._files import check_hdf5, file_errors, reason, refuse_other_files
+from sarheight._files import file_errors, reason
+from sarheight._hdf5 import check_hdf5, refuse_other_files
 from sarheight.errors import ProductError
 from sarheight.orbit import Orbit, nanoseconds
 

@@ -494,6 +494,8 @@ def _list_layers(folder: Path) -> tuple[list[StoredBand], MapGrid | None, dict[s
             bands += found
             tags = whole
             grids.append(grid)
+        elif path.name in digests:  # of the result, and its tags are damaged
+            raise changed(path)
     if not bands:
         names = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
         msg = (

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sarheight._files import check_hdf5, file_errors, parse_json
+from sarheight._files import file_errors, parse_json
+from sarheight._hdf5 import check_hdf5
 from sarheight._rasters import open_alone
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import DamagedFileError, OutputError

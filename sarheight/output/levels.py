@@ -35,7 +35,7 @@ from sarheight.output.stores import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -90,7 +90,8 @@ def write_levels(
         )
     _describe(path, grids, str(dataset.attrs.get("title", "")))
     if compute:
-        _fill_overviews(path)
+        held = {} if dataset.chunks else {name: each.values for name, each in dataset.items()}
+        _fill_overviews(path, held)
         consolidate(path)
 
 
@@ -187,18 +188,19 @@ def _frame(dataset: xr.Dataset, grid: MapGrid) -> xr.Dataset:
     return frame
 
 
-def _fill_overviews(path: Path) -> None:
-    """Compute the overviews of a store, each of the resolution before it, file by file."""
+def _fill_overviews(path: Path, held: Mapping[Any, Any]) -> None:
+    """Compute the overviews of a store, each of the one before; `held` are arrays in memory."""
     import zarr
 
     groups = [zarr.open_group(path / name, mode="r+") for name in level_groups(path)]
     for fine, coarse in pairwise(groups):
-        arrays = [(fine[name], each) for name, each in coarse.arrays() if METHOD in each.attrs]
-        reduce_arrays(arrays)
+        named = [(name, each) for name, each in coarse.arrays() if METHOD in each.attrs]
+        reduce_arrays([(held[name] if name in held else fine[name], each) for name, each in named])
+        held = {}
 
 
-def reduce_arrays(pairs: Iterable[tuple[Any, Any]]) -> None:  # of Zarr
-    """Compute arrays of half the resolution of others, file by file, in two threads."""
+def reduce_arrays(pairs: Iterable[tuple[Any, Any]]) -> None:
+    """Compute arrays of Zarr of half the resolution of others, file by file, in two threads."""
     tasks = [
         (fine, coarse.with_config({"write_empty_chunks": True}), block)
         for fine, coarse in pairs

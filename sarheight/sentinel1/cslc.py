@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sarheight._files import check_hdf5, file_errors, refuse_other_files
+from sarheight._files import file_errors
+from sarheight._hdf5 import check_hdf5, refuse_other_files
 from sarheight.errors import ProductError
 from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit

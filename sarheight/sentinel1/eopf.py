@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from sarheight._files import file_errors, without_secrets
+from sarheight._files import file_errors, require_files_within, without_secrets
 from sarheight.errors import ProductError
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def open_root(source: str, options: dict[str, Any]) -> tuple[zarr.Group, str, Pa
         raise FileNotFoundError(msg)
     with file_errors(path, EXPECTED, ProductError):
         if path.is_dir():
+            require_files_within(path, ProductError)
             # What is there, not what a list of it says.
             local = LocalStore(path, read_only=True)
             return (

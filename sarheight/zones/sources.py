@@ -13,7 +13,8 @@ import xarray as xr
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from sarheight._files import check_hdf5, file_errors
+from sarheight._files import file_errors
+from sarheight._hdf5 import check_hdf5
 from sarheight._rasters import read_bands
 from sarheight.errors import DatasetError
 from sarheight.output import nodata_value

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -35,6 +35,7 @@ def window_of(simulation: Floats, line: int, sample: int) -> Floats:
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), holes=st.floats(0.0, 0.5))
+@example(seed=1, holes=0.0)
 def test_moments_are_those_of_each_shift(seed: int, holes: float) -> None:
     random = np.random.default_rng(seed)
     simulation = ground(seed)
@@ -122,6 +123,12 @@ def test_detail_leaves_out_what_varies_slowly() -> None:
     assert np.abs(bandpass(0.3 * row, everywhere)[inside, inside]).max() < 1e-3
     rough = np.random.default_rng(0).standard_normal(row.shape)
     assert bandpass(rough, everywhere).std() > 0.3
+
+
+@pytest.mark.parametrize("holes", [0.0, 0.3])
+def test_a_constant_has_no_detail_at_borders_either(holes: float) -> None:
+    valid = np.random.default_rng(0).random((40, 33)) >= holes
+    assert np.abs(bandpass(np.full(valid.shape, 7.0), valid)).max() < 1e-12
 
 
 def test_negative_power_and_no_power_are_no_trouble() -> None:

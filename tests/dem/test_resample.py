@@ -13,9 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from sarheight.dem import check_dem, coarsen, local_posting, mosaic, open_dem, reproject
+from sarheight.dem import (
+    check_dem,
+    coarsen,
+    grid_like,
+    local_posting,
+    mosaic,
+    open_dem,
+    reproject,
+    to_grid,
+)
 from sarheight.errors import DemError, VerticalDatumError
 from tests.dems import array, rough, utm_array
+from tests.mountains import mountain, raster
 
 DEM_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "dem"
 
@@ -35,6 +45,20 @@ def hills_on(y: np.ndarray, x: np.ndarray, crs: str) -> xr.DataArray:
 
 
 # Mosaic
+
+
+@pytest.mark.parametrize("size", [3e10, 1e15])
+def test_a_grid_of_enormous_cells_is_refused(size: float) -> None:
+    """Kernels as wide as these end the process."""
+    dem = raster(mountain(20, 20))
+    steps = size * np.arange(4)
+    like = xr.DataArray(
+        np.zeros((4, 4), np.float32), {"y": 5e6 - steps, "x": 5e5 + steps}, ("y", "x")
+    ).rio.write_crs(32632)
+    with pytest.raises(DemError, match="times as large as those of the DEM"):
+        reproject(dem, like=like)
+    with pytest.raises(DemError, match="expected it in units"):
+        to_grid(dem, grid_like(like))
 
 
 @settings(max_examples=50)

@@ -359,6 +359,18 @@ def test_incomplete_and_damaged_folders_are_refused(
         output.open_result(folder, chunks=chunks)
 
 
+@pytest.mark.parametrize("chunks", [None, {}])
+def test_a_layer_whose_tags_are_damaged_is_not_left_out(
+    tmp_path: Path, chunks: dict[str, int] | None
+) -> None:
+    folder = output.write(result_of(polarisations=2), tmp_path / "scene")
+    path = folder / "scene_gamma0_vh.tif"
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"BAND_VARIABLE", b"BAND_VARIABLY"))
+    with pytest.raises(DamagedFileError, match="differs from its checksum"):
+        output.open_result(folder, chunks=chunks)
+
+
 @pytest.mark.parametrize("href", ["../other.tif", "/dev/zero", "huge.bin", "pipe"])
 def test_an_item_that_names_another_file_is_refused_at_once(tmp_path: Path, href: str) -> None:
     folder = output.write(result_of(), tmp_path / "layers")

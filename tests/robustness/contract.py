@@ -34,8 +34,16 @@ __all__ = ["LONGEST", "Outcome", "Reading", "Subject", "compare", "outcomes"]
 
 LONGEST = 10.0
 """Seconds that a mutant may take."""
-LONGEST_START = 60.0
+LONGEST_START = 240.0
 """Seconds until the first mutant, in which libraries are loaded."""
+LIBRARIES = (
+    "sarheight.cli",
+    "sarheight.layover",
+    "sarheight.output",
+    "sarheight.plot",
+    "rioxarray",
+)
+"""What is loaded once, before processes are forked."""
 LARGEST_GROWTH = 1 << 30
 """Bytes by which the memory of the process may grow."""
 ADDRESS_SPACE = 24 << 30
@@ -182,7 +190,7 @@ def outcomes(subject: Subject, seeds: Sequence[int], folder: Path) -> Iterator[O
         The file is not read without a mutation either.
     """
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload([subject.read.__module__])
+    context.set_forkserver_preload([subject.read.__module__, *LIBRARIES])
     home = folder / subject.name.replace(" ", "-")
     (home / "original").mkdir(parents=True)
     original = subject.make(home / "original")

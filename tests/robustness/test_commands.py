@@ -142,6 +142,30 @@ def test_an_input_that_is_no_file_is_refused_at_once(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["odd.nc"]
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".nc", ".zarr", ".zip", ".csv", ".xml", ".EOF", ".vrt"])
+@pytest.mark.parametrize("command", ["info", "view"])
+def test_what_is_shown_is_a_file(tmp_path: Path, command: str, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    more = ("--no-browser",) if command == "view" else ()
+    assert "is a pipe or a device" in failing(2, command, tmp_path / f"pipe{suffix}", *more)
+
+
+@pytest.mark.parametrize("command", ["info", "view", "composite", "reconstruct"])
+def test_a_store_with_a_pipe_in_it_is_refused(files: Files, tmp_path: Path, command: str) -> None:
+    store = MAKERS["result.zarr"](tmp_path / "result.zarr")
+    member = next(path for path in sorted(store.rglob("*")) if path.is_file())
+    member.unlink()
+    os.mkfifo(member)
+    more: tuple[object, ...] = ("-o", tmp_path / "made.nc")
+    words: dict[str, tuple[object, ...]] = {
+        "info": ("info", store),
+        "view": ("view", store, "--no-browser"),
+        "composite": ("composite", store, store, *more),
+        "reconstruct": ("reconstruct", store, "--dem", files.coarse, *SEA, *more),
+    }
+    assert "is a pipe or a device" in failing(1, *words[command])
+
+
 @pytest.mark.parametrize("body", ["IAU_2015:30100", "IAU_2015:49910"])
 @pytest.mark.parametrize("name", ["reconstruct", "masks", "simulate", "refine"])
 def test_an_elevation_model_of_another_body_is_refused(
