@@ -7,7 +7,7 @@ bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 sources := pyproject.toml constraints.txt
 
-.PHONY: demo test test-slow lint format bench docs clean help
+.PHONY: demo test test-slow test-openeo lint format bench docs clean help
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -22,6 +22,9 @@ test: $(VENV)/.installed-dev ## the tests, but for the slow ones
 
 test-slow: $(VENV)/.installed-dev ## the slow tests
 	$(bin)/python -m pytest -n $(JOBS) --dist loadfile -m slow
+
+test-openeo: $(VENV)-openeo/.installed ## the process of openEO in openEO's own executor
+	$(VENV)-openeo/bin/python -m pytest tests/test_openeo.py
 
 lint: $(VENV)/.installed-dev ## formatting, rules and types
 	$(bin)/ruff format --check .
@@ -47,6 +50,11 @@ $(bin)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	  "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)-openeo/.installed: $(sources)
+	$(PYTHON) -m venv $(VENV)-openeo
+	$(VENV)-openeo/bin/python -m pip --disable-pip-version-check --quiet install -e '.[openeo]' hypothesis pytest
+	@touch $@
 
 $(VENV)/.installed-core: $(sources) | $(bin)/python
 	$(pip) install -c constraints.txt -e .

@@ -1,4 +1,4 @@
-"""How exact is it? Geometry and energy, shifts of images, and the geocoding of another library.
+"""How exact is it? Geometry, energy, shifts of images; geocoding and areas of other programs.
 
 `benchmarks._accuracy` says what each part compares.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._accuracy import coregistration, geometry, sarsen
+from benchmarks._accuracy import conformance, coregistration, geometry, sarsen
 from benchmarks._figures import record
 from benchmarks._mountains.scenes import sites
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GOALS", "main"]
 
-PARTS = ("geometry", "coregistration", "sarsen")
+PARTS = ("geometry", "coregistration", "sarsen", "conformance")
 WIDTH = 120
 GOALS = {
     "core.geolocation_range_error": (0.05, "m"),
@@ -59,6 +59,13 @@ def _sarsen(console: Console, data: str | None) -> dict[str, Value]:
     return sarsen.figures(*found)
 
 
+def _conformance(console: Console, data: str | None) -> dict[str, Value]:
+    with tempfile.TemporaryDirectory() as folder:
+        found = conformance.measure(Path(folder), data)
+    console.print(conformance.table(found))
+    return conformance.figures(found)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks.accuracy", description=__doc__)
@@ -68,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     console = Console()
     console.width = max(console.width, WIDTH)  # a table that is squeezed cannot be read
-    jobs = dict(zip(PARTS, (_geometry, _coregistration, _sarsen), strict=True))
+    jobs = dict(zip(PARTS, (_geometry, _coregistration, _sarsen, _conformance), strict=True))
     for part in chosen.only:
         with console.status(part):
             figures = jobs[part](console, chosen.data)

@@ -11,7 +11,8 @@ A result of two polarisations is written as a folder of layers and as one GeoTIF
 each of them, and one of the bands is read back, from the page cache.
 Peers are run in environments of their own on the same cells (see `benchmarks.peers`), and left out
 with a word where they cannot be installed. `benchmarks._speed.series` says what is measured of the
-dates of a series, `benchmarks._speed.product` of the way from a product's file to layers.
+dates of a series, `benchmarks._speed.product` of the way from a product's file to layers, and
+`benchmarks._speed.window` of a window of a product.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from sarheight_kernels.pool import limit_threads, thread_count
 from benchmarks import _fresh
 from benchmarks._figures import RESULTS, Value, record
 from benchmarks._hills import dem_of, radar_over
-from benchmarks._speed import product, series
+from benchmarks._speed import product, series, window
 from benchmarks._timing import in_turn
 from benchmarks.peers.side_by_side import compare
 from sarheight.geometry import geo2rdr
@@ -52,7 +53,7 @@ of a series, and for means of dates."""
 DATES, AVERAGED, ROUNDS = 100, 10, 5
 """Dates of a stack, dates of a mean, and rounds of what is timed of a series."""
 USUAL = ("coordinates", "images", "threads", "whole", "layouts", "peers", "growth")
-PARTS = (*USUAL, "series", "stack", "means", "product")
+PARTS = (*USUAL, "series", "stack", "means", "product", "window", "cluster")
 SIZES = (500, 1000, 2000, 3000, 6000, 12_000)
 GROWTH_POSTING = 20.0
 """Cells along the side for the plot of growth, and their size in metres: 12,000 cells of 30 m would
@@ -74,6 +75,8 @@ GOALS = {
     "first_call": "1 s",
     "compile_seconds": "60 s",
     "threads_1_to_2": "1.8 x",
+    "window_seconds": "3 s",
+    "window_mib_beyond": "5.7 MiB",
     "geo2rdr_vs_sarsen": "250 x",
     "geo2rdr_vs_fastest_peer": "80 x",
     "simulate_vs_sarsen": "30 x",
@@ -274,11 +277,15 @@ def _part(name: str, chosen: argparse.Namespace, console: Console) -> dict[str, 
     def sized(size: int) -> int:
         return round(chosen.scale * size)
 
-    if name in {"stack", "product"}:
+    if name in {"stack", "product", "window", "cluster"}:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(chosen.folder or temporary)
             if name == "stack":
                 return series.measure_many(folder, sized(SERIES), DATES)
+            if name == "cluster":
+                return product.measure_cluster(folder, chosen.data, chosen.scale)
+            if name == "window":
+                return window.measure(folder, chosen.data, chosen.scale)
             return product.measure(folder, chosen.data, chosen.scale, peer=chosen.sarsen)
     picture = RESULTS / "pictures" / "speed.png" if chosen.save else Path("speed.png")
     jobs: dict[str, Callable[[], dict[str, Value]]] = {

@@ -33,7 +33,7 @@ class DopplerLUT:
 
     with position s and velocity v of the satellite. A `sarheight.grid.RadarGrid` with such a table
     has these times, and all functions that take the grid follow it. Images of Sentinel-1, and RSLC
-    products of NISAR, are focused to zero Doppler and need none.
+    products of NISAR, are focused to zero Doppler and need none; squinted SICD images have one.
 
     Between the values of the table the centroid follows bicubic splines, so that it is smooth;
     beyond them it is continued along its tangent.

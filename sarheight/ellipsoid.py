@@ -170,13 +170,24 @@ def point_at_incidence(
 
 
 def points_at_ranges(
-    position: Floats, velocity: Floats, slant_range: Floats, side: float, height: float
+    position: Floats,
+    velocity: Floats,
+    slant_range: Floats,
+    side: float,
+    height: float,
+    closing: Floats | float = 0.0,
 ) -> Floats:
-    """Return the points, shape (n, 3), at zero Doppler and slant ranges.
+    """Return the points, shape (n, 3), at slant ranges, shape (n,), and zero Doppler.
 
-    NaN where no point of the ellipsoid has that range.
+    Or at closing speeds in metres per second, shape (n,), see `sarheight_kernels.doppler`. NaN
+    where no point of the ellipsoid has that range.
     """
     down, sideways = _zero_doppler_plane(position, velocity, side)
+    speed = np.linalg.norm(velocity)
+    ahead = np.broadcast_to(closing / speed, slant_range.shape)
+    across = np.sqrt(1.0 - ahead**2)
+    # Along the cone of the Doppler centroid, of which zero Doppler is the flattest.
+    forward = ahead[:, None] * velocity / speed
     axes = _axes(height)
     distance = np.linalg.norm(position)
     radius = np.linalg.norm(axes * position / distance)
@@ -184,11 +195,14 @@ def points_at_ranges(
         # First guess of the look angle: law of cosines on a sphere. Newton's method on the
         # ellipsoid equation |point / axes|^2 = 1 then converges to rounding in 8 steps.
         angle = np.arccos(
-            (slant_range**2 + distance**2 - radius**2) / (2.0 * slant_range * distance)
+            ((slant_range * across) ** 2 + distance**2 - radius**2)
+            / (2.0 * slant_range * across * distance)
         )
         for _ in range(8):
-            ray = np.cos(angle)[:, None] * down + np.sin(angle)[:, None] * sideways
-            derivative = np.cos(angle)[:, None] * sideways - np.sin(angle)[:, None] * down
+            ray = (np.cos(angle) * across)[:, None] * down + forward
+            ray += (np.sin(angle) * across)[:, None] * sideways
+            derivative = (np.cos(angle) * across)[:, None] * sideways
+            derivative -= (np.sin(angle) * across)[:, None] * down
             point: Floats = position + slant_range[:, None] * ray
             outside = np.sum((point / axes) ** 2, axis=1) - 1.0
             slope = 2.0 * slant_range * np.sum(point * derivative / axes**2, axis=1)

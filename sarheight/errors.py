@@ -211,6 +211,7 @@ EXTRAS = {
     "vector": ("geopandas", "pyarrow", "pyogrio"),
     "cluster": ("distributed",),
     "condition": ("skimage",),
+    "sicd": ("jbpy", "sarkit"),
 }
 """Modules of the optional dependencies by extra."""
 

@@ -412,9 +412,20 @@ class RadarGrid(Described):
         slant_range = float(self.slant_range(line, sample))
         time = float(self.azimuth_time(line, slant_range))
         speed = _ground_speed(
-            orbit.with_epoch(self.epoch), time, slant_range, look_sign(self.look_side)
+            orbit.with_epoch(self.epoch),
+            time,
+            slant_range,
+            look_sign(self.look_side),
+            self.closing_speed(time, np.array([slant_range])),
         )
         return speed * self.line_interval
+
+    def closing_speed(self, azimuth_time: float, slant_range: Floats) -> Floats | float:
+        """Return the speed at which points come closer in metres per second; 0 at zero Doppler."""
+        if self.doppler is None:
+            return 0.0
+        times = np.full(slant_range.shape, azimuth_time)
+        return 0.5 * self.wavelength * self.doppler.at(times, slant_range)
 
     def with_epoch(self, epoch: np.datetime64) -> RadarGrid:
         """Return the same grid with seconds counted from another time (UTC)."""
@@ -574,11 +585,13 @@ def _part(part: slice, size: int, name: str) -> tuple[int, int]:
 # Radar grids of simulated images.
 
 
-def _ground_speed(orbit: Orbit, time: float, slant_range: float, side: float) -> float:
-    """Return the speed of the zero-Doppler point on the ellipsoid in m/s, by differences."""
+def _ground_speed(
+    orbit: Orbit, time: float, slant_range: float, side: float, closing: Floats | float = 0.0
+) -> float:
+    """Return the speed of the point that is seen on the ellipsoid in m/s, by differences."""
     step = 1e-3  # seconds: 7 m, so that rounding and curvature are both far below 1e-6
     ends = [
-        points_at_ranges(*orbit.state(at), np.array([slant_range]), side, 0.0)[0]
+        points_at_ranges(*orbit.state(at), np.array([slant_range]), side, 0.0, closing)[0]
         for at in (time - step, time + step)
     ]
     return float(np.linalg.norm(ends[1] - ends[0]) / (2 * step))

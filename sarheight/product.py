@@ -36,10 +36,15 @@ if TYPE_CHECKING:
 __all__ = ["Product", "is_product", "open_product"]
 __dir__ = __all__.copy  # `dir` lists the public names
 
-READERS = {"NISAR": "sarheight.nisar", "Sentinel-1": "sarheight.sentinel1"}
-"""Missions, and the rooms that open their products; the first that recognises one opens it."""
+READERS = {
+    "NISAR": "sarheight.nisar",
+    "SICD": "sarheight.sicd",
+    "Sentinel-1": "sarheight.sentinel1",
+}
+"""Missions, or forms of products, and the rooms that open them; the first that recognises one opens
+it."""
 
-PRODUCT_SUFFIXES = (".safe", ".zip", ".h5", ".hdf5")
+PRODUCT_SUFFIXES = (".safe", ".zip", ".h5", ".hdf5", ".nitf", ".ntf")
 """What products of all missions are called, whether or not they are known."""
 
 
@@ -146,9 +151,11 @@ def open_product(
         Folder, zip or URL of a product. Of Sentinel-1: a SAFE folder, a zip of one, or a URL of
         either (``https://``, ``s3://`` …; these need the extra ``fetch``), or an EOPF store
         (``.zarr``, ``.zarr.zip``, or a URL of the former). Of NISAR: the HDF5 file (``.h5``) of an
-        RSLC.
+        RSLC. Of Umbra, Capella, ICEYE and others: the NITF file (``.nitf``, ``.ntf``) of a SICD,
+        which needs the extra ``sicd``.
     storage_options : mapping, optional
-        Options of fsspec's file system, such as ``{"anon": True}`` for an open bucket.
+        Options of fsspec's file system, such as ``{"anon": True}`` for an open bucket; or, under
+        the name ``storage``, the file system of a SAFE product itself.
 
     Returns
     -------
@@ -161,6 +168,8 @@ def open_product(
     ProductError
         If it is no product of a known mission, more than one, incomplete, damaged, unsafe, or of a
         kind that cannot be read.
+    MissingLibraryError
+        If the library that reads it is not installed.
     """
     known = " or ".join(READERS)
     if "://" not in str(source) and not Path(source).expanduser().exists():
@@ -173,7 +182,8 @@ def open_product(
     name = without_secrets(str(source))
     msg = (
         f"'{name}' is no product of a known mission; expected one of {known}: a SAFE folder, its "
-        "zip, an EOPF store, or an HDF5 file of an RSLC, as the archive delivers it"
+        "zip, an EOPF store, an HDF5 file of an RSLC, or a NITF file of a SICD, as the archive "
+        "delivers it"
     )
     raise ProductError(msg)
 
@@ -189,8 +199,8 @@ def is_product(source: str | os.PathLike[str]) -> bool:
     Returns
     -------
     bool
-        True for zips, HDF5 files, manifests, URLs, and folders, of Zarr stores only those of EOPF
-        products.
+        True for zips, HDF5 and NITF files, manifests, URLs, and folders, of Zarr stores only those
+        of EOPF products.
     """
     text = str(source)
     if "://" in text:

@@ -161,9 +161,8 @@ class Scene(Described):
         Returns
         -------
         array, shape (4, 2)
-            Longitude and latitude in degrees at height zero, zero Doppler, of the first line's near
-            and far end, and the last line's far and near end; NaN where a range does not reach the
-            ellipsoid.
+            Longitude and latitude in degrees at height zero of the first line's near and far end,
+            and the last line's far and near end; NaN where a range does not reach the ellipsoid.
         """
         orbit, side = self.orbit.with_epoch(self.grid.epoch), look_sign(self.grid.look_side)
         corners = []
@@ -171,7 +170,9 @@ class Scene(Described):
             ranges = self.grid.slant_range(line, [s % self.grid.samples for s in samples])
             for distance in ranges:
                 time = float(self.grid.azimuth_time(line, distance))
-                point = points_at_ranges(*orbit.state(time), distance[None], side, 0.0)[0]
+                closing = self.grid.closing_speed(time, distance[None])
+                state = orbit.state(time)
+                point = points_at_ranges(*state, distance[None], side, 0.0, closing)[0]
                 corners.append(geodetic(point, 0.0)[::-1])
         return np.array(corners)
 
@@ -181,8 +182,10 @@ class Scene(Described):
         orbit, side = self.orbit.with_epoch(self.grid.epoch), look_sign(self.grid.look_side)
         found = []
         for distance in self.grid.slant_range(line, [0, self.grid.samples - 1]):
-            state = orbit.state(float(self.grid.azimuth_time(line, distance)))
-            point = points_at_ranges(*state, distance[None], side, 0.0)[0]
+            time = float(self.grid.azimuth_time(line, distance))
+            closing = self.grid.closing_speed(time, distance[None])
+            state = orbit.state(time)
+            point = points_at_ranges(*state, distance[None], side, 0.0, closing)[0]
             cosine = vertical(*geodetic(point, 0.0)) @ (state[0] - point) / distance
             found.append(float(np.degrees(np.arccos(cosine))))
         return found
@@ -351,7 +354,8 @@ def ground_sample_spacing(grid: RadarGrid, orbit: Orbit) -> float:
     time = float(grid.azimuth_time(line, grid.slant_range(line, sample)))
     ends = grid.slant_range(line, [sample - 0.5, sample + 0.5])
     state = orbit.with_epoch(grid.epoch).state(time)
-    points = points_at_ranges(*state, ends, look_sign(grid.look_side), 0.0)
+    side, closing = look_sign(grid.look_side), grid.closing_speed(time, ends)
+    points = points_at_ranges(*state, ends, side, 0.0, closing)
     return float(ground_distances(points)[-1])
 
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyproj
 import pytest
 import xarray as xr
 
-from benchmarks._independent import places, scores
+from benchmarks._independent import changes, places, scores, variants
 from benchmarks._independent.filters import decibels, filled, tv, upsampled
 from benchmarks._independent.heights import back_projected, rtc_on_finer
-from benchmarks._independent.methods import METHODS, Estimate, rtc
+from benchmarks._independent.methods import METHODS, Estimate, Method, rtc
 from benchmarks._independent.observations import Archive, Image
 from benchmarks._independent.oracles import expected_kinds, reallocated
 from benchmarks._independent.pictures import save_picture
@@ -67,6 +68,23 @@ def test_a_wedge_is_in_layover_where_it_is_steeper_than_the_incidence() -> None:
     folded = np.flatnonzero(steep[0] > 0.0)
     assert folded[0] == pytest.approx(20.0 - before, abs=1.5)
     assert folded[-1] == pytest.approx(28.0 + before, abs=1.5)
+
+
+def test_crops_by_rank_are_apart_and_in_order() -> None:
+    rows, columns = np.mgrid[:300, :300]
+    ridges = 150.0 * np.abs((columns % 6) / 3.0 - 1.0)
+    # Squares that hold no two crops; the steeper ridges fold into each other everywhere.
+    first = (rows > 20) & (rows < 130) & (columns > 20) & (columns < 130)
+    second = (rows > 160) & (rows < 270) & (columns > 160) & (columns < 270)
+    dem = dem_around(
+        47.0, 11.0, np.where(first, 2.0, np.where(second, 1.2, 0.0)) * ridges, posting=90.0
+    )
+    dem = dem.assign_coords(void=(("y", "x"), np.zeros(dem.shape, dtype=bool)))
+    to_map = pyproj.Transformer.from_crs(4326, dem.rio.crs, always_xy=True)
+    found = [to_map.transform(*places.steepest_crop(dem, rank)) for rank in range(2)]
+    x, y = dem.x.values.mean(), dem.y.values.mean()
+    assert [(each[0] < x, each[1] > y) for each in found] == [(True, True), (False, False)]
+    assert np.abs(np.subtract(*found)).max() >= places.CELLS * places.POSTING
 
 
 def test_detail_continues_the_spectrum() -> None:
@@ -145,10 +163,17 @@ def test_rtc_of_sub_facets_keeps_the_mean(pair: list[Observed]) -> None:
     assert np.std(error) < 2.5
 
 
-def test_every_method_is_scored_and_reported(archive: Archive, tmp_path: Path) -> None:
+QUICK = ("geocoding", "rtc", "rtc_tv", "one_step", "posterior", "composite", "two_passes")
+SOME = {name: METHODS[name] for name in QUICK}
+
+
+@pytest.mark.parametrize("methods", [SOME, pytest.param(METHODS, marks=pytest.mark.slow)])
+def test_every_method_is_scored_and_reported(
+    archive: Archive, tmp_path: Path, methods: dict[str, Method]
+) -> None:
     """Filters and the composite leave a value everywhere, and bright squares are seen."""
-    scored = scores_of(archive, ("leh", "several", 0, 33), METHODS)
-    assert {key.method for key in scored} == set(METHODS)
+    scored = scores_of(archive, ("leh", "several", 0, 33), methods)
+    assert {key.method for key in scored} == set(methods)
     for key, one in scored.items():
         assert one.rmse("all") < 15.0, key
         if METHODS[key.method].squares:
@@ -157,11 +182,59 @@ def test_every_method_is_scored_and_reported(archive: Archive, tmp_path: Path) -
         assert again == one
     found = Found(scored)
     text = markdown(found)
-    for method in METHODS.values():
+    for method in methods.values():
         assert f"| {method.title}" in text
     assert figures_of(found)["independent.coverage_80.outside"][0] > 0.2
     save_picture(archive.observed(IMAGE), ("rtc_tv",), tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+def test_variants_are_images_of_their_own_but_for_an_error_of_the_dem(archive: Archive) -> None:
+    names = {name: replace(IMAGE, variant=name).name for name in variants.EVERY}
+    assert {name for name, each in names.items() if each == IMAGE.name} == {
+        "",
+        "error_2",
+        "error_9",
+    }
+    assert len(set(names.values())) == len(names) - 2
+    errors = [
+        archive.observed(replace(IMAGE, variant=name), form).dem
+        - archive.observed(replace(IMAGE, variant=name), form).ground.dem.values
+        for name in ("error_2", "error_9")
+        for form in ("as_used",)
+    ]
+    assert errors[1].std() / errors[0].std() > 2.0
+
+
+def test_the_other_polarisation_shows_the_same_patches(archive: Archive) -> None:
+    bright = IMAGE.with_targets()
+    one, other = (archive.ground(replace(bright, variant=name)) for name in ("", "cross"))
+    np.testing.assert_array_equal(other.patch, one.patch)
+    np.testing.assert_array_equal(other.kind, one.kind)
+    square = np.kron(one.targets > 0, np.ones((3, 3))) > 0
+    assert 0.5 < np.corrcoef(one.level[~square], other.level[~square])[0, 1] < 0.85
+    dark = archive.ground(replace(IMAGE, variant="cross"))
+    np.testing.assert_allclose((other.level - dark.level)[square], 6.0, atol=1e-9)
+    np.testing.assert_allclose((other.level - dark.level)[~square], 0.0, atol=1e-9)
+
+
+def test_what_changes_is_counted_and_compared(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = {name: variants.VARIANTS[name] for name in ("", "error_9")}
+    monkeypatch.setattr(changes, "VARIANTS", some)
+    monkeypatch.setattr(changes, "GROUNDS", ((0, 33, True),))
+    monkeypatch.setattr(changes, "INCIDENCES", (33,))
+    figures, text = changes.coverage_by_variant(archive, ["leh"])
+    held = [figures[f"independent.variants.{name}.outside"] for name in ("usual", "error_9")]
+    assert 1.0 > held[0] > held[1] > 0.4
+    assert figures["independent.variants.all"] == 8.0
+    assert "| DEM error 9 m |" in text
+    figures, text = changes.joint_polarisations(archive, ["leh"])
+    for polarisation in ("vv", "vh"):
+        assert -0.02 < figures[f"independent.polarisations.{polarisation}.outside"][0] < 0.1
+        assert abs(figures[f"independent.polarisations.{polarisation}.response.4"]) < 0.2
+    assert "| VH, DEM of 90 m" in text
 
 
 def test_oracles_are_told_what_helps(pair: list[Observed]) -> None:

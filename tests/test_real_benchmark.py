@@ -66,7 +66,19 @@ def test_a_displaced_image_is_found_where_incidence_explains_it() -> None:
     assert in_place < 0.95 < opera.explained(law.ravel(), angle.ravel())
 
 
+SITE = opera.SITES[1]
+
+
 def test_terrain_flattened_pixels_lie_where_they_should() -> None:
+    """At one site with relief; `test_real_pixels_are_unfolded` has all of them."""
+    shared_data("sentinel1", "opera_rtc_socal")
+    found, _ = opera.flattened(SITE, opera.track_137(str(SHARED_DATA)), str(SHARED_DATA))
+    assert found["registration"] < 1.5
+    assert found["incidence_range"] > 1.0
+
+
+@pytest.mark.slow
+def test_real_pixels_are_unfolded() -> None:
     shared_data("sentinel1", "opera_rtc_socal")
     found = opera.measure(str(SHARED_DATA))
     # The first site is gentle: nothing tells where it lies.

@@ -1,1 +1,1 @@
-"""Parts of `benchmarks.accuracy`: shifts of images, and the geocoding of sarsen."""
+"""Parts of `benchmarks.accuracy`: geometry, shifts, sarsen's geocoding, constant images."""

@@ -20,6 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from benchmarks._independent.places import PLACES, Place, true_dem
+from benchmarks._independent.variants import EVERY, Variant, cross_polarised
 from sarheight.scene import Scene
 from tests.worlds.point_scatterers import observe, pass_over, truth_on
 from tests.worlds.scattering_ground import (
@@ -82,6 +83,8 @@ class Image:
     targets : bool
         Whether squares of 1, 2 and 4 cells of 90 m are brighter by 6 dB. All else is the same as
         without them, speckle included.
+    variant : str
+        Key of `EVERY`: what is other than in the independent test.
     """
 
     place: str
@@ -90,13 +93,22 @@ class Image:
     incidence: int
     ascending: bool
     targets: bool = False
+    variant: str = ""
+
+    @property
+    def changed(self) -> Variant:
+        """What is other than in the independent test."""
+        return EVERY[self.variant]
 
     @property
     def name(self) -> str:
         """Name of its file."""
         direction = "asc" if self.ascending else "desc"
         squares = "_targets" if self.targets else ""
-        return f"{self.place}_{self.laws}_{self.seed}_{self.incidence}_{direction}{squares}"
+        # Another error of the DEM is none of the image.
+        other = "" if self.changed.error else f"_{self.variant}".rstrip("_")
+        parts = self.place, self.laws, self.seed, self.incidence, f"{direction}{squares}{other}"
+        return "_".join(map(str, parts))
 
     def with_targets(self) -> Image:
         """Return the same image with bright squares."""
@@ -172,7 +184,7 @@ class Archive:
     folder: Path
     data: str | None = None
     _dems: dict[str, xr.DataArray] = field(default_factory=dict)
-    _grounds: dict[tuple[str, Laws, int, bool], Ground] = field(default_factory=dict)
+    _grounds: dict[tuple[str, Laws, int, bool, str], Ground] = field(default_factory=dict)
 
     def dem(self, place: Place) -> xr.DataArray:
         """Return the true DEM of a place."""
@@ -190,17 +202,19 @@ class Archive:
 
     def ground(self, image: Image) -> Ground:
         """Return the ground of an image."""
-        key = image.place, image.laws, image.seed, image.targets
+        key = image.place, image.laws, image.seed, image.targets, image.variant
         if key not in self._grounds:
             # A few are enough: images come in the order of their grounds.
             while len(self._grounds) > 8:
                 self._grounds.pop(next(iter(self._grounds)))
-            self._grounds[key] = draw_ground(
+            ground = draw_ground(
                 self.dem(PLACES[image.place]),
                 image.seed,
                 laws=image.laws,
                 targets=Targets() if image.targets else None,
+                settings=image.changed.settings,
             )
+            self._grounds[key] = cross_polarised(ground) if image.changed.cross else ground
         return self._grounds[key]
 
     def path(self, image: Image) -> Path:
@@ -214,10 +228,23 @@ class Archive:
             return False
         ground = self.ground(image)
         grid, orbit = _pass_of(image, ground.dem)
-        found = observe(ground, grid, orbit, image.seed, scatterers=SCATTERERS)
+        other = image.changed
+        dates = [
+            observe(
+                ground,
+                grid,
+                orbit,
+                image.seed + other.later + 1000 * date,
+                scatterers=SCATTERERS,
+                looks=other.looks,
+            )
+            for date in range(other.dates)
+        ]
+        found = dates[0]
         arrays = {name: found.fine[name].values.astype(np.float32) for name in SUMS}
         arrays["layover"] = np.packbits(found.fine.layover.values)
-        arrays["image"] = found.scene.image.values.astype(np.float32)
+        mean = np.mean([date.scene.image.values for date in dates], axis=0)
+        arrays["image"] = mean.astype(np.float32)
         arrays["cell_area"] = np.array(found.fine.attrs["cell_area"])
         _write(path, lambda part: np.savez(part, **arrays))
         return True
@@ -250,7 +277,10 @@ class Archive:
                 name="beta0",
                 attrs={"units": "1", "simulated": "from a DEM and an orbit"},
             )
-        chosen = FORMS[form]
+        chosen, other = FORMS[form], image.changed
+        if other.error is not None:
+            chosen = replace(chosen, error=other.error)
+        grid = replace(grid, looks=other.dates * (grid.looks if other.looks == (1, 5) else 1.0))
         label = self.ground(image.with_targets()).targets
         by = COARSER.factor // chosen.factor
         return Observed(

@@ -156,6 +156,10 @@ def measures(group: Group) -> Measures:
     for ours in found.methods("posterior"):
         if compared:
             result |= _single(group, ours)
+            for median_of in {"posterior_median"} & set(found.methods("reported")):
+                for area in ("layover", "outside"):
+                    name = f"{median_of}_vs_best_baseline.{area}"
+                    result[name] = group.cuts(median_of, area)
         for two in found.methods("two_passes"):
             for name, area in (
                 ("two_passes_vs_better", "all"),

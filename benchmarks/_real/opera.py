@@ -240,18 +240,32 @@ def after_unfolding(
     return figures
 
 
+def track_137(folder: str | None = None) -> Orbit:
+    """Return the ascending orbit of the images."""
+    return read_orbit(data_file(SOCAL_ASCENDING, folder)).rotate(TURN)
+
+
+def flattened(
+    site: str, orbit: Orbit, folder: str | None = None
+) -> tuple[dict[str, float], NDArray[np.float64]]:
+    """Compare the mean of all dates with predicted incidence: figures, and the incidence."""
+    gamma0 = mean_gamma0(site, folder)
+    angle = local_incidence(gamma0, orbit, folder).values.astype(np.float64)
+    moved, ratio = registration(gamma0.values, angle)
+    return {
+        "registration": moved,
+        "correlation_ratio": ratio,
+        "incidence_range": incidence_range(gamma0.values, angle),
+    }, angle
+
+
 def measure(folder: str | None = None) -> dict[str, Value]:
     """Measure all sites."""
-    orbit = read_orbit(data_file(SOCAL_ASCENDING, folder)).rotate(TURN)
+    orbit = track_137(folder)
     figures: dict[str, Value] = {}
     for site in SITES:
-        gamma0 = mean_gamma0(site, folder)
-        angle = local_incidence(gamma0, orbit, folder).values.astype(np.float64)
-        decibels = gamma0.values
-        moved, ratio = registration(decibels, angle)
-        figures[f"real.opera.{site}.registration"] = moved
-        figures[f"real.opera.{site}.correlation_ratio"] = ratio
-        figures[f"real.opera.{site}.incidence_range"] = incidence_range(decibels, angle)
+        found, angle = flattened(site, orbit, folder)
+        figures |= {f"real.opera.{site}.{name}": value for name, value in found.items()}
         dates = gamma0_of_dates(site, folder)
         result = unfolded(dates, heights_around(dates[0], folder), orbit)
         figures |= after_unfolding(site, dates, result, angle)

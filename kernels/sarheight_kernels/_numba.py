@@ -54,6 +54,7 @@ into double precision, at half the speed. Kernels in single precision take the c
 from __future__ import annotations
 
 import atexit
+import logging
 import shutil
 import tempfile
 import warnings
@@ -72,6 +73,8 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
 from numba.core.typed_passes import BaseNativeLowering, NativeLowering
 from numpy.typing import NDArray
+
+LOGGER = logging.getLogger("sarheight_kernels")
 
 ZERO, ONE, NAN = np.float32(0.0), np.float32(1.0), np.float32(np.nan)
 HALF, QUARTER, SIXTEENTH = np.float32(0.5), np.float32(0.25), np.float32(0.0625)
@@ -108,7 +111,9 @@ class _KernelCache(FunctionCache):
         """Load the code of a signature; None where there is none, or it is damaged."""
         numbas: Any = super()
         try:
-            return numbas.load_overload(sig, target_context)
+            code = numbas.load_overload(sig, target_context)
+            # Two processes that save at the same time may use one file for two signatures.
+            return code if code is None or tuple(code.signature.args) == tuple(sig) else None
         # Damaged pickles and object code raise errors of many kinds.
         except Exception:  # noqa: BLE001
             _warn_once(
@@ -121,6 +126,7 @@ class _KernelCache(FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:  # noqa: ANN401
         """Save the code of a signature, if the disk takes it."""
         numbas: Any = super()
+        LOGGER.info("compiled %s", data.fndesc.qualname)
         try:
             numbas.save_overload(sig, data)
         except (OSError, EOFError) as error:
@@ -129,6 +135,14 @@ class _KernelCache(FunctionCache):
                 "compiled again in every run until there is room, or NUMBA_CACHE_DIR names "
                 "another folder"
             )
+
+    def has_code(self) -> bool:
+        """Tell whether the code of any signature is kept, of the function as it stands."""
+        numbas: Any = self._cache_file
+        try:
+            return bool(numbas._load_index())  # noqa: SLF001  # what loading a signature does
+        except Exception:  # noqa: BLE001  # damaged files raise errors of many kinds
+            return False
 
     def delete(self) -> None:
         """Delete the files of this kernel."""

@@ -32,7 +32,7 @@ from sarheight_kernels.models import (
     GroundModel,
     RadarModel,
     annotated_time,
-    ground_block,
+    ground_patch,
     locate_cell,
     range_sample,
     range_segment,
@@ -267,12 +267,12 @@ def _fix_variable(coefficients: F8, value: float, result: F8) -> None:
 @njit
 def _node_positions(ground: GroundModel, fit: F8, positions: F8) -> None:
     """Find the positions of the nodes of a box, shape (3, COUNT): X(r, c) + h n(r, c)."""
-    down, across = ground_block(ground, fit[MIDDLE], fit[MIDDLE + 1])
+    down, across = ground_patch(ground, fit[MIDDLE], fit[MIDDLE + 1])
     size = ground.coefficients.shape[2]
     coefficients = ground.coefficients[down, across].reshape(size, size * 6)
     along_row, place = np.empty(size * 6), np.empty(6)
-    row = fit[MIDDLE] - (down + 0.5) * ground.block_rows + 0.5
-    column = fit[MIDDLE + 1] - (across + 0.5) * ground.block_columns + 0.5
+    row = fit[MIDDLE] - (down + 0.5) * ground.patch_rows + 0.5
+    column = fit[MIDDLE + 1] - (across + 0.5) * ground.patch_columns + 0.5
     for i in range(4):
         _fix_variable(coefficients, (row + fit[HALF] * NODES[i]) / ground.half_rows, along_row)
         for j in range(4):
@@ -430,7 +430,7 @@ def fit_box(
     """Fit line and sample over a box of cells; tell whether both errors are at most `TOLERANCE`.
 
     `box` holds first row, end row, first column and end column in the raster of the ground model,
-    within one block of it and its margin; `lowest` and `highest` are its height range in metres.
+    within one patch of it and its margin; `lowest` and `highest` are its height range in metres.
     `fit`, shape (FIT,), receives the fit.
     """
     top, bottom, left, right = box

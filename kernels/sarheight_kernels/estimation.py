@@ -396,18 +396,18 @@ def conclude(
     contribution : array, shape (rows, columns)
         Contribution share c of each cell; NaN counts as 0.
     inflation : tuple of float
-        a and b: a posterior variance is stated a + b (1 - c)^2 times larger.
+        a and b: a posterior variance is stated a c^2 + b (1 - c^2) times larger.
     own, stated : array, shape (rows, columns)
         Receive variance over error, 0 where there is no value, and the variances that are stated.
     """
-    everywhere, by_others = np.float32(inflation[0]), np.float32(inflation[1])
+    alone, shared = np.float32(inflation[0]), np.float32(inflation[1])
     for i in range(begin, end):
         for j in range(value.shape[1]):
             valid = (value[i, j] == value[i, j]) & (error[i, j] == error[i, j])
             ratio = variance[i, j] / (error[i, j] if valid else ONE)
             own[i, j] = ratio if valid else ZERO
-            others = ONE - (min(contribution[i, j], ONE) if contribution[i, j] > ZERO else ZERO)
-            stated[i, j] = (everywhere + by_others * others * others) * variance[i, j]
+            share = min(contribution[i, j], ONE) if contribution[i, j] > ZERO else ZERO
+            stated[i, j] = (shared + (alone - shared) * share * share) * variance[i, j]
 
 
 QUARTER_TURN, RADIANS = np.float32(90.0), np.float32(math.pi / 180.0)

@@ -29,7 +29,7 @@ import numpy as np
 
 from sarheight_kernels._numba import F4, F8, HALF, ONE, QUARTER, TWO, ZERO, njit
 from sarheight_kernels.doppler import doppler_time
-from sarheight_kernels.models import GroundModel, RadarModel, ground_block, ground_position
+from sarheight_kernels.models import GroundModel, RadarModel, ground_patch, ground_position
 from sarheight_kernels.orbit import evaluate_orbit
 
 PRODUCTS = 10
@@ -67,8 +67,8 @@ def _combine(a: Vector, b: Vector, factor: float) -> Vector:
 
 @njit
 def _around(ground: GroundModel, row: float, column: float) -> Around:
-    """Find a place, and those half a cell below, above, right and left, by one block."""
-    down, across = ground_block(ground, row, column)
+    """Find a place, and those half a cell below, above, right and left, by one patch."""
+    down, across = ground_patch(ground, row, column)
     return (
         ground_position(ground, down, across, row, column),
         ground_position(ground, down, across, row + 0.5, column),

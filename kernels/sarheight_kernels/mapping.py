@@ -1,7 +1,8 @@
 """The one-to-many mapping as a sparse matrix: the weights that `projection` recomputes, stored.
 
-A band, one row of tiles, is done at a time. Each tile writes its weights into a buffer of its own,
-cell after cell; once all cells of the band are counted, the buffers are copied to their positions.
+A band of some rows of tiles is done at a time. Each tile writes its weights into a buffer of its
+own, cell after cell; once all cells of the band are counted, the buffers are copied to their
+positions.
 """
 
 from __future__ import annotations
@@ -148,17 +149,19 @@ def band_weights(
     weight : array, shape (tiles of the band, buffer)
         Receives the RCS that the cell contributes there at unit reflectivity, in square metres.
     """
+    first_row = tile_box(surface.heights, first_tile)[0]
     for index in range(begin, end):
         tile = first_tile + index
         row, end_row, column, end_column = tile_box(surface.heights, tile)
         complete[index] = True
-        ends[:, column:end_column] = 0
+        tile_ends = ends[row - first_row : end_row - first_row, column:end_column]
+        tile_ends[:] = 0
         if meets_image(surface.bounds[tile], lines, samples):
             complete[index] = _write_tile(
                 tile_surface(surface, tile),
                 surface.illuminated[row:end_row, column:end_column],
                 (lines, samples),
-                ends[:, column:end_column],
+                tile_ends,
                 pixel[index],
                 weight[index],
             )
@@ -195,7 +198,7 @@ def copy_band(
 
     Parameters
     ----------
-    starts : array, shape (rows of the band, tiles of the band)
+    starts : array, shape (rows of the band, tiles across)
         Where the weights of each row of a tile begin in the result.
     ends, tile_pixel, tile_weight
         From `band_weights`.
@@ -205,11 +208,13 @@ def copy_band(
         Receive pixels and weights, cell after cell, row after row.
     """
     rows, columns = ends.shape
+    across = starts.shape[1]
     for tile in range(begin, end):
-        column, end_column = tile * TILE, min(tile * TILE + TILE, columns)
+        column = tile % across * TILE
+        end_column, top = min(column + TILE, columns), tile // across * TILE
         position = 0
-        for row in range(rows):
-            first, count = starts[row, tile], ends[row, end_column - 1]
+        for row in range(top, min(top + TILE, rows)):
+            first, count = starts[row, tile % across], ends[row, end_column - 1]
             _add(ends[row, column:end_column], first, start[row, column:end_column])
             _copy(tile_pixel[tile, position : position + count], pixel[first : first + count])
             _copy(tile_weight[tile, position : position + count], weight[first : first + count])

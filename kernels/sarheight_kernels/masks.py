@@ -17,14 +17,14 @@ from sarheight_kernels.profiles import (
     FORESHORTENING,
     ILLUMINATED,
     IN_LAYOVER,
-    LARGEST_MULTIPLICITY,
+    LARGEST_FOLD_COUNT,
     NO_DATA,
     PASSIVE_LAYOVER,
     PASSIVE_SHADOW,
     SHADOWED,
     classify,
     count_crossings,
-    count_multiplicity,
+    count_folds,
     crossings_of,
     illuminate_profile,
     knot_columns,
@@ -53,7 +53,7 @@ def classify_profiles(
     foreshortening: float,
     samples: int,
     category: U1,
-    multiplicity: U1,
+    fold_count: U1,
 ) -> None:
     """Classify the terrain along profiles through a DEM.
 
@@ -71,7 +71,7 @@ def classify_profiles(
         Threshold of foreshortening, see `sarheight_kernels.profiles.classify`.
     samples : int
         Samples of the image.
-    category, multiplicity : array, shape (profiles, columns)
+    category, fold_count : array, shape (profiles, columns)
         Receive the category of each point, and the number of times that illuminated terrain crosses
         its slant range (255 where it lies outside the image or has no terrain).
     """
@@ -85,7 +85,7 @@ def classify_profiles(
         classify(outward, downward, foreshortening, category[profile])
         profile_samples(radar, time, outward, downward, sample)
         count_crossings(sample, category[profile], crossings)
-        count_multiplicity(sample, category[profile], crossings, multiplicity[profile])
+        count_folds(sample, category[profile], crossings, fold_count[profile])
 
 
 @spread_over("illuminated")
@@ -220,7 +220,7 @@ def classify_image(
     times: F8,
     foreshortening: float,
     category: U1,
-    multiplicity: U1,
+    fold_count: U1,
 ) -> None:
     """Classify the pixels of an image.
 
@@ -230,7 +230,7 @@ def classify_image(
         As in `classify_profiles`.
     times : array, shape (lines,)
         Zero-Doppler time of each line in the middle of the image, in seconds.
-    category, multiplicity : array, shape (lines, samples)
+    category, fold_count : array, shape (lines, samples)
         Receive the category of each pixel and the number of crossings of illuminated terrain at its
         slant range; 255 where there is no terrain. A pixel with several is in layover: active where
         one of them is. A pixel with terrain of which none is illuminated is in shadow.
@@ -254,9 +254,9 @@ def classify_image(
             )
             in_layover = crossings_of(counts, IN_LAYOVER)
             foreshortened = crossings_of(counts, FORESHORTENED)
-            multiplicity[line, s] = min(illuminated, LARGEST_MULTIPLICITY)
+            fold_count[line, s] = min(illuminated, LARGEST_FOLD_COUNT)
             if illuminated + shadowed == 0:
-                multiplicity[line, s] = NO_DATA
+                fold_count[line, s] = NO_DATA
             if illuminated == 0:
                 category[line, s] = PASSIVE_SHADOW if shadowed > 0 else NO_DATA
             elif illuminated > 1:

@@ -1,7 +1,7 @@
 r"""Models of the ground and of the radar: tables of polynomials that all kernels read.
 
 `GroundModel`
-    Where a raster cell lies. Over a block of rows and columns the position on the ellipsoid and
+    Where a raster cell lies. Over a patch of rows and columns the position on the ellipsoid and
     the ellipsoid's normal are polynomials in (row, column), whatever the map projection:
 
     .. math:: P(r, c, h) = X(r, c) + h \, n(r, c).
@@ -37,23 +37,23 @@ from sarheight_kernels.orbit import evaluate_orbit
 
 
 class GroundModel(NamedTuple):
-    """Position of raster cells in an Earth-fixed frame, as polynomials over blocks.
+    """Position of raster cells in an Earth-fixed frame, as polynomials over patchs.
 
     Attributes
     ----------
-    block_rows, block_columns : int
-        Size of a block in cells. Block (i, j) serves the rows from ``i * block_rows``, the
-        columns from ``j * block_columns``, and a margin around them.
+    patch_rows, patch_columns : int
+        Size of a patch in cells. Patch (i, j) serves the rows from ``i * patch_rows``, the
+        columns from ``j * patch_columns``, and a margin around them.
     half_rows, half_columns : float
-        Half the size of the domain of a block's polynomials, in cells, margin included.
-    coefficients : array, shape (blocks down, blocks across, degree + 1, degree + 1, 6)
+        Half the size of the domain of a patch's polynomials, in cells, margin included.
+    coefficients : array, shape (patchs down, patchs across, degree + 1, degree + 1, 6)
         Coefficient of ``u**i * v**j`` with u and v the row and the column from the centre of
-        the block in units of the half sizes: position x, y, z on the ellipsoid in metres, then
+        the patch in units of the half sizes: position x, y, z on the ellipsoid in metres, then
         the unit normal x, y, z.
     """
 
-    block_rows: int
-    block_columns: int
+    patch_rows: int
+    patch_columns: int
     half_rows: float
     half_columns: float
     coefficients: F8
@@ -110,10 +110,10 @@ class RadarModel(NamedTuple):
 
 
 @njit
-def ground_block(ground: GroundModel, row: float, column: float) -> tuple[int, int]:
-    """Find the block of a ground model (down, across) that serves a cell; outside, the nearest."""
-    down = int(row) // ground.block_rows
-    across = int(column) // ground.block_columns
+def ground_patch(ground: GroundModel, row: float, column: float) -> tuple[int, int]:
+    """Find the patch of a ground model (down, across) that serves a cell; outside, the nearest."""
+    down = int(row) // ground.patch_rows
+    across = int(column) // ground.patch_columns
     return (
         min(max(down, 0), ground.coefficients.shape[0] - 1),
         min(max(across, 0), ground.coefficients.shape[1] - 1),
@@ -131,7 +131,7 @@ def ground_position(
     ground : GroundModel
         The model.
     down, across : int
-        The block to use, from `ground_block`.
+        The patch to use, from `ground_patch`.
     row, column : float
         The cell; integers are cell centres.
 
@@ -142,8 +142,8 @@ def ground_position(
     """
     coefficients = ground.coefficients[down, across]
     size = coefficients.shape[0]
-    u = (row - (down + 0.5) * ground.block_rows + 0.5) / ground.half_rows
-    v = (column - (across + 0.5) * ground.block_columns + 0.5) / ground.half_columns
+    u = (row - (down + 0.5) * ground.patch_rows + 0.5) / ground.half_rows
+    v = (column - (across + 0.5) * ground.patch_columns + 0.5) / ground.half_columns
     x = y = z = nx = ny = nz = 0.0
     for i in range(size - 1, -1, -1):
         a = b = c = d = e = f = 0.0
@@ -225,7 +225,7 @@ def locate_cell(
         Line, sample, azimuth time in seconds and slant range in metres; NaN where there
         is no solution.
     """
-    down, across = ground_block(ground, row, column)
+    down, across = ground_patch(ground, row, column)
     x, y, z, nx, ny, nz = ground_position(ground, down, across, row, column)
     x += height * nx
     y += height * ny
@@ -247,7 +247,7 @@ def cell_on_look_side(ground: GroundModel, radar: RadarModel, row: float, column
     the side distinguishes them.
     """
     _, _, time, _ = locate_cell(ground, radar, row, column, 0.0, radar.line_zero_time)
-    down, across = ground_block(ground, row, column)
+    down, across = ground_patch(ground, row, column)
     x, y, z, _, _, _ = ground_position(ground, down, across, row, column)
     px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
         time, radar.orbit_start, radar.orbit_coefficients

@@ -15,7 +15,7 @@ from sarheight_kernels._numba import F4, F8, njit
 from sarheight_kernels.doppler import doppler_time
 from sarheight_kernels.models import (
     annotated_time,
-    ground_block,
+    ground_patch,
     ground_position,
     range_sample,
     range_segment,
@@ -147,7 +147,7 @@ def cell_look_vectors(
         for column in range(heights.shape[1]):
             height = float(heights[row, column])
             place = float(row), float(column)
-            down, across = ground_block(ground, place[0], place[1])
+            down, across = ground_patch(ground, place[0], place[1])
             x, y, z, nx, ny, nz = ground_position(ground, down, across, place[0], place[1])
             sx, sy, sz, time = _sight(
                 radar, x + height * nx, y + height * ny, z + height * nz, guess

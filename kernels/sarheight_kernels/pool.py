@@ -52,7 +52,9 @@ import numpy as np
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["limit_threads", "spread", "spread_over", "thread_count"]
+    from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["limit_threads", "spread", "spread_over", "spread_rows", "thread_count"]
 
 P = ParamSpec("P")
 
@@ -191,6 +193,38 @@ def spread_over(
         return function
 
     return decorate
+
+
+def spread_rows(
+    function: Callable[..., NDArray[Any]], *layers: NDArray[Any], dtype: DTypeLike = np.float32
+) -> NDArray[Any]:
+    """Do elementwise work of NumPy on parts of the rows, on the threads of the pool.
+
+    Parameters
+    ----------
+    function : callable
+        Called with the same rows of all layers; returns an array of their shape.
+    *layers : array, shape (..., rows, columns)
+        Arrays of one shape.
+    dtype : dtype
+        Type of the result.
+
+    Returns
+    -------
+    array, shape (..., rows, columns)
+        What the function returned.
+    """
+    result: NDArray[Any] = np.empty(layers[0].shape, dtype)
+    if result.size <= SMALL:
+        result[...] = function(*layers)
+        return result
+
+    def work(begin: int, end: int) -> None:
+        rows = (..., slice(begin, end), slice(None))
+        result[rows] = function(*(layer[rows] for layer in layers))
+
+    spread(work, layers[0].shape[-2])
+    return result
 
 
 class _Pool:

@@ -197,25 +197,25 @@ VOID_REACH = 0.6
 def knot_columns(ground: GroundModel, columns: int) -> KnotColumns:
     """Cut the columns of a ground model at which profiles have their knots.
 
-    Returns block size and half size in rows and blocks down, as in the model, and along the column
+    Returns patch size and half size in rows and patchs down, as in the model, and along the column
     of each knot the coefficients of position and normal in powers of the scaled row, the highest
-    first: shape (knots * blocks, 6 * (degree + 1)).
+    first: shape (knots * patchs, 6 * (degree + 1)).
     """
-    blocks, blocks_across, size = ground.coefficients.shape[:3]
+    patchs, patchs_across, size = ground.coefficients.shape[:3]
     knots = (columns - 1) // KNOT_SPACING + 2
-    curves = np.zeros((knots * blocks, 6 * size))
+    curves = np.zeros((knots * patchs, 6 * size))
     for knot in range(knots):
         column = float(knot * KNOT_SPACING)
-        across = min(int(column) // ground.block_columns, blocks_across - 1)
-        v = (column - (across + 0.5) * ground.block_columns + 0.5) / ground.half_columns
-        for down in range(blocks):
-            curve = curves[knot * blocks + down]
+        across = min(int(column) // ground.patch_columns, patchs_across - 1)
+        v = (column - (across + 0.5) * ground.patch_columns + 0.5) / ground.half_columns
+        for down in range(patchs):
+            curve = curves[knot * patchs + down]
             for i in range(size):
                 for j in range(size - 1, -1, -1):
                     for k in range(6):
                         coefficient = ground.coefficients[down, across, size - 1 - i, j, k]
                         curve[6 * i + k] = curve[6 * i + k] * v + coefficient
-    return ground.block_rows, ground.half_rows, blocks, curves
+    return ground.patch_rows, ground.half_rows, patchs, curves
 
 
 @njit
@@ -233,13 +233,13 @@ def _cross_column(
     Newton's method in the row for v . (P - s) = 0; `state` holds s and v of the satellite. At a
     Doppler centroid it is v . (P - s) = q R with the closing speed q at the slant range R.
     """
-    block_rows, half_rows, blocks, curves = knots
+    patch_rows, half_rows, patchs, curves = knots
     flat, row = curves.reshape(curves.size), guess
     x = y = z = nx = ny = nz = 0.0
     for _ in range(20):
-        down = min(max(int(row) // block_rows, 0), blocks - 1)
-        begin = (knot * blocks + down) * curves.shape[1]
-        u = (row - (down + 0.5) * block_rows + 0.5) / half_rows
+        down = min(max(int(row) // patch_rows, 0), patchs - 1)
+        begin = (knot * patchs + down) * curves.shape[1]
+        u = (row - (down + 0.5) * patch_rows + 0.5) / half_rows
         x = y = z = nx = ny = nz = dx = dy = dz = 0.0
         # Unsigned indices are not checked for counting from the end.
         for i in range(np.uint64(begin), np.uint64(begin + curves.shape[1]), np.uint64(6)):
@@ -415,7 +415,7 @@ ILLUMINATED, SHADOWED, IN_LAYOVER, FORESHORTENED = 0, 16, 32, 48
 """Kinds of crossings: illuminated, in shadow, illuminated and in active layover, illuminated and
 foreshortened. Each is counted in 16 bits of one number, from this bit on."""
 FIELD = 0xFFFF
-LARGEST_MULTIPLICITY = 254
+LARGEST_FOLD_COUNT = 254
 
 
 @njit
@@ -506,10 +506,10 @@ def count_crossings(sample: F8, category: U1, crossings: I8) -> None:
 
 
 @njit
-def count_multiplicity(sample: F8, category: U1, crossings: I8, multiplicity: U1) -> None:
-    """Find the layover multiplicity of a profile's points: illuminated crossings at their range.
+def count_folds(sample: F8, category: U1, crossings: I8, fold_count: U1) -> None:
+    """Find the fold counts of a profile's points: illuminated crossings at their range.
 
-    Arguments are those of `count_crossings`. `multiplicity`, shape (n,), is 255 where a point lies
+    Arguments are those of `count_crossings`. `fold_count`, shape (n,), is 255 where a point lies
     outside the image or has no terrain.
     """
     samples = crossings.size - 1
@@ -523,5 +523,5 @@ def count_multiplicity(sample: F8, category: U1, crossings: I8, multiplicity: U1
     for i in range(sample.size):
         # An illuminated point counts, even where its crossing does not reach the sample's centre.
         least = 1 if category[i] < ACTIVE_SHADOW else 0
-        count = min(max(illuminated[i], least), LARGEST_MULTIPLICITY)
-        multiplicity[i] = count if nearest[i] < samples else NO_DATA
+        count = min(max(illuminated[i], least), LARGEST_FOLD_COUNT)
+        fold_count[i] = count if nearest[i] < samples else NO_DATA

@@ -189,13 +189,13 @@ def scatter(
     image : array, shape (lines, samples)
         Receives the radar cross-section of each pixel in square metres.
     """
-    _scatter_blocks(surface, reflectivity, block, block_of, overflow, image)
-    _add_overflow(block, overflow, image)
+    scatter_blocks(surface, reflectivity, block, block_of, overflow, image)
+    add_overflow(block, overflow, image)
 
 
 @spread_over("overflow")
 @njit
-def _scatter_blocks(
+def scatter_blocks(
     begin: int,
     end: int,
     surface: Surface,
@@ -226,7 +226,7 @@ def _scatter_blocks(
 
 @spread_over("overflow")
 @njit
-def _add_overflow(begin: int, end: int, block: int, overflow: F4, image: F4) -> None:
+def add_overflow(begin: int, end: int, block: int, overflow: F4, image: F4) -> None:
     """Add to each block of lines what those before it contribute."""
     lines, samples = image.shape
     for index in range(max(begin, 1), end):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sarheight_kernels._numba import B1, F4, F8, QUARTER, START, ZERO, njit
+from sarheight_kernels._numba import B1, F4, F8, NAN, QUARTER, START, ZERO, njit
 from sarheight_kernels.cubics import FIT, Box, evaluate_fit, fit_bounds, fit_box
 from sarheight_kernels.facets import facet_areas, facet_rcs
 from sarheight_kernels.models import box_bounds, cell_on_look_side, locate_cell
@@ -104,7 +104,7 @@ def locate_tile(
 
     `heights`, in metres above the ellipsoid, begin at `row` and `column` of the raster of the
     ground model; `line` and `sample` have their shape. `box` holds first row, end row, first column
-    and end column of the tile among them, within one block of the ground model and its margin.
+    and end column of the tile among them, within one patch of the ground model and its margin.
     """
     top, bottom, left, right = box
     size = max(bottom - top, right - left)
@@ -132,17 +132,17 @@ def locate_tile(
 
 
 TILE = 64
-"""Cells along the side of a tile; the blocks of a ground model are multiples of it."""
+"""Cells along the side of a tile; the patchs of a ground model are multiples of it."""
 LARGE_TILE = 2 * TILE
 """The same for `geolocate`, which keeps no tables of a tile: larger ones are fitted less often."""
 
 
 @njit
 def _tile_size(ground: GroundModel) -> int:
-    """Choose the side of the tiles of `geolocate`, which must not cross a block's border."""
+    """Choose the side of the tiles of `geolocate`, which must not cross a patch's border."""
     down, across = ground.coefficients.shape[:2]
-    whole = down == 1 or ground.block_rows % LARGE_TILE == 0
-    whole = whole and (across == 1 or ground.block_columns % LARGE_TILE == 0)
+    whole = down == 1 or ground.patch_rows % LARGE_TILE == 0
+    whole = whole and (across == 1 or ground.patch_columns % LARGE_TILE == 0)
     return LARGE_TILE if whole else TILE
 
 
@@ -390,12 +390,31 @@ def height_range_bounds(
 
 @spread_over("lowest")
 @njit
-def tile_height_ranges(begin: int, end: int, heights: F4, lowest: F4, highest: F4) -> None:
-    """Find the height range of each tile, shape (tiles,); NaN where all of it is void."""
-    for tile in range(begin, end):
-        row, end_row, column, end_column = tile_box(heights, tile)
-        low, high = span_of_box(heights, row, end_row, column, end_column)
-        lowest[tile], highest[tile] = low, high
+def square_height_ranges(
+    begin: int, end: int, heights: F4, side: int, lowest: F4, highest: F4
+) -> None:
+    """Find the height range of squares of cells.
+
+    Parameters
+    ----------
+    heights : array, shape (rows, columns)
+        Heights in metres; NaN where void.
+    side : int
+        Cells along the side of a square.
+    lowest, highest : array, shape (squares down, squares across)
+        Receive the range of each square; NaN where all of it is void or beyond the DEM.
+    """
+    rows, columns = heights.shape
+    low, high = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    for square_row in range(begin, end):
+        top, bottom = square_row * side, min((square_row + 1) * side, rows)
+        _column_spans(heights, top, bottom, START, low, high)
+        for square in range(lowest.shape[1]):
+            least, most = np.float32(np.inf), np.float32(-np.inf)
+            for column in range(square * side, min((square + 1) * side, columns)):
+                least, most = min(least, low[column]), max(most, high[column])
+            lowest[square_row, square] = least if least <= most else NAN
+            highest[square_row, square] = most if least <= most else NAN
 
 
 class Surface(NamedTuple):

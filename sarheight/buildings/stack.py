@@ -281,7 +281,7 @@ def write_stack(
     """
     checked = check_grid(check_stack(stack, posting=None))
     with atomic_write(path, overwrite=overwrite, suffixes=(".zarr",)) as work:
-        write_zarr(checked, work, chunk=CHUNK)
+        write_zarr(checked, work, chunk=CHUNK, shard=None)
     return Path(path)
 
 

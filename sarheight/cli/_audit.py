@@ -106,7 +106,7 @@ def audit(settings: AuditConfig, output: AuditOutput, running: Running) -> None:
             raise OptionError(msg, option="product")
         heights, _ = open_elevations(settings, source, current)
         current.stage("compare")
-        current.announce_compilation()
+        current.compile_kernels()
         found = archives.audit(product, heights, source.flattened_orbit())
         _save(found, output)
     for line in _table(found):

@@ -75,7 +75,7 @@ def composite(settings: CompositeConfig, result: ResultOutput, running: Running)
         passes = _passes(settings.results, parts)
         heights = _heights(settings, parts)
         current.stage("local resolution")
-        current.announce_compilation()
+        current.compile_kernels()
         weights = [_local_resolution(*each, heights) for each in passes]
         combined = layover.composite(parts, weights)
         current.stage("write")

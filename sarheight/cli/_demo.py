@@ -65,7 +65,7 @@ def demo(
     start = time.perf_counter()
     with session("demo", running, SHARES) as current:
         current.stage("read the image")
-        current.announce_compilation()
+        current.compile_kernels()
         from sarheight.cli import _demo_scene
         from sarheight.output import save_png
 

@@ -54,7 +54,9 @@ def require_apart(path: Path | None, name: str, others: Iterable[Path | None]) -
             raise OptionError(msg, option=name)
 
 
-def require_result(result: ResultOutput, inputs: Iterable[Path]) -> None:
+def require_result(
+    result: ResultOutput, inputs: Iterable[Path], suffixes: tuple[str, ...] | None = None
+) -> None:
     """Check that a result, its STAC item and its picture can be written, and replace no input."""
     from sarheight.output.atomic import RESULTS
     from sarheight.output.stac import STAC_SUFFIX
@@ -62,7 +64,7 @@ def require_result(result: ResultOutput, inputs: Iterable[Path]) -> None:
     output, overwrite, picture = result.output, result.overwrite, result.quicklook
     inputs = list(inputs)
     require_apart(output, "output", inputs)
-    require_writable(output, "output", overwrite=overwrite, suffixes=RESULTS)
+    require_writable(output, "output", overwrite=overwrite, suffixes=suffixes or RESULTS)
     if result.stac and output.suffix.lower() == PICTURE:
         msg = f"'{output}' is a picture without a grid and has no STAC item: write .tif, .nc, .zarr"
         raise OptionError(msg, option="stac")

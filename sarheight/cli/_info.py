@@ -45,9 +45,10 @@ def info(
     Parameters
     ----------
     files : tuple of str
-        Products (SAFE folder, zip, HDF5 or URL), annotations, orbit files, elevation models and
-        other rasters, images, results, pictures and their STAC items, stacks of dates or of a city,
-        training scenes, points and polygons, networks, lists of jobs and their manifests, settings.
+        Products (SAFE folder, zip, HDF5, NITF or URL), annotations, orbit files, elevation models
+        and other rasters, images, results, pictures and their STAC items, stacks of dates or of a
+        city, training scenes, points and polygons, networks, lists of jobs and their manifests,
+        settings.
     config : bool
         Write the settings that made a result, as TOML for `--config`.
     verify : bool
@@ -104,11 +105,18 @@ def _configuration(path: Path) -> str:
 
 def _facts(source: str, *, verify: bool) -> Facts:
     """Describe a file by its kind."""
+    from sarheight.output.insar import read_insar_mask
     from sarheight.product import is_product
+    from sarheight.sentinel1.cslc import is_burst
 
     path = Path(source)
     if path.is_dir() and (path / "config.json").exists():
         return _network(path)
+    mask = read_insar_mask(path)
+    if mask is not None:
+        return _insar_mask(mask)
+    if is_burst(source):
+        return _burst(source)
     if is_product(source) and not _is_layers(path):
         return _product(source, verify=verify)
     name = path.name.lower().removesuffix(".xz")
@@ -233,6 +241,27 @@ def _dataset(dataset: xr.Dataset) -> Facts:
         yield "calibration", str(attributes["calibration"])
     yield from _settings(attributes.get("parameters"))
     yield from _origin(attributes.get("provenance"))
+
+
+def _insar_mask(mask: xr.DataArray) -> Facts:
+    """Describe a mask for interferograms."""
+    where = f", {mask.attrs['EPSG']}" if "EPSG" in mask.attrs else ""
+    yield "what", "layover and shadow as MintPy reads them, written by sarheight"
+    yield "grid", f"{mask.shape[0]} x {mask.shape[1]} cells{where}"
+    yield "left out", f"{100.0 * float(mask.mean()):.1f} % of the cells"
+    yield from _acquisition(mask.attrs)
+    yield from _origin(mask.attrs.get("provenance"))
+
+
+def _burst(source: str) -> Facts:
+    """Describe a geocoded burst."""
+    from sarheight.sentinel1.cslc import burst_geometry, burst_grid
+
+    placed, (grid, orbit) = burst_grid(source), burst_geometry(source)
+    yield "what", f"geocoded burst of OPERA: {grid.mission} {', '.join(grid.polarisations)}"
+    yield "map", f"{placed.shape[0]} x {placed.shape[1]} cells, {placed.crs}"
+    yield from _sampling(grid)
+    yield from _orbit(orbit)
 
 
 def _kind(dataset: xr.Dataset) -> str:

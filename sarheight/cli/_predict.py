@@ -68,7 +68,7 @@ def refine(settings: RefineConfig, result: ResultOutput, running: Running) -> No
     require_result(result, settings.files().values())
     with session("refine", running, {"read": 1, "refine": 20, "write": 1}) as current:
         current.stage("read")
-        current.announce_compilation()
+        current.compile_kernels()
         from sarheight import plot
         from sarheight.terrain.workflow import refine_files
 
@@ -449,7 +449,7 @@ def _heights_of_image(
     from sarheight.terrain.workflow import read_pass
     from sarheight.workflow.elevations import choose_grid, clip, read_dem
 
-    current.announce_compilation()
+    current.compile_kernels()
     coarse = read_dem(settings)
     radar = read_pass(settings, str(image), coarse, current)
     current.stage("estimate")

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from sarheight.cli._files import is_pictured, require_result, write_result
 from sarheight.cli._session import Session, session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import MaskConfig, ReconstructConfig, ResultOutput, Running
+from sarheight.workflow.config import (
+    MaskConfig,
+    MaskOutput,
+    ReconstructConfig,
+    ResultOutput,
+    Running,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,8 +23,8 @@ if TYPE_CHECKING:
 # ``sarheight masks``: layover and shadow of an elevation model.
 
 
-def masks(settings: MaskConfig, result: ResultOutput, running: Running) -> None:
-    """Classify layover, shadow and foreshortening, and count the layover multiplicity.
+def masks(settings: MaskConfig, result: MaskOutput, running: Running) -> None:
+    r"""Classify layover, shadow and foreshortening, and find fold counts.
 
     The grid is that of the elevation model or, if that is in degrees, the UTM zone, as of
     `sarheight reconstruct`.
@@ -33,14 +39,21 @@ def masks(settings: MaskConfig, result: ResultOutput, running: Running) -> None:
     sarheight masks --like s1a-iw-grd-vv-….xml --dem srtm.tif --vertical EGM96 -o masks.tif
     sarheight masks --like image.nc --dem glo30.tif --vertical EGM2008 --geometry radar -o masks.nc
     ```
+
+    For stacks of interferograms, on the grid of their images:
+
+    ```
+    sarheight masks --like OPERA_L2_CSLC-S1_T117-249422-IW2_….h5 --dem glo30.tif \
+        --vertical EGM2008 --format dolphin -o t117_249422_iw2_layover_shadow.tif
+    sarheight masks --like S1A_….zip --like unw.tif --dem glo30.tif --vertical EGM2008 \
+        --format mintpy -o shadowMask.h5
+    ```
     """
     settings.require_files()
-    require_result(result, settings.files().values())
-    if settings.geometry == "radar":
-        _refuse_map_output(result)
+    _require_masks(settings, result)
     with session("masks", running, {"read": 1, "classify": 6, "write": 3}) as current:
         current.stage("read")
-        current.announce_compilation()
+        current.compile_kernels()
         from sarheight import layover, plot
         from sarheight.geometry.placement import crop_grid_to_dem
         from sarheight.output import provenance
@@ -57,20 +70,63 @@ def masks(settings: MaskConfig, result: ResultOutput, running: Running) -> None:
             found = layover.masks(heights, grid, orbit, geometry="radar")
             current.stage("write")
             located = add_grid_and_orbit(found.assign_attrs(provenance=record), grid, orbit)
-            write_radar(located, result.output, overwrite=result.overwrite)
+            if result.format is None:
+                write_radar(located, result.output, overwrite=result.overwrite)
+            else:
+                _write_for_insar(located, result, current)
         else:
             heights = place_on_grid(heights, settings, current)
             current.stage("classify")
             found = clip(layover.masks(heights, grid, orbit), settings)
+            found = found.assign_attrs(provenance=record)
             relief = heights.sel(y=found["y"], x=found["x"])
             current.stage("write")
-            write_result(
-                found.assign_attrs(provenance=record),
-                result,
-                lambda part: plot.mask(part["mask"], relief=relief),
-                current,
-            )
+            if result.format is None:
+                write_result(
+                    found, result, lambda part: plot.mask(part["mask"], relief=relief), current
+                )
+            else:
+                _write_for_insar(found, result, current)
         _summarise(found, result.output, current)
+
+
+def _require_masks(settings: MaskConfig, result: MaskOutput) -> None:
+    """Check that masks can be written as they are asked for."""
+    from sarheight.output.insar import INSAR_SUFFIXES
+
+    suffixes = None if result.format is None else INSAR_SUFFIXES[result.format]
+    require_result(result, settings.files().values(), suffixes)
+    if settings.geometry == "radar":
+        _refuse_map_output(result)
+    if result.format is not None and result.quicklook is not None:
+        msg = (
+            f"it shows all categories, and --format {result.format} has two: leave one of them out"
+        )
+        raise OptionError(msg, option="quicklook")
+    if result.format == "mintpy" and result.stac:
+        msg = "it describes a GeoTIFF, and --format mintpy writes none: leave one of them out"
+        raise OptionError(msg, option="stac")
+
+
+def _write_for_insar(found: xr.Dataset, result: MaskOutput, current: Session) -> None:
+    """Write masks for a stack, and tell what part of it they leave out."""
+    from sarheight.layover import convert_mask
+    from sarheight.output.insar import write_insar_mask
+
+    if result.format is None:
+        return
+    good = float((convert_mask(found["mask"], "dolphin") == 1).mean())
+    known = float((found["mask"] != found["mask"].attrs["_FillValue"]).mean())
+    write_insar_mask(
+        found, result.output, result.format, overwrite=result.overwrite, stac=result.stac
+    )
+    current.say(
+        f"{result.format} leaves out {100 * (1 - good):.1f} % of the cells: "
+        f"{100 * (1 - known):.1f} % that image or elevation model do not cover, and "
+        f"{100 * (known - good):.1f} % in layover or shadow"
+    )
+    if good == 0.0:
+        current.warn("no cell is left: does the elevation model cover the image?")
 
 
 def _refuse_map_output(result: ResultOutput) -> None:
@@ -117,10 +173,11 @@ def reconstruct(settings: ReconstructConfig, result: ResultOutput, running: Runn
     r"""Unfold a radar image onto a map grid.
 
     The grid is that of the elevation model or, if that is in degrees, the UTM zone. The image is a
-    product of Sentinel-1 or NISAR as the archive delivers it, or an image in radar geometry.
+    product of Sentinel-1, NISAR, Umbra, Capella or ICEYE as it is delivered, or an image in radar
+    geometry.
 
     Writes reconstructed σ⁰ and γ⁰, the geocoded σ⁰ for comparison, the share of each cell in its
-    pixels, layover multiplicity, layover and shadow mask, incidence angles, and a variance.
+    pixels, fold count, layover and shadow mask, incidence angles, and a variance.
 
     ```
     sarheight reconstruct S1A_IW_GRDH_….SAFE.zip --dem auto --orbit auto -o scene
@@ -155,7 +212,7 @@ def reconstruct(settings: ReconstructConfig, result: ResultOutput, running: Runn
         _require_pictured_layers(settings)
     with session("reconstruct", running, SHARES) as current:
         current.stage("read")
-        current.announce_compilation()
+        current.compile_kernels()
         from sarheight import plot
         from sarheight.workflow.reconstruction import run_reconstruction
 

@@ -97,7 +97,7 @@ def scenes(settings: SimulatedSceneConfig, folder: SceneFolder, running: Running
     settings.require_files()
     angles: list[float | None] = [*settings.incidence] or [None]
     with session("scenes", running, {"scenes": 1}) as current:
-        current.announce_compilation()
+        current.compile_kernels()
         from sarheight.terrain.scenes import write_scenes
 
         jobs = [
@@ -207,7 +207,7 @@ def observed_scenes(settings: ObservedSceneConfig, folder: SceneFolder, running:
         msg = "found --known and --tracks, expected one of them"
         raise OptionError(msg, option="tracks")
     with session("train scenes", running, {"scenes": 1}) as current:
-        current.announce_compilation()
+        current.compile_kernels()
         from sarheight.terrain.scenes import SceneConfiguration, write_scenes
 
         record = settings.record()

@@ -56,7 +56,7 @@ def series(
         raise OptionError(msg, option="dem")
     with session("series", running, {"read": 1}) as current:
         current.stage("read")
-        current.announce_compilation()
+        current.compile_kernels()
         from sarheight.workflow.series import run_series
 
         _tell(run_series(settings, output, current), current)

@@ -175,10 +175,15 @@ class Session:
         if not self.quiet:
             self._print(what)
 
-    def announce_compilation(self) -> None:
-        """Explain the delay if the kernels are not yet compiled on this machine."""
-        if not _compiled():
-            self.say("compiling the kernels once; this takes some minutes")
+    def compile_kernels(self) -> None:
+        """Compile the kernels that are not yet compiled on this machine, and show which."""
+        from sarheight_kernels.compilation import compile_kernels
+
+        for done, total, name in compile_kernels():
+            if done == 0:
+                self.say("compiling the kernels once; this takes about a minute")
+            self._describe(f"compiling kernels {done + 1}/{total}: {name}")
+        self._describe(self._stage)
 
     def warn(self, what: str) -> None:
         """Write a warning, even if quiet."""
@@ -208,6 +213,11 @@ class Session:
             yield beside
         finally:
             progress.update(task, description=stage)
+
+    def _describe(self, what: str) -> None:
+        """Show a text behind the progress bar, and leave the progress as it is."""
+        if self.progress is not None and self.task is not None:
+            self.progress.update(self.task, description=what)
 
     def _print(self, line: str) -> None:
         if self.progress is None:
@@ -349,12 +359,3 @@ def _limited(threads: int) -> AbstractContextManager[None]:
         msg = f"found {threads}, expected {most} threads or fewer on this machine"
         raise OptionError(msg, option="threads")
     return limit_threads(threads)
-
-
-def _compiled() -> bool:
-    """Tell whether compiled kernels are cached from an earlier run."""
-    from sarheight_kernels.tiles import tile_bounds
-
-    kernel: Any = tile_bounds.kernel  # type: ignore[attr-defined]
-    module = tile_bounds.__module__.rpartition(".")[2]
-    return any(Path(kernel.stats.cache_path).glob(f"{module}.{kernel.__name__}-*.nbi"))

@@ -111,7 +111,7 @@ def simulate(settings: SimulateConfig, result: FileOutput, running: Running) -> 
             heights, multilooked(grid, settings.multilook), orbit, settings.incidence, current
         )
         current.stage("simulate")
-        current.announce_compilation()
+        current.compile_kernels()
         scene = illumination.simulate(
             heights,
             grid,

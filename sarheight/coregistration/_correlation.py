@@ -41,13 +41,24 @@ def bandpass(values: Floats, valid: Mask) -> Floats:
     from scipy.ndimage import gaussian_filter
 
     known = np.where(valid, values, 0.0)
-    weight = valid.astype(np.float64)
     means = []
     for width in (FINE_SIGMA, COARSE_SIGMA):
-        norm = gaussian_filter(weight, width, mode="constant")
+        norm = _weights(valid, width)
         mean = gaussian_filter(known, width, mode="constant") / np.maximum(norm, 1e-6)
         means.append(mean)
     return np.where(valid, means[0] - means[1], 0.0)
+
+
+def _weights(valid: Mask, width: float) -> Floats:
+    """Sum the Gaussian weights of the pixels around each that are valid."""
+    from scipy.ndimage import gaussian_filter, gaussian_filter1d
+
+    if not valid.all():
+        whole: Floats = gaussian_filter(valid.astype(np.float64), width, mode="constant")
+        return whole
+    # Of all pixels they are the product of the sums along both axes.
+    down, across = (gaussian_filter1d(np.ones(n), width, mode="constant") for n in valid.shape)
+    return np.outer(down, across)
 
 
 def log_bandpass(power: Floats, valid: Mask) -> Floats:

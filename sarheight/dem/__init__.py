@@ -14,7 +14,7 @@ from sarheight.dem._cells import coarsen, condition, fill_voids, mosaic
 from sarheight.dem._open import open_dem, open_map
 from sarheight.dem._resample import reproject
 from sarheight.dem.checked import assume_ellipsoidal, check_dem, to_ellipsoidal
-from sarheight.dem.grids import grid_like, map_grid, mgrs_grid, to_grid, utm_zone
+from sarheight.dem.grids import extent_grid, grid_like, map_grid, mgrs_grid, to_grid, utm_zone
 from sarheight.dem.layout import local_posting, to_metres
 
 provide_rio()
@@ -24,6 +24,7 @@ __all__ = [
     "check_dem",
     "coarsen",
     "condition",
+    "extent_grid",
     "fill_voids",
     "grid_like",
     "local_posting",

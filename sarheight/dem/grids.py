@@ -151,6 +151,49 @@ def mgrs_grid(tile: str, resolution: float) -> GeoBox:
     return _geobox(count, count, Affine(size, 0.0, left, 0.0, -size, top), crs)
 
 
+def extent_grid(
+    extent: tuple[float, float, float, float], crs: str | int | CRS, resolution: float
+) -> GeoBox:
+    """Return the grid of square cells between edges.
+
+    Parameters
+    ----------
+    extent : tuple of float
+        Left, bottom, right and top edge in units of `crs`, a whole number of cells apart.
+    crs : str, int or CRS
+        Reference system of the grid.
+    resolution : float
+        Size of the cells in units of `crs`.
+
+    Returns
+    -------
+    GeoBox
+        The grid, north up.
+
+    Raises
+    ------
+    DemError
+        If the reference system is not known, or edges and resolution do not fit together.
+    """
+    left, bottom, right, top = (float(edge) for edge in extent)
+    size = float(resolution)
+    counts = np.array([top - bottom, right - left]) / size if size > 0.0 else np.zeros(2)
+    whole = np.rint(counts)
+    if (
+        not (np.isfinite(counts).all() and (whole >= 2).all())
+        or (np.abs(counts - whole) > WHOLE * whole).any()
+    ):
+        msg = (
+            f"found the edges {extent} (left, bottom, right, top) and a resolution of "
+            f"{resolution}, expected edges a whole number of cells apart, two at least"
+        )
+        raise DemError(msg)
+    rows, columns = (int(count) for count in whole)
+    return _geobox(rows, columns, Affine(size, 0.0, left, 0.0, -size, top), parse_crs(crs))
+
+
+WHOLE = 1e-6
+"""Part of a number of cells by which it may differ from a whole one."""
 FALSE_NORTHING = 1e7
 """Northing of the equator in southern zones, in metres."""
 MGRS_SQUARE, MGRS_SIDE, MGRS_STEP = 1e5, 109_800.0, 60.0
@@ -341,18 +384,37 @@ def to_grid(
     if not grid.axis_aligned or transform.e >= 0.0 or min(grid.shape) < 2:
         msg = f"found the grid {grid}, expected one with north up of at least 2 x 2 cells"
         raise DemError(msg)
-    rows, columns = grid.shape
-    x = transform.c + transform.a * (np.arange(columns) + 0.5)
-    y = transform.f + transform.e * (np.arange(rows) + 0.5)
-    ratio = _require_resolution(
-        stored, target, transform.a, float(x[columns // 2]), float(y[rows // 2])
-    )
+    like = cells_of(grid)
+    x, y = (float(like[name][like.sizes[name] // 2]) for name in ("x", "y"))
+    ratio = _require_resolution(stored, target, transform.a, x, y)
     kind = resampling or ("average" if ratio >= COARSER else "cubic")
-    # The values are never read, and take no memory.
-    shape = np.broadcast_to(np.float32(0.0), (rows, columns))
-    like = xr.DataArray(shape, coords={"y": y, "x": x}, dims=("y", "x")).rio.write_crs(target)
     placed = reproject(stored, like=like, resampling=kind)
     return placed.assign_attrs({MAP_GRID: json.dumps(_describe(stored, grid, kind))})
+
+
+def cells_of(grid: GeoBox) -> xr.DataArray:
+    """Return the cells of a grid with north up: coordinates and reference system, no values."""
+    (rows, columns), transform = grid.shape, grid.affine
+    coords = {
+        "y": transform.f + transform.e * (np.arange(rows) + 0.5),
+        "x": transform.c + transform.a * (np.arange(columns) + 0.5),
+    }
+    # The values are never read, and take no memory.
+    nothing = np.broadcast_to(np.float32(0.0), (rows, columns))
+    cells: xr.DataArray = xr.DataArray(nothing, coords, ("y", "x")).rio.write_crs(
+        parse_crs(str(grid.crs))
+    )
+    return cells
+
+
+def crop_to_cells(dem: xr.DataArray, rows: slice, columns: slice) -> xr.DataArray:
+    """Cut a DEM to some rows and columns, and what describes its grid."""
+    part = dem.isel(y=rows, x=columns)
+    described = grid_record(dem)
+    if described is None:
+        return part
+    described |= {"bounds": list(outer_edges(part)), "shape": list(part.shape)}
+    return part.assign_attrs({MAP_GRID: json.dumps(described)})
 
 
 def grid_record(dem: xr.DataArray) -> dict[str, Any] | None:

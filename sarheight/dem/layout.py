@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 from affine import Affine
+from sarheight_kernels.pool import spread
 
 from sarheight.dem.datum import (
     FULL_TURN,
@@ -394,8 +395,8 @@ def require_possible(
     void_allowed: bool,
 ) -> None:
     """Raise if heights at coordinates are not on land, or a cell sticks out as no mountain does."""
-    require_heights(heights, void_allowed=void_allowed)
-    found = _spike(heights)
+    low, high = require_heights(heights, void_allowed=void_allowed)
+    found = _spike(heights) if high - low > LARGEST_STEP else None
     if found is None:
         return
     row, column, height, difference = found
@@ -413,8 +414,6 @@ def _spike(heights: npt.NDArray[np.float32]) -> tuple[int, int, float, float] | 
 
     Returns its row, its column, its height, and by how much it differs from the next of these.
     """
-    if not np.fmax.reduce(heights, axis=None) - np.fmin.reduce(heights, axis=None) > LARGEST_STEP:
-        return None
     for first in range(0, heights.shape[0], _ROWS):
         begin = max(first - 1, 0)
         part = heights[begin : first + _ROWS + 1]
@@ -456,24 +455,25 @@ def _mask_voids(dem: xr.DataArray) -> xr.DataArray:
     return floats
 
 
-def require_heights(heights: npt.NDArray[Any], *, void_allowed: bool = False) -> None:
-    """Raise if there are no heights, or some out of the range on land."""
-    # fmin and fmax ignore NaN; they are NaN where all is void.
-    low, high = (float(find.reduce(heights, axis=None)) for find in (np.fmin, np.fmax))
+def require_heights(
+    heights: npt.NDArray[Any], *, void_allowed: bool = False
+) -> tuple[float, float]:
+    """Raise if there are no heights, or some out of the range on land; return the range."""
+    low, high = _height_range(heights)
     if np.isinf((low, high)).any():
         msg = "the DEM holds infinite heights"
         advice = "mask them, e.g. dem.where(np.isfinite(dem))"
         raise DemError(msg, advice, options={"nodata": low if np.isinf(low) else high})
     if np.isnan(low):
         if void_allowed:
-            return
+            return low, high
         msg = (
             "every cell of the DEM is void (NaN or nodata); check that the area it was cropped to "
             "overlaps it, and that its nodata value is not one of its heights"
         )
         raise DemError(msg)
     if low >= LOWEST and high <= HIGHEST:
-        return
+        return low, high
     mark = next((mark for mark in USUAL_NODATA if mark in (low, high)), None)
     span = (
         f"the DEM's heights span {low:.6g} to {high:.6g}, and on land they lie between {LOWEST:g} "
@@ -494,6 +494,19 @@ def require_heights(heights: npt.NDArray[Any], *, void_allowed: bool = False) ->
         "open_dem(..., nodata=...) or dem.where; sea-floor depths: dem.clip(min=0)"
     )
     raise DemError(msg, advice, options={"units": "ft", "nodata": outlier})
+
+
+def _height_range(heights: npt.NDArray[Any]) -> tuple[float, float]:
+    """Find the lowest and the highest height; NaN where all is void."""
+    by_row = np.empty((2, heights.shape[0]), heights.dtype)
+
+    def reduce_rows(begin: int, end: int) -> None:
+        # fmin and fmax ignore NaN.
+        np.fmin.reduce(heights[begin:end], axis=1, out=by_row[0, begin:end])
+        np.fmax.reduce(heights[begin:end], axis=1, out=by_row[1, begin:end])
+
+    spread(reduce_rows, heights.shape[0])
+    return float(np.fmin.reduce(by_row[0])), float(np.fmax.reduce(by_row[1]))
 
 
 def _metres_per(unit: str) -> float:

@@ -1,25 +1,29 @@
-"""Images on servers, read in parts by GDAL through our own client.
+"""Images and products on servers, read in parts through our own client.
 
 GDAL follows a redirect wherever it leads, into the user's network too. So it is given no address:
-it reads from a Python object, each of whose requests is checked as those of downloads are.
+it reads from a Python object, each of whose requests is checked as those of downloads are. Products
+are read from a file system of fsspec that does the same.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import requests
+from fsspec import AbstractFileSystem
 from rasterio.errors import RasterioError
 
 from sarheight._rasters import open_alone
-from sarheight.errors import FetchError
+from sarheight.errors import FetchError, NotThereError
 from sarheight.fetch.addresses import redact
 from sarheight.fetch.http import HttpClient, Version, translated_errors
+from sarheight.fetch.settings import Settings
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -146,24 +150,129 @@ class _RemoteFile(io.RawIOBase):
 
     def _request(self, begin: int, end: int) -> None:
         """Request a part, and keep it: the whole file, from servers that send no parts."""
-        self._client.check(self._url)
-        headers = {"Accept-Encoding": "identity", "Range": f"bytes={begin}-{end - 1}"}
-        with translated_errors(self._url):
-            reply = self._session.get(self._url, headers=headers, timeout=self._client.timeout)
-        first, version = Version.of(self._url, reply)
-        content = reply.content
-        if reply.status_code == requests.codes.ok:
-            version = replace(version, size=len(content))
-        elif reply.status_code != requests.codes.partial_content:
-            raise self._client.status_error(reply)
-        if self._version is not None and not self._version.agrees(version):
-            msg = f"{redact(self._url)} has changed while it was read: read it again"
-            raise FetchError(msg)
-        size = version.size
-        if size is None or first not in {0, begin} or first + len(content) < min(end, size):
-            msg = (
-                f"{redact(self._url)} sent other bytes than the requested {begin} to {end}: the "
-                "server is not fit for reading parts of files, download it"
-            )
-            raise FetchError(msg)
-        self._version, self._begin, self._bytes = version, first, content
+        self._begin, self._bytes, self._version = _request_part(
+            self._client, self._session, self._url, (begin, end), self._version
+        )
+
+
+def _request_part(
+    client: HttpClient,
+    session: requests.Session,
+    url: str,
+    part: tuple[int, int],
+    before: Version | None,
+) -> tuple[int, bytes, Version]:
+    """Request some bytes of a file, of the version that was read before.
+
+    Returns the first byte that came, the bytes, and their version: the whole file, from servers
+    that send no parts.
+    """
+    begin, end = part
+    client.check(url)
+    headers = {"Accept-Encoding": "identity", "Range": f"bytes={begin}-{end - 1}"}
+    with translated_errors(url):
+        reply = session.get(url, headers=headers, timeout=client.timeout)
+    first, version = Version.of(url, reply)
+    content = reply.content
+    if reply.status_code == requests.codes.ok:
+        version = replace(version, size=len(content))
+    elif reply.status_code != requests.codes.partial_content:
+        raise client.status_error(reply)
+    if before is not None and not before.agrees(version):
+        msg = f"{redact(url)} has changed while it was read: read it again"
+        raise FetchError(msg)
+    size = version.size
+    if size is None or first not in {0, begin} or first + len(content) < min(end, size):
+        msg = (
+            f"{redact(url)} sent other bytes than the requested {begin} to {end}: the "
+            "server is not fit for reading parts of files, download it"
+        )
+        raise FetchError(msg)
+    return first, content, version
+
+
+# Files of products.
+
+_BEGINNING = 1 << 18
+"""Bytes of a file that the first request for it brings: many files have no more."""
+
+
+class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec is not typed
+    """Files on servers as a file system of fsspec that is read in parts through our own client.
+
+    The first request for a file brings its size and its beginning, which are kept.
+
+    Parameters
+    ----------
+    url : str
+        An address that the user gave: its host is trusted, and so are the settings' hosts.
+    settings : Settings, optional
+        Those of all downloads by default.
+    """
+
+    protocol = ("https", "http")
+    cachable = False  # an object for each product
+
+    def __init__(self, url: str, settings: Settings | None = None, **more: Any) -> None:  # noqa: ANN401  # of fsspec
+        super().__init__(**more)
+        self._client = HttpClient.trusting(settings or Settings.load(), url)
+        self._threads = threading.local()
+        self._known: dict[str, tuple[bytes, Version]] = {}
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:  # noqa: ANN401  # of fsspec
+        """Return addresses as they are."""
+        return path
+
+    def unstrip_protocol(self, name: str) -> str:
+        """Return an address as it is."""
+        return name
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Return name, size and kind of a file; FileNotFoundError where there is none."""
+        return {"name": path, "size": self._beginning(path)[1].size, "type": "file"}
+
+    def isfile(self, path: str) -> bool:
+        """Tell whether there is such a file."""
+        try:
+            self._beginning(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def cat_file(
+        self,
+        path: str,
+        start: int | None = None,
+        end: int | None = None,
+        **_: Any,  # noqa: ANN401
+    ) -> bytes:
+        """Read some bytes of a file."""
+        known, version = self._beginning(path)
+        begin, stop = start or 0, version.size if end is None else end
+        stop = min(stop or 0, version.size or 0)
+        if stop <= begin:
+            return b""
+        if stop <= len(known):
+            return known[begin:stop]
+        first, content, _version = self._part(path, (begin, stop), version)
+        return content[begin - first : stop - first]
+
+    def _beginning(self, path: str) -> tuple[bytes, Version]:
+        """Request the beginning of a file, once."""
+        if path not in self._known:
+            try:
+                _first, content, version = self._part(path, (0, _BEGINNING), None)
+            except NotThereError as error:
+                raise FileNotFoundError(path) from error
+            self._known[path] = content[:_BEGINNING], version
+        return self._known[path]
+
+    def _part(
+        self, path: str, part: tuple[int, int], before: Version | None
+    ) -> tuple[int, bytes, Version]:
+        """Request a part in the connection of this thread."""
+        session = getattr(self._threads, "session", None)
+        if session is None:
+            session = self._threads.session = self._client.session()
+        return _request_part(self._client, session, path, part, before)

@@ -10,6 +10,7 @@ import numpy as np
 import pyproj
 import xarray as xr
 from numpy.typing import NDArray
+from sarheight_kernels.orbit import orbit_states
 from sarheight_kernels.radiometry import divide_by_area
 from sarheight_kernels.tiles import tile_bounds, tile_count
 
@@ -172,6 +173,24 @@ class PixelAreas:
         return knot, (line - self.lines[knot]) / (self.lines[knot + 1] - self.lines[knot])
 
 
+def _inclinations(
+    normal: NDArray[np.float64],
+    point: NDArray[np.float64],
+    time: NDArray[np.float64],
+    radar: RadarModel,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the cosines from the ground's normal to that of the slant plane, and to the radar.
+
+    The slant plane holds the line of sight and the velocity. Shapes: normal and point (..., 3).
+    """
+    state = orbit_states(time.ravel(), radar.orbit_start, radar.orbit_coefficients)
+    sight = point - state[:, :3].reshape(point.shape)
+    sight /= np.linalg.norm(sight, axis=-1, keepdims=True)
+    plane = np.cross(sight, state[:, 3:6].reshape(point.shape))
+    plane /= np.linalg.norm(plane, axis=-1, keepdims=True)
+    return np.abs(np.sum(normal * plane, axis=-1)), np.abs(np.sum(normal * sight, axis=-1))
+
+
 def pixel_areas(grid: RadarGrid, radar: RadarModel, calibration: Calibration) -> PixelAreas:
     """Tabulate the areas to which intensities of a calibration refer.
 
@@ -198,16 +217,20 @@ def pixel_areas(grid: RadarGrid, radar: RadarModel, calibration: Calibration) ->
 
     along = position(time + step, slant) - position(time - step, slant)
     across = position(time, far) - position(time, near)
-    area = np.linalg.norm(np.cross(along, across), axis=-1)
-    # At zero Doppler the line of sight is at a right angle to the track: a pixel's extent in slant
-    # range over its width on the ground is the sine of incidence. At a Doppler centroid this errs
-    # by half the squint squared: 1e-4 for the largest, of a degree.
-    sine = np.clip(np.abs(far - near) / np.linalg.norm(across, axis=-1), 0.0, 1.0)
-    # A_beta = A_sigma sin(theta), A_gamma = A_sigma cos(theta).
+    normal = np.cross(along, across)
+    area = np.linalg.norm(normal, axis=-1)
+    if grid.doppler is None:
+        # The line of sight is at a right angle to the track: a pixel's extent in slant range over
+        # its width on the ground is the sine of incidence.
+        sine = np.clip(np.abs(far - near) / np.linalg.norm(across, axis=-1), 0.0, 1.0)
+        slope, cosine = sine, np.sqrt(1.0 - sine**2)
+    else:
+        slope, cosine = _inclinations(normal / area[..., None], position(time, slant), time, radar)
+    # A_beta = A_sigma sin(theta), at zero Doppler, A_gamma = A_sigma cos(theta).
     if calibration == "beta0":
-        area = area * sine
+        area = area * slope
     elif calibration == "gamma0":
-        area = area * np.sqrt(1.0 - sine**2)
+        area = area * cosine
     if not np.isfinite(area).all():
         msg = (
             "found an image whose slant ranges do not reach the Earth; expected ranges between "

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
 
 NODES = 8
-"""Chebyshev nodes along each axis of a block."""
-LARGEST_BLOCK = 16 * TILE
+"""Chebyshev nodes along each axis of a patch."""
+LARGEST_PATCH = 16 * TILE
 MARGIN = 4
-"""Cells around a block for which its polynomials hold too: neighbours of its border cells."""
+"""Cells around a patch for which its polynomials hold too: neighbours of its border cells."""
 TOLERANCE = 1e-6
 """Largest distance in metres between the polynomials and the projection."""
 ACCEPTABLE = 1e-3
-"""The same, where even the smallest blocks miss the tolerance (datum shifts by grid)."""
+"""The same, where even the smallest patchs miss the tolerance (datum shifts by grid)."""
 
 
 def ground_points(
@@ -84,33 +84,33 @@ class _Raster:
         return np.concatenate(to_earth_fixed(longitude, latitude), axis=-1)
 
 
-def _block_positions(
+def _patch_positions(
     raster: _Raster,
-    blocks: tuple[int, int],
+    patchs: tuple[int, int],
     size: tuple[int, int],
     half: tuple[float, float],
     nodes: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Find positions and normals at nodes of each block, shape (down, across, n, n, 6).
+    """Find positions and normals at nodes of each patch, shape (down, across, n, n, 6).
 
-    The nodes lie between -1 and 1, the edges of a block.
+    The nodes lie between -1 and 1, the edges of a patch.
     """
     row, column = (
         (np.arange(count)[:, None] + 0.5) * cells - 0.5 + reach * nodes
-        for count, cells, reach in zip(blocks, size, half, strict=True)
+        for count, cells, reach in zip(patchs, size, half, strict=True)
     )
     return raster.position(*np.broadcast_arrays(row[:, None, :, None], column[None, :, None, :]))
 
 
-def _fit(raster: _Raster, block: int) -> GroundModel:
-    """Interpolate positions at the Chebyshev nodes of blocks by polynomials."""
+def _fit(raster: _Raster, patch: int) -> GroundModel:
+    """Interpolate positions at the Chebyshev nodes of patchs by polynomials."""
     shape = raster.y.size, raster.x.size
-    rows, columns = (min(block, -(-cells // TILE) * TILE) for cells in shape)
+    rows, columns = (min(patch, -(-cells // TILE) * TILE) for cells in shape)
     half = 0.5 * (rows - 1) + MARGIN, 0.5 * (columns - 1) + MARGIN
     nodes = np.cos((2.0 * np.arange(NODES) + 1.0) * np.pi / (2 * NODES))
     to_powers = np.linalg.inv(np.vander(nodes, NODES, increasing=True))
-    blocks = -(-shape[0] // rows), -(-shape[1] // columns)
-    values = _block_positions(raster, blocks, (rows, columns), half, nodes)
+    patchs = -(-shape[0] // rows), -(-shape[1] // columns)
+    values = _patch_positions(raster, patchs, (rows, columns), half, nodes)
     coefficients = np.einsum("im,jn,abmnk->abijk", to_powers, to_powers, values, optimize=True)
     return GroundModel(rows, columns, *half, np.ascontiguousarray(coefficients))
 
@@ -119,8 +119,8 @@ def _largest_error(model: GroundModel, raster: _Raster) -> float:
     """Find the largest distance to the projection, between nodes, where interpolation errs most."""
     probes = np.cos(np.arange(NODES + 1) * np.pi / NODES)[[0, 1, NODES // 2, NODES]]
     down, across = model.coefficients.shape[:2]
-    size, half = (model.block_rows, model.block_columns), (model.half_rows, model.half_columns)
-    exact = _block_positions(raster, (down, across), size, half, probes)
+    size, half = (model.patch_rows, model.patch_columns), (model.half_rows, model.half_columns)
+    exact = _patch_positions(raster, (down, across), size, half, probes)
     powers = np.vander(probes, NODES, increasing=True)
     fitted = np.einsum("mi,nj,abijk->abmnk", powers, powers, model.coefficients, optimize=True)
     return float(np.abs(fitted - exact)[..., :3].max())
@@ -129,16 +129,16 @@ def _largest_error(model: GroundModel, raster: _Raster) -> float:
 def ground_model(x: NDArray[np.float64], y: NDArray[np.float64], crs: pyproj.CRS) -> GroundModel:
     """Model the ground of a raster with coordinates `x`, shape (columns,), and `y`, shape (rows,).
 
-    The projection is inverted at a few nodes of each block of cells; blocks shrink until the
+    The projection is inverted at a few nodes of each patch of cells; patchs shrink until the
     polynomials through them agree with the projection to a micrometre.
     """
     raster = _Raster(x, y, crs)
-    block = LARGEST_BLOCK
-    model = _fit(raster, block)
+    patch = LARGEST_PATCH
+    model = _fit(raster, patch)
     error = _largest_error(model, raster)
-    while error > TOLERANCE and block > TILE:
-        block //= 2
-        model = _fit(raster, block)
+    while error > TOLERANCE and patch > TILE:
+        patch //= 2
+        model = _fit(raster, patch)
         error = _largest_error(model, raster)
     if not error <= ACCEPTABLE:
         msg = (

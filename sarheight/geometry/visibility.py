@@ -1,4 +1,4 @@
-"""Layover, shadow and layover multiplicity of a DEM, by profiles through it."""
+"""Layover, shadow and fold counts of a DEM, by profiles through it."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Profiles(ProfileLayout):
 
 def _transposed(ground: GroundModel) -> GroundModel:
     return GroundModel(
-        ground.block_columns,
-        ground.block_rows,
+        ground.patch_columns,
+        ground.patch_rows,
         ground.half_columns,
         ground.half_rows,
         np.ascontiguousarray(ground.coefficients.transpose(1, 0, 3, 2, 4)),
@@ -119,9 +119,9 @@ def classify_cells(
     foreshortening: float = FORESHORTENING_THRESHOLD,
     layout: ProfileLayout | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Classify the cells of a DEM and find their layover multiplicity.
+    """Classify the cells of a DEM and find their fold counts.
 
-    Returns `category, multiplicity`, shape (rows, columns).
+    Returns `category, fold_count`, shape (rows, columns).
     """
     profiles, radar = terrain_profiles(geometry, layout), geometry.radar
     along = np.empty((2, profiles.count, profiles.heights.shape[1]), np.uint8)
@@ -157,13 +157,13 @@ def _on_cells(profiles: Profiles, along: NDArray[np.uint8]) -> NDArray[np.uint8]
 def classify_pixels(
     geometry: PassGeometry, foreshortening: float = FORESHORTENING_THRESHOLD
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Classify the pixels of an image and find their layover multiplicity.
+    """Classify the pixels of an image and find their fold counts.
 
-    Returns `category, multiplicity`, shape (lines, samples).
+    Returns `category, fold_count`, shape (lines, samples).
     """
     profiles = terrain_profiles(geometry)
     shape = geometry.grid.shape
-    category, multiplicity = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+    category, fold_count = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
     classify_image(
         profiles.ground,
         geometry.radar,
@@ -172,6 +172,6 @@ def classify_pixels(
         line_times(geometry.grid),
         foreshortening,
         category,
-        multiplicity,
+        fold_count,
     )
-    return category, multiplicity
+    return category, fold_count

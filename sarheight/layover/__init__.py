@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sarheight.layover._composite import composite, local_resolution
 from sarheight.layover._mapping import Mapping, mapping
-from sarheight.layover._reconstruct import fit_law, reconstruct
+from sarheight.layover._reconstruct import fit_law, reconstruct, surroundings
 from sarheight.layover.categories import (
     FLAGS,
     convert_mask,
@@ -45,5 +45,6 @@ __all__ = [
     "masks",
     "read_method",
     "reconstruct",
+    "surroundings",
 ]
 __dir__ = __all__.copy  # `dir` lists the public names

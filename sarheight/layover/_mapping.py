@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
+TILES_AT_ONCE = 64
+"""Tiles of a band at least, so that threads seldom wait for the last of them."""
 WEIGHTS_PER_CELL = 24
 """Weights per cell for which memory is taken first, on average over a kernel tile. Where more are
 needed, twice as much is taken."""
@@ -274,7 +276,7 @@ def _enlarge(array: NDArray[Any], count: int, size: int) -> NDArray[Any]:
 
 
 def _matrix(operator: Illumination) -> sparse.csc_array:
-    """Compute the weights row after row of kernel tiles, shape (pixels, cells)."""
+    """Compute the weights by bands of some rows of kernel tiles, shape (pixels, cells)."""
     from scipy import sparse
 
     geometry = operator.geometry
@@ -282,23 +284,26 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
     rows, columns = geometry.heights.shape
     tiles = -(-columns // TILE)
     last = np.minimum(TILE * np.arange(1, tiles + 1), columns) - 1
-    slots = np.empty((2, tiles, TILE * TILE * WEIGHTS_PER_CELL), np.float32)
-    ends, fits = np.empty((TILE, columns), dtype=np.int32), np.empty(tiles, dtype=np.bool_)
+    # As many rows of tiles as keep all threads at work.
+    high = min(-(-TILES_AT_ONCE // tiles), -(-rows // TILE)) * TILE
+    slots = np.empty((2, high // TILE * tiles, TILE * TILE * WEIGHTS_PER_CELL), np.float32)
+    ends, complete = np.empty((high, columns), np.int32), np.empty(slots.shape[1], np.bool_)
     start = np.empty(rows * columns + 1, np.int32)
     start[0] = 0
     pixel, weight = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
     total = 0
-    for row in range(0, rows, TILE):
-        band = ends[: min(TILE, rows - row)]
+    for row in range(0, rows, high):
+        band = ends[: min(high, rows - row)]
+        held = complete[: -(-len(band) // TILE) * tiles]
         while True:
-            slot_pixel, slot_weight = slots[0].view(np.int32), slots[1]
+            slot_pixel, slot_weight = slots[0, : held.size].view(np.int32), slots[1, : held.size]
             band_weights(
-                operator.surface, lines, samples, row // TILE * tiles, band, fits, slot_pixel,
+                operator.surface, lines, samples, row // TILE * tiles, band, held, slot_pixel,
                 slot_weight,
             )  # fmt: skip
-            if fits.all():
+            if held.all():
                 break
-            slots = np.empty((2, tiles, 2 * slots.shape[2]), np.float32)
+            slots = np.empty((*slots.shape[:2], 2 * slots.shape[2]), np.float32)
         # Where the weights of each row of a tile begin: row after row, tile after tile.
         after = total + np.cumsum(band[:, last], dtype=np.int64).reshape(-1, tiles)
         begin = np.concatenate(([total], after.ravel()[:-1])).reshape(after.shape)

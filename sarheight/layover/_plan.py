@@ -161,7 +161,7 @@ class FacetPlan:
 
     ground: GroundModel  # their positions
     profiles: tuple[ProfileLayout, ...]  # those through them, for each pass
-    heights: HeightRange  # of each block of cells and those around it, to which facets are limited
+    heights: HeightRange  # of each kernel tile and those around it, to which facets are limited
 
 
 @dataclass(frozen=True, eq=False)
@@ -405,11 +405,11 @@ def _window_ground(ground: GroundModel, window: Box, shape: tuple[int, int]) -> 
     """
     if window == (0, shape[0], 0, shape[1]):
         return ground
-    blocks_down, blocks_across, terms = ground.coefficients.shape[:3]
+    patchs_down, patchs_across, terms = ground.coefficients.shape[:3]
     rows, columns = window[1] - window[0], window[3] - window[2]
-    down, by_row = _shifts(window[0], rows, ground.block_rows, ground.half_rows, blocks_down, terms)
+    down, by_row = _shifts(window[0], rows, ground.patch_rows, ground.half_rows, patchs_down, terms)
     across, by_column = _shifts(
-        window[2], columns, ground.block_columns, ground.half_columns, blocks_across, terms
+        window[2], columns, ground.patch_columns, ground.half_columns, patchs_across, terms
     )
     coefficients = np.einsum(
         "aim,bjn,abijk->abmnk",
@@ -424,18 +424,18 @@ def _window_ground(ground: GroundModel, window: Box, shape: tuple[int, int]) -> 
 
 
 def _shifts(
-    offset: int, cells: int, block: int, half: float, blocks: int, terms: int
+    offset: int, cells: int, patch: int, half: float, patchs: int, terms: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Find for each kernel tile along an axis its block, and how powers move to its centre.
+    """Find for each kernel tile along an axis its patch, and how powers move to its centre.
 
     The matrices, shape (tiles, terms, terms), turn coefficients of powers about the centre of the
-    block into those about the centre of the tile: (u + d)^i = sum_j binomial(i, j) d^(i-j) u^j.
+    patch into those about the centre of the tile: (u + d)^i = sum_j binomial(i, j) d^(i-j) u^j.
     """
     tile = np.arange(-(-cells // TILE))
-    place: NDArray[np.int64] = np.minimum((offset + tile * TILE) // block, blocks - 1)
+    place: NDArray[np.int64] = np.minimum((offset + tile * TILE) // patch, patchs - 1)
     # Cells count from 0, so that the centre of cells 0 to 63 is 31.5.
     middle = offset + tile * TILE + 0.5 * (TILE - 1)
-    moved = (middle - ((place + 0.5) * block - 0.5)) / half
+    moved = (middle - ((place + 0.5) * patch - 0.5)) / half
     power = np.arange(terms)
     difference = power[:, None] - power[None, :]
     binomial = np.array([[math.comb(i, j) for j in range(terms)] for i in range(terms)])

@@ -35,7 +35,7 @@ from sarheight.layover._tasks import (
     task,
 )
 from sarheight.layover.layers import LAYERS, cell_bytes
-from sarheight.layover.result import Values, held_bytes
+from sarheight.layover.result import RECEIVED, Values, held_bytes
 
 if TYPE_CHECKING:
     from sarheight.layover.allocation import Observation
@@ -297,7 +297,7 @@ def _keep_tile(
     """Read a tile, do the recorded steps to it, and keep the second part of the result."""
     samples, held = _replay_tile(plan, read, replay, source, number)
     if held is not None:
-        shelf.save(number, held)
+        shelf.save(number, [{name: of[name] for name in of if name != RECEIVED} for of in held])
     return samples
 
 

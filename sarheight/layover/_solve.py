@@ -16,6 +16,7 @@ from sarheight.layover._statistics import (
     fit_error_models,
     fit_laws,
     measure_agreements,
+    measure_variation,
     sample_open_cells,
     sum_rcs,
     warn_of_disagreement,
@@ -30,6 +31,7 @@ from sarheight.layover._steps import (
     next_posterior,
     sample_pass_pairs,
     sample_values,
+    sum_differences,
     support_of,
 )
 from sarheight.layover.methods import PosteriorMean
@@ -92,10 +94,18 @@ def solve(
     # Error of the value: by speckle, other places in the pixels, and the DEM.
     models: list[list[ErrorModel]] = []
     if compared:
-        samples = allocated.sample(lambda tile: sample_values(tile, method, scale), near)
-        models = fit_error_models(samples, method.errors)
+        measured = allocated.sample(
+            lambda tile: (
+                sample_values(tile, method, scale),
+                sum_differences(tile, method, scale),
+            ),
+            near,
+        )
+        models = fit_error_models([samples for samples, _ in measured], method.errors)
 
     if isinstance(method, PosteriorMean):
+        # Intervals: how varied the ground is.
+        models = measure_variation(models, [sums for _, sums in measured])
         # Prediction by neighbours, and the posterior mean of value and prediction.
         posterior = allocated.apply(lambda tile: first_posterior(tile, models, method, scale))
         agreements: list[Agreement] = []

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.edges import keep_edges
 from sarheight_kernels.estimation import average, conclude, error_variance, logarithms, regress
+from sarheight_kernels.pool import spread_rows
+from sarheight_kernels.tiles import TILE
 
-from sarheight.layover._statistics import agreement_class, kind_factors
+from sarheight.layover._statistics import FAR, NEAR, Differences, agreement_class, kind_factors
 from sarheight.layover.allocation import (
     NO_IMAGE,
     AllocatedRcs,
@@ -25,6 +27,7 @@ from sarheight.layover.allocation import (
     Comparison,
     Estimate,
     EstimatedTile,
+    take_cells,
 )
 from sarheight.layover.methods import (
     DECIBELS_PER_NEPER,
@@ -33,7 +36,7 @@ from sarheight.layover.methods import (
     Reallocation,
     log_variance,
 )
-from sarheight.layover.tiles import Support
+from sarheight.layover.tiles import SAMPLED_CELLS, Support
 
 if TYPE_CHECKING:
     from sarheight.layover._statistics import Agreement, ErrorModel, Samples, SceneLaw
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 LATER_BLUR = 1.25
 """Once reflectivities are known, image and simulation are smoothed by so much more: what one place
 takes from another by smoothing is in the simulation as well."""
+LEAST_ALONE, COMPARED_CELLS = 0.7, 1 << 15
+"""Contribution share above which cells tell how varied the ground is, and about how many do."""
 NEIGHBOUR_DISTANCE = 0.7
 """Standard deviation in postings by which neighbours that look alike are weighed: the four next to
 a cell count 0.36 of it, those at its corners 0.13."""
@@ -159,7 +164,7 @@ def value_errors(
     changes = cast("Layer", tile.compared[index].change)
     layers = [allocated.contribution, allocated.speckle, changes, allocated.expected]
     if cells is not None:
-        layers = [layer[cells][None] for layer in layers]
+        layers = [values[None] for values in take_cells(layers, cells)]
     share, speckle, change, expected = layers
     error = np.empty_like(share)
     error_variance(share, speckle, change, expected, terms, error)
@@ -176,16 +181,71 @@ def sample_values(tile: AllocatedTile, method: Method, scale: GridScale) -> Samp
     samples = []
     for index, allocated in enumerate(tile.allocated):
         error = value_errors(tile, index, scale, method, usual, tile.sampled)[0]
-        use = np.isfinite(error) & (tile.expected[index][tile.sampled] > 0.0)
+        expected, *_ = take_cells([tile.expected[index]], tile.sampled)
+        use = np.isfinite(error) & (expected > 0.0)
         row, column = (places[use] for places in tile.sampled)
         if isinstance(method, PosteriorMean):
-            polarisations = range(allocated.rcs.shape[0])
-            values = [first_values(tile, index, p, (row, column))[0] for p in polarisations]
+            values = _first_values_of(tile, index, (row, column))
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
-                values = list(np.log(allocated.reflectivity[:, row, column]))
-        samples.append(np.vstack((error[use], *values)))
+                values = np.log(np.stack(take_cells([*allocated.reflectivity], (row, column))))
+        samples.append(np.vstack((error[use], values)))
     return samples
+
+
+def _first_values_of(tile: AllocatedTile, index: int, cells: Cells) -> NDArray[np.float32]:
+    """Find the logarithms of values of the first step of some cells, shape (polarisations, n)."""
+    polarisations = range(tile.allocated[index].rcs.shape[0])
+    return np.stack([first_values(tile, index, p, cells)[0] for p in polarisations])
+
+
+def sum_differences(tile: AllocatedTile, method: Method, scale: GridScale) -> list[Differences]:
+    """Sum up differences of a tile's values at two distances, for the variation of each pass.
+
+    Both cells of a pair have their pixels to themselves, and lie in one block of the DEM, which no
+    tile divides. Nothing is needed but for posterior means.
+    """
+    if not isinstance(method, PosteriorMean):
+        return []
+    corner, core = tile.observations[0].corner, tile.observations[0].core
+    thinned = _thinned(tile.sampled, corner, scale)
+    sums = []
+    for index, allocated in enumerate(tile.allocated):
+        alone = (allocated.contribution > LEAST_ALONE) & (tile.expected[index] > 0.0)
+        use = alone[thinned]
+        cells = thinned[0][use], thinned[1][use]
+        values = _first_values_of(tile, index, cells).astype(np.float64)
+        pairs, squares = np.zeros((2, values.shape[0], 2))
+        for k, distance in enumerate((NEAR, FAR)):
+            for axis, step in enumerate(_steps_of(scale, distance)):
+                shifted = (cells[0] + step, cells[1]) if axis == 0 else (cells[0], cells[1] + step)
+                first = cells[axis] + corner[axis]
+                # A step of no cell, or of more than a block, leaves no pair.
+                use = (first // TILE == (first + step) // TILE) & (shifted[axis] < core[axis].stop)
+                use &= step > 0
+                use[use] = alone[shifted[0][use], shifted[1][use]]
+                others = _first_values_of(tile, index, (shifted[0][use], shifted[1][use]))
+                difference = others - values[:, use]
+                pairs[:, k] += np.isfinite(difference).sum(axis=1)
+                squares[:, k] += np.nansum(difference**2, axis=1)
+        known = np.isfinite(values).sum(axis=1).astype(np.float64)
+        total, square = np.nansum(values, axis=1), np.nansum(values**2, axis=1)
+        sums.append(Differences(known, total, square, pairs, squares))
+    return sums
+
+
+def _thinned(sampled: Cells, corner: tuple[int, int], scale: GridScale) -> Cells:
+    """Take some of the sampled cells, which ones does not depend on the tile."""
+    row, column = sampled
+    among = max(min(scale.shape[0] * scale.shape[1], SAMPLED_CELLS) // COMPARED_CELLS, 1)
+    kept = (row + corner[0] + 3 * (column + corner[1])) % among == 0
+    return row[kept], column[kept]
+
+
+def _steps_of(scale: GridScale, distance: float) -> tuple[int, int]:
+    """Find how many rows and columns a distance in metres is."""
+    down, across = (round(distance / scale.cell_area**0.5 * each) for each in scale.posting)
+    return down, across
 
 
 def estimate_step(
@@ -235,12 +295,15 @@ class PosteriorState:
         """Return what is estimated, as a factor on the scene's law."""
         if self.alike is None:
             return _exponential(self.posterior[0], kind)
-        return self.alike if kind is None else self.alike * np.exp(kind)
+        if kind is None:
+            return self.alike
+        return spread_rows(lambda power, factors: power * np.exp(factors), self.alike, kind)
 
-    def conclude(self, contribution: Layer, prior: Prior) -> tuple[Layer, Layer]:
+    def conclude(self, contribution: Layer, prior: Prior, model: ErrorModel) -> tuple[Layer, Layer]:
         """Find the weight of the value in the posterior mean, and the variance that is stated."""
         own, stated = np.empty_like(self.value), np.empty_like(self.value)
-        inflation = prior.open_inflation, prior.layover_inflation
+        alone, shared = model.varied
+        inflation = alone * prior.open_inflation, shared * prior.layover_inflation
         conclude(self.value, self.error, self.posterior[1], contribution, inflation, own, stated)
         return own, stated
 
@@ -262,7 +325,7 @@ def first_values(
     compared = tile.compared[index]
     layers = [compared.ratios[polarisation], compared.weight, tile.expected[index]]
     if cells is not None:
-        layers = [layer[cells][None] for layer in layers]
+        layers = [values[None] for values in take_cells(layers, cells)]
     return _values(layers[0], layers[1], layers[2], NO_IMAGE)
 
 
@@ -342,21 +405,25 @@ def _predict(
 
 
 def average_alike(posterior: PosteriorTile, prior: Prior, scale: GridScale) -> PosteriorTile:
-    """Average posterior means with those of neighbours that look alike, so that edges stay."""
+    """Average posterior means with those of neighbours that look alike, so that edges stay.
+
+    Passes and polarisations are compared together: an edge that one shows is kept in all.
+    """
     down, across = (1.0 / each for each in scale.posting)
     above, beside, diagonal = np.exp(
         -0.5 * (np.array([down, across, np.hypot(down, across)]) / NEIGHBOUR_DISTANCE) ** 2
     ).tolist()
-    difference = prior.edges / DECIBELS_PER_NEPER
+    weights, difference = (above, beside, diagonal), prior.edges / DECIBELS_PER_NEPER
+    means = _stack([state.posterior[0] for of_pass in posterior.states for state in of_pass])
     states: list[list[PosteriorState]] = []
+    image = 0
     for allocated, of_pass in zip(posterior.tile.allocated, posterior.states, strict=True):
         states.append([])
         for state in of_pass:
-            alike = np.empty_like(state.value)
-            mean, share = state.posterior[0], allocated.contribution
-            weights = above, beside, diagonal
-            keep_edges(mean, np.exp(mean), share, difference, weights, alike)
+            alike, power = np.empty_like(state.value), spread_rows(np.exp, means[image])
+            keep_edges(means, image, power, allocated.contribution, difference, weights, alike)
             states[-1].append(replace(state, alike=alike))
+            image += 1
     return replace(posterior, states=states)
 
 
@@ -364,8 +431,13 @@ def estimate_posterior(posterior: PosteriorTile, method: PosteriorMean) -> Estim
     """Take posterior means as estimates."""
     tile = posterior.tile
     estimates = []
-    for kind, states, allocated in zip(tile.kinds, posterior.states, tile.allocated, strict=True):
-        concluded = [state.conclude(allocated.contribution, method.prior) for state in states]
+    for kind, states, allocated, models in zip(
+        tile.kinds, posterior.states, tile.allocated, posterior.models, strict=True
+    ):
+        concluded = [
+            state.conclude(allocated.contribution, method.prior, model)
+            for state, model in zip(states, models, strict=True)
+        ]
         own, variances = zip(*concluded, strict=True)
         # Of the prediction's weight, what it owes to other passes.
         borrowed = [
@@ -387,10 +459,9 @@ def estimate_posterior(posterior: PosteriorTile, method: PosteriorMean) -> Estim
 
 def _exponential(logarithm: Layer, kind: Layer | None) -> Layer:
     """Turn logarithms relative to the law of a kind into factors on the scene's law."""
-    result = np.empty_like(logarithm)
-    if kind is not None:
-        logarithm = np.add(logarithm, kind, out=result)
-    return np.exp(logarithm, out=result)
+    if kind is None:
+        return spread_rows(np.exp, logarithm)
+    return spread_rows(lambda values, factors: np.exp(values + factors), logarithm, kind)
 
 
 def _stack(layers: Sequence[Layer]) -> Layers:

@@ -95,6 +95,13 @@ def task(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN4
     return delayed(function, pure=False)(*arguments)
 
 
+def prepare_scheduler() -> None:
+    """Let dask import its schedulers, which two threads may not do at once."""
+    import dask.base
+
+    dask.base.get_scheduler()  # type: ignore[no-untyped-call]
+
+
 def run(tasks: Sequence[Any]) -> tuple[Any, ...]:
     """Run tasks by whatever scheduler is in use."""
     import dask.base

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,15 +16,18 @@ from sarheight_kernels.allocation import (
     gather_ratios,
 )
 from sarheight_kernels.geocoding import GeocodedImage
+from sarheight_kernels.pool import spread
 from sarheight_kernels.radiometry import inverse_intensity, mask_missing
 from sarheight_kernels.ratios import smooth_by_simulation, weigh_ratios
 from sarheight_kernels.tiles import TILE
 
 from sarheight.geometry.geo2rdr import angles
 from sarheight.layover.facets import repeat_cells, sum_facets
-from sarheight.layover.tiles import BLOCK_BORDER, sampled_blocks, sampled_cells
+from sarheight.layover.tiles import KERNEL_TILE_BORDER, sampled_cells, sampled_kernel_tiles
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas
     from sarheight.illumination import BackscatterLaw
     from sarheight.illumination.simulate import Illumination
@@ -91,8 +94,13 @@ class AllocatedRcs:
 
     def without_small_cells(self, smallest_area: float) -> Layer:
         """Expect no RCS of cells below an area in m2, in place; return the expected RCS."""
-        expected = self.expected
-        np.copyto(expected, np.float32(0.0), where=self.area < smallest_area)
+        expected, area = self.expected, self.area
+
+        def expect_nothing(begin: int, end: int) -> None:
+            small = area[begin:end] < smallest_area
+            np.copyto(expected[begin:end], np.float32(0.0), where=small)
+
+        spread(expect_nothing, area.shape[0])
         return expected
 
 
@@ -122,6 +130,20 @@ def rtc_intensity(image: Image, simulated: Image, blur: Taps) -> Image:
     smoothed = np.empty(image.shape, np.float32)
     smooth_by_simulation(image, simulated, *blur, smoothed)
     return smoothed
+
+
+def take_cells(layers: Sequence[NDArray[Any]], cells: Cells) -> list[NDArray[Any]]:
+    """Take the values of some cells out of contiguous layers, shape (n,) each."""
+    row, column = cells
+    taken = [np.empty(row.shape, layer.dtype) for layer in layers]
+
+    def take(begin: int, end: int) -> None:
+        index = row[begin:end] * layers[0].shape[1] + column[begin:end]
+        for layer, values in zip(layers, taken, strict=True):
+            values[begin:end] = layer.reshape(-1)[index]
+
+    spread(take, row.size)
+    return taken
 
 
 NO_BLUR = np.ones(1, np.float32), np.ones(1, np.float32)
@@ -256,28 +278,29 @@ class PassTile:
         return result
 
     def sample_reflectivity(
-        self, cells: Cells, blocks: NDArray[np.bool_] | None = None
+        self, cells: Cells, kernel_tiles: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Find reflectivity, shape (polarisations, n), and illuminated area of cells, shape (n,).
 
-        With some blocks of facets only, the others take no part in their pixels.
+        With some kernel tiles of facets only, the others take no part in their pixels.
         """
         wanted = np.zeros(self.geometry.heights.shape, dtype=bool)
         wanted[cells] = True
         operator, view = self.operator, self.operator.geometry
-        if blocks is not None:
-            bounds = np.where(blocks.reshape(-1, 1), view.bounds, np.nan)
+        if kernel_tiles is not None:
+            bounds = np.where(kernel_tiles.reshape(-1, 1), view.bounds, np.nan)
             operator = replace(operator, geometry=replace(view, bounds=bounds))
         each = replace(self, operator=operator, ellipsoid=None, facets=1, undivided=None)
         fine = each.allocate(wanted=self.to_facets(wanted))
-        rows, columns = (places[:, None] * self.facets for places in cells)
-        parts = np.arange(self.facets**2)
-        at = rows + parts // self.facets, columns + parts % self.facets
-        expected = fine.expected[at].sum(axis=-1)
-        reflectivity = np.full((fine.rcs.shape[0], expected.size), np.nan, dtype=np.float32)
-        rcs = fine.rcs[:, *at].sum(axis=-1)
-        np.divide(rcs, expected, out=reflectivity, where=expected > 0.0)
-        return reflectivity, fine.area[at].sum(axis=-1)
+        layers, n = [fine.expected, fine.area, *fine.rcs], self.facets
+        by_facet = [
+            take_cells(layers, (cells[0] * n + down, cells[1] * n + across))
+            for down, across in np.ndindex(n, n)
+        ]
+        expected, area, *rcs = (reduce(np.add, values) for values in zip(*by_facet, strict=True))
+        reflectivity = np.full((len(rcs), expected.size), np.nan, dtype=np.float32)
+        np.divide(np.stack(rcs), expected, out=reflectivity, where=expected > 0.0)
+        return reflectivity, area
 
     def compare(
         self,
@@ -418,24 +441,28 @@ class Observation:
         )
         return row - down, column - across
 
-    def sampled_blocks(self, parts: int) -> NDArray[np.bool_]:
-        """Find the blocks of facets in one of several areas, see `sampled_blocks`."""
+    def sampled_kernel_tiles(self, parts: int) -> NDArray[np.bool_]:
+        """Find the kernel tiles of facets in one of several areas, see `sampled_kernel_tiles`."""
         facets = self.image.facets
         rows, columns = self.image.operator.geometry.heights.shape
         first = self.corner[0] * facets // TILE, self.corner[1] * facets // TILE
-        return sampled_blocks(first, (-(-rows // TILE), -(-columns // TILE)), parts, facets)
+        return sampled_kernel_tiles(first, (-(-rows // TILE), -(-columns // TILE)), parts, facets)
 
-    def within_blocks(self, cells: Cells, blocks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Tell which of some cells lie in some blocks of facets, and not at their border."""
+    def within_kernel_tiles(
+        self, cells: Cells, kernel_tiles: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Tell which of some cells lie in some kernel tiles of facets, and not at their border."""
         facets = self.image.facets
         inside = np.ones(cells[0].shape, dtype=bool)
-        block = []
+        number = []
         for places in cells:
-            # Windows begin with a block.
+            # Windows begin with a kernel tile.
             within = places * facets % TILE
-            inside &= (within >= BLOCK_BORDER) & (within + facets <= TILE - BLOCK_BORDER)
-            block.append(places * facets // TILE)
-        inside &= blocks[block[0], block[1]]
+            inside &= (within >= KERNEL_TILE_BORDER) & (
+                within + facets <= TILE - KERNEL_TILE_BORDER
+            )
+            number.append(places * facets // TILE)
+        inside &= kernel_tiles[number[0], number[1]]
         return inside
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels import profiles
+from sarheight_kernels.pool import spread_rows
 
 from sarheight.acquisition import GEOMETRY, acquisition_record, acquisition_time, geometry_json
 from sarheight.dem.checked import CheckedDem, stored_like
@@ -43,38 +44,43 @@ FOLD_COUNT = {
 }
 """CF attributes of masks and fold counts."""
 
+MEANINGS = ("clear", "layover", "shadow", "layover_and_shadow")
 OTHER_CODES = {
-    # Codes of layover, shadow and both, and of missing data; 0 is none of these.
-    "isce3": ((2, 1, 3), 127),
-    "opera": ((2, 1, 3), 255),
-    "s1ard": ((1, 2, 3), 255),
-    "snap": ((1, 2, 3), 0),
+    # Codes of the meanings, and of missing data.
+    "isce3": ((0, 2, 1, 3), 127),
+    "opera": ((0, 2, 1, 3), 255),
+    "s1ard": ((0, 1, 2, 3), 255),
+    "snap": ((0, 1, 2, 3), 0),
+    "dolphin": ((1, 0, 0, 0), 0),
+    "mintpy": ((0, 1, 1, 1), 1),
 }
 """Masks of other programs, by name."""
 
 
 def convert_mask(
-    mask: xr.DataArray, to: Literal["isce3", "opera", "s1ard", "snap"]
+    mask: xr.DataArray, to: Literal["isce3", "opera", "s1ard", "snap", "dolphin", "mintpy"]
 ) -> xr.DataArray:
     """Convert a mask to the codes of another program.
 
-    ======================  ====  =====  =====  =====  ====
-    meaning                 here  isce3  OPERA  s1ard  SNAP
-    ======================  ====  =====  =====  =====  ====
-    clear, foreshortening   0, 1  0      0      0      0
-    layover                 2, 3  2      2      1      1
-    shadow                  4, 5  1      1      2      2
-    layover and shadow      6     3      3      3      3
-    ocean water             -     -      -      4      -
-    no data                 255   127    255    255    0
-    ======================  ====  =====  =====  =====  ====
+    ======================  ====  =====  =====  =====  ====  =======  ======
+    meaning                 here  isce3  OPERA  s1ard  SNAP  dolphin  MintPy
+    ======================  ====  =====  =====  =====  ====  =======  ======
+    clear, foreshortening   0, 1  0      0      0      0     1        0
+    layover                 2, 3  2      2      1      1     0        1
+    shadow                  4, 5  1      1      2      2     0        1
+    layover and shadow      6     3      3      3      3     0        1
+    ocean water             -     -      -      4      -     -        -
+    no data                 255   127    255    255    0     0        1
+    ======================  ====  =====  =====  =====  ====  =======  ======
 
     Parameters
     ----------
     mask : DataArray
         ``mask`` of `masks` or `reconstruct`.
-    to : {"isce3", "opera", "s1ard", "snap"}
+    to : {"isce3", "opera", "s1ard", "snap", "dolphin", "mintpy"}
         OPERA stands for RTC-S1. s1ard can also say that a cell is water, which is not known here.
+        Masks of dolphin (``layover_shadow_mask_files``) and MintPy (``shadowMask``) say which
+        pixels to leave out of a stack, and have no third value: what is not known is left out.
 
     Returns
     -------
@@ -90,29 +96,32 @@ def convert_mask(
     ----------
     NASA JPL (2023). OPERA RTC-S1 product specification, JPL D-108758: mask layer.
     s1ard, https://github.com/SAR-ARD/s1ard: data mask.
+    dolphin 0.42, https://github.com/isce-framework/dolphin: ``layover_shadow_mask_files``.
+    MintPy 1.6, https://mintpy.readthedocs.io/en/latest/api/data_structure: geometry.
     """
     if to not in OTHER_CODES:
         msg = f"found to={to!r}, expected one of {', '.join(OTHER_CODES)}"
         raise ValueError(msg)
-    (layover, shadow, both), missing = OTHER_CODES[to]
+    codes, missing = OTHER_CODES[to]
     known = np.isin(mask, [*FLAGS.values(), profiles.NO_DATA])
     if not known.all():
         msg = f"found the code {np.asarray(mask)[~known][0]} in the mask, expected those of FLAGS"
         raise ValueError(msg)
-    meanings = {0: "clear", layover: "layover", shadow: "shadow", both: "layover_and_shadow"}
+    meanings: dict[int, str] = {}
+    for meaning, code in zip(MEANINGS, codes, strict=True):
+        meanings[code] = "layover_or_shadow" if code in meanings else meaning
     table = np.full(256, missing, dtype=np.uint8)
     for name, code in FLAGS.items():
         # Active or passive layover is in layover, and so on.
         words = [word for word in ("layover", "shadow") if word in name]
-        meaning = "_and_".join(words) or "clear"
-        table[code] = next(other for other, text in meanings.items() if text == meaning)
+        table[code] = codes[MEANINGS.index("_and_".join(words) or "clear")]
     converted = mask.copy(data=table[np.asarray(mask, dtype=np.uint8)])
     converted.attrs = {
         "long_name": f"layover and shadow, codes of {to}",
         "flag_values": np.array(sorted(meanings), dtype=np.uint8),
         "flag_meanings": " ".join(meanings[code] for code in sorted(meanings)),
-        # In SNAP's masks nothing is told from missing data.
-        **({"_FillValue": np.uint8(missing)} if missing else {}),
+        # Some masks do not tell missing data from others.
+        **({"_FillValue": np.uint8(missing)} if missing not in codes else {}),
     }
     return converted
 
@@ -124,7 +133,11 @@ Variable = tuple[NDArray[Any], dict[str, Any]]
 
 def in_image(category: NDArray[np.uint8], fold_count: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Mark categories as no data where the image has no pixel, as fold counts are."""
-    return np.where(fold_count == profiles.NO_DATA, fold_count, category)
+
+    def mark(codes: NDArray[np.uint8], counts: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.where(counts == profiles.NO_DATA, counts, codes)
+
+    return spread_rows(mark, category, fold_count, dtype=np.uint8)
 
 
 def in_layover(mask: xr.DataArray) -> xr.DataArray:

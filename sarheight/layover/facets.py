@@ -73,10 +73,10 @@ def divide_heights(
     facets : int
         Facets along a side of a cell.
     ranges : HeightRange, optional
-        Height range of each block of the whole DEM and of the blocks around it, to which facets
+        Height range of each kernel tile of the whole DEM and of those around it, to which facets
         are limited: the tile planner counts on it.
     first : tuple of int
-        Row and column of the first cell in the whole DEM, at the corner of a block.
+        Row and column of the first cell in the whole DEM, at the corner of a kernel tile.
 
     Returns
     -------
@@ -89,13 +89,13 @@ def divide_heights(
     return fine
 
 
-def _limit(fine: Heights, facets: int, ranges: HeightRange, block: tuple[int, int]) -> None:
-    """Limit facets to height ranges, in place; `block` is that of the first facet."""
+def _limit(fine: Heights, facets: int, ranges: HeightRange, first: tuple[int, int]) -> None:
+    """Limit facets to height ranges, in place; `first` is the kernel tile of the first facet."""
     size = TILE * facets
     for i in range(-(-fine.shape[0] // size)):
         for j in range(-(-fine.shape[1] // size)):
             part = fine[i * size : (i + 1) * size, j * size : (j + 1) * size]
-            at = block[0] + i, block[1] + j
+            at = first[0] + i, first[1] + j
             np.clip(part, ranges.lowest[at], ranges.highest[at], out=part)
 
 

@@ -149,17 +149,20 @@ class Prior:
         Difference in dB, relative to the law, beyond which two neighbours are taken to be of two
         kinds: the scale of a prior of Geman and McClure, see `sarheight_kernels.edges`. Posterior
         means of neighbours that differ by less are averaged last of all, and edges stay; 0 for
-        none, 20 at most. The larger it is, the more noise goes, and with it the contrast of small
-        bright places: at the places for development of the independent test 1.2 dB is the largest
-        of 1.0, 1.2, 1.5 and 2.0 that leaves squares of one, two and four cells, 6 dB brighter, the
-        mean response that the best baseline has.
+        none, 20 at most. Polarisations and passes of one reconstruction are compared together. The
+        larger it is, the more noise goes, and with it the contrast of small bright places: at the
+        places for development of the independent test 1.2 dB is the largest of 1.0, 1.2, 1.5 and
+        2.0 that leaves squares of one, two and four cells, 6 dB brighter, the mean response that
+        the best baseline has.
     errors : ValueErrors
         Error of the value that a cell gets from its pixels.
     open_inflation, layover_inflation : float
-        A posterior variance is multiplied by the first, plus the second times the squared share of
-        its pixels that is not the cell's: predictions are not independent of values, least of all
-        in layover. Both are such that intervals held what they state at the places for development
-        of the independent test.
+        A posterior variance is multiplied by the first where a cell has its pixels to itself, and
+        by the second where they are others', with the squared share for the weight of the first:
+        predictions are not independent of values, least of all in layover. Both are such that
+        intervals held what they state on ground as varied from cell to cell as that of the places
+        for development of the independent test, and change with what a scene shows
+        (`sarheight.layover._statistics`).
     """
 
     level: float = field(default=_decibels(0.33))
@@ -169,8 +172,8 @@ class Prior:
     prediction: float = 0.7
     edges: float = 1.2
     errors: ValueErrors = field(default_factory=ValueErrors)
-    open_inflation: float = 1.28
-    layover_inflation: float = 1.9
+    open_inflation: float = 0.9
+    layover_inflation: float = 2.2
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -296,7 +299,8 @@ class PosteriorMean:
     7. with posterior means in place of equal reflectivity all of it is done again, `steps` times
        in all: a bright place now claims more of the pixels that it shares;
     8. ground of two kinds meets at an edge, across which neighbours predict badly. Last of all,
-       neighbours that look alike are averaged, and edges stay (`Prior.edges`).
+       neighbours that look alike in all passes and polarisations are averaged, and edges stay
+       (`Prior.edges`).
 
     In the end all cells of a pass are scaled by one factor, so that their RCS is that of its
     image.

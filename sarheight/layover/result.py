@@ -11,6 +11,7 @@ import pyproj
 import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.estimation import to_backscatter
+from sarheight_kernels.pool import spread_rows
 from sarheight_kernels.rdr2geo import points_at_height
 
 from sarheight.acquisition import acquisition_time, polarisation_names
@@ -41,30 +42,33 @@ Values = dict[str, NDArray[Any]]
 WORKING = (
     "heights",
     "expected",
-    "sigma0",
     "gamma0",
     "gamma0_variance",
-    "contribution_share",
     "projected_area",
     "local_incidence",
 )
 """What is held whichever layers are wanted: backscatter follows from it."""
+RECEIVED = "sigma0"
+"""Layer that is only received with backscatter: what is held under its name is never read."""
 
 
 def held_bytes(variables: Sequence[str], polarisations: int) -> int:
     """Return the bytes of a cell of a pass that are held until its layers are computed."""
-    wanted = {*WORKING, *variables}
+    wanted = {*WORKING, *variables} - {RECEIVED}
     layers = (name for name, layer in LAYERS.items() if layer.held and name in wanted)
     # Heights, and the RCS that is expected of a cell.
     return cell_bytes(layers, polarisations) + 2 * np.dtype(np.float32).itemsize
 
 
 def hold_tile(tile: EstimatedTile, variables: Sequence[str]) -> list[Values]:
-    """Return what the layers of each pass are computed from, in the tile itself."""
+    """Return what the layers of each pass are computed from, in the tile itself.
+
+    With it comes an array that receives a layer, whether that is wanted or not.
+    """
     passes = zip(tile.observations, tile.estimates, strict=True)
     held = []
     for observation, estimate in passes:
-        wanted = {*WORKING, *variables}
+        wanted = {*WORKING, *variables, RECEIVED}
         core = (..., *observation.core)
         held.append(
             {
@@ -82,7 +86,7 @@ def _held(observation: Observation, estimate: Estimate) -> dict[str, NDArray[Any
     return {
         "heights": observation.image.geometry.heights,
         "expected": allocated.expected,
-        "sigma0": allocated.rcs,  # written over by `to_backscatter`
+        RECEIVED: allocated.rcs,  # written over by `to_backscatter`
         "gamma0": estimate.reflectivity,  # times a factor
         "gamma0_variance": estimate.relative_variance,  # times gamma0 squared
         "own_share": estimate.own,
@@ -110,6 +114,9 @@ def convert_tile(
     """
     for values, balance in zip(held, balances, strict=True):
         ratio = balance.median_over_mean(values["gamma0_variance"]) if median else None
+        if RECEIVED not in values:  # it was not kept
+            values[RECEIVED] = np.empty_like(values["gamma0"])
+        share = values.get("contribution_share")
         to_backscatter(
             balance.factor,
             balance.by_variance,
@@ -118,7 +125,7 @@ def convert_tile(
             values["expected"],
             values["local_incidence"],
             values["projected_area"],
-            values["contribution_share"],
+            np.empty_like(values["projected_area"]) if share is None else share,
             values["gamma0"],
             values["gamma0_variance"],
             values["sigma0"],
@@ -135,9 +142,17 @@ def convert_tile(
 
 def _share(held: Values, name: str, usual: float) -> Layers:
     """Return shares where cells have a value; the usual one where none was computed."""
-    known = np.isfinite(held["sigma0"])
-    shares = held.get(name, np.float32(usual))
-    return np.where(known, shares, np.float32(np.nan)).astype(np.float32, copy=False)
+    missing = np.float32(np.nan)
+    if name not in held:
+        return spread_rows(
+            lambda sigma0: np.where(np.isfinite(sigma0), np.float32(usual), missing),
+            held["sigma0"],
+        )
+    return spread_rows(
+        lambda sigma0, shares: np.where(np.isfinite(sigma0), shares, missing),
+        held["sigma0"],
+        held[name],
+    )
 
 
 def _decibel_deviation(gamma0: NDArray[Any], variance: NDArray[Any]) -> NDArray[Any]:
@@ -151,7 +166,9 @@ def _decibel_deviation(gamma0: NDArray[Any], variance: NDArray[Any]) -> NDArray[
 
 
 DERIVED: dict[str, Callable[[Values], NDArray[Any]]] = {
-    "gamma0_std": lambda held: _decibel_deviation(held["gamma0"], held["gamma0_variance"]),
+    "gamma0_std": lambda held: spread_rows(
+        _decibel_deviation, held["gamma0"], held["gamma0_variance"]
+    ),
     "own_share": lambda held: _share(held, "own_share", 1.0),
     "borrowed_share": lambda held: _share(held, "borrowed_share", 0.0),
 }

@@ -12,13 +12,13 @@ than its heights differ from end to end, but for what heights differ among neigh
 tells (`HeightRange.relief`).
 
 The kernels work on tiles of their own, of 64 x 64 cells (`sarheight_kernels.tiles.TILE`), called
-blocks here. Windows begin at borders of blocks, so that a block is the same in any window.
+kernel tiles here. Windows begin at their borders, so that a kernel tile is the same in any window.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -29,12 +29,12 @@ from numpy.typing import NDArray
 from sarheight_kernels.models import (
     GroundModel,
     RadarModel,
-    ground_block,
+    ground_patch,
     ground_position,
     locate_cell,
 )
 from sarheight_kernels.orbit import evaluate_orbit
-from sarheight_kernels.tiles import TILE, height_range_bounds, meets_image, tile_height_ranges
+from sarheight_kernels.tiles import TILE, height_range_bounds, square_height_ranges
 
 from sarheight.dem import local_posting
 
@@ -58,8 +58,8 @@ AREA_SAMPLE = 1 << 19
 """About how many of these count. In three made scenes the shape of a law then differed from that of
 all cells by 0.06 to 0.23 dB at most, over 15 to 65 degrees; from half as many by 0.17 to 0.26 dB.
 Twice as many made a reconstruction half as long again."""
-BLOCK_BORDER = 6
-"""Facets at the border of such a block that do not count: they share pixels with its neighbours."""
+KERNEL_TILE_BORDER = 6
+"""Facets at the border of a kernel tile that do not count: they share pixels with others."""
 
 SLACK = 1.05
 """Factor on distances that hold for a plane, for the curvature of the Earth and of the orbit."""
@@ -161,7 +161,7 @@ def _cell_area(ground: GroundModel, middle: tuple[float, float]) -> float:
     steps = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, -0.5], [0.0, 0.5]])
     places = [(middle[0] + i, middle[1] + j) for i, j in steps]
     edges = np.array(
-        [ground_position(ground, *ground_block(ground, *place), *place)[:3] for place in places]
+        [ground_position(ground, *ground_patch(ground, *place), *place)[:3] for place in places]
     )
     return float(np.linalg.norm(np.cross(edges[1] - edges[0], edges[3] - edges[2])))
 
@@ -202,29 +202,54 @@ def sampled_cells(
     """
     if stride is None:
         stride = max(1, round(float(np.sqrt(shape[0] * shape[1] / SAMPLED_CELLS))))
-    square_row = np.arange(box[0] // stride, -(-box[1] // stride), dtype=np.uint64)[:, None]
-    square_column = np.arange(box[2] // stride, -(-box[3] // stride), dtype=np.uint64)[None, :]
-    mixed = _mix(square_row << np.uint64(32) | square_column)
-    row = (square_row * stride + (mixed >> np.uint64(33)) % stride).ravel().astype(np.int64)
-    column = (square_column * stride + (mixed & np.uint64(0xFFFF)) % stride).ravel()
-    column = column.astype(np.int64)
-    inside = (row >= box[0]) & (row < box[1]) & (column >= box[2]) & (column < box[3])
-    if parts > 1:
-        inside &= drawn_areas(row // AREA, column // AREA, parts)
-    return row[inside], column[inside]
+    square_row = np.arange(box[0] // stride, -(-box[1] // stride), dtype=np.uint64)
+    square_column = np.arange(box[2] // stride, -(-box[3] // stride), dtype=np.uint64)
+    cells = []
+    for rows, columns in _squares_of_areas(square_row, square_column, stride, parts):
+        mixed = _mix(rows[:, None] << np.uint64(32) | columns)
+        row = (rows[:, None] * stride + (mixed >> np.uint64(33)) % stride).ravel()
+        column = (columns * stride + (mixed & np.uint64(0xFFFF)) % stride).ravel()
+        row, column = row.astype(np.int64), column.astype(np.int64)
+        inside = (row >= box[0]) & (row < box[1]) & (column >= box[2]) & (column < box[3])
+        if parts > 1:
+            inside &= drawn_areas(row // AREA, column // AREA, parts)
+        cells.append((row[inside], column[inside]))
+    row, column = (np.concatenate(places) for places in zip(*cells, strict=True))
+    return row, column
 
 
-def sampled_blocks(
+def _squares_of_areas(
+    row: NDArray[np.uint64], column: NDArray[np.uint64], stride: int, parts: int
+) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint64]]]:
+    """Yield runs of rows of squares, with the columns of those that touch areas that are drawn."""
+    if parts == 1 or row.size == 0:
+        yield row, column
+        return
+    # First and last area of each row of squares, and of each column.
+    (above, below), (left, right) = (
+        (each * stride // AREA, (each * stride + stride - 1) // AREA) for each in (row, column)
+    )
+    across = np.arange(right.max(initial=0) + 1)
+    begins = np.flatnonzero(np.diff(above) | np.diff(below)) + 1
+    for rows, first, last in zip(
+        np.split(row, begins), above[[0, *begins]], below[[0, *begins]], strict=True
+    ):
+        drawn = drawn_areas(np.arange(first, last + 1)[:, None], across, parts).any(axis=0)
+        until = np.concatenate(([0], np.cumsum(drawn)))
+        yield rows, column[until[right + 1] > until[left]]
+
+
+def sampled_kernel_tiles(
     first: tuple[int, int], shape: tuple[int, int], parts: int, facets: int = 1
 ) -> NDArray[np.bool_]:
-    """Tell which blocks of facets lie in areas that are drawn, one in several.
+    """Tell which kernel tiles of facets lie in areas that are drawn, one in several.
 
-    `first` is the block of the DEM with which a window begins. Shape (rows of blocks, columns of
-    blocks). Which ones does not depend on the window.
+    `first` is the kernel tile of the DEM with which a window begins. Shape (kernel tiles down,
+    kernel tiles across). Which ones does not depend on the window.
     """
-    blocks = facets * AREA // TILE  # along the side of an area
+    side = facets * AREA // TILE  # kernel tiles along the side of an area
     row, column = (
-        np.arange(one, one + size) // blocks for one, size in zip(first, shape, strict=True)
+        np.arange(one, one + size) // side for one, size in zip(first, shape, strict=True)
     )
     return drawn_areas(row[:, None], column[None, :], parts)
 
@@ -246,24 +271,29 @@ def _mix(number: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True, eq=False)
 class HeightRange:
-    """Lowest and highest height in metres of each block of a DEM; NaN where all is void."""
+    """Lowest and highest height in metres of each kernel tile of a DEM; NaN where all is void."""
 
-    lowest: Heights  # (blocks down, blocks across)
-    highest: Heights  # (blocks down, blocks across)
-    # The same of squares of `FINE` cells a side: (2, blocks down * k, blocks across * k).
+    lowest: Heights  # (kernel tiles down, kernel tiles across)
+    highest: Heights  # likewise
+    # The same of squares of `FINE` cells a side: (2, squares down, squares across).
     fine: Heights | None = None
 
     @classmethod
     def of(cls, heights: Heights) -> HeightRange:
         """Find the height range of heights of shape (rows, columns)."""
-        shape = -(-heights.shape[0] // TILE), -(-heights.shape[1] // TILE)
-        lowest, highest = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        tile_height_ranges(heights, lowest.reshape(-1), highest.reshape(-1))
-        return cls(lowest, highest, _fine_range(heights))
+        down, across = (-(-size // TILE) for size in heights.shape)
+        squares = TILE // FINE
+        fine = np.empty((2, down * squares, across * squares), np.float32)
+        square_height_ranges(heights, FINE, fine[0], fine[1])
+        lowest, highest = (
+            np.asarray(extreme.reduce(values.reshape(down, squares, across, squares), axis=(1, 3)))
+            for extreme, values in zip((np.fmin, np.fmax), fine, strict=True)
+        )
+        return cls(lowest, highest, fine)
 
     @classmethod
     def join(cls, strips: Sequence[HeightRange]) -> HeightRange:
-        """Join the ranges of strips of whole blocks, from north to south."""
+        """Join the ranges of strips of whole kernel tiles, from north to south."""
         fine = [strip.fine for strip in strips if strip.fine is not None]
         return cls(
             np.concatenate([strip.lowest for strip in strips]),
@@ -272,9 +302,9 @@ class HeightRange:
         )
 
     def relief(self, reach: float) -> Heights:
-        """Bound by how much heights differ in each block among cells within so many cells.
+        """Bound by how much heights differ in each kernel tile among cells within so many cells.
 
-        Shape (blocks down, blocks across); 0 where all is void.
+        Shape (kernel tiles down, kernel tiles across); 0 where all is void.
         """
         if self.fine is None:
             wide = self.with_neighbours()
@@ -286,8 +316,8 @@ class HeightRange:
                 highest = _spread(np.fmax, highest, axis)
         down, across = self.lowest.shape
         squares = np.nan_to_num(highest - lowest)
-        by_block = squares.reshape(down, TILE // FINE, across, TILE // FINE)
-        return np.asarray(by_block.max(axis=(1, 3)))
+        by_kernel_tile = squares.reshape(down, TILE // FINE, across, TILE // FINE)
+        return np.asarray(by_kernel_tile.max(axis=(1, 3)))
 
     @property
     def middle(self) -> float:
@@ -295,32 +325,19 @@ class HeightRange:
         return float(0.5 * (np.nanmin(self.lowest) + np.nanmax(self.highest)))
 
     def within(self, box: Box) -> tuple[float, float]:
-        """Find lowest and highest height of the blocks that a box touches; 0 and 0 if void."""
-        blocks = _blocks_of(box)
-        lowest, highest = self.lowest[blocks], self.highest[blocks]
+        """Find the height range of the kernel tiles that a box touches; 0 and 0 if void."""
+        touched = _kernel_tiles_of(box)
+        lowest, highest = self.lowest[touched], self.highest[touched]
         if not np.isfinite(lowest).any():
             return 0.0, 0.0
         return float(np.nanmin(lowest)), float(np.nanmax(highest))
 
     def with_neighbours(self) -> HeightRange:
-        """Extend the range of each block by those of the eight blocks around it."""
+        """Extend the range of each kernel tile by those of the eight around it."""
         lowest, highest = self.lowest, self.highest
         for axis in (0, 1):
             lowest, highest = _spread(np.fmin, lowest, axis), _spread(np.fmax, highest, axis)
         return HeightRange(lowest, highest)
-
-
-def _fine_range(heights: Heights) -> Heights:
-    """Find lowest and highest height of squares of `FINE` cells, as many as fill whole blocks."""
-    rows, columns = (-(-size // TILE) * TILE // FINE for size in heights.shape)
-    found = np.full((2, rows, columns), np.nan, np.float32)
-    for row in range(-(-heights.shape[0] // FINE)):
-        part = heights[row * FINE : (row + 1) * FINE]
-        starts = np.arange(0, heights.shape[1], FINE)
-        for extreme, squares in zip((np.fmin, np.fmax), found, strict=True):
-            by_column = extreme.reduce(part, axis=0)
-            squares[row, : starts.size] = extreme.reduceat(by_column, starts)
-    return found
 
 
 def _spread(extreme: np.ufunc, values: Heights, axis: int) -> Heights:
@@ -332,8 +349,8 @@ def _spread(extreme: np.ufunc, values: Heights, axis: int) -> Heights:
     return np.ascontiguousarray(np.moveaxis(spread, 0, axis))
 
 
-def _blocks_of(box: Box) -> tuple[slice, slice]:
-    """Find the blocks that a box touches."""
+def _kernel_tiles_of(box: Box) -> tuple[slice, slice]:
+    """Find the kernel tiles that a box touches."""
     rows = slice(box[0] // TILE, -(-box[1] // TILE))
     return rows, slice(box[2] // TILE, -(-box[3] // TILE))
 
@@ -355,7 +372,7 @@ class Tile:
     """A tile of a DEM."""
 
     core: Box  # cells whose result it returns
-    window: Box  # the same with the halo: cells on which that result depends, in whole blocks
+    window: Box  # the same with the halo: cells on which that result depends, in whole kernel tiles
     pixels: tuple[Box, ...]  # pixels of each pass that these cells can illuminate
 
 
@@ -368,8 +385,8 @@ class TilePlanner:
     images: tuple[tuple[int, int], ...]  # lines, samples of the images
     scale: GridScale
     heights: HeightRange
-    # For each pass the pixels that each block can illuminate, shape (blocks down, blocks across,
-    # 4), see `sarheight_kernels.models.box_bounds`.
+    # For each pass the pixels that each kernel tile can illuminate, shape (kernel tiles down,
+    # kernel tiles across, 4), see `sarheight_kernels.models.box_bounds`.
     bounds: tuple[NDArray[np.float64], ...]
 
     @classmethod
@@ -381,17 +398,17 @@ class TilePlanner:
         scale: GridScale,
         heights: HeightRange,
     ) -> TilePlanner:
-        """Find the pixels that each block can illuminate."""
-        # The posts around a block belong to its facets.
+        """Find the pixels that each kernel tile can illuminate."""
+        # The posts around a kernel tile belong to its facets.
         wide = heights.with_neighbours()
         lowest, highest = wide.lowest.reshape(-1), wide.highest.reshape(-1)
         bounds = []
         for radar in radars:
-            by_block = np.empty((*wide.lowest.shape, 4))
+            by_kernel_tile = np.empty((*wide.lowest.shape, 4))
             height_range_bounds(
-                ground, radar, scale.shape, lowest, highest, by_block.reshape(-1, 4)
+                ground, radar, scale.shape, lowest, highest, by_kernel_tile.reshape(-1, 4)
             )
-            bounds.append(by_block)
+            bounds.append(by_kernel_tile)
         return cls(ground, radars, images, scale, heights, tuple(bounds))
 
     def whole(self) -> Tile:
@@ -456,18 +473,18 @@ class TilePlanner:
     def _relief(self, box: Box, reach: float) -> float:
         """Bound by how much heights in a box differ among cells within so many cells."""
         if reach not in self._reliefs:
-            # The surface within cells is limited by whole blocks.
+            # The surface within cells is limited by whole kernel tiles.
             ranges = self.heights
             if self.scale.facets > 1:
                 ranges = replace(ranges, fine=None)
             self._reliefs[reach] = ranges.relief(reach)
-        return float(self._reliefs[reach][_blocks_of(box)].max())
+        return float(self._reliefs[reach][_kernel_tiles_of(box)].max())
 
     def _around(self, box: Box) -> Box:
-        """Widen a box to whole blocks, and so far that the posts around each of them are there.
+        """Widen a box to whole kernel tiles, and so far that the posts around each are there.
 
-        A block whose neighbours' heights are missing would be fitted by other polynomials. The
-        first facet beyond a block depends on two cells there.
+        A kernel tile whose neighbours' heights are missing would be fitted by other polynomials.
+        The first facet beyond a kernel tile depends on two cells there.
         """
         rows, columns = self.scale.shape
         beyond = 1 if self.scale.facets == 1 else STENCIL
@@ -517,18 +534,17 @@ class TilePlanner:
 
     def illuminates(self, box: Box) -> bool:
         """Tell whether the cells of a box can illuminate a pixel of any image."""
-        blocks = _blocks_of(box)
+        touched = _kernel_tiles_of(box)
         return any(
-            meets_image(bound, *shape)
-            for bounds, shape in zip(self.bounds, self.images, strict=True)
-            for bound in bounds[blocks].reshape(-1, 4)
+            _meet_image(bounds[touched], *image).any()
+            for bounds, image in zip(self.bounds, self.images, strict=True)
         )
 
     def covered_cells(self) -> float:
         """Estimate how many cells lie in the image that shows fewest of them."""
         rows, columns = self.scale.shape
         shown = [
-            np.mean([meets_image(bound, *image) for bound in bounds.reshape(-1, 4)])
+            np.mean(_meet_image(bounds, *image))
             for bounds, image in zip(self.bounds, self.images, strict=True)
         ]
         return float(min(shown)) * rows * columns
@@ -536,7 +552,7 @@ class TilePlanner:
     def pixels(self, cells: Box, index: int) -> Box:
         """Find the part of an image that cells can illuminate; one pixel if there is none."""
         lines, samples = self.images[index]
-        bounds = self.bounds[index][_blocks_of(cells)].reshape(-1, 4)
+        bounds = self.bounds[index][_kernel_tiles_of(cells)].reshape(-1, 4)
         # An empty span of samples: void, or on the side to which the radar does not look.
         bounds = bounds[bounds[:, 2] <= bounds[:, 3]]
         if bounds.size == 0:
@@ -596,7 +612,7 @@ def _ground_range_direction(
 ) -> tuple[float, NDArray[np.float64]]:
     """Find the incidence in radians, and rows and columns in a metre towards the radar."""
     row, column = place
-    down, across = ground_block(ground, row, column)
+    down, across = ground_patch(ground, row, column)
     here = np.array(ground_position(ground, down, across, row, column))
     below = np.array(ground_position(ground, down, across, row + 1.0, column))
     right = np.array(ground_position(ground, down, across, row, column + 1.0))
@@ -641,6 +657,13 @@ def memory_bytes(limit: float | str) -> float:
 def array_bytes(limit: float) -> float:
     """Return how many bytes of a memory limit arrays may take."""
     return max(limit - PROCESS_BYTES, LEAST_SHARE * limit)
+
+
+def _meet_image(bounds: NDArray[np.float64], lines: int, samples: int) -> NDArray[np.bool_]:
+    """Tell which kernel tiles can illuminate an image, by their bounds, shape (..., 4)."""
+    first, last = bounds[..., 0::2], bounds[..., 1::2]
+    inside = (last >= -0.5) & (first <= np.array((lines, samples)) - 0.5)
+    return np.asarray(inside.all(axis=-1))
 
 
 def _size(box: Box) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.models import ground_block, ground_position, locate_cell
+from sarheight_kernels.models import ground_patch, ground_position, locate_cell
 from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.radiometry import inverse_intensity, mask_missing
 
@@ -441,7 +441,7 @@ def _baseline(
         positions.append(
             np.array(evaluate_orbit(time, radar.orbit_start, radar.orbit_coefficients))
         )
-    here = np.array(ground_position(ground, *ground_block(ground, *place), *place))
+    here = np.array(ground_position(ground, *ground_patch(ground, *place), *place))
     point = here[:3] + height * here[3:]
     sight = positions[0][:3] - point
     distance = float(np.linalg.norm(sight))

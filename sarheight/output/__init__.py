@@ -6,7 +6,7 @@ The name of the output chooses its format:
 no suffix             folder of layers: one GeoTIFF per variable and polarisation, and a STAC item
 ``.tif``, ``.tiff``   Cloud Optimised GeoTIFF: one band per variable and polarisation
 ``.nc``               NetCDF-4 with CF conventions
-``.zarr``             Zarr store (a folder)
+``.zarr``             Zarr store (a folder), with overviews
 ``.png``              quick-look picture (cannot be read back)
 ====================  ====================================================
 

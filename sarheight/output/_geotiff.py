@@ -47,6 +47,7 @@ from sarheight.output._bands import (
     read_bands,
 )
 from sarheight.output._provenance import file_digest
+from sarheight.output.atomic import sync_to_disk
 from sarheight.output.grid import SPATIAL, TIME, MapGrid, computed_ahead, encode_attributes
 from sarheight.output.stac import STAC_SUFFIX, layers_item, records_by_time, write_item
 
@@ -312,11 +313,11 @@ def _side_by_side(
 
 def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
     """Write a result on a map grid as Cloud Optimised GeoTIFF with north up."""
-    ordered = _north_up(dataset)
+    ordered = north_up(dataset)
     write_bands(ordered, path, MapGrid.of(ordered))
 
 
-def _north_up(dataset: xr.Dataset) -> xr.Dataset:
+def north_up(dataset: xr.Dataset) -> xr.Dataset:
     """Return a dataset with rows from north to south and columns from west to east."""
     steps = MapGrid.of(dataset).transform
     return dataset.isel(
@@ -384,7 +385,7 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, scale: str) ->
 
     `folder` is created; scratch files lie beside it.
     """
-    ordered = expand_coordinates(_north_up(dataset))
+    ordered = expand_coordinates(north_up(dataset))
     bands = list_bands(ordered, PACKINGS.get(scale))
     dates = _date_names(ordered)
     assets: list[dict[str, Path]] = [{} for _ in dates]
@@ -406,6 +407,8 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, scale: str) ->
             layers[index].add_overviews(factors)
             _copy_cog(layers[index].path, paths[index], own, len(factors))
             layers[index].path.unlink()
+            # The disk is busy while others are compressed.
+            sync_to_disk(paths[index])
             return file_digest(paths[index])
 
         # One more, as each waits now and then for the threads that compress for another.

@@ -42,7 +42,10 @@ ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def provenance(
-    inputs: Mapping[str, Any] | None = None, parameters: Mapping[str, Any] | None = None
+    inputs: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    whole: bool = True,
 ) -> dict[str, Any]:
     """Collect the provenance of a result: what is needed to compute it again.
 
@@ -54,6 +57,10 @@ def provenance(
         states (size, ETag, time), because its content is not downloaded for this.
     parameters : mapping, optional
         Settings by name. Values that JSON does not have are kept as text, long arrays as checksum.
+    whole : bool
+        Whether files are read whole for their SHA-256. Of a result of which only parts of large
+        files were read, that would take longer than the result: they are identified by their size
+        and the SHA-256 of their first and last 4 KiB, ``sha256_ends``.
 
     Returns
     -------
@@ -89,7 +96,9 @@ def provenance(
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "software": versions | libraries,
-        "inputs": {str(name): _describe(value) for name, value in (inputs or {}).items()},
+        "inputs": {
+            str(name): _describe(value, whole=whole) for name, value in (inputs or {}).items()
+        },
         "parameters": {str(name): _jsonable(value) for name, value in (parameters or {}).items()},
         **({"unverified": list(unverified)} if unverified else {}),
     }
@@ -102,15 +111,15 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _describe(value: Any) -> dict[str, Any]:  # noqa: ANN401  # inputs can be anything
+def _describe(value: Any, *, whole: bool = True) -> dict[str, Any]:  # noqa: ANN401  # inputs can be anything
     """Identify an input by its kind, its size and its checksum."""
     if isinstance(value, str) and "://" in value:
         parts = urlsplit(value)
         if parts.scheme == "file":
-            return _describe_path(Path(url2pathname(parts.path)))
+            return _describe_path(Path(url2pathname(parts.path)), whole=whole)
         return _describe_address(GDAL_PREFIX.sub("", value))
     if isinstance(value, str | os.PathLike):
-        return _describe_path(Path(value))
+        return _describe_path(Path(value), whole=whole)
     if isinstance(value, xr.DataArray | xr.Dataset):
         return {"sizes": {str(dim): size for dim, size in value.sizes.items()}} | _sha256(value)
     if isinstance(value, np.ndarray):
@@ -118,27 +127,39 @@ def _describe(value: Any) -> dict[str, Any]:  # noqa: ANN401  # inputs can be an
     return {"type": type(value).__qualname__} | _sha256(value)
 
 
-def _describe_path(path: Path) -> dict[str, Any]:
-    """Identify a file or folder by name without path, size and SHA-256."""
+def _describe_path(path: Path, *, whole: bool) -> dict[str, Any]:
+    """Identify a file or folder by name without path, size and SHA-256, of all or of the ends."""
     if not path.exists():
         msg = f"there is no '{path}' to take a checksum of"
         raise FileNotFoundError(msg)
+    digest, name = (file_digest, "sha256") if whole else (_ends_digest, "sha256_ends")
     if path.is_file():
-        return {
-            "path": path.name,
-            "bytes": path.stat().st_size,
-            "sha256": file_digest(path),
-        }
+        return {"path": path.name, "bytes": path.stat().st_size, name: digest(path)}
     files = sorted(file for file in path.rglob("*") if file.is_file())
     total = hashlib.sha256()
     for file in files:
-        total.update(f"{file_digest(file)}  {file.relative_to(path).as_posix()}\n".encode())
+        total.update(f"{digest(file)}  {file.relative_to(path).as_posix()}\n".encode())
     return {
         "path": path.resolve().name,
         "files": len(files),
         "bytes": sum(file.stat().st_size for file in files),
-        "sha256": total.hexdigest(),
+        name: total.hexdigest(),
     }
+
+
+ENDS = 1 << 12
+"""Bytes at each end of a file of which only parts were read."""
+
+
+def _ends_digest(path: Path) -> str:
+    """Return the SHA-256 of the size of a file and of its first and last bytes."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as stream:
+        digest.update(stream.read(ENDS))
+        stream.seek(max(size - ENDS, 0))
+        digest.update(stream.read(ENDS))
+    return digest.hexdigest()
 
 
 def file_digest(path: Path) -> str:

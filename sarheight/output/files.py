@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sarheight._files import file_errors, parse_json
+from sarheight._hdf5 import check_hdf5
 from sarheight._rasters import open_alone
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import DamagedFileError, OutputError
@@ -26,13 +27,15 @@ from sarheight.output.grid import (
     to_linear,
     to_scale,
 )
+from sarheight.output.levels import write_levels
 from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item, write_item
-from sarheight.output.stores import read_store, store_attributes, write_netcdf, write_zarr
+from sarheight.output.stores import read_store, store_attributes, write_netcdf
 
 __all__ = [
     "FORMATS",
     "READABLE",
     "StoredBand",
+    "mask_attributes",
     "open_result",
     "read_provenance",
     "save_png",
@@ -73,13 +76,23 @@ class Format:
     read: Callable[[Path, Any], xr.Dataset] | None = None  # with dask chunks as xarray has them
 
 
+def mask_attributes(path: Path) -> dict[str, str]:
+    """Read the attributes of a mask for MintPy, which are texts."""
+    import h5py
+
+    check_hdf5(path, "a mask for MintPy", complete=True)
+    with h5py.File(path) as file:
+        return {name: bytes(text).decode() for name, text in file.attrs.items()}
+
+
 GEOTIFF = Format(_tags, write_geotiff, read_geotiff)
 FORMATS = {
     ".tif": GEOTIFF,
     ".tiff": GEOTIFF,
     ".nc": Format(store_attributes, write_netcdf, read_store),
-    ".zarr": Format(store_attributes, write_zarr, read_store),
+    ".zarr": Format(store_attributes, write_levels, read_store),
     ".png": Format(_texts),
+    ".h5": Format(mask_attributes),
     LAYERS: Format(_tags, read=read_geotiff),
 }
 """Formats by suffix; the writer of layers also needs their name and scale (`write`)."""
@@ -110,8 +123,9 @@ def write(
         keep it and their nodata. Integers *beside floats* become float32 bands that hold the
         same whole numbers with nodata NaN, and their overviews hold the most frequent value,
         never a mixture of codes. Scratch files beside it take 1.4 times the size of all bands.
-        ``.nc``: NetCDF-4 with CF conventions. ``.zarr``: Zarr store. In both, variables keep their
-        types. ``.png``: a figure, see `draw`.
+        ``.nc``: NetCDF-4 with CF conventions. ``.zarr``: Zarr store of version 3, with the result
+        in the group ``0`` and overviews in others. In both, variables keep their types. ``.png``: a
+        figure, see `draw`.
         No suffix: a folder of layers, a Cloud Optimised GeoTIFF for each variable and polarisation,
         ``scene/scene_gamma0_vv.tif``, ``scene/scene_mask.tif``, and a STAC item
         ``scene/scene.stac.json`` whose assets have the keys ``gamma0_vv`` and ``mask``. Each layer

@@ -23,9 +23,11 @@ from sarheight.output._bands import list_bands, list_stored, read_bands, share_t
 from sarheight.output._geotiff import write_bands
 from sarheight.output.atomic import atomic_write, require_path
 from sarheight.output.files import FORMATS
+from sarheight.output.stores import write_zarr
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_grid, read_orbit
+from sarheight.sentinel1.cslc import burst_geometry, is_burst
 
 if TYPE_CHECKING:
     import os
@@ -63,8 +65,9 @@ def write_radar(
                 # xarray reads the nodata value from the encoding.
                 nodata = variable.attrs.pop("_FillValue", None)
                 variable.encoding = {} if nodata is None else {"_FillValue": nodata}
-            write = FORMATS[suffix].write
-            assert write is not None  # noqa: S101  # of NetCDF and Zarr, as the suffix was checked
+            # On no map there are no overviews.
+            write = write_zarr if suffix == ".zarr" else FORMATS[suffix].write
+            assert write is not None  # noqa: S101  # of NetCDF, as the suffix was checked
             write(dataset, work)
     return path
 
@@ -308,7 +311,9 @@ def _select_polarisations(
 
 
 def read_grid_and_orbit(path: str | os.PathLike[str]) -> tuple[RadarGrid, Orbit]:
-    """Read sampling and orbit of an annotation, a product, or a file that `write_scene` made."""
+    """Read sampling and orbit of an annotation, a product, a burst, or what `write_scene` made."""
+    if is_burst(path):
+        return burst_geometry(path)
     if is_product(path):
         return open_product(path).grid_and_orbit()
     if str(path).lower().endswith(SUFFIXES):

@@ -21,8 +21,10 @@ from sarheight._runtime import nodata_value
 from sarheight.acquisition import acquisitions
 from sarheight.output._bands import PACKED
 from sarheight.output._provenance import file_digest
+from sarheight.output._renders import ZARR, renders
 from sarheight.output.ceos import CEOS_NRB, PROFILE, add_ceos_fields
-from sarheight.output.grid import TIME, MapGrid, decode_attributes
+from sarheight.output.grid import SCALE, TIME, MapGrid, decode_attributes
+from sarheight.output.stores import level_groups, zarr_version
 
 if TYPE_CHECKING:
     import os
@@ -35,8 +37,13 @@ MEDIA_TYPES = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
     ".tiff": "image/tiff; application=geotiff; profile=cloud-optimized",
     ".nc": "application/netcdf",
-    ".zarr": "application/vnd.zarr; version=2",
+    ".zarr": ZARR,
 }
+EARLIER_ZARR = "application/vnd.zarr; version=2"
+STORE, BACKSCATTER = "zarr-store", "gamma0-rtc-backscatter"
+"""Names of assets as EOPF Explorer has them for terrain-corrected images of Sentinel-1: the whole
+store, and gamma0 of a pass, with its direction behind the name."""
+DIRECTIONS = {"ascending": "asc", "descending": "desc"}
 # Statistics by their names in STAC, and the tags of a band that hold them.
 STATISTICS = {
     name: f"STATISTICS_{name.upper()}"
@@ -44,7 +51,7 @@ STATISTICS = {
 }
 STAC_SUFFIX = ".stac.json"
 
-SAR, SAT, PROJECTION, PROCESSING, RASTER, FILE, CLASSIFICATION = (
+SAR, SAT, PROJECTION, PROCESSING, RASTER, FILE, CLASSIFICATION, RENDER, GRID = (
     f"https://stac-extensions.github.io/{extension}/schema.json"
     for extension in (
         "sar/v1.0.0",
@@ -54,10 +61,14 @@ SAR, SAT, PROJECTION, PROCESSING, RASTER, FILE, CLASSIFICATION = (
         "raster/v2.0.0",
         "file/v2.1.0",
         "classification/v2.0.0",
+        "render/v2.0.0",
+        "grid/v1.1.0",
     )
 )
 CATALOGUE = "https://catalogue.dataspace.copernicus.eu/odata/v1/Products?$filter=Name%20eq%20"
 """Where a Sentinel-1 product is found by its name."""
+MGRS_LETTERS = 5
+"""Signs of the name of a tile of Sentinel-2."""
 DIGITS = 12
 """Hexadecimal digits at the end of the identifier of an item."""
 POLARISATIONS = {"HH", "HV", "VH", "VV"}
@@ -93,10 +104,14 @@ def stac_item(
     pystac.Item
         With the extensions ``projection``, ``raster`` and ``processing``; ``sat`` where the
         passes agree on something of the orbit, ``sar`` where mode and polarisations are known,
-        ``classification`` where bands hold codes, and ``file`` where there is a file. The outline
-        is that of the grid. Links ``derived_from`` lead to the products in their catalogue and to
-        inputs that have an address; ``sarheight:inputs`` lists the names and checksums of all
-        files among the inputs in the attribute ``provenance``.
+        ``classification`` where bands hold codes, ``render`` where it has layers that a tile server
+        can draw, ``grid`` where the grid is that of a tile of Sentinel-2 (see
+        `sarheight.dem.mgrs_grid`), and ``file`` where there is a file. The asset ``data`` is the
+        result. That of a Zarr store is also called ``zarr-store``, and its linear gamma0 of one
+        direction of flight ``gamma0-rtc-backscatter-asc`` or ``-desc``, as EOPF Explorer calls
+        them. The outline is that of the grid. Links ``derived_from`` lead to the products in their
+        catalogue and to inputs that have an address; ``sarheight:inputs`` lists the names and
+        checksums of all files among the inputs in the attribute ``provenance``.
 
     Raises
     ------
@@ -106,7 +121,7 @@ def stac_item(
     References
     ----------
     STAC specification 1.1.0, item; extensions sar 1.0.0, sat 1.0.0, projection 2.0.0, raster
-    2.0.0, processing 1.2.0, file 2.1.0, classification 2.0.0.
+    2.0.0, processing 1.2.0, file 2.1.0, classification 2.0.0, render 2.0.0, grid 1.1.0.
     """
     records = require_acquisitions(dataset)
     local = Path(href if file is None else file)
@@ -115,6 +130,10 @@ def stac_item(
         item.stac_extensions.append(FILE)
     item.add_asset("data", _asset(dataset, str(href), local))
     _declare_classes(item)
+    _add_renders(item, dataset)
+    if Path(href).suffix.lower() == ".zarr":
+        for name, asset in _eopf_assets(dataset, records, item.assets["data"], local):
+            item.add_asset(name, asset)
     return item
 
 
@@ -142,6 +161,7 @@ def layers_item(
         asset.roles = ["data"] if name.startswith(PACKED) else ["metadata"]
         item.add_asset(name, asset)
     _declare_classes(item)
+    _add_renders(item, dataset)
     return item
 
 
@@ -175,7 +195,11 @@ def _item(
         | _processing(dataset, origin),
         stac_extensions=[PROJECTION, RASTER, PROCESSING],
     )
-    for extension, fields in ((SAT, _satellite(records)), (SAR, _radar(records))):
+    for extension, fields in (
+        (SAT, _satellite(records)),
+        (SAR, _radar(records)),
+        (GRID, _tile(dataset)),
+    ):
         if fields:
             item.properties |= fields
             item.stac_extensions.append(extension)
@@ -294,6 +318,29 @@ def _projection(dataset: xr.Dataset) -> dict[str, Any]:
     }
 
 
+def _tile(dataset: xr.Dataset) -> dict[str, Any]:
+    """Return the field of the extension ``grid``, for the grid of a tile of Sentinel-2."""
+    from pyproj import CRS, Transformer
+
+    from sarheight.dem.grids import mgrs_grid, mgrs_tile
+
+    grid = MapGrid.of(dataset)
+    crs = CRS.from_wkt(grid.crs.to_wkt())
+    if not (crs.is_projected and crs.utm_zone):
+        return {}
+    west, south, east, north = grid.bounds
+    middle = 0.5 * (west + east), 0.5 * (south + north)
+    name = mgrs_tile(*Transformer.from_crs(crs, 4326, always_xy=True).transform(*middle))
+    try:
+        tile = mgrs_grid(name, abs(grid.transform.a))
+    except ValueError:
+        return {}
+    same = tile.crs is not None and tile.crs.to_epsg() == crs.to_epsg()
+    if not (same and tuple(tile.boundingbox) == grid.bounds and tuple(tile.shape) == grid.shape):
+        return {}
+    return {"grid:code": f"MGRS-{name.zfill(MGRS_LETTERS)}"}
+
+
 def _processing(dataset: xr.Dataset, origin: Mapping[str, Any]) -> dict[str, Any]:
     from importlib.metadata import version
 
@@ -356,6 +403,9 @@ def _asset(dataset: xr.Dataset, href: str, file: Path, digest: str | None = None
     import pystac
 
     suffix = Path(href).suffix.lower()
+    media = MEDIA_TYPES.get(suffix)
+    if suffix == ".zarr" and file.is_dir() and zarr_version(file) == 2:
+        media = EARLIER_ZARR
     raster = suffix in {".tif", ".tiff"} and file.exists()
     extra: dict[str, Any] = {
         "bands": _bands_of_file(file) if raster else _bands_of_variables(dataset),
@@ -368,9 +418,45 @@ def _asset(dataset: xr.Dataset, href: str, file: Path, digest: str | None = None
     return pystac.Asset(
         href,
         title=str(dataset.attrs.get("title", "")) or None,
-        media_type=MEDIA_TYPES.get(suffix),
+        media_type=media,
         roles=["data"],
         extra_fields=extra,
+    )
+
+
+def _eopf_assets(
+    dataset: xr.Dataset, records: list[dict[str, Any]], data: pystac.Asset, file: Path
+) -> Iterator[tuple[str, pystac.Asset]]:
+    """Yield assets of a store by the names that EOPF Explorer has for what means the same."""
+    import pystac
+
+    yield STORE, pystac.Asset(data.href, data.title, media_type=data.media_type, roles=["data"])
+    direction = DIRECTIONS.get(str(_shared(records, "orbit_state")))
+    gamma = dataset.get("gamma0")
+    names = [str(name) for name in np.atleast_1d(dataset.get("polarisation", ""))]
+    if (
+        direction is None
+        or gamma is None
+        or SCALE in gamma.attrs
+        or not set(names) <= POLARISATIONS
+    ):
+        return
+    described = {
+        "data_type": str(gamma.dtype),
+        "nodata": _nodata(nodata_value(gamma)),
+        "unit": "gamma0 (linear power)",
+    }
+    bands = [{"name": name.lower(), **described} for name in names]
+    group = level_groups(file)[0] if file.is_dir() else "0"
+    yield (
+        f"{BACKSCATTER}-{direction}",
+        pystac.Asset(
+            f"{data.href}/{group}".rstrip("/"),
+            str(gamma.attrs.get("long_name", "gamma0")),
+            media_type=data.media_type,
+            roles=["data"],
+            extra_fields={"bands": bands, **described, "gsd": _resolution(dataset)},
+        ),
     )
 
 
@@ -457,6 +543,14 @@ def _declare_classes(item: pystac.Item) -> None:
     bands = [band for asset in item.assets.values() for band in asset.extra_fields["bands"]]
     if any(name.startswith("classification:") for band in bands for name in band):
         item.stac_extensions.append(CLASSIFICATION)
+
+
+def _add_renders(item: pystac.Item, dataset: xr.Dataset) -> None:
+    """Add the extension of renders where there are any."""
+    found = renders(dataset, item.assets)
+    if found:
+        item.properties["renders"] = found
+        item.stac_extensions.append(RENDER)
 
 
 def _unless(value: float, default: float) -> float | None:

@@ -4,15 +4,26 @@ Both formats take a chunk that is missing for one of nothing but fill values: a 
 chunks would open as if the ground there were void. Every chunk is therefore written, also those
 without values, and looked for when a file is opened. A Zarr store holds its metadata twice, with
 each array and consolidated; they are compared. The chunks have checksums: Zstandard's in Zarr,
-Fletcher's in NetCDF, which any reader of these formats compares.
+Fletcher's in NetCDF, which any reader of these formats compares. In Zarr, several chunks lie in one
+file, a shard, which ends with the places of its chunks and the checksum of these.
+
+Stores are written in version 3 of Zarr; those of version 2 are read, too.
+
+References
+----------
+Zarr core specification, version 3.1; codec ``sharding_indexed``, version 1.0.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import xarray as xr
@@ -36,14 +47,43 @@ TEXTS = "OUT"
 """Kinds of NumPy arrays of texts: objects, of one length, and of any length."""
 NETCDF_LOCK = combine_locks([NETCDFC_LOCK, HDF5_LOCK])
 """What xarray holds while it reads: the library takes no two calls at once."""
-CONSOLIDATED = ".zmetadata"
+METADATA, METADATA_2 = "zarr.json", ".zmetadata"
+"""Files with the consolidated metadata of a store, in version 3 of Zarr and in version 2."""
+CONSOLIDATED = "consolidated_metadata"
+CONVENTIONS, LEVELS, GEOZARR = "zarr_conventions", "multiscales", ("proj:", "spatial:")
+"""Attributes of a store that follow from its grid: of GeoZarr, and not of the result."""
 
 
-def zarr_compressor() -> Any:  # noqa: ANN401  # of numcodecs, which has no types
+def zarr_compressor(version: int = 3) -> Any:  # noqa: ANN401  # of numcodecs, which has no types
     """Return the codec of chunks: fast, as speckle does not compress, and with a checksum."""
-    from numcodecs import Zstd
+    if version == 2:
+        from numcodecs import Zstd
 
-    return Zstd(level=1, checksum=True)
+        return Zstd(level=1, checksum=True)
+    from zarr.codecs import ZstdCodec
+
+    return ZstdCodec(level=1, checksum=True)
+
+
+def level_groups(path: Path) -> list[str]:
+    """Return the groups of a Zarr store by falling resolution; "" for one that has no levels."""
+    try:
+        described = json.loads((path / METADATA).read_bytes())["attributes"][LEVELS]["layout"]
+        groups = [str(level["asset"]) for level in described]
+    except (OSError, KeyError, TypeError):
+        return [""]
+    if not all(re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", group) for group in groups):
+        msg = f"'{path}' has its resolutions in {groups}, expected names of groups inside it"
+        raise DamagedFileError(msg)
+    return groups or [""]
+
+
+AS_STORED: dict[str, Any] = {
+    "decode_coords": "all",
+    "mask_and_scale": False,
+    "decode_timedelta": False,
+}
+"""Options that leave values as they are."""
 
 
 def open_store(path: Path, **options: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has them
@@ -76,21 +116,52 @@ def open_store(path: Path, **options: Any) -> xr.Dataset:  # noqa: ANN401  # as 
             if not classic:
                 check_hdf5(path, "a NetCDF file", complete=True)
             return xr.open_dataset(path, engine="netcdf4", **options)
-        from zarr.storage import LocalStore
-
         from sarheight._zarr import check_chunks
 
         require_files_within(path)
 
         _require_zarr_chunks(path)
         check_chunks()
-        store: Any = LocalStore(path, read_only=True)
-        return xr.open_dataset(store, engine="zarr", **options)
+        return _open_group(path, level_groups(path)[0], **options)
+
+
+def _open_group(path: Path, group: str, **options: Any) -> xr.Dataset:  # noqa: ANN401
+    """Open a group of a Zarr store lazily."""
+    from zarr.storage import LocalStore
+
+    store: Any = LocalStore(path, read_only=True)
+    gathered = _is_consolidated(path / group)
+    opened = xr.open_dataset(
+        store, engine="zarr", group=group or None, consolidated=gathered, **options
+    )
+    opened.attrs = own_attributes(opened.attrs)
+    return opened
+
+
+def own_attributes(attributes: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Leave out the attributes that describe the grid in the terms of GeoZarr."""
+    return {
+        name: value
+        for name, value in attributes.items()
+        if name not in {CONVENTIONS, LEVELS} and not str(name).startswith(GEOZARR)
+    }
+
+
+def open_levels(path: Path) -> list[xr.Dataset]:
+    """Open all resolutions of a complete Zarr store, the finest first; none of one without them.
+
+    Without dask, only the chunks of a window are read.
+    """
+    with file_errors(path, "a Zarr store"):
+        return [_open_group(path, group, **AS_STORED) for group in level_groups(path) if group]
 
 
 def read_store(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
     """Read NetCDF or Zarr without masking by ``_FillValue``, which would turn codes into floats."""
-    dataset = open_store(path, decode_coords="all", mask_and_scale=False, decode_timedelta=False)
+    dataset = open_store(path, **AS_STORED)
+    if not dataset.data_vars:
+        msg = f"'{path}' holds no variables, expected a result; copy it again"
+        raise DamagedFileError(msg)
     with file_errors(path, "a result"):
         if chunks is None:
             with dataset:
@@ -101,11 +172,20 @@ def read_store(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xar
             dataset = dataset.assign(lazy)
             if chunks != {}:
                 dataset = dataset.chunk(chunks)
+        texts = {
+            name: each.astype(object)
+            for name, each in dataset.coords.items()
+            if each.dtype.kind == "T"
+        }
+        dataset = dataset.assign_coords(texts)
         for variable in dataset.data_vars.values():
             for name in ("flag_values", "flag_masks"):
                 if name in variable.attrs:
                     values = np.atleast_1d(variable.attrs[name])
                     variable.attrs[name] = values.astype(variable.dtype)
+            if variable.dtype.kind in "iuf" and "_FillValue" in variable.attrs:
+                # JSON has no types of numbers.
+                variable.attrs["_FillValue"] = variable.dtype.type(variable.attrs["_FillValue"])
     return dataset
 
 
@@ -135,11 +215,12 @@ class _StoredVariable:
 
 
 def _lazy(path: Path, variable: xr.DataArray) -> xr.DataArray:
-    """Let parts of a variable be read when they are computed, in chunks of the file."""
+    """Let parts of a variable be read when they are computed, in chunks or shards of the file."""
     import dask.array
 
     sizes = variable.encoding.get("preferred_chunks", {})
-    chunks = tuple(sizes.get(dim, size) for dim, size in variable.sizes.items())
+    own = tuple(sizes.get(dim, size) for dim, size in variable.sizes.items())
+    chunks = variable.encoding.get("shards") or own
     stored = _StoredVariable(path, variable.variable)
     data = dask.array.from_array(  # type: ignore[no-untyped-call]
         stored, chunks=chunks, name=False, asarray=False, meta=np.empty((), stored.dtype)
@@ -153,28 +234,111 @@ def _require_zarr_chunks(path: Path) -> None:
     """Raise where a store lacks chunks, or its consolidated metadata differ from the others."""
     import zarr
 
-    if (path / CONSOLIDATED).exists():
-        consolidated = json.loads((path / CONSOLIDATED).read_bytes())["metadata"]
-        differing = [
-            key
-            for key, content in consolidated.items()
-            if json.loads((path / key).read_bytes()) != content
-        ]
-        if differing:
-            msg = (
-                f"'{path}' is damaged, or was changed: {', '.join(differing[:LISTED_ARRAYS])} and "
-                f"{CONSOLIDATED} differ; if it was changed on purpose, call "
-                "zarr.consolidate_metadata"
-            )
-            raise DamagedFileError(msg)
-    group = zarr.open_group(path, mode="r")
-    missing = [
-        f"{array.nchunks - array.nchunks_initialized} of {array.nchunks} chunks of '{name}'"
-        for name, array in group.arrays()
-        if array.nchunks_initialized < array.nchunks
-    ]
+    version = zarr_version(path)
+    group = zarr.open_group(path, mode="r", use_consolidated=False if version == 3 else None)
+    differing, holder = _differing(path) if version == 3 else _differing_2(path)
+    if differing:
+        msg = (
+            f"'{path}' is damaged, or was changed: {', '.join(differing[:LISTED_ARRAYS])} and "
+            f"{holder} differ; if it was changed on purpose, call "
+            "zarr.consolidate_metadata"
+        )
+        raise DamagedFileError(msg)
+    missing = []
+    for name, array in group.members(max_depth=None):
+        if isinstance(array, zarr.Array) and (lost := _count_lost(path / name, array)):
+            missing.append(f"{lost} of {array.nchunks} chunks of '{name}'")
     if missing:
         raise incomplete(path, missing)
+
+
+def _differing(path: Path) -> tuple[list[str], str]:
+    """List the metadata that differ from their copies in the root and in groups of a store."""
+
+    def read(group: str) -> Any:  # noqa: ANN401  # JSON
+        return json.loads((path / group / METADATA).read_bytes())
+
+    def without_copies(metadata: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in metadata.items() if name != CONSOLIDATED}
+
+    for group in {"": None, **dict.fromkeys(level_groups(path))}:
+        copies = (read(group).get(CONSOLIDATED) or {}).get("metadata", {})
+        prefix = f"{group}/" if group else ""
+        differing = [
+            f"{prefix}{name}/{METADATA}"
+            for name, copy in copies.items()
+            if without_copies(read(f"{prefix}{name}")) != without_copies(copy)
+        ]
+        if differing:
+            return differing, f"{prefix}{METADATA}"
+    return [], METADATA
+
+
+def _differing_2(path: Path) -> tuple[list[str], str]:
+    """List the metadata of a store of version 2 of Zarr that differ from their copies."""
+    if not (path / METADATA_2).exists():
+        return [], METADATA_2
+    copies = json.loads((path / METADATA_2).read_bytes())["metadata"]
+    return [
+        name for name, copy in copies.items() if json.loads((path / name).read_bytes()) != copy
+    ], METADATA_2
+
+
+INDEX = np.dtype([("place", "<u8"), ("size", "<u8")])
+ABSENT = 2**64 - 1
+"""Place and size of a chunk that a shard does not hold."""
+CHECKSUM = 4
+"""Bytes of the CRC-32C behind the places of the chunks."""
+
+
+def _count_lost(folder: Path, array: Any) -> int:  # noqa: ANN401  # of Zarr
+    """Count the chunks of an array that its files do not hold; a damaged shard holds none."""
+    if array.shards is None:
+        return int(array.nchunks - array.nchunks_initialized)
+    codec = array.metadata.codecs[0]
+    kinds = [type(each).__name__ for each in codec.index_codecs]
+    inside = tuple(s // c for s, c in zip(array.shards, array.chunks, strict=True))
+    lost = 0
+    for place in product(
+        *(range(-(-n // s)) for n, s in zip(array.shape, array.shards, strict=True))
+    ):
+        # Beyond the edge of the array a shard need not hold chunks.
+        used = tuple(
+            slice(-(-min(size - index * shard, shard) // chunk))
+            for index, size, shard, chunk in zip(
+                place, array.shape, array.shards, array.chunks, strict=True
+            )
+        )
+        expected = prod(part.stop for part in used)
+        file = folder / array.metadata.encode_chunk_key(place)
+        if kinds != ["BytesCodec", "Crc32cCodec"] or codec.index_location.value != "end":
+            lost += 0 if file.exists() else expected  # of another program
+            continue
+        index, end = _read_index(file, prod(inside))
+        held = index.reshape(inside)[used]
+        # Sizes are compared by subtraction: a sum may be more than 64 bits hold.
+        found = (held["place"] <= end) & (held["size"] <= end - np.minimum(held["place"], end))
+        lost += expected - int(found.sum())
+    return lost
+
+
+def _read_index(file: Path, count: int) -> tuple[NDArray[Any], int]:
+    """Read the places of the chunks of a shard, and where they end; none of a damaged one."""
+    from google_crc32c import value
+
+    nothing = np.full(count, ABSENT, "<u8")
+    absent = np.rec.fromarrays([nothing, nothing], dtype=INDEX)
+    length = count * INDEX.itemsize
+    try:
+        end = file.stat().st_size - length - CHECKSUM
+        with file.open("rb") as stream:
+            stream.seek(max(end, 0))
+            data = stream.read(length + CHECKSUM)
+    except FileNotFoundError:
+        return absent, 0
+    if end < 0 or value(data[:length]) != int.from_bytes(data[length:], "little"):
+        return absent, 0
+    return np.frombuffer(data[:length], INDEX), end
 
 
 def store_attributes(path: Path) -> Mapping[Any, Any]:
@@ -185,12 +349,15 @@ def store_attributes(path: Path) -> Mapping[Any, Any]:
     import zarr
 
     require_files_within(path)
-    return zarr.open_group(path, mode="r").attrs.asdict()
+    group = level_groups(path)[0]
+    return own_attributes(zarr.open_group(path / group, mode="r").attrs.asdict())
 
 
-TEXTS = "OUT"
-"""Kinds of types that hold texts."""
 CHUNK = 1024
+"""Length of chunks in NetCDF along the last two dims."""
+TILE, SHARD = 256, 1024
+"""Lengths in Zarr: of chunks, so that little is read for a window, and of the files that hold them,
+each of which is held in memory while it is written."""
 TIME_UNITS = "microseconds since 1970-01-01"
 
 
@@ -297,27 +464,95 @@ def write_zarr(
     dataset: xr.Dataset,
     path: Path,
     *,
-    chunk: int | Mapping[str, int] = CHUNK,
+    chunk: int = TILE,
+    shard: int | None = SHARD,
     compute: bool = True,
+    group: str = "",
+    attributes: Mapping[str, Any] | None = None,
+    version: int = 3,
 ) -> None:
-    """Write a result as Zarr store; without `compute` lazy variables get metadata but no chunks."""
-    dataset = _add_conventions(dataset, chunk)
+    """Write a dataset as Zarr store, or into a group of one, whose metadata are not gathered.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        The dataset.
+    path : pathlib.Path
+        The store.
+    chunk : int
+        Length of chunks along the last two dims.
+    shard : int, optional
+        The length along the last two dims of what lies in one file, which holds a single plane of
+        them. By default each chunk has a file, and is as long as the variable along other dims.
+    compute : bool
+        Whether the values of lazy variables are written, beside their metadata.
+    group : str
+        Name of the group.
+    attributes : mapping, optional
+        Attributes of the group beside those of the dataset, as JSON has them.
+    version : int
+        Of Zarr: 2 for a store that exists, whose files are chunks.
+    """
+    import zarr
+
+    planes = shard is not None
+    dataset = _add_conventions(dataset, chunk if shard is None else shard, planes=planes)
     for variable in dataset.data_vars.values():
-        variable.encoding["chunks"] = _chunks(variable, chunk)
+        file = _chunks(variable, chunk if shard is None else shard, planes=planes)
+        chunks = _chunks(variable, chunk, planes=planes) if version == 3 else file
+        chunks = tuple(map(min, chunks, file))
+        variable.encoding["chunks"] = chunks
+        if version == 3:
+            # Where readers of Zarr that do not know CF look for the value of void cells.
+            variable.encoding["fill_value"] = variable.encoding.get("_FillValue")
+            if planes and variable.ndim:
+                variable.encoding["shards"] = tuple(
+                    length * -(-limit // length) for length, limit in zip(chunks, file, strict=True)
+                )
     for every in dataset.variables.values():
-        every.encoding["compressors"] = zarr_compressor()
+        every.encoding["compressors"] = zarr_compressor(version)
     # A chunk that is missing in a store is then one that was lost.
     dataset.to_zarr(  # type: ignore[call-overload]  # for a constant `compute` only
         path,
+        group=group or None,
         mode="w-",
-        zarr_format=2,
-        consolidated=True,
+        zarr_format=version,
+        consolidated=False,
         write_empty_chunks=True,
         compute=compute,
     )
+    if attributes:
+        zarr.open_group(path / group, mode="r+").attrs.update(dict(attributes))
+    if not group:
+        consolidate(path)
 
 
-def _add_conventions(dataset: xr.Dataset, chunk: int | Mapping[str, int] = CHUNK) -> xr.Dataset:
+def zarr_version(path: Path) -> Literal[2, 3]:
+    """Return the version of Zarr of a store."""
+    return 3 if (path / METADATA).exists() else 2
+
+
+def consolidate(path: Path) -> None:
+    """Gather the metadata of all arrays of a store in its root, and of a level in its group."""
+    import zarr
+
+    with warnings.catch_warnings():
+        # Readers that do not know them read the metadata of each array.
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        for group in (*filter(None, level_groups(path)), None):
+            zarr.consolidate_metadata(str(path), path=group, zarr_format=zarr_version(path))
+
+
+def _is_consolidated(path: Path) -> bool:
+    """Tell whether a group has the metadata of its arrays."""
+    if (path / METADATA).exists():
+        return bool(json.loads((path / METADATA).read_bytes()).get(CONSOLIDATED))
+    return (path / METADATA_2).exists()
+
+
+def _add_conventions(
+    dataset: xr.Dataset, chunk: int = CHUNK, *, planes: bool = False
+) -> xr.Dataset:
     """Bring names, attributes and chunks into the form of the CF conventions."""
     texts = {
         name: coordinate.astype(object)
@@ -326,13 +561,10 @@ def _add_conventions(dataset: xr.Dataset, chunk: int | Mapping[str, int] = CHUNK
     }
     dataset = dataset.assign_coords(texts)
     if dataset.chunks:
-        sizes: Mapping[Any, int] = (
-            dict.fromkeys(dataset.dims, chunk) if isinstance(chunk, int) else chunk
-        )
         dataset = dataset.assign(
             {
                 name: variable.chunk(
-                    {str(dim): sizes[dim] for dim in variable.dims if dim in sizes}
+                    dict(zip(variable.dims, _chunks(variable, chunk, planes=planes), strict=True))
                 )
                 for name, variable in dataset.data_vars.items()
             }
@@ -376,7 +608,8 @@ def _is_auxiliary(coordinate: xr.DataArray, variable: xr.DataArray) -> bool:
 
 
 def _chunks(
-    variable: xr.DataArray | xr.Variable, chunk: int | Mapping[str, int] = CHUNK
+    variable: xr.DataArray | xr.Variable, chunk: int = CHUNK, *, planes: bool = False
 ) -> tuple[int, ...]:
-    limits = dict.fromkeys(variable.dims, chunk) if isinstance(chunk, int) else chunk
-    return tuple(min(limits.get(str(dim), size), size) for dim, size in variable.sizes.items())
+    """Return lengths of chunks along the dims: of planes, those before the last two have one."""
+    limits = (1 if planes else chunk,) * max(variable.ndim - 2, 0) + (chunk, chunk)
+    return tuple(map(min, limits[-variable.ndim :] if variable.ndim else (), variable.shape))

@@ -102,7 +102,8 @@ class EopfSource(EopfStore):
         cls, source: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None
     ) -> EopfSource:
         """Open a store: a folder, a zip of one, or a URL."""
-        options = dict(storage_options or {})
+        # Zarr needs an asynchronous file system: its own.
+        options = {name: it for name, it in (storage_options or {}).items() if name != "storage"}
         return cls(*open_root(str(source), options), (str(source), options))
 
     def __reduce__(self) -> tuple[Callable[..., EopfSource], tuple[str, dict[str, Any]]]:

@@ -91,6 +91,8 @@ class _Strips:
 NUMBERS = {"uint16": np.dtype("<u2")}
 """Numbers of measurements that are read without GDAL."""
 LITTLE_ENDIAN = b"II"
+STORAGE = "storage"
+"""Option that is the file system of an address itself, in place of that of its protocol."""
 
 
 # The files of one product.
@@ -249,7 +251,7 @@ class ProductFiles:
     def window(self, name: str, lines: Span, samples: Span) -> NDArray[Any] | None:
         """Read a window of a measurement, in the numbers of its file.
 
-        None where these do not lie on a disk line by line, or too few of them do: `raster` reads
+        None where these do not lie in the file line by line, or too few of them do: `raster` reads
         them, or says what is wrong.
         """
         strips = self._strips_of(name)
@@ -296,10 +298,8 @@ class ProductFiles:
         """Find the strips of a measurement, once."""
         with self._lock:
             if name not in self._strips:
-                strips = None
-                if self._file(name).has_rows:
-                    with self.raster(name) as raster:
-                        strips = _Strips.of(raster)
+                with self.raster(name) as raster:
+                    strips = _Strips.of(raster)
                 if strips is not None:
                     with self.open_file(name) as file:
                         little = file.read(2) == LITTLE_ENDIAN
@@ -387,6 +387,8 @@ def _locate(source: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, s
         storage, path = url_to_fs(f"file://{source}")
         return storage, path, source
     label = without_secrets(source)
+    if STORAGE in options:
+        return options[STORAGE], source, label
     try:
         storage, path = url_to_fs(source, **options)
     except (ImportError, ValueError) as error:

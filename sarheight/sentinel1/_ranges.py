@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipExtFile
 
+import numpy as np
+
 from sarheight._files import read_rows, unnamed_file
 from sarheight.errors import ProductError
 
@@ -360,12 +362,6 @@ class ProductFile:
                         pass
                 self._compared = True
 
-    @property
-    def has_rows(self) -> bool:
-        """Whether rows of its bytes can be read from a disk."""
-        extent, deflated = self._locate()
-        return deflated is not None or is_local(extent.storage)
-
     def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
         """Read rows of bytes, see `sarheight._files.read_rows`; False where that fails."""
         extent, deflated = self._locate()
@@ -373,5 +369,29 @@ class ProductFile:
             return deflated.read_rows(begins, rows)
         if begins[-1] + rows[-1].nbytes > extent.size:
             return False
+        if not is_local(extent.storage):
+            _request_rows(extent, begins, rows)
+            return True
         with Path(extent.path).open("rb", buffering=0) as file:
             return read_rows(file, [extent.begin + begin for begin in begins], rows)
+
+
+def _request_rows(extent: Extent, begins: Sequence[int], rows: NDArray[Any]) -> None:
+    """Read rows of bytes from a server, several at a time with what lies between them.
+
+    A request costs more than `BUFFER` bytes, and brings no more than `LARGEST_REQUEST`.
+    """
+    size, first = rows[0].nbytes, 0
+    for row in range(1, len(begins) + 1):
+        if (
+            row < len(begins)
+            and begins[row] - begins[row - 1] - size <= BUFFER
+            and begins[row] + size - begins[first] <= LARGEST_REQUEST
+        ):
+            continue
+        start = begins[first]
+        data = extent.read(start, begins[row - 1] + size - start)
+        for each in range(first, row):
+            place = begins[each] - start
+            rows[each] = np.frombuffer(data[place : place + size], rows.dtype)
+        first = row

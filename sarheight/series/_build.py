@@ -22,7 +22,7 @@ from sarheight.layover.track import (
     run_tiles,
 )
 from sarheight.output.grid import check_grid
-from sarheight.output.stores import write_zarr
+from sarheight.output.levels import write_levels
 from sarheight.series._dates import (
     Coregistration,
     Date,
@@ -37,7 +37,7 @@ from sarheight.series._dates import (
 )
 from sarheight.series._filter import WINDOW, filter_window, require_window
 from sarheight.series._stack import Stack, StackSettings, describe_method
-from sarheight.series._store import CHUNK, COMMON, NEW, SHIFT, Pending, write_whole
+from sarheight.series._store import CHUNK, COMMON, NEW, PRODUCTS, SHIFT, Pending, write_whole
 
 if TYPE_CHECKING:
     import os
@@ -271,7 +271,7 @@ class _Run:
         if self.stack.stored is not None or mark.exists():
             return
         shutil.rmtree(target, ignore_errors=True)
-        write_zarr(check_grid(self.stack.common()), target, chunk=CHUNK)
+        write_levels(check_grid(self.stack.common()), target, shard=CHUNK)
         mark.touch()
 
     def _place(self, dates: Sequence[Date], skipped: dict[str, str]) -> list[_Placed]:
@@ -440,7 +440,8 @@ class _Run:
         if result.chunks is None:
             target[:] = data
         else:
-            data.rechunk((1, CHUNK, CHUNK)).store(target, lock=False)
+            file = target.shards or target.chunks
+            data.rechunk(file).store(target, lock=False)
         mark.touch()
 
     # After all dates: the filter, the summary, and the metadata.
@@ -455,6 +456,11 @@ class _Run:
             self.pending.create("products", name, shape, kind)
         for tile in self.stack.tiles:
             self._summarise_tile(fresh, tile, settings.window)
+        for name in self.stack.names:
+            for date in fresh:
+                self.pending.add_overviews(date.key, name)
+        for name in PRODUCTS:
+            self.pending.add_overviews("products", name)
 
     def _summarise_tile(self, fresh: Sequence[Date], tile: Tile, window: int) -> None:
         core, reach = tile.core, window // 2

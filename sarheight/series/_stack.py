@@ -20,7 +20,7 @@ from sarheight.layover import RTC, PosteriorMean, Reallocation, read_method, rec
 from sarheight.layover.track import TRACK_VARIABLES, Baseline, TrackPlan, reference_scene
 from sarheight.output import open_result
 from sarheight.scene import Scene
-from sarheight.series._store import CHUNK, LAYOUT
+from sarheight.series._store import CHUNK, LAYOUTS, Pending
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,10 +66,10 @@ COORDINATES: dict[str, tuple[Any, str, str | None]] = {
 """Coordinates along time: type, long name and units of each."""
 
 
-def _stack_settings(settings: StackSettings, facets: int) -> dict[str, Any]:
+def _stack_settings(settings: StackSettings, facets: int, layout: int) -> dict[str, Any]:
     """Describe the settings that all dates of a stack share."""
     return {
-        "layout": LAYOUT,
+        "layout": layout,
         "method": describe_method(settings.method),
         "window": settings.window,
         "smallest_area": settings.smallest_area,
@@ -233,6 +233,12 @@ class Stack:
         return dataset.assign_coords(polarisation=self.polarisations)
 
     @property
+    def described(self) -> dict[str, Any]:
+        """The settings that all dates share, as attributes and provenance hold them."""
+        layout = LAYOUTS[Pending(self.path).version]
+        return _stack_settings(self.settings, self.plan.facets, layout)
+
+    @property
     def names(self) -> list[str]:
         """Variables with a value for each date."""
         return ["gamma0", "gamma0_filtered"] if self.settings.window else ["gamma0"]
@@ -240,7 +246,7 @@ class Stack:
     def fingerprint(self) -> str:
         """Write as text what finished parts of dates depend on: settings, reference pass, DEM."""
         heights = np.ascontiguousarray(self.dem.array.values)
-        settings = _stack_settings(self.settings, self.plan.facets)
+        settings = self.described
         settings.pop("window")
         tiles = [tile.core for tile in self.tiles]
         parts = (settings, self.record["start"], heights.shape, zlib.crc32(heights.data), tiles)
@@ -258,7 +264,7 @@ class Stack:
 
         stored = self.stored
         total = len(self.records) + len(fresh)
-        parameters = {"stack": _stack_settings(self.settings, self.plan.facets)}
+        parameters = {"stack": self.described}
         added: dict[str, list[Any]] = {
             "time": [date.time for date in fresh],
             "platform": [str(date.record["mission"]) for date in fresh],
@@ -316,7 +322,7 @@ class Stack:
         ]
         attributes = {
             "title": "Stack of reconstructed radar backscatter",
-            "stack": json.dumps(_stack_settings(self.settings, self.plan.facets)),
+            "stack": json.dumps(self.described),
             "acquisition": json.dumps(records),
             "reference_grid": grid_to_json(self.reference.grid),
             "reference_orbit": orbit_to_json(self.reference.orbit),

@@ -4,6 +4,9 @@ Dates are computed into a hidden folder beside the stack, ``.NAME.pending``, wit
 finished part, so that an interrupted run resumes. When all are there, their chunks are renamed into
 the stack and its metadata follow. A journal lists these steps beforehand: whoever next works on
 the stack finishes them where they were interrupted. Chunks of earlier dates are never touched.
+
+New stacks are of version 3 of Zarr and have overviews, as results do; each tile of a date is a file
+of its own, or several. A stack of version 2, which has no overviews, is appended to as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import zarr
@@ -24,7 +27,15 @@ from sarheight.errors import OutputError
 from sarheight.output import open_result
 from sarheight.output.atomic import check_writable, require_path
 from sarheight.output.grid import check_grid
-from sarheight.output.stores import CONSOLIDATED, write_zarr, zarr_compressor
+from sarheight.output.levels import list_shapes, reduce_arrays, write_levels
+from sarheight.output.stores import (
+    METADATA_2,
+    TILE,
+    consolidate,
+    write_zarr,
+    zarr_compressor,
+    zarr_version,
+)
 
 if TYPE_CHECKING:
     import os
@@ -39,17 +50,19 @@ if TYPE_CHECKING:
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 
 CHUNK = 512
-"""Rows and columns of a chunk; it holds one date and one polarisation."""
+"""Rows and columns of a file; it holds one date and one polarisation."""
 DATED = ("gamma0", "gamma0_filtered")
 """Variables with a value for each date."""
 PRODUCTS = ("gamma0_mean", "gamma0_spread", "date_count")
 """Variables that summarise all dates: they are replaced when dates are appended."""
+COMMON_COORDINATES = ("y", "x", "polarisation", "spatial_ref")
+"""Coordinates that do not change."""
 LOCK, SETTINGS, JOURNAL = "owner.lock", "settings.json", "journal.json"
 META, NEW, COMMON = "meta.zarr", "new.zarr", "common.done"
 SHIFT = "shift.json"
 """The shift of a date, in its folder."""
-LAYOUT = 1
-"""Version of the layout of stacks."""
+LAYOUTS = {2: 1, 3: 2}
+"""Version of the layout of stacks, by the version of Zarr."""
 
 
 def open_stack(path: str | os.PathLike[str], *, chunks: Any = "stored") -> xr.Dataset:  # noqa: ANN401
@@ -61,8 +74,8 @@ def open_stack(path: str | os.PathLike[str], *, chunks: Any = "stored") -> xr.Da
         A ``.zarr``.
     chunks : "stored", None, int, str or mapping, optional
         None reads everything into memory. Anything else makes the variables dask-backed, in
-        chunks as `xarray.open_dataset` understands them; by default those of the store: one date
-        and polarisation of 512 x 512 cells.
+        chunks as `xarray.open_dataset` understands them; by default the files of the store: one
+        date and polarisation of 512 x 512 cells.
 
     Returns
     -------
@@ -105,6 +118,11 @@ class Pending:
         """Path of the folder."""
         return self.stack.with_name(f".{self.stack.name}.pending")
 
+    @property
+    def version(self) -> Literal[2, 3]:
+        """Version of Zarr: that of the stack on disk."""
+        return zarr_version(self.stack) if self.stack.exists() else 3
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the stack against other processes, and finish an append that was interrupted."""
@@ -145,18 +163,36 @@ class Pending:
         path = self.folder / key / name
         if path.exists():
             return
+        file = tuple(min(CHUNK, size) for size in shape[-2:])
+        planes = (1,) * (len(shape) - 2)
+        layout: dict[str, Any] = {"chunks": (*planes, *file)}
+        if self.version == 3:
+            inner = tuple(min(TILE, size) for size in file)
+            outer = (c * -(-size // c) for c, size in zip(inner, file, strict=True))
+            layout = {"chunks": (*planes, *inner), "shards": (*planes, *outer)}
         zarr.create_array(
             store=path,
             shape=shape,
-            chunks=(*(1,) * (len(shape) - 2), *(min(CHUNK, size) for size in shape[-2:])),
             dtype=np.dtype(dtype),
             fill_value=np.nan if np.dtype(dtype).kind == "f" else 0,
-            compressors=zarr_compressor(),
-            zarr_format=2,
+            compressors=zarr_compressor(self.version),
+            zarr_format=self.version,
+            **layout,
         )
 
+    def add_overviews(self, key: str, name: str) -> None:
+        """Compute the overviews of an array that is complete, in folders named by the level."""
+        if self.version == 2:
+            return
+        fine = self.array(key, name)
+        for level, shape in enumerate(list_shapes(fine.shape[-2:])[1:], start=1):
+            self.create(f"{key}/{level}", name, (*fine.shape[:-2], *shape), fine.dtype)
+            coarse = self.array(f"{key}/{level}", name)
+            reduce_arrays([(fine, coarse)])
+            fine = coarse
+
     def array(self, key: str, name: str) -> zarr.Array:  # type: ignore[type-arg]
-        """Open an array that was created, for writing whole chunks, empty ones too."""
+        """Open an array that was created, for writing whole files, empty ones too."""
         opened: zarr.Array = zarr.open_array(self.folder / key / name, mode="r+")  # type: ignore[type-arg]
         return opened.with_config({"write_empty_chunks": True})
 
@@ -185,51 +221,78 @@ class Pending:
         values do not count; `first` is the number of dates in the stack.
         """
         shutil.rmtree(self.folder / META, ignore_errors=True)
-        sizes = {"time": 1, "polarisation": 1, "y": CHUNK, "x": CHUNK}
-        write_zarr(check_grid(metadata), self.folder / META, chunk=sizes, compute=False)
-        for coordinate in ("y", "x", "polarisation", "spatial_ref"):
-            shutil.rmtree(self.folder / META / coordinate, ignore_errors=True)
-        steps = {"replace": self._replacements(), "move": self._moves(keys, first, names)}
+        checked, meta = check_grid(metadata), self.folder / META
+        if self.version == 3:
+            write_levels(checked, meta, shard=CHUNK, compute=False)
+        else:
+            write_zarr(checked, meta, chunk=CHUNK, shard=CHUNK, compute=False, version=2)
+        steps = {
+            "replace": self._replacements(),
+            "move": [*self._moves(keys, first, names), *self._products()],
+        }
         write_whole(self.folder / JOURNAL, json.dumps(steps))
         self.finish()
 
+    @property
+    def _groups(self) -> list[str]:
+        """The groups of the stack by resolution: folders with a slash, or its root."""
+        if self.version == 2:
+            return [""]
+        inside = (each.name for each in (self.folder / META).iterdir() if each.is_dir())
+        return sorted((f"{name}/" for name in inside), key=lambda name: int(name[:-1]))
+
     def _replacements(self) -> list[tuple[str, str]]:
         """List the metadata, and arrays of coordinates, that replace those of the stack."""
-        found = [(f"{META}/.zattrs", ".zattrs")]
-        for array in sorted((self.folder / META).iterdir()):
-            if not array.is_dir():
-                continue
-            if array.name in (*DATED, *PRODUCTS):
-                found += [
-                    (f"{META}/{array.name}/{name}", f"{array.name}/{name}")
-                    for name in (".zarray", ".zattrs")
-                ]
-            else:
-                found.append((f"{META}/{array.name}", array.name))
-        return found
+        files = ("zarr.json",) if self.version == 3 else (".zarray", ".zattrs")
+        found = [("", files[-1])]
+        for group in self._groups:
+            found += [(group, files[-1])] if group else []
+            for array in sorted((self.folder / META / group).iterdir()):
+                if not array.is_dir() or array.name in COMMON_COORDINATES:
+                    continue
+                if array.name in (*DATED, *PRODUCTS):
+                    found += [(f"{group}{array.name}/", name) for name in files]
+                else:
+                    found.append((group, array.name))
+        return [(f"{META}/{place}{name}", f"{place}{name}") for place, name in found]
 
     def _moves(
         self, keys: Sequence[str], first: int, names: Sequence[str]
     ) -> list[tuple[str, str]]:
-        """List the chunks of dates, with their names in the stack, and those of products."""
+        """List the files of dates, with their names in the stack."""
         found = []
         for number, key in enumerate(keys, first):
-            for name in names:
-                found += [
-                    (f"{key}/{name}/{chunk}", f"{name}/{number}.{chunk}")
-                    for chunk in self._chunks(key, name)
-                ]
-        for name in PRODUCTS:
-            found += [
-                (f"products/{name}/{chunk}", f"{name}/{chunk}")
-                for chunk in self._chunks("products", name)
-            ]
+            for group, source in self._sources(key):
+                for name in names:
+                    date = f"{group}{name}/" + (f"c/{number}/" if group else f"{number}.")
+                    found += [
+                        (f"{source}/{name}/{chunk}", f"{date}{chunk.removeprefix('c/')}")
+                        for chunk in self._chunks(source, name)
+                    ]
         return found
 
+    def _products(self) -> list[tuple[str, str]]:
+        """List the files of what summarises all dates."""
+        return [
+            (f"{source}/{name}/{chunk}", f"{group}{name}/{chunk}")
+            for group, source in self._sources("products")
+            for name in PRODUCTS
+            for chunk in self._chunks(source, name)
+        ]
+
+    def _sources(self, key: str) -> list[tuple[str, str]]:
+        """List the groups of the stack, and the folders of their arrays of a date."""
+        return [
+            (group, f"{key}/{group[:-1]}" if level else key)
+            for level, group in enumerate(self._groups)
+        ]
+
     def _chunks(self, key: str, name: str) -> list[str]:
-        """List the chunks of an array that was created."""
-        inside = (path.name for path in (self.folder / key / name).iterdir())
-        return sorted(chunk for chunk in inside if not chunk.startswith("."))
+        """List the files of an array that was created."""
+        folder = self.folder / key / name
+        files = (path for path in folder.rglob("*") if path.is_file())
+        inside = (path.relative_to(folder).as_posix() for path in files)
+        return sorted(each for each in inside if each[0] != "." and each != "zarr.json")
 
     def finish(self) -> None:
         """Take the steps of the journal, if there is one, and remove the folder's content."""
@@ -242,8 +305,8 @@ class Pending:
         for source, name in (*steps["move"], *steps["replace"]):
             _replace(self.folder / source, target / name)
         with suppress(FileNotFoundError):
-            (target / CONSOLIDATED).unlink()
-        zarr.consolidate_metadata(str(target), zarr_format=2)
+            (target / METADATA_2).unlink()
+        consolidate(target)
         if target is new:
             new.rename(self.stack)
         journal.unlink()
@@ -261,7 +324,7 @@ def _replace(source: Path, target: Path) -> None:
     """Move a file or folder to the place of another one, unless that was done before."""
     if not source.exists():
         return
-    target.parent.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir() and target.exists():
         shutil.rmtree(target)
     source.replace(target)

@@ -14,10 +14,13 @@ import pyproj
 import xarray as xr
 from numpy.typing import NDArray
 
+from sarheight._files import file_errors
 from sarheight._runtime import nodata_value
 from sarheight.layover import layers as output_layers
 from sarheight.output import open_result
 from sarheight.output.files import StoredBand, stored_bands
+from sarheight.output.grid import SCALE, SCALES, SPATIAL
+from sarheight.output.stores import open_levels
 from sarheight.plot.maps import SPARE_COLOURS, count_classes, flag_colours
 
 if TYPE_CHECKING:
@@ -66,7 +69,7 @@ STRIP = 1024
 
 @dataclass(frozen=True, eq=False)
 class DatasetReader:
-    """Reads a Dataset that has no overviews: one is made of each variable when it is needed."""
+    """Reads a Dataset without overviews: one is made of each variable when it is needed."""
 
     dataset: xr.Dataset  # north up, lazy or not
     overviews: dict[tuple[str, tuple[tuple[str, int], ...]], Floats] = field(default_factory=dict)
@@ -129,6 +132,36 @@ class DatasetReader:
         mean = np.full(count.shape, np.nan, np.float32)
         np.divide(total, count, out=mean, where=count > 0, casting="same_kind")
         return mean
+
+
+@dataclass(frozen=True, eq=False)
+class LevelReader:
+    """Reads a Zarr store with overviews, which are the averages."""
+
+    path: Path
+    levels: list[DatasetReader]  # the finest first, each of half the resolution of the one before
+
+    def read(self, name: str, entry: Entry, rows: slice, columns: slice, step: int) -> Floats:
+        """Read a window from the overview that fits best."""
+        level = min(step.bit_length(), len(self.levels)) - 1
+        if name not in self.levels[level].dataset:
+            level = 0
+        reader, ratio = self.levels[level], 1 << level
+        counts = [-(-(part.stop - part.start) // step) for part in (rows, columns)]
+        window = [
+            slice(part.start // ratio, min(part.start // ratio + count * step // ratio, size))
+            for part, count, size in zip(
+                (rows, columns), counts, (reader.dataset.sizes[d] for d in SPATIAL), strict=True
+            )
+        ]
+        with file_errors(self.path, "a result"):
+            values = reader.read(name, entry, window[0], window[1], step // ratio)
+        scale = reader.dataset[name].attrs.get(SCALE)
+        if scale in SCALES:
+            values = SCALES[scale][1](values).astype(np.float32)
+        # A window that does not begin at a square may end beyond the last one.
+        short = [(0, n - size) for n, size in zip(counts, values.shape, strict=True)]
+        return np.pad(values, short, mode="edge")
 
 
 # Quantities: variables, and what is derived from them, as the page draws them.
@@ -201,19 +234,19 @@ class ResultView:
             source = Path(result)
             dataset, name = open_result(source, chunks={}), source.resolve().name
         _require_map(dataset, name)
-        dataset = dataset.isel(
-            {
-                axis: slice(None, None, -1)
-                for axis, sign in (("y", -1), ("x", 1))
-                if sign * float(dataset[axis][-1] - dataset[axis][0]) < 0
-            }
-        )
-        rasters = source is not None and source.suffix.lower() in {"", ".tif", ".tiff"}
-        reader: Reader = (
-            RasterReader(stored_bands(source))
-            if rasters and source is not None
-            else DatasetReader(dataset)
-        )
+        turned = {
+            axis: slice(None, None, -1)
+            for axis, sign in (("y", -1), ("x", 1))
+            if sign * float(dataset[axis][-1] - dataset[axis][0]) < 0
+        }
+        dataset = dataset.isel(turned)
+        reader: Reader = DatasetReader(dataset)
+        if source is not None and source.suffix.lower() in {"", ".tif", ".tiff"}:
+            reader = RasterReader(stored_bands(source))
+        elif source is not None and source.suffix.lower() == ".zarr" and not turned:
+            levels = open_levels(source)
+            if levels:
+                reader = LevelReader(source, [DatasetReader(level) for level in levels])
         return cls(dataset, reader, name)
 
     def close(self) -> None:
@@ -386,10 +419,10 @@ class ResultView:
         step = 1 << max(int(np.ceil(np.log2(max(self.shape) / SAMPLE_SIDE))), 0)
         rows, columns = (slice(0, size) for size in self.shape)
         parts: list[Floats] = []
-        if isinstance(self.reader, RasterReader) or step <= OVERVIEW:
+        if not isinstance(self.reader, DatasetReader) or step <= OVERVIEW:
             parts.append(self.values(layer, rows, columns, step))
         if step > 1:
-            # Means of many cells have no speckle, and a store has no overviews: pieces of a
+            # Means of many cells have no speckle, and some files have no overviews: pieces of a
             # diagonal pattern of places.
             side = TILE // 2
             for down, across in ((i, (5 * i + 2) % 8) for i in range(8)):

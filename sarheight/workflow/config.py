@@ -25,6 +25,7 @@ __all__ = [
     "ImageConfig",
     "KnownConfig",
     "MaskConfig",
+    "MaskOutput",
     "Messages",
     "PassConfig",
     "PassImageConfig",
@@ -226,6 +227,8 @@ class GridConfig(DemConfig):
         Edges of cells lie at this plus whole multiples of the resolution. Default: 0.
     mgrs : str, optional
         Tile of Sentinel-2 that the result covers, such as `32TPT`, instead of `--crs`.
+    extent : tuple of float, optional
+        Edges of the result in units of `--crs`, a whole number of cells of `--resolution` apart.
     """
 
     like: Like = ()
@@ -233,6 +236,7 @@ class GridConfig(DemConfig):
     resolution: Annotated[float | None, option(GRID, metavar="SIZE")] = None
     align: Annotated[float | None, option(GRID, metavar="OFFSET")] = None
     mgrs: Annotated[str | None, option(GRID, metavar="TILE")] = None
+    extent: Annotated[Edges | None, option(GRID, metavar="LEFT BOTTOM RIGHT TOP")] = None
 
     def __post_init__(self) -> None:
         """Check options that exclude each other."""
@@ -245,11 +249,19 @@ class GridConfig(DemConfig):
         if self.crs == OF_DEM and (self.resolution is not None or self.align is not None):
             msg = "the grid of the elevation model is kept: omit --resolution and --align, or --crs"
             raise OptionError(msg, option="crs")
+        if self.extent is not None:
+            if self.crs in (None, OF_DEM) or self.resolution is None:
+                msg = "edges are in units of a reference system: pass --crs and --resolution, too"
+                raise OptionError(msg, option="extent")
+            if self.align is not None:
+                msg = "it says where edges of cells lie: omit --align"
+                raise OptionError(msg, option="extent")
 
     @property
-    def grid(self) -> tuple[str | float | None, ...]:
-        """What is said of the map grid; None for each that is not."""
-        return (self.crs, self.resolution, self.align, self.mgrs)
+    def states_grid(self) -> bool:
+        """Whether anything is said of the map grid, beside a raster that has one."""
+        said = (self.crs, self.resolution, self.align, self.mgrs, self.extent)
+        return any(each is not None for each in said)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,7 +287,8 @@ class PassConfig(GridConfig):
     like : tuple of str
         Source of the sampling and the orbit: a Sentinel-1 product (SAFE folder or zip), an
         annotation (XML of a GRD or SLC, plain or .xz), or an image written by `simulate`. Repeat
-        the option with a raster on a map grid, such as an earlier result, for its grid.
+        the option with a raster on a map grid, such as an earlier result, for its grid. A geocoded
+        burst of OPERA (CSLC-S1 or its static layers, .h5) is both.
     orbit : pathlib.Path, optional
         Orbit file (POEORB or RESORB, .EOF) that replaces the orbit of the annotation.
     """
@@ -299,7 +312,7 @@ class MaskConfig(PassConfig, ClipConfig):
     def __post_init__(self) -> None:
         """Check options that exclude each other."""
         super().__post_init__()
-        if self.geometry == "radar" and (self.grid != (None,) * 4 or self.clip is not None):
+        if self.geometry == "radar" and (self.states_grid or self.clip is not None):
             msg = "masks in the pixels of the image have no map grid: leave the options of one out"
             raise OptionError(msg, option="geometry")
 
@@ -372,9 +385,10 @@ class ReconstructConfig(ImageConfig, ClipConfig):
     ----------
     image : str
         Sentinel-1 GRD or SLC as the archive delivers it: SAFE folder, zip, or a URL of either
-        (https://, s3://); or a NISAR RSLC (.h5). Or an image in radar geometry, linear power:
-        written by `simulate`, or any raster without a map grid (then with `--like` and
-        `--calibration`). Or a terrain-flattened product of OPERA, HyP3 or the Planetary Computer.
+        (https://, s3://); or a NISAR RSLC (.h5), or a SICD (.nitf). Or an image in radar geometry,
+        linear power: written by `simulate`, or any raster without a map grid (then with `--like`
+        and `--calibration`). Or a terrain-flattened product of OPERA, HyP3 or the Planetary
+        Computer.
     dem : tuple of str
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.
@@ -649,6 +663,21 @@ class ResultOutput(FileOutput):
     stac: Annotated[bool, option(OUTPUT, "--stac")] = False
     scale: Annotated[Scale, option(OUTPUT)] = "linear"
     quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskOutput(ResultOutput):
+    """Output of masks.
+
+    Attributes
+    ----------
+    format : {"dolphin", "mintpy"}, optional
+        Write the mask for a stack of interferograms instead: `dolphin` reads it as one of its
+        `layover_shadow_mask_files` (`.tif`; 1 good, 0 layover, shadow, or not known), `mintpy` as
+        `mintpy.load.shadowMaskFile` (`.h5`; the opposite).
+    """
+
+    format: Annotated[Literal["dolphin", "mintpy"] | None, option(OUTPUT)] = None
 
 
 @dataclass(frozen=True, kw_only=True)

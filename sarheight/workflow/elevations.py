@@ -28,6 +28,8 @@ __all__ = [
     "place_on_grid",
     "read_dem",
     "read_polygons",
+    "say_grid",
+    "stated_grid",
 ]
 
 DATUMS = (
@@ -74,13 +76,17 @@ def read_dem(
 
 
 def open_elevations(
-    config: DemConfig, source: ImageSource | None, reporter: Reporter
+    config: DemConfig,
+    source: ImageSource | None,
+    reporter: Reporter,
+    bounds: Bounds | None = None,
 ) -> tuple[xr.DataArray, dict[str, Path]]:
     """Open the elevation model, fetched first if its name is "auto"; return it and fetched files.
 
-    The image says where it lies, and which part of it is wanted.
+    The image says where it lies, and which part of it is wanted, unless bounds are given.
     """
-    bounds = config.bounds if isinstance(config, ImageConfig) else None
+    if bounds is None:
+        bounds = config.bounds if isinstance(config, ImageConfig) else None
     if config.dem != (AUTO,):
         return read_dem(config, bounds=bounds), {}
     reporter.stage("fetch the elevation model")
@@ -122,7 +128,7 @@ def place_on_grid(
     cells are so many times as wide as those of the grid, and begin at the same corner.
     """
     from sarheight.dem import to_grid
-    from sarheight.dem.grids import grid_record, middle_tile
+    from sarheight.dem.grids import middle_tile
 
     grid = choose_grid(heights, config, factor=factor)
     if grid is None:
@@ -137,13 +143,20 @@ def place_on_grid(
             f"tile {middle_tile(heights)}"
         )
         raise DemError(msg) from error
+    say_grid(grid, placed, reporter)
+    return placed
+
+
+def say_grid(grid: GeoBox, placed: xr.DataArray, reporter: Reporter) -> None:
+    """Tell the grid of a result, on which heights were placed."""
+    from sarheight.dem.grids import grid_record
+
     described = grid_record(placed) or {}
     unit = {"metre": " m", "degree": "°"}.get(placed.rio.crs.units_factor[0], "")
     reporter.say(
         f"the result has {grid.shape[0]} x {grid.shape[1]} cells of {grid.affine.a:g}{unit} in "
         f"{described['crs'].partition('[')[0]}; --crs dem keeps the grid of the elevation model"
     )
-    return placed
 
 
 def choose_grid(
@@ -156,23 +169,44 @@ def choose_grid(
     The size of cells is `resolution` where the configuration has none, and that of the elevation
     model over `factor` where there is neither.
     """
-    from sarheight.dem import grid_like, map_grid, mgrs_grid
-    from sarheight.output import open_result
+    from sarheight.dem import map_grid, mgrs_grid
 
-    like = map_source(config.like)
-    if like is not None:
-        if any(each is not None for each in config.grid):
-            msg = f"'{like}' has a grid: omit --crs, --resolution, --align and --mgrs, or --like"
-            raise OptionError(msg, option="like")
-        return grid_like(open_result(like, chunks={}) if is_store(like) else like)
+    stated = stated_grid(config, resolution)
+    if stated is not None:
+        return stated
     size = config.resolution or resolution
     if config.mgrs is not None:
-        return mgrs_grid(config.mgrs, size or map_grid(heights).resolution.x / factor)
+        return mgrs_grid(config.mgrs, map_grid(heights).resolution.x / factor)
     own = not heights.rio.crs.is_geographic and config.crs is None and config.align is None
     if config.crs == OF_DEM or (own and size is None):
         return None
     grid = map_grid(heights, config.crs, size, align=config.align or 0.0)
     return grid if size is not None else _with_cells(grid, Fraction(factor))
+
+
+def stated_grid(config: GridConfig, resolution: float | None = None) -> GeoBox | None:
+    """Return the grid of a result that a configuration says all of; None where it needs heights."""
+    from sarheight.dem import extent_grid, grid_like, mgrs_grid
+    from sarheight.output import open_result
+    from sarheight.sentinel1.cslc import burst_grid, is_burst
+
+    like = map_source(config.like)
+    if like is not None:
+        if config.states_grid:
+            msg = (
+                f"'{like}' has a grid: omit --crs, --resolution, --align, --mgrs and --extent, or "
+                "--like"
+            )
+            raise OptionError(msg, option="like")
+        if is_burst(like):
+            return burst_grid(like)
+        return grid_like(open_result(like, chunks={}) if is_store(like) else like)
+    size = config.resolution or resolution
+    if size is None:
+        return None
+    if config.extent is not None and config.crs is not None:
+        return extent_grid(config.extent, config.crs, size)
+    return None if config.mgrs is None else mgrs_grid(config.mgrs, size)
 
 
 def _with_cells(grid: GeoBox, factor: Fraction) -> GeoBox:

@@ -113,9 +113,9 @@ def open_image(
     Parameters
     ----------
     image : str, path, product or Scene
-        A product as the archive delivers it (SAFE folder, zip, URL, EOPF store, RSLC), an image
-        file in radar geometry, or one of them opened; or a terrain-flattened product of OPERA,
-        HyP3 or the Planetary Computer, which is taken back to radar geometry.
+        A product as the archive delivers it (SAFE folder, zip, URL, EOPF store, RSLC, SICD), an
+        image file in radar geometry, or one of them opened; or a terrain-flattened product of
+        OPERA, HyP3 or the Planetary Computer, which is taken back to radar geometry.
     config : ImageConfig, optional
         How it is read.
     dem : DataArray, optional
@@ -203,7 +203,9 @@ class ImageSource:
             source = cls(str(image), config, reporter, flattened=open_rtc(image, chunks={}))
         elif is_product(image):
             _refuse_annotation(str(image), config)
-            source = cls(str(image), config, reporter, product=open_product(image))
+            options = _storage_of(str(image))
+            product = open_product(image, storage_options=options)
+            source = cls(str(image), config, reporter, product=product)
         else:
             source = cls(str(image), config, reporter)
         if source.product is None:
@@ -391,10 +393,21 @@ def product_options(config: ImageConfig, product: Product) -> dict[str, Any]:
         options["burst"] = config.burst
     if config.focusing != "zero":
         if "focusing" not in inspect.signature(product.scene).parameters:
-            msg = f"'{product.name}' is focused to zero Doppler, only a NISAR RSLC to another"
+            msg = f"the Doppler of '{product.name}' is known; only a NISAR RSLC leaves it open"
             raise OptionError(msg, option="focusing")
         options["focusing"] = config.focusing
     return options
+
+
+def _storage_of(image: str) -> dict[str, Any]:
+    """Return the file system of an address of the web: each of its requests is checked."""
+    if not image.startswith(("https://", "http://")):
+        return {}
+    try:
+        from sarheight.fetch.remote import RemoteFiles
+    except ImportError:  # the reader says which extra is missing
+        return {}
+    return {"storage": RemoteFiles(image)}
 
 
 def _refuse_annotation(image: str, config: ImageConfig) -> None:
@@ -441,8 +454,10 @@ def open_geometry(like: Sequence[str], orbit: Path | None = None) -> tuple[Radar
     An orbit file replaces its orbit.
     """
     from sarheight.output.radar_images import read_grid_and_orbit
+    from sarheight.sentinel1.cslc import is_burst
 
-    source = radar_source(like)
+    # A geocoded burst is a map, and knows how it was flown.
+    source = radar_source(like) or _only([Path(one) for one in like if is_burst(one)], "of bursts")
     if source is None:
         msg = (
             f"found {' and '.join(map(repr, like)) or 'nothing'}, expected a product, an "
@@ -489,9 +504,12 @@ def is_map(path: Path) -> bool:
     from sarheight._rasters import open_raster
     from sarheight.errors import DemError
     from sarheight.output import open_result
+    from sarheight.sentinel1.cslc import is_burst
 
-    if path.suffix.lower() in {".xml", ".xz", ".safe", ".zip"}:
+    if path.suffix.lower() in {".xml", ".xz", ".safe", ".zip", ".nitf", ".ntf"}:
         return False
+    if is_burst(path):
+        return True
     if is_store(path):
         try:
             dataset = open_result(path, chunks={})

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sarheight._files import noting_unverified
 from sarheight.errors import OptionError, naming_extras
 from sarheight.workflow.config import FIT, ReconstructConfig, parse_law, parse_method
-from sarheight.workflow.elevations import clip, open_elevations, place_on_grid
+from sarheight.workflow.elevations import clip
 from sarheight.workflow.images import ImageSource, Silent
+from sarheight.workflow.window import Area, open_area
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
     from sarheight.coregistration import Shift
     from sarheight.dem.checked import CheckedDem
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Reconstruction", "chosen_layers", "reconstruct", "run_reconstruction"]
 
+SQUARE = 1e-9
+"""Part of the sides of a cell by which they may differ."""
 FULL_COVERAGE = 0.95
 """Fraction of an image from which an elevation model counts as covering it."""
 PASSES = 4
@@ -47,6 +49,7 @@ def reconstruct(
     image: ReconstructConfig | str | os.PathLike[str] | Product | Scene,
     dem: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | xr.DataArray | None = None,
     *,
+    grid: GeoBox | None = None,
     reporter: Reporter | None = None,
     **options: Any,  # noqa: ANN401  # fields of the configuration
 ) -> xr.Dataset:
@@ -59,11 +62,15 @@ def reconstruct(
     Parameters
     ----------
     image : str, path, Product, Scene or ReconstructConfig
-        A product as the archive delivers it (SAFE folder, zip, URL, RSLC), an image file in radar
-        geometry, or one of them opened; or a configuration that names image and elevation model.
+        A product as the archive delivers it (SAFE folder, zip, URL, RSLC, SICD), an image file in
+        radar geometry, or one of them opened; or a configuration that names image and elevation
+        model.
     dem : str, path, sequence of them or DataArray
         Elevation model: files that GDAL reads, or ``"auto"`` to fetch Copernicus GLO-30; or one
         opened by `sarheight.dem.open_dem`.
+    grid : odc.geo.geobox.GeoBox, optional
+        Map grid of the result, with square cells and north up, in place of the options of one. Of
+        image and elevation model only what it needs is read, see Notes.
     reporter : Reporter, optional
         Told of stages and decisions; by default they go to the log ``sarheight``.
     **options
@@ -88,6 +95,14 @@ def reconstruct(
     FileNotFoundError, ProductError, DamagedFileError, DemError, GeometryError
         As reading and reconstruction raise them.
 
+    Notes
+    -----
+    With a grid that is said (`grid`, ``like``, ``extent``, ``mgrs`` with a resolution), or with
+    ``bounds``, the result is a window of the image. What shares pixels with it, or throws shadow on
+    it, takes part, wherever it lies (`sarheight.layover.surroundings`). The statistics of the scene
+    (laws, errors, co-registration, balance of RCS) are those of the window and of 3 km around it at
+    least: the attribute ``statistics_extent`` has the edges of that area.
+
     Examples
     --------
     >>> import sarheight
@@ -103,6 +118,8 @@ def reconstruct(
         options, source = {"image": image} | options, None
     else:
         options, source = {"image": ""} | options, image
+    if grid is not None:
+        options |= _grid_options(grid, options)
     heights = dem if isinstance(dem, xr.DataArray) else None
     if heights is not None:
         options["dem"] = ()
@@ -113,6 +130,31 @@ def reconstruct(
     with noting_unverified():
         made = run_reconstruction(config, reporter or Silent(), image=source, heights=heights)
     return made.result
+
+
+def _grid_options(grid: GeoBox, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that say a map grid; refuse others of one beside it."""
+    from pyproj import CRS
+
+    from sarheight.dem.grids import require_geobox
+
+    require_geobox(grid)
+    others = ("like", "crs", "resolution", "align", "mgrs", "extent", "bounds")
+    beside = [name for name in others if options.get(name) not in (None, (), [])]
+    if beside:
+        msg = f"found grid beside {', '.join(beside)}, expected one or the other"
+        raise OptionError(msg)
+    step = grid.affine
+    if not grid.axis_aligned or step.a <= 0.0 or abs(step.a + step.e) > SQUARE * step.a:
+        msg = f"found the grid {grid}, expected one with square cells and north up"
+        raise OptionError(msg)
+    crs = CRS.from_user_input(str(grid.crs))
+    box = grid.boundingbox
+    return {
+        "crs": ":".join(crs.to_authority() or ()) or crs.to_wkt(),
+        "resolution": step.a,
+        "extent": (box.left, box.bottom, box.right, box.top),
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,12 +214,12 @@ def run_reconstruction(
 
     # Read.
     source = ImageSource.of(config.image if image is None else image, config, reporter)
-    fetched: dict[str, Path] = {}
-    if heights is None:
-        heights, fetched = open_elevations(config, source, reporter)
-    heights = place_on_grid(heights, config, reporter)
+    method = parse_method(config.method)
+    opened = source.scene() if source.flattened is None else None
+    area = open_area(config, source, opened, method, reporter, heights)
+    heights = area.heights
     guide = None if config.guide is None else open_map(config.guide)
-    whole = source.scene(heights=heights)
+    whole = source.scene(heights=heights) if opened is None else opened
     # Crop: the image is read once, with a margin for a shift; the rest is never read.
     reporter.stage("find the part that the elevation model covers")
     dem = CheckedDem.of(heights)
@@ -208,18 +250,18 @@ def run_reconstruction(
             dem,
             law=law,
             guide=guide,
-            method=parse_method(config.method),
+            method=method,
             variables=chosen_layers(config),
             memory_limit=limit,
         )
-    result = clip(_with_layers(result, config, dem, source, whole, near), config)
+    result = clip(area.cut(_with_layers(result, config, dem, source, whole, near)), config)
     # Describe.
     if in_parts and source.product is not None:
         near.image[..., :1, :1].compute()  # what is read in parts is known before the result is
     if shift is not None:
         _report_shift(shift, config, reporter)
-    _describe(result, config, fetched, scene, fraction, heights, shift)
-    return Reconstruction(result, scene, heights, shift, in_parts)
+    _describe(result, config, area, scene, fraction, shift)
+    return Reconstruction(result, scene, area.of_result, shift, in_parts)
 
 
 def _coregistration(
@@ -289,10 +331,9 @@ def _with_layers(
 def _describe(
     result: xr.Dataset,
     config: ReconstructConfig,
-    fetched: dict[str, Path],
+    area: Area,
     scene: Scene,
     fraction: float,
-    heights: xr.DataArray,
     shift: Shift | None,
 ) -> None:
     """Add the provenance of a result, by which it can be repeated."""
@@ -300,7 +341,7 @@ def _describe(
     from sarheight.output import provenance
 
     result.attrs["provenance"] = provenance(
-        config.files() | fetched,
+        config.files() | area.fetched,
         {
             "command": "reconstruct",
             "settings": config.record(),
@@ -308,8 +349,9 @@ def _describe(
             "calibration": scene.calibration,
             "polarisations": scene.grid.polarisations,
             "orbit": scene.orbit.source,
-            "grid": grid_record(heights) or "that of the elevation model",
+            "grid": grid_record(area.of_result) or "that of the elevation model",
         },
+        whole=not area.is_window,
     )
     if shift is not None:
         result.attrs["coregistration"] = shift.to_json()

@@ -59,9 +59,9 @@ def moved(gamma0: xr.DataArray) -> xr.DataArray:
     return gamma0.copy(data=np.roll(gamma0.values, (3, -2), axis=(0, 1)))
 
 
-def with_seam(gamma0: xr.DataArray) -> xr.DataArray:
-    """Flatten an image whose farther half is brighter by 1.5 dB."""
-    brighter = np.where(np.arange(SCENE.grid.samples) > 300, 10.0**0.15, 1.0).astype(np.float32)
+def with_seam(gamma0: xr.DataArray, sample: int = 300) -> xr.DataArray:
+    """Flatten an image that is brighter by 1.5 dB beyond a sample."""
+    brighter = np.where(np.arange(SCENE.grid.samples) > sample, 10.0**0.15, 1.0).astype(np.float32)
     scene = replace(SCENE, image=SCENE.image * brighter)
     found = layover.reconstruct(scene, DEM, method="rtc", variables=("gamma0",))
     return gamma0.copy(data=found["gamma0"].values)
@@ -96,6 +96,24 @@ def test_what_is_wrong_is_found(change: object, name: str) -> None:
 def test_displacement_is_told_to_the_cell() -> None:
     found = check(audit_of(moved(FLAT)), "displacement")
     assert found.value == pytest.approx(np.hypot(3, 2), abs=1.0)
+
+
+def test_seams_are_told_where_they_are() -> None:
+    """From the nearest pixel outwards, in the direction of slant range."""
+    places = []
+    for sample in (270, 350):
+        found = check(audit_of(with_seam(FLAT, sample)), "largest step along slant range")
+        assert found.value == pytest.approx(1.5, abs=0.4)
+        places.append(float(found.note.split()[1]))
+    apart = 80 * GRID.sample_spacing / 1000.0
+    assert places[1] - places[0] == pytest.approx(apart, abs=0.3)
+
+
+def test_an_image_that_is_flattened_depends_on_area_no_more() -> None:
+    """Areas tell what incidence does not where an image is not flattened."""
+    name = "variance explained by area beyond"
+    flat, steep = check(audit_of(FLAT), name), check(audit_of(unflattened(FLAT)), name)
+    assert 0.0 <= flat.value < 0.03 < steep.value
 
 
 def test_masks_and_heights_of_the_product() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rioxarray  # noqa: F401  # gives xarray objects their `rio`
 import xarray as xr
+from sarheight_kernels import compilation
 from sarheight_kernels.pool import thread_count
 
 import sarheight
@@ -232,7 +233,7 @@ def test_quiet_says_nothing(files: Files, tmp_path: Path) -> None:
 def test_the_first_run_explains_its_wait(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sarheight.cli._session._compiled", lambda: False)
+    monkeypatch.setattr(compilation, "kernels_to_compile", lambda: compilation.KERNELS[-1:])
     command = ("masks", "--like", files.image, "--dem", files.dem, *SEA)
     assert "compiling the kernels once" in run(*command, "-o", tmp_path / "one.nc").stderr
     assert run(*command, "--quiet", "-o", tmp_path / "two.nc").stderr == ""

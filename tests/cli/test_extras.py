@@ -88,6 +88,8 @@ TASKS: dict[str, tuple[str, object]] = {
         "vector",
         ("masks", "--like", "{image}", "--dem", "{dem}", *SEA, "--clip", "{points}", "-o", "m.nc"),
     ),
+    "info SICD": ("sicd", ("info", "{sicd}")),
+    "reconstruct SICD": ("sicd", ("reconstruct", "{sicd}", "--dem", "{dem}", *SEA, "-o", "scene")),
     "Python: reconstruct": (
         "fetch",
         "sarheight.reconstruct('{image}', 'auto', bounds=(9.9, 45.9, 10.1, 46.1))",
@@ -124,11 +126,13 @@ def filled(task: object, names: dict[str, str]) -> object:
 def told(files: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("core")
     (folder / "points.gpkg").write_bytes(b"points")
+    (folder / "spotlight.nitf").write_bytes(b"NITF02.10")
     names = {
         "folder": str(folder),
         "image": str(files.image),
         "dem": str(files.coarse),
         "points": str(folder / "points.gpkg"),
+        "sicd": str(folder / "spotlight.nitf"),
     }
     tasks = {name: filled(task, names) for name, (_, task) in TASKS.items()}
     tasks |= {name: filled(task, names) for name, task in CORE.items()}

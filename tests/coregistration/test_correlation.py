@@ -124,6 +124,12 @@ def test_detail_leaves_out_what_varies_slowly() -> None:
     assert bandpass(rough, everywhere).std() > 0.3
 
 
+@pytest.mark.parametrize("holes", [0.0, 0.3])
+def test_a_constant_has_no_detail_at_borders_either(holes: float) -> None:
+    valid = np.random.default_rng(0).random((40, 33)) >= holes
+    assert np.abs(bandpass(np.full(valid.shape, 7.0), valid)).max() < 1e-12
+
+
 def test_negative_power_and_no_power_are_no_trouble() -> None:
     power = np.random.default_rng(0).gamma(1.0, 1.0, (40, 40)) - 0.05
     valid = np.ones(power.shape, dtype=bool)

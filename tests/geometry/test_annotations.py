@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.models import GroundModel, ground_block, ground_position, locate_cell
+from sarheight_kernels.models import GroundModel, ground_patch, ground_position, locate_cell
 
 from sarheight.ellipsoid import SPEED_OF_LIGHT, to_earth_fixed
 from sarheight.geometry import rdr2geo
@@ -32,9 +32,9 @@ def at_place(latitude: float, longitude: float) -> GroundModel:
 
 def test_a_place_stands_for_all_its_cells() -> None:
     ground = at_place(46.0, 10.0)
-    block = ground_block(ground, 3.0, 5.0)
+    patch = ground_patch(ground, 3.0, 5.0)
     expected = TO_EARTH_FIXED.transform(10.0, 46.0, 0.0)
-    np.testing.assert_allclose(ground_position(ground, *block, 3.0, 5.0)[:3], expected, atol=1e-8)
+    np.testing.assert_allclose(ground_position(ground, *patch, 3.0, 5.0)[:3], expected, atol=1e-8)
 
 
 def located(name: str) -> tuple[RadarGrid, dict[str, Floats], dict[str, Floats]]:

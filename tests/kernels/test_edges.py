@@ -15,16 +15,22 @@ DISTANCES = (0.36, 0.30, 0.13)
 
 
 def kept(
-    values: Values, scale: float = 0.3, share: float = 1.0, averaged: Values | None = None
+    values: Values,
+    scale: float = 0.3,
+    share: float = 1.0,
+    averaged: Values | None = None,
+    others: Values | None = None,
 ) -> Values:
-    """Average `averaged`, the values themselves by default, by what values look alike."""
+    """Average `averaged`, the values themselves by default, by what values and others look like."""
     result = np.empty_like(values)
     whole = np.full(values.shape, share, np.float32)
-    keep_edges(values, values if averaged is None else averaged, whole, scale, DISTANCES, result)
+    images = values[None] if others is None else np.concatenate((others, values[None]))
+    power = values if averaged is None else averaged
+    keep_edges(images, len(images) - 1, power, whole, scale, DISTANCES, result)
     return result
 
 
-def by_formula(values: Values, scale: float) -> Values:
+def by_formula(values: Values, scale: float, others: Values | None = None) -> Values:
     """Sum over neighbours, cell by cell, as the formula has it."""
     result = np.full(values.shape, np.nan)
     for i, j in np.argwhere(np.isfinite(values)):
@@ -38,7 +44,12 @@ def by_formula(values: Values, scale: float) -> Values:
                 vertical, horizontal, diagonal = DISTANCES
                 near = diagonal if di and dj else vertical if di else horizontal
                 step = float(values[row, column]) - float(values[i, j])
-                k = near / (1.0 + step**2 / (2.0 * scale**2)) ** 2
+                square = step**2
+                if others is not None:
+                    there = np.square(others[:, row, column] - others[:, i, j], dtype=float)
+                    if np.isfinite(there).any():
+                        square = 0.5 * square + 0.5 * np.nanmean(there)
+                k = near / (1.0 + square / (2.0 * scale**2)) ** 2
                 total, weights = total + k * step, weights + k
         result[i, j] = values[i, j] + total / weights
     return result
@@ -55,6 +66,49 @@ def ground() -> Values:
 
 def test_it_is_the_formula(ground: Values) -> None:
     np.testing.assert_allclose(kept(ground, 0.3), by_formula(ground, 0.3), atol=2e-6)
+
+
+@pytest.fixture
+def others(ground: Values) -> Values:
+    """Two other images of the ground, with an edge of their own."""
+    random = np.random.default_rng(4)
+    others = random.normal(0.0, 0.3, (2, *ground.shape)).astype(np.float32)
+    others[:, 11:] -= 1.2
+    others[0, 2:5, 4:9] = others[1, 3, 7] = np.nan
+    return others
+
+
+def test_several_images_are_the_formula(ground: Values, others: Values) -> None:
+    for some in (others[:1], others):
+        np.testing.assert_allclose(
+            kept(ground, others=some), by_formula(ground, 0.3, some), atol=2e-6
+        )
+    # As many as there are, in any order: what one image alone shows counts for half.
+    np.testing.assert_allclose(
+        kept(ground, others=others[::-1]), kept(ground, others=others), atol=1e-6
+    )
+    again = np.concatenate((others, others))
+    np.testing.assert_allclose(kept(ground, others=again), kept(ground, others=others), atol=1e-6)
+
+
+def test_images_without_data_change_nothing(ground: Values) -> None:
+    nothing = np.full((2, *ground.shape), np.nan, np.float32)
+    np.testing.assert_array_equal(kept(ground, others=nothing), kept(ground))
+
+
+def test_an_edge_that_another_image_shows_is_kept() -> None:
+    random = np.random.default_rng(6)
+    clean = np.zeros((2000, 40), np.float32)
+    clean[:, 20:] = 0.6
+    noisy = clean + random.normal(0.0, 0.15, clean.shape).astype(np.float32)
+    clearer = (4.0 * clean + random.normal(0.0, 0.15, clean.shape)).astype(np.float32)
+    alone, together = kept(noisy) - clean, kept(noisy, others=clearer[None]) - clean
+    at_edge = [abs(each[:, 19:21].mean(axis=0)).max() for each in (alone, together)]
+    assert at_edge[1] < 0.3 * at_edge[0]
+    # Of the same ground twice, noise makes fewer edges, so that more of it goes.
+    again = (clean + random.normal(0.0, 0.15, clean.shape)).astype(np.float32)
+    alone, together = (kept(noisy, 0.15, others=each)[:, 2:18] for each in (None, again[None]))
+    assert together.std() < 0.97 * alone.std()
 
 
 def test_noise_falls_and_an_edge_stays() -> None:

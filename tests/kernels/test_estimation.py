@@ -71,7 +71,7 @@ def test_stated_variances_grow_with_what_others_hold_and_values_weigh_by_precisi
     own, stated = np.empty_like(value), np.empty_like(value)
     conclude(value, error, variance, share, (1.25, 2.0), own, stated)
     np.testing.assert_allclose(own, [[0.5, 0.0, 0.0, 0.25]], rtol=1e-6)
-    np.testing.assert_allclose(stated / variance, [[1.25, 1.75, 3.25, 1.25]], rtol=1e-6)
+    np.testing.assert_allclose(stated / variance, [[1.25, 1.8125, 2.0, 1.25]], rtol=1e-6)
 
 
 def test_a_prediction_is_the_least_squares_one_without_the_cell_itself() -> None:

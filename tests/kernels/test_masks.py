@@ -226,7 +226,7 @@ def test_no_data_is_where_there_is_no_terrain_and_nowhere_else() -> None:
     assert (category == whole)[~void].mean() > 0.9
 
 
-def test_multiplicity_is_counted_inside_the_image_only() -> None:
+def test_folds_are_counted_inside_the_image_only() -> None:
     crs, latitude, longitude = PLACES["utm"]
     grid, orbit = synthetic_grid(latitude, longitude, height=1000.0, lines=90, samples=110)
     dem = dem_around(latitude, longitude, hills((80, 90), relief=100.0), crs=crs)
@@ -243,7 +243,7 @@ def test_multiplicity_is_counted_inside_the_image_only() -> None:
     assert (fold_count[beyond < -3.0] != NO_DATA).all()
 
 
-def test_a_ridge_has_multiplicity_one_or_three() -> None:
+def test_a_ridge_has_fold_counts_of_one_and_three() -> None:
     """A ridge along the track: one sheet beside it, three where it lies over, as in a cut."""
 
     def ridge(x: Floats, y: Floats) -> Floats:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sarheight_kernels.models import (
     RadarModel,
     annotated_time,
-    ground_block,
+    ground_patch,
     ground_position,
     range_sample,
     range_segment,
@@ -41,14 +41,14 @@ def test_cells_lie_where_the_projection_puts_them(
     exact, raised = positions(dem, np.zeros(dem.shape)), positions(dem, np.full(dem.shape, 1.0))
     for row in (0, 63, 64, 149):
         for column in (0, 100, 169):
-            block = ground_block(ground, row, column)
-            found = np.array(ground_position(ground, *block, row, column))
+            patch = ground_patch(ground, row, column)
+            found = np.array(ground_position(ground, *patch, row, column))
             assert np.abs(found[:3] - exact[row, column]).max() < 2e-6
             assert np.abs(found[3:] - (raised - exact)[row, column]).max() < 1e-8
 
 
-def test_a_block_serves_its_neighbours_cells() -> None:
-    """Facets and profiles reach a cell or two beyond a block's own cells."""
+def test_a_patch_serves_its_neighbours_cells() -> None:
+    """Facets and profiles reach a cell or two beyond a patch's own cells."""
     dem = dem_around(46.0, 10.0, hills((1100, 70)), crs="EPSG:4326", posting=90.0)
     ground = ground_model(dem.x.values, dem.y.values, pyproj.CRS(4326))
     assert ground.coefficients.shape[0] == 2
@@ -59,10 +59,10 @@ def test_a_block_serves_its_neighbours_cells() -> None:
 
 
 @given(st.integers(-500, 3000), st.integers(-500, 3000))
-def test_places_beyond_the_raster_take_the_nearest_block(row: int, column: int) -> None:
+def test_places_beyond_the_raster_take_the_nearest_patch(row: int, column: int) -> None:
     dem = dem_around(46.0, 10.0, hills((1100, 70)), posting=90.0)
     ground = ground_model(dem.x.values, dem.y.values, pyproj.CRS(32632))
-    down, across = ground_block(ground, row, column)
+    down, across = ground_patch(ground, row, column)
     assert 0 <= down < ground.coefficients.shape[0]
     assert 0 <= across < ground.coefficients.shape[1]
 

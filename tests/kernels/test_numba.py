@@ -149,6 +149,21 @@ def test_a_truncated_cache_is_replaced_and_said_once(tmp_path: Path, suffix: str
     assert (after.stdout, after.stderr) == ("21.0 1\n", "")
 
 
+def test_code_of_another_signature_is_not_used(tmp_path: Path) -> None:
+    """Two processes that compile one kernel for two types may give both the same file."""
+    script = tmp_path / "two_kernels.py"
+    script.write_text(SCRIPT.replace("double(3.0) + triple(5.0)", "double(3.0), double(2 + 3j)"))
+    assert run_kernels(tmp_path).stdout == "6.0 (4+6j) 0\n"
+    assert run_kernels(tmp_path).stdout == "6.0 (4+6j) 2\n"
+    first, second = sorted((tmp_path / "cache").rglob("*.nbc"))
+    other = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(other)
+    repaired = run_kernels(tmp_path)
+    assert (repaired.stdout, repaired.stderr) == ("6.0 (4+6j) 0\n", "")
+    assert run_kernels(tmp_path).stdout == "6.0 (4+6j) 2\n"
+
+
 def test_kernels_run_from_a_temporary_cache_where_no_folder_can_be_written(tmp_path: Path) -> None:
     """A file in the place of each folder stops the superuser as well."""
     for name in ("cache", "home", "__pycache__"):

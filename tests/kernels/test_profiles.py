@@ -23,7 +23,7 @@ from sarheight_kernels.profiles import (
     PASSIVE_LAYOVER,
     SHADOWED,
     count_crossings,
-    count_multiplicity,
+    count_folds,
     crossings_of,
     illuminate_profile,
     knot_columns,
@@ -389,7 +389,7 @@ def test_counts_agree_with_a_walk_from_point_to_point(
     place[category == NO_DATA] = np.nan
     sheets, folds = np.empty(samples + 1, dtype=np.int64), np.empty(x.size, dtype=np.uint8)
     count_crossings(place, category, sheets)
-    count_multiplicity(place, category, sheets, folds)
+    count_folds(place, category, sheets, folds)
 
     expected = np.zeros((samples, 4), dtype=np.int64)
     centre = np.arange(samples)

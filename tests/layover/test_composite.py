@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rioxarray  # noqa: F401 - registers `.rio`
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -130,6 +130,7 @@ def test_lists_and_stacks_are_the_same(stacked: xr.Dataset, resolution: xr.DataA
     assert again.sizes["time"] == 3
 
 
+@settings(max_examples=25)
 @given(
     gamma0=arrays(np.float64, (3, *SHAPE), elements=st.floats(0.01, 10.0)),
     weights=st.tuples(*[st.floats(0.01, 5.0)] * 3),

@@ -18,7 +18,9 @@ from numpy.testing import assert_array_equal
 from sarheight.layover import Reallocation, reconstruct
 from sarheight.layover.tiles import TilePlanner
 from sarheight.output import open_result, write
+from sarheight.product import open_product
 from tests.mountains import LAW, mountain, raster, scene_of
+from tests.worlds.products import NAME, write_product
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,6 +104,32 @@ def test_a_cluster_gives_the_same_bits(
         found = reconstruct(image, heights, law=LAW, method=Reallocation())
         path = write(found, tmp_path / "result.zarr")
     assert_identical(open_result(path), expected)
+
+
+def test_from_a_product_to_layers_on_a_cluster_gives_the_same_bits(
+    dem: xr.DataArray, scene: Scene, cluster: Any, tmp_path: Path  # noqa: ANN401
+) -> None:  # fmt: skip
+    """The whole job: two worker processes read the zip, and all statistics are estimated."""
+    named = scene.image.expand_dims(polarisation=["VV"])
+    both = xr.concat([named, 0.2 * named.assign_coords(polarisation=["VH"])], "polarisation")
+    archive = write_product(
+        replace(scene, image=both.fillna(0.0).drop_attrs(), calibration="beta0"),
+        tmp_path / f"{NAME}.zip",
+    )
+    write(dem.rename("height").to_dataset(), tmp_path / "dem.tif")
+
+    def job(folder: Path) -> xr.Dataset:
+        heights = open_result(tmp_path / "dem.tif", chunks=50)["height"]
+        result = reconstruct(open_product(archive).scene(), heights, variables="main")
+        assert result["gamma0"].data.npartitions == 4
+        return open_result(write(result, folder))
+
+    expected = job(tmp_path / "threads")
+    with distributed.Client(cluster):
+        found = job(tmp_path / "cluster")
+    assert_identical(found, expected)
+    assert found.attrs["rcs_cells"] == expected.attrs["rcs_cells"]
+    assert np.isfinite(found["gamma0"].values).mean() > 0.5
 
 
 @pytest.mark.slow

@@ -105,6 +105,26 @@ def test_edges_take_noise_and_keep_what_there_is(
     xr.testing.assert_allclose(relative[0], relative[1], rtol=1e-4)
 
 
+def test_polarisations_and_dates_know_edges_together(
+    dem: xr.DataArray, kinds: xr.DataArray
+) -> None:
+    """Less error than one by one, where cells are open, and as much RCS."""
+    one, other = (image_of(dem, kinds, seed) for seed in (0, 1))
+    image = xr.concat([one.image, 0.2 * other.image], "polarisation")
+    image = image.assign_coords(polarisation=["VV", "VH"])
+    alone = [reconstruct(each, dem) for each in (one, other)]
+    polarisations = reconstruct(replace(one, image=image), dem)
+    open_cells = alone[0].contribution_share.values > 0.6
+    assert open_cells.sum() > 3000
+    apart = [rms(error_in_decibels(each, kinds)[open_cells]) for each in alone]
+    for index, factor in enumerate((1.0, 0.2)):
+        each = polarisations.isel(polarisation=index)
+        joint = error_in_decibels(each.assign(gamma0=each.gamma0 / factor), kinds)[open_cells]
+        assert rms(joint) < 0.995 * apart[index]
+    held = (polarisations.gamma0 * polarisations.projected_area).sum(("y", "x")).values
+    np.testing.assert_allclose(held, polarisations.attrs["rcs_cells"], rtol=1e-5)
+
+
 def test_ground_of_another_brightness_keeps_its_edge(
     dem: xr.DataArray, kinds: xr.DataArray
 ) -> None:
@@ -277,10 +297,30 @@ def test_scenes_that_differ_are_named(dem: xr.DataArray, kinds: xr.DataArray) ->
 # Mean and median.
 
 
-def both_points(dem: xr.DataArray, scene: Scene) -> tuple[xr.Dataset, xr.Dataset]:
+def test_intervals_are_as_wide_as_the_ground_is_varied(dem: xr.DataArray) -> None:
+    """By what neighbours do, and cells as far apart as places that share their pixels."""
+    grid, orbit = look(lines=420, samples=560)
+    random, widths = np.random.default_rng(7), []
+    for length in (2.0, 30.0):
+        texture = gaussian_filter(random.standard_normal(dem.shape), length, mode="wrap")
+        bright = dem.copy(data=np.exp(0.7 * texture / texture.std()).astype(np.float32))
+        scene = simulate(dem, grid, orbit, law=FLAT, reflectivity=bright)
+        measured = reconstruct(scene, dem, law=FLAT)
+        share = measured.contribution_share.values
+        # Of what the posterior variance is without it, by the same contrast of the ground.
+        contrast = np.var(np.log(measured.gamma0.values[share > 0.7]))
+        relative = (measured.gamma0_variance / measured.gamma0**2).values / contrast
+        widths.append([np.median(relative[where]) for where in (share > 0.7, share < 0.3)])
+    assert (np.array(widths[0]) > 1.5 * np.array(widths[1])).all()
+
+
+def both_points(
+    dem: xr.DataArray, scene: Scene, open_inflation: float = Prior().open_inflation
+) -> tuple[xr.Dataset, xr.Dataset]:
     """Mean and median of the same distributions."""
-    mean = reconstruct(scene, dem, method=PosteriorMean())
-    return mean, reconstruct(scene, dem, method=PosteriorMean(estimate="median"))
+    usual = PosteriorMean(prior=Prior(open_inflation=open_inflation))
+    mean = reconstruct(scene, dem, method=usual)
+    return mean, reconstruct(scene, dem, method=replace(usual, estimate="median"))
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +334,7 @@ def test_mean_and_median_are_of_one_log_normal_distribution(dem: xr.DataArray) -
     grid, orbit = look(lines=420, samples=560)
     texture = np.random.default_rng(0).lognormal(0.0, 0.7, dem.shape).astype(np.float32)
     scene = simulate(dem, grid, orbit, law=FLAT, reflectivity=dem.copy(data=texture))
-    mean, median = both_points(dem, scene)
+    mean, median = both_points(dem, scene, 0.4)
     known = np.isfinite(mean.gamma0.values)
     np.testing.assert_array_equal(np.isfinite(median.gamma0.values), known)
     deviation = median.gamma0_std.values[known].astype(np.float64) * np.log(10.0) / 10.0

@@ -15,9 +15,12 @@ from sarheight.illumination import BackscatterLaw, ConstantGamma, CosinePower, M
 from sarheight.layover import FLAGS, ValueErrors, fit_law, masks, reconstruct, tiles
 from sarheight.layover._statistics import (
     AGREEMENT_CLASSES,
+    Differences,
+    ErrorModel,
     agreement_class,
     fit_error_models,
     measure_agreements,
+    measure_variation,
     warn_of_disagreement,
 )
 from tests.mountains import look, mountain, random_terrain, raster
@@ -97,11 +100,13 @@ def test_a_sample_of_areas_is_good_enough(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_area_is_drawn_whichever_window_it_lies_in() -> None:
-    whole = tiles.sampled_blocks((0, 0), (180, 140), 8)
+    whole = tiles.sampled_kernel_tiles((0, 0), (180, 140), 8)
     assert whole.mean() == pytest.approx(1.0 / 8.0, rel=0.15)
-    np.testing.assert_array_equal(tiles.sampled_blocks((20, 30), (15, 40), 8), whole[20:35, 30:70])
+    np.testing.assert_array_equal(
+        tiles.sampled_kernel_tiles((20, 30), (15, 40), 8), whole[20:35, 30:70]
+    )
     # Areas of cells are those of their facets.
-    facets = tiles.sampled_blocks((0, 0), (60, 60), 8, facets=3)
+    facets = tiles.sampled_kernel_tiles((0, 0), (60, 60), 8, facets=3)
     np.testing.assert_array_equal(facets, np.kron(whole[:20:2, :20:2], np.ones((6, 6), bool)))
 
 
@@ -164,6 +169,45 @@ def test_few_cells_tell_nothing() -> None:
     errors = ValueErrors(usual_contrast=3.0)
     ((model,),) = fit_error_models([[np.full((2, 20), 0.1, np.float32)]], errors)
     assert model.contrast == pytest.approx((3.0 / 4.342945) ** 2)
+
+
+def differences(
+    near: float, far: float, *, variance: float = 0.3, count: int = 5000
+) -> Differences:
+    """Sums of one polarisation whose semivariances are such parts of the variance."""
+    cells = np.full(1, float(count))
+    total, square = 0.2 * cells, (variance + 0.04) * cells
+    squares = 2.0 * variance * count * np.array([[near, far]])
+    return Differences(cells, total, square, np.full((1, 2), float(count)), squares)
+
+
+def variation(*tiles: Differences) -> tuple[float, float]:
+    """Factors that are measured of such tiles."""
+    ((model,),) = measure_variation([[ErrorModel(0.3)]], [[each] for each in tiles])
+    return model.varied
+
+
+def test_ground_that_varies_more_widens_intervals() -> None:
+    usual = differences(0.42, 0.87)
+    assert variation(usual) == pytest.approx((1.0, 1.0))
+    # Neither the unit nor the number of tiles matters.
+    assert variation(usual, differences(0.42, 0.87, variance=0.3)) == pytest.approx((1.0, 1.0))
+    assert variation(differences(0.42, 0.87, variance=2.0)) == pytest.approx((1.0, 1.0))
+    assert variation(differences(0.84, 0.87)) == pytest.approx((2.0 ** (2.0 / 3.0), 1.0))
+    assert variation(differences(0.42, 0.609)) == pytest.approx((1.0, 0.7 ** (5.0 / 3.0)))
+    assert variation(differences(0.0, 0.0)) == pytest.approx((1.0 / 3.0, 1.0 / 3.0))
+    assert variation(differences(9.0, 9.0)) == pytest.approx((3.0, 3.0))
+
+
+def test_few_cells_or_pairs_leave_intervals_as_they_are() -> None:
+    few = differences(0.2, 0.2)
+    pairs = few._replace(
+        pairs=np.array([[300.0, 10.0]]), squares=np.array([[0.3 * 0.84 * 300.0, 1.0]])
+    )
+    assert variation(pairs) == pytest.approx((1.0, 1.0))
+    assert variation(differences(0.2, 0.2, count=100)) == (1.0, 1.0)
+    nothing = Differences(*(np.zeros(each.shape) for each in few))
+    assert variation(nothing) == (1.0, 1.0)
 
 
 def pairs_of(weight: float, size: int, seed: int = 0) -> NDArray[np.float32]:

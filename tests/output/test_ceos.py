@@ -85,6 +85,8 @@ def test_a_product_needs_all_variables_and_the_dem_of_the_result() -> None:
         ("opera", (0, 0, 2, 2, 1, 1, 3, 255)),
         ("s1ard", (0, 0, 1, 1, 2, 2, 3, 255)),
         ("snap", (0, 0, 1, 1, 2, 2, 3, 0)),
+        ("dolphin", (1, 1, 0, 0, 0, 0, 0, 0)),
+        ("mintpy", (0, 0, 1, 1, 1, 1, 1, 1)),
     ],
 )
 def test_masks_in_other_codes(to: str, codes: tuple[int, ...]) -> None:
@@ -97,8 +99,11 @@ def test_masks_in_other_codes(to: str, codes: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(found, np.vectorize(table.get)(mask.values))
     assert found.rio.crs == mask.rio.crs
     meanings = dict(zip(found.flag_values, found.flag_meanings.split(), strict=True))
-    assert meanings[codes[6]] == "layover_and_shadow"
-    assert meanings[codes[2]] == "layover"
+    shared = codes[2] == codes[4]
+    assert meanings[codes[0]] == "clear"
+    assert meanings[codes[6]] == ("layover_or_shadow" if shared else "layover_and_shadow")
+    assert meanings[codes[2]] == ("layover_or_shadow" if shared else "layover")
+    assert found.attrs.get("_FillValue") == (codes[7] if codes[7] not in codes[:7] else None)
 
 
 def test_masks_of_other_codes_are_refused() -> None:

@@ -22,11 +22,13 @@ from hypothesis import strategies as st
 from pystac.validation import JsonSchemaSTACValidator
 
 from sarheight import output
+from sarheight.dem import mgrs_grid
 from sarheight.errors import OutputError
 from sarheight.layover import FLAGS
 from sarheight.output import atomic
-from sarheight.output.stac import footprint
+from sarheight.output.stac import footprint, stac_item
 from tests.results import PRODUCT, dem_of, masks_of, result_of
+from tests.zarr_2 import write_version_2
 
 SUFFIXES = (".tif", ".nc", ".zarr")
 SCHEMAS = "STAC_SCHEMAS"
@@ -50,6 +52,7 @@ FIELDS = {
     "proj:shape": lambda value: len(value) == 2 and all(isinstance(item, int) for item in value),
     "proj:transform": lambda value: len(value) == 6,
     "proj:bbox": lambda value: len(value) == 4 and value[0] < value[2] and value[1] < value[3],
+    "grid:code": lambda value: re.fullmatch(r"[A-Z0-9]+-[-_.A-Za-z0-9]+", value),
     "sarheight:inputs": lambda value: all("checksum" in each for each in value),
     "processing:level": lambda value: re.fullmatch(r"L[0-4][A-C]?", value),
     "processing:lineage": lambda value: isinstance(value, str),
@@ -125,12 +128,117 @@ def test_items_follow_the_schemas_of_their_extensions(tmp_path: Path, crs: str) 
         )
     from jsonschema import Draft7Validator
 
-    item = written(with_record(result_of(crs, 2), tmp_path), tmp_path)
+    made = with_record(result_of(crs, 2), tmp_path)
+    tile = tile_of(made) if crs == "EPSG:32632" else made
+    item = stac_item(tile, "./result.zarr").to_dict(include_self_link=False)
     for uri in item["stac_extensions"]:
         found = EXTENSION.fullmatch(uri)
         assert found is not None
         path = Path(folder) / f"{found['name']}-{found['version']}.json"
         Draft7Validator(json.loads(path.read_text(encoding="utf-8"))).validate(item)
+
+
+def tile_of(made: xr.Dataset) -> xr.Dataset:
+    """Put a result on the grid of a tile of Sentinel-2, coarse enough to be small."""
+    box = mgrs_grid("32TNS", 1800.0)
+    axes = {name: axis.values for name, axis in box.coordinates.items()}
+    grown = made.isel(y=np.arange(61) % 30, x=np.arange(61) % 40).assign_coords(axes)
+    found: xr.Dataset = grown.rio.write_crs(box.crs.to_wkt())
+    return found
+
+
+def test_the_grid_of_a_tile_of_sentinel_2_is_named() -> None:
+    made = tile_of(result_of())
+    item = stac_item(made, "./result.tif")
+    assert item.properties["grid:code"] == "MGRS-32TNS"
+    assert any("/grid/v1.1.0/" in uri for uri in item.stac_extensions)
+    for other in (made.isel(x=slice(1, None)), made.assign_coords(x=made["x"] + 20.0), result_of()):
+        item = stac_item(other, "./result.tif")
+        assert "grid:code" not in item.properties
+        assert not any("/grid/" in uri for uri in item.stac_extensions)
+
+
+@pytest.mark.parametrize("name", ["result.zarr", "result.nc", "result.tif", "result"])
+def test_renders_lead_to_the_values_that_they_draw(tmp_path: Path, name: str) -> None:
+    """Assets exist, and a band or variable in them is that of the layer."""
+    result = result_of(polarisations=2)
+    path = output.write(result, tmp_path / name, stac=True)
+    file = tmp_path / "result.stac.json" if path.suffix else path / "result.stac.json"
+    item = json.loads(file.read_text(encoding="utf-8"))
+    found = item["properties"]["renders"]
+    assert any("/render/v2.0.0/" in uri for uri in item["stac_extensions"])
+    assert {"gamma0_vv", "gamma0_vh", "mask", "local_incidence"} <= set(found)
+    assert ("rgb" in found) == (path.suffix == "")
+    for one in found.values():
+        assert set(one["assets"]) <= set(item["assets"])
+        assert all(low < high for low, high in one.get("rescale", []))
+    assert found["gamma0_vh"]["rescale"][0][1] < found["gamma0_vv"]["rescale"][0][1]
+    assert set(found["mask"]["colormap"]) == {str(code) for code in range(7)}
+    assert all(re.fullmatch("#[0-9A-Fa-f]{6}", each) for each in found["mask"]["colormap"].values())
+    assert found["mask"]["nodata"] == 255
+    for layer, expected in (
+        ("gamma0_vh", result["gamma0"].sel(polarisation="VH")),
+        ("mask", result["mask"]),
+    ):
+        np.testing.assert_array_equal(_drawn(file.parent, item, found[layer]), expected)
+
+
+def _drawn(folder: Path, item: dict[str, Any], render: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Read what a render names, as a tile server would."""
+    (asset,) = render["assets"]
+    path = folder / item["assets"][asset]["href"]
+    if path.suffix == ".tif":
+        with rasterio.open(path) as file:
+            values = file.read(render.get("bidx", [1])[0])
+            if "mask" in asset or values.dtype != np.float32:
+                return values
+            return np.where(np.isnan(values) & (render["nodata"] == 255), 255, values)
+    group = {"group": render["group"]} if "group" in render else {}
+    with xr.open_dataset(path, mask_and_scale=False, **group) as opened:
+        chosen = dict(each.split("=") for each in render.get("sel", []))
+        return opened[render["variable"]].sel(chosen).values
+
+
+@pytest.mark.parametrize(("scale", "high"), [("db", -3.98), ("amplitude", 0.63)])
+def test_ranges_follow_the_scale(tmp_path: Path, scale: Any, high: float) -> None:  # noqa: ANN401
+    output.write(result_of(polarisations=1), tmp_path / "result.nc", stac=True, scale=scale)
+    item = json.loads((tmp_path / "result.stac.json").read_text(encoding="utf-8"))
+    assert item["properties"]["renders"]["gamma0_vv"]["rescale"][0][1] == high
+
+
+def test_a_store_has_the_names_of_eopf_for_what_means_the_same(tmp_path: Path) -> None:
+    item = written(result_of(polarisations=2), tmp_path, ".zarr")
+    assets = item["assets"]
+    assert set(assets) == {"data", "zarr-store", "gamma0-rtc-backscatter-asc"}
+    assert assets["zarr-store"]["href"] == assets["data"]["href"]
+    gamma = assets["gamma0-rtc-backscatter-asc"]
+    assert [band["name"] for band in gamma["bands"]] == ["vv", "vh"]
+    with xr.open_zarr(tmp_path / gamma["href"]) as opened:
+        np.testing.assert_array_equal(opened["gamma0"], result_of(polarisations=2)["gamma0"])
+    assert {asset["type"] for asset in assets.values()} == {"application/vnd.zarr; version=3"}
+
+
+def test_other_quantities_do_not_have_them(tmp_path: Path) -> None:
+    """Decibels, passes of both directions, and masks are no gamma0 of one direction."""
+    for number, (made, scale) in enumerate(
+        (
+            (result_of(polarisations=1), "db"),
+            (result_of(passes=2), "linear"),
+            (masks_of(), "linear"),
+        )
+    ):
+        path = tmp_path / f"{number}.zarr"
+        output.write(made, path, stac=True, scale=scale)  # type: ignore[arg-type]
+        item = json.loads(path.with_suffix(".stac.json").read_text(encoding="utf-8"))
+        assert set(item["assets"]) == {"data", "zarr-store"}
+
+
+def test_a_store_of_version_2_is_described_as_it_is(tmp_path: Path) -> None:
+    path = write_version_2(result_of(polarisations=2), tmp_path / "earlier.zarr")
+    item = stac_item(output.open_result(path), "./earlier.zarr", file=path)
+    assert item.assets["data"].media_type == "application/vnd.zarr; version=2"
+    assert item.assets["gamma0-rtc-backscatter-asc"].href == "./earlier.zarr"
+    assert "group" not in item.properties["renders"]["gamma0_vv"]
 
 
 def test_items_hold_platform_time_acquisition_and_grid(tmp_path: Path) -> None:

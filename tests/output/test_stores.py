@@ -7,6 +7,7 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import google_crc32c
 import h5py
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ import zarr
 
 from sarheight import output
 from sarheight.errors import DamagedFileError
+from sarheight.output.grid import check_grid
+from sarheight.output.stores import write_zarr
+from tests.zarr_2 import write_version_2
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,11 +41,14 @@ def scene(side: int = 60) -> xr.Dataset:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    from sarheight.output.grid import check_grid
-    from sarheight.output.stores import write_zarr
-
-    write_zarr(check_grid(scene()), tmp_path / "scene.zarr", chunk=30)
+    """A store of two shards along each side, of four chunks each."""
+    write_zarr(check_grid(scene()), tmp_path / "scene.zarr", chunk=15, shard=30)
     return tmp_path / "scene.zarr"
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    return write_version_2(scene(), tmp_path / "earlier.zarr", chunk=30)
 
 
 @pytest.fixture
@@ -49,28 +56,68 @@ def netcdf(tmp_path: Path) -> Path:
     return output.write(scene(), tmp_path / "scene.nc")
 
 
-def test_what_is_void_has_its_chunks_too(store: Path) -> None:
-    assert zarr.open_group(store, mode="r")["sigma0"].nchunks_initialized == 4
-    xr.testing.assert_equal(
-        output.open_result(store)["sigma0"].drop_vars("spatial_ref"),
-        scene()["sigma0"].drop_vars("spatial_ref"),
-    )
+def test_what_is_void_has_its_chunks_too(store: Path, earlier: Path) -> None:
+    for path, count in ((store, 16), (earlier, 4)):
+        assert zarr.open_group(path, mode="r")["sigma0"].nchunks_initialized == count
+        xr.testing.assert_equal(
+            output.open_result(path)["sigma0"].drop_vars("spatial_ref"),
+            scene()["sigma0"].drop_vars("spatial_ref"),
+        )
 
 
 @pytest.mark.parametrize("chunks", [None, {}])
-@pytest.mark.parametrize("name", ["sigma0/0.0", "sigma0/1.1", "mask/0.1", "x/0"])
-def test_a_deleted_chunk_does_not_open_as_void(
-    store: Path, name: str, chunks: dict[str, int] | None
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("scene.zarr/sigma0/c/0/0", "4 of 16"),
+        ("scene.zarr/sigma0/c/1/1", "4 of 16"),
+        ("scene.zarr/mask/c/0/1", "4 of 16"),
+        ("scene.zarr/x/c/0", "1 of 1"),
+        ("earlier.zarr/sigma0/0.0", "1 of 4"),
+        ("earlier.zarr/mask/0.1", "1 of 4"),
+        ("earlier.zarr/x/0", "1 of 1"),
+    ],
+)
+@pytest.mark.usefixtures("store", "earlier")
+def test_a_deleted_file_does_not_open_as_void(
+    tmp_path: Path, name: str, lost: str, chunks: dict[str, int] | None
 ) -> None:
-    (store / name).unlink()
-    with pytest.raises(
-        DamagedFileError, match=f"found no 1 of . chunks of '{name.partition('/')[0]}'"
-    ):
-        output.open_result(store, chunks=chunks)
+    (tmp_path / name).unlink()
+    path, array = tmp_path / name.split("/", maxsplit=1)[0], name.split("/")[1]
+    with pytest.raises(DamagedFileError, match=f"found no {lost} chunks of '{array}'"):
+        output.open_result(path, chunks=chunks)
 
 
-def test_a_damaged_chunk_is_found_by_its_checksum(store: Path) -> None:
-    chunk = store / "sigma0" / "1.1"
+@pytest.mark.parametrize("name", ["sigma0/c/1/1", "mask/c/0/0"])
+def test_a_shard_that_was_cut_short_is_named_when_the_store_is_opened(
+    store: Path, name: str
+) -> None:
+    shard = store / name
+    whole = shard.read_bytes()
+    for length in np.linspace(0, len(whole) - 1, 23).astype(int):
+        shard.write_bytes(whole[:length])
+        with pytest.raises(DamagedFileError, match=f"4 of 16 chunks of '{name[:4]}"):
+            output.open_result(store, chunks={})
+
+
+def test_a_chunk_that_a_shard_does_not_hold_is_missing(store: Path) -> None:
+    """Also where the list of its chunks has a sound checksum."""
+    shard = store / "sigma0" / "c" / "0" / "1"
+    data = shard.read_bytes()
+    index = np.frombuffer(data[-68:-4], "<u8").reshape(4, 2).copy()
+    for place, size in ((2**64 - 1, 2**64 - 1), (len(data), 10), (0, len(data)), (2**63, 2**63)):
+        index[2] = place, size
+        text = index.tobytes()
+        end = google_crc32c.value(text).to_bytes(4, "little")
+        shard.write_bytes(data[:-68] + text + end)
+        with pytest.raises(DamagedFileError, match="found no 1 of 16 chunks of 'sigma0'"):
+            output.open_result(store)
+
+
+@pytest.mark.parametrize("name", ["scene.zarr/sigma0/c/1/1", "earlier.zarr/sigma0/1.1"])
+@pytest.mark.usefixtures("store", "earlier")
+def test_a_damaged_chunk_is_found_by_its_checksum(tmp_path: Path, name: str) -> None:
+    chunk, path = tmp_path / name, tmp_path / name.split("/", maxsplit=1)[0]
     whole = chunk.read_bytes()
     for position in np.linspace(0, len(whole) - 1, 40).astype(int):
         damaged = bytearray(whole)
@@ -78,14 +125,26 @@ def test_a_damaged_chunk_is_found_by_its_checksum(store: Path) -> None:
         chunk.write_bytes(bytes(damaged))
         with suppress(DamagedFileError):
             # A bit without meaning, such as that of a reserved field, may pass.
-            np.testing.assert_array_equal(output.open_result(store)["sigma0"], scene()["sigma0"])
+            np.testing.assert_array_equal(output.open_result(path)["sigma0"], scene()["sigma0"])
 
 
-def test_metadata_that_contradict_their_copy_are_refused(store: Path) -> None:
-    attributes = json.loads((store / "x" / ".zattrs").read_text())
-    (store / "x" / ".zattrs").write_text(json.dumps(attributes | {"units": "feet"}))
-    with pytest.raises(DamagedFileError, match=r"x/\.zattrs and \.zmetadata differ"):
-        output.open_result(store)
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ("scene.zarr/x/zarr.json", r"x/zarr\.json and zarr\.json differ"),
+        ("earlier.zarr/x/.zattrs", r"x/\.zattrs and \.zmetadata differ"),
+    ],
+)
+@pytest.mark.usefixtures("store", "earlier")
+def test_metadata_that_contradict_their_copy_are_refused(
+    tmp_path: Path, changed: str, words: str
+) -> None:
+    file = tmp_path / changed
+    found = json.loads(file.read_text())
+    found.get("attributes", found)["units"] = "feet"
+    file.write_text(json.dumps(found))
+    with pytest.raises(DamagedFileError, match=words):
+        output.open_result(tmp_path / changed.split("/", maxsplit=1)[0])
 
 
 def test_a_netcdf_file_without_a_chunk_is_refused(netcdf: Path) -> None:

@@ -14,6 +14,7 @@ import rioxarray  # noqa: F401
 import xarray as xr
 
 from sarheight.doppler import DopplerLUT
+from sarheight.errors import DamagedFileError
 from tests.flattened_products import hyp3_folder, opera_folder, opera_table, packed, planetary_item
 from tests.robustness.contract import Reading, Subject
 from tests.robustness.mutations import bytes_of, json_of, text_of, xml_of, zip_of
@@ -179,6 +180,23 @@ def _read_rslc(path: Path) -> Reading:
     return Reading({}, {"image": (scene.image.values, 0.0), "orbit": (scene.orbit.position, 1e-3)})
 
 
+def _make_sicd(folder: Path, *, spotlight: bool) -> Path:
+    from tests.worlds.sicd import polar_tree, write_sicd, zero_doppler_tree
+
+    grid, orbit = synthetic_grid(
+        height=1000.0, ground_range=False, lines=50, samples=40, sample_spacing=6.0
+    )
+    grid = replace(grid, wavelength=0.031)
+    random = np.random.default_rng(4).normal(size=(2, 40, 50))
+    image = (random[0] + 1j * random[1]).astype(np.complex64)
+    tree = zero_doppler_tree(grid, orbit, height=1000.0)
+    if spotlight:
+        place, time = (46.0, 10.0, 1000.0), 0.5 * (grid.first_time + grid.last_time) + 10.0
+        options = {"time": time, "shape": (40, 50), "spacing": (6.0, 6.0)}
+        tree = polar_tree(grid, orbit, place, **options)
+    return write_sicd(folder / "product.nitf", tree, image)
+
+
 # Elevation models.
 
 
@@ -283,6 +301,50 @@ def _read_result(path: Path) -> Reading:
     return Reading(
         numbers,
         crs | {f"{name} units": text for name, text in texts.items()} | {"provenance": record},
+    )
+
+
+def _make_insar_mask(folder: Path) -> Path:
+    from sarheight.output.insar import write_insar_mask
+
+    heights = _heights()
+    codes = (np.arange(heights.size) % 7).astype(np.uint8).reshape(heights.shape)
+    masks = heights.copy(data=codes).to_dataset(name="mask")
+    return write_insar_mask(masks, folder / "shadowMask.h5", "mintpy")
+
+
+def _read_insar_mask(path: Path) -> Reading:
+    from sarheight.output.insar import read_insar_mask
+
+    mask = read_insar_mask(path)
+    if mask is None:
+        msg = "it is another file"
+        raise DamagedFileError(msg)
+    places = {name: str(mask.attrs.get(name, "")) for name in ("X_FIRST", "Y_FIRST", "EPSG")}
+    return Reading({"mask": (mask.values, 0.0)}, places)
+
+
+def _make_burst(folder: Path) -> Path:
+    from sarheight.dem import grid_like
+    from tests.worlds.cslc import write_cslc
+
+    grid, orbit = synthetic_grid(ground_range=False)
+    return write_cslc(folder / "t117_249422_iw2.h5", grid_like(_heights()), grid, orbit)
+
+
+def _read_burst(path: Path) -> Reading:
+    from sarheight.sentinel1.cslc import burst_geometry, burst_grid, is_burst
+
+    if not is_burst(path):
+        msg = "it is another file"
+        raise DamagedFileError(msg)
+    placed, (grid, orbit) = burst_grid(path), burst_geometry(path)
+    # Nothing protects these numbers.
+    line = grid.azimuth_time(np.array([0, grid.lines - 1]))
+    numbers = {"line": line, "range": grid.near_range, "orbit": orbit.position.sum()}
+    texts = {name: f"{value}" for name, value in numbers.items()}
+    return Reading(
+        {}, texts | {"grid": f"{placed}", "size": f"{grid.shape}", "looks": grid.look_side}
     )
 
 
@@ -571,7 +633,10 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("product folder", _make_product, _read_product, (bytes_of,)),
     Subject("product zip", _make_packed_product, _read_product, (bytes_of,)),
     Subject("eopf store", _make_eopf, _read_eopf, (bytes_of,)),
+    Subject("burst", _make_burst, _read_burst, (bytes_of,)),
     Subject("nisar rslc", _make_rslc, _read_rslc, (bytes_of,)),
+    Subject("sicd", partial(_make_sicd, spotlight=False), _read_rslc, (bytes_of,)),
+    Subject("sicd resampled", partial(_make_sicd, spotlight=True), _read_rslc, (bytes_of,)),
     Subject("dem tiff", _make_dem, _read_dem, (bytes_of,)),
     Subject("dem tiff deflate", _make_packed_dem, _read_dem, (bytes_of,)),
     Subject("dem netcdf", _make_netcdf_dem, _read_dem, (bytes_of,)),
@@ -583,6 +648,7 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("image tiff", partial(_make_image, ".tif"), _read_image, (bytes_of, text_of)),
     Subject("image netcdf", partial(_make_image, ".nc"), _read_image, (bytes_of,)),
     Subject("image zarr", partial(_make_image, ".zarr"), _read_image, (bytes_of,)),
+    Subject("insar mask", _make_insar_mask, _read_insar_mask, (bytes_of,)),
     Subject("hyp3 zip", _make_hyp3, _read_rtc, (bytes_of, zip_of)),
     Subject("opera tiffs", _make_opera, _read_rtc, (bytes_of,)),
     Subject("opera hdf5", _make_opera_table, _read_rtc, (bytes_of,)),

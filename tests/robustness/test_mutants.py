@@ -12,7 +12,7 @@ import pytest
 
 if sys.platform == "win32":
     pytest.skip("needs processes that fork", allow_module_level=True)
-for library in ("geopandas", "pyarrow", "torch"):
+for library in ("geopandas", "pyarrow", "sarkit", "torch"):
     if find_spec(library) is None:  # other processes import this file: nothing slow here
         pytest.skip(f"needs {library}", allow_module_level=True)
 

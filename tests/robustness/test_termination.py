@@ -103,8 +103,9 @@ def test_an_interrupt_finds_no_lock_of_netcdf_in_the_main_thread(tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "big.nc"]
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.5])
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("sent", "seconds"), [(signal.SIGINT, 0.0), (signal.SIGINT, 0.5), (signal.SIGTERM, 0.2)]
+)
 def test_a_netcdf_file_that_is_being_written_is_left_at_once(
     tmp_path: Path, sent: signal.Signals, seconds: float
 ) -> None:

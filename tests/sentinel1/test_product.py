@@ -548,8 +548,8 @@ def unknown(folder: Path) -> dict[str, Path]:
 @pytest.mark.parametrize("name", ["S3A_OL_1.SEN3", "image.zarr", "empty", "ICEYE.tif", "TSX.zip"])
 def test_products_of_unknown_missions_are_refused_by_name(tmp_path: Path, name: str) -> None:
     path = unknown(tmp_path)[name]
-    assert set(READERS) == {"NISAR", "Sentinel-1"}
-    message = rf"{re.escape(name)}' is no product of a known mission; expected one of NISAR or Sent"
+    assert set(READERS) == {"NISAR", "SICD", "Sentinel-1"}
+    message = rf"{re.escape(name)}' is no product of a known mission; expected one of NISAR or SICD"
     with pytest.raises(ProductError, match=message):
         open_product(path)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import threading
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import dask
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from sarheight_kernels.pool import limit_threads
 
 from sarheight import series
@@ -19,12 +22,15 @@ from sarheight.errors import OutputError, SeriesError
 from sarheight.layover import RTC, PosteriorMean, masks, reconstruct
 from sarheight.layover.tiles import TilePlanner
 from sarheight.layover.track import TrackPlan, reference_scene
+from sarheight.output import levels
 from sarheight.output.radar_images import write_scene
+from sarheight.output.stores import open_levels
 from sarheight.scene import Scene
 from sarheight.series import _build, _stack, _store
 from sarheight.series._dates import Date, open_date, side_by_side
 from tests.mountains import mountain, raster
 from tests.series.dates import date_of
+from tests.zarr_2 import write_version_2
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,30 +121,87 @@ def test_provenance_and_coordinates_of_each_date(stack: tuple[Path, series.Repor
     assert len(json.loads(found.attrs["acquisition"])) == len(BASELINES)
 
 
-def test_appending_touches_no_earlier_chunk(
-    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+def to_version_2(path: Path) -> None:
+    """Make a stack one of an earlier version, of version 2 of Zarr."""
+    found = series.open_stack(path, chunks=None)
+    found.attrs["stack"] = json.dumps(json.loads(found.attrs["stack"]) | {"layout": 1})
+    shutil.rmtree(path)
+    write_version_2(found, path, _store.CHUNK, planes=True)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_appending_touches_no_earlier_file(
+    dem: xr.DataArray,
+    dates: list[Scene],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: int,
 ) -> None:
+    """Neither of dates nor of their overviews, and a stack of an earlier version keeps its own."""
+    monkeypatch.setattr(levels, "TILE", 20)
     path = tmp_path / "stack.zarr"
     series.build_stack(dates[:2], dem, path, coregistration="none")
+    if version == 2:
+        to_version_2(path)
+    groups = [path] if version == 2 else [path / str(level) for level in range(3)]
     before = {
-        file.name: (file.stat().st_mtime_ns, file.read_bytes())
-        for file in (path / "gamma0").iterdir()
-        if not file.name.startswith(".")
+        file: (file.stat().st_mtime_ns, file.read_bytes())
+        for group in groups
+        for file in (group / "gamma0").rglob("*")
+        if file.is_file() and file.name[0] != "." and file.name != "zarr.json"
     }
+    assert len(before) == 2 * len(groups)
     report = series.build_stack([dates[3], dates[2]], None, path, coregistration="none")
     assert report.dates == 4
-    after = {
-        file.name: (file.stat().st_mtime_ns, file.read_bytes())
-        for file in (path / "gamma0").iterdir()
-        if file.name in before
-    }
-    assert before == after
+    assert before == {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in before}
     assert len(list(tmp_path.iterdir())) == 1
+    assert zarr.open_group(path, mode="r").metadata.zarr_format == version
     found = series.open_stack(path, chunks=None)
+    assert json.loads(found.attrs["stack"])["layout"] == version - 1
     assert list(found.filtered_with.values) == [2, 2, 4, 4]
     alone = reconstruct(dates[2], dem, method=RTC())["gamma0"].values
     known = np.isfinite(alone) & np.isfinite(found.gamma0[2, 0].values)
     assert np.percentile(decibels(found.gamma0[2, 0].values, alone)[known], 99.9) < DECIBELS
+
+
+def test_a_stack_has_overviews_of_dates_summaries_and_masks(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a stack that grew are those of one that was made at once."""
+    monkeypatch.setattr(levels, "TILE", 20)
+    series.build_stack(dates[:2], dem, tmp_path / "grown.zarr", coregistration="none")
+    series.build_stack(dates[2:3], None, tmp_path / "grown.zarr", coregistration="none")
+    series.build_stack(dates[:3], dem, tmp_path / "whole.zarr", coregistration="none")
+    grown, whole = (open_levels(tmp_path / name) for name in ("grown.zarr", "whole.zarr"))
+    assert [level["gamma0"].shape for level in grown] == [
+        (3, 1, 60, 80),
+        (3, 1, 30, 40),
+        (3, 1, 15, 20),
+    ]
+    for level, other in zip(grown, whole, strict=True):
+        for name in ("gamma0", "gamma0_mean", "gamma0_spread", "date_count", "mask", "height"):
+            np.testing.assert_array_equal(level[name], other[name])
+        np.testing.assert_array_equal(level["time"], whole[0]["time"])
+    for fine, coarse in pairwise(grown):
+        for name in ("gamma0", "gamma0_filtered", "gamma0_mean", "gamma0_spread"):
+            expected = fine[name].load().coarsen(y=2, x=2, boundary="pad").mean()
+            np.testing.assert_allclose(coarse[name], expected, rtol=1e-6)
+
+
+def test_one_file_tells_a_client_of_a_stack_that_grew(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    path = tmp_path / "stack.zarr"
+    for number in range(2):
+        series.build_stack([dates[number]], dem, path, coregistration="none")
+        root = json.loads((path / "zarr.json").read_text())
+        arrays = root["consolidated_metadata"]["metadata"]
+        assert arrays["0/gamma0"]["shape"] == [number + 1, 1, 60, 80]
+        assert "0/mask" in arrays
+        assert root["attributes"]["proj:code"] == "EPSG:32632"
+        with xr.open_zarr(path, group="0", consolidated=True) as opened:
+            assert opened.rio.crs == dem.rio.crs
+            assert opened.sizes["time"] == number + 1
 
 
 def test_the_same_date_twice_changes_nothing(
@@ -400,16 +463,24 @@ def test_a_date_that_stops_a_strict_run_is_named(
         )
 
 
+@pytest.mark.parametrize(("version", "number"), [(2, 3), (3, 0), (3, 3), (3, 12)])
 def test_an_interrupted_append_is_finished_by_the_next_run(
-    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dem: xr.DataArray,
+    dates: list[Scene],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: int,
+    number: int,
 ) -> None:
     path = tmp_path / "s.zarr"
     series.build_stack(dates[:1], dem, path, coregistration="none")
+    if version == 2:
+        to_version_2(path)
     steps: list[Path] = []
     move = _store._replace
 
     def stop_midway(source: Path, target: Path) -> None:
-        if len(steps) == 3:
+        if len(steps) == number:
             raise KeyboardInterrupt
         steps.append(target)
         move(source, target)
@@ -500,7 +571,9 @@ def test_files_are_read_in_parts_and_damage_is_named(
     assert report.dates == 3
     found, expected = (series.open_stack(path, chunks=None) for path in (report.path, stack[0]))
     np.testing.assert_array_equal(found.gamma0, expected.gamma0[:3])
-    chunk = next(path for path in (tmp_path / "1.zarr" / "beta0").iterdir() if path.name[0] != ".")
+    chunk = next(
+        path for path in (tmp_path / "1.zarr" / "beta0" / "c").rglob("*") if path.is_file()
+    )
     chunk.write_bytes(b"damaged")
     again = series.build_stack(files, dem, tmp_path / "t.zarr", coregistration="none")
     assert list(again.skipped) == ["1.zarr"]
@@ -536,7 +609,8 @@ def test_a_cluster_makes_the_same_stack(
     one, many = (
         series.open_stack(tmp_path / name, chunks=None) for name in ("one.zarr", "many.zarr")
     )
-    assert len(list((tmp_path / "many.zarr" / "gamma0").iterdir())) > 18
+    files = (tmp_path / "many.zarr" / "0" / "gamma0" / "c").rglob("*")
+    assert len([file for file in files if file.is_file()]) > 15
     for name in ("gamma0", "gamma0_mean", "gamma0_spread", "date_count", "mask"):
         np.testing.assert_array_equal(one[name], many[name])
 

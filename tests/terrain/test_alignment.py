@@ -21,6 +21,7 @@ from sarheight.terrain import (
     krige_residuals,
     require_inside,
 )
+from sarheight.terrain.kriging import PRIOR_POINTS, _Residuals, interval_factor
 from tests.dems import ranges
 from tests.mountains import raster
 
@@ -161,6 +162,21 @@ def test_outliers_do_not_move_a_dem(truth: xr.DataArray, coarse: xr.DataArray) -
     assert found.offset == pytest.approx(-10.0, abs=1.0)
 
 
+def test_points_count_by_their_own_errors(truth: xr.DataArray, coarse: xr.DataArray) -> None:
+    """A point that is stated to err by 15 m says little beside one that errs by half a metre."""
+    known = draw_known_elevations(truth, 60, seed=4)
+    poor = np.arange(60) % 2 == 0
+    mixed = KnownElevations(
+        known.x,
+        known.y,
+        known.height + np.where(poor, 12.0, 0.0),
+        sigma=np.where(poor, 15.0, 0.5),
+        crs=known.crs,
+    )
+    found = estimate_alignment(displaced(coarse, 10.0), mixed)
+    assert found.offset == pytest.approx(-10.0, abs=0.6)
+
+
 def test_a_tilt_is_found_from_tracks(truth: xr.DataArray, coarse: xr.DataArray) -> None:
     known = draw_altimeter_tracks(truth, spacing=1500.0, interval=200.0, sigma=0.5)
     slope = np.linspace(-12.0, 12.0, coarse.sizes["x"], dtype=np.float32)
@@ -243,6 +259,21 @@ def test_points_calibrate_the_uncertainty(truth: xr.DataArray, size: float) -> N
     ratio = np.abs(found.height - truth) / found.height_sigma
     # 80 % of a normal distribution lie within 1.2816 standard deviations.
     assert 0.7 < float((ratio < 1.2816).mean()) < 0.9
+
+
+def test_the_interval_ends_at_the_rank_that_holds_its_part() -> None:
+    """Of nine errors without correlation the eighth smallest bounds 80 % of others."""
+    errors = np.array([0.3, -0.1, 0.5, 0.9, -0.7, 2.0, -1.1, 0.2, 1.5])
+    apart = 1e9 * np.arange(9.0)
+    residuals = _Residuals(
+        np.stack([apart, apart], axis=1), errors, np.zeros(9), sill=0.5, nugget=0.5, length=1.0
+    )
+    found = residuals.leave_one_out(parameters=0)
+    # Within the sum of squares that a point's own prediction of 0 leaves, nothing is worse.
+    assert found.helps
+    eighth = np.sort(np.abs(errors))[7]
+    expected = (eighth / interval_factor(0.8)) ** (9 / (9 + PRIOR_POINTS))
+    assert found.scale == pytest.approx(expected, rel=1e-6)
 
 
 def test_uncertain_points_change_little(truth: xr.DataArray) -> None:

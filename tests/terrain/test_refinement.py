@@ -25,6 +25,7 @@ from sarheight.terrain.inversion import (
     GaussianField,
     LinearProblem,
     PassModel,
+    Preconditioner,
     conjugate_gradients,
     cosine_frequencies,
     linearise,
@@ -32,7 +33,7 @@ from sarheight.terrain.inversion import (
     patch_spectrum,
     smoothed_noise_spectrum,
 )
-from sarheight.terrain.posterior import unknowns_of
+from sarheight.terrain.posterior import _scale_error, unknowns_of
 
 Floats = NDArray[np.float32]
 
@@ -261,6 +262,27 @@ def problem(passes: list[Scene], coarse: xr.DataArray) -> LinearProblem:
     states = [linearise(model, model.start, law) for model in models]
     weights = [20.0 * state.counts.astype(np.float32) for state in states]
     return LinearProblem(unknowns, states, weights)
+
+
+def test_the_size_of_the_error_is_that_of_its_coefficients(coarse: xr.DataArray) -> None:
+    """Twice the coefficients are twice the deviation; the heights that they give stay."""
+    random = np.random.default_rng(0)
+    scales = []
+    for size in (0.5, 1.0):
+        unknowns = unknowns_of(coarse.values, (30.0, 30.0), 3, QUICK)
+        field = unknowns.heights.error
+        before = field.deviations[0]
+        error = unknowns.split(np.zeros(unknowns.size, np.float32))[0]
+        vector = np.zeros(unknowns.size, np.float32)
+        vector[: error.size] = size * random.choice([-1.0, 1.0], error.size)
+        heights, _ = unknowns.apply(vector)
+        # The images determine all of them: nothing is left of the prior variance.
+        told = Preconditioner(unknowns, [np.zeros_like(error)], np.zeros((3, 3, 1, 1), np.float32))
+        scaled = _scale_error(unknowns, vector, told, QUICK.error)
+        scales.append(float(np.max(field.deviations[0] / before)))
+        again, _ = unknowns.apply(scaled)
+        np.testing.assert_allclose(again, heights, atol=1e-3 * float(np.abs(heights).max()))
+    assert scales[1] == pytest.approx(2.0 * scales[0], rel=0.03)
 
 
 def test_the_derivative_of_the_images(problem: LinearProblem) -> None:

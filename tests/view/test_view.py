@@ -19,6 +19,7 @@ import pytest
 import rioxarray  # noqa: F401  # the accessor
 import xarray as xr
 from typer.testing import CliRunner
+from zarr.storage import LocalStore
 
 from sarheight import layover, output
 from sarheight.cli import app
@@ -27,12 +28,13 @@ from sarheight.errors import DamagedFileError, OutputError
 from sarheight.layover.categories import MASK
 from sarheight.output.radar_images import write_scene
 from sarheight.view import _page
-from sarheight.view._layers import TILE, DatasetReader, ResultView
+from sarheight.view._layers import TILE, DatasetReader, LevelReader, ResultView
 from sarheight.view._page import _open, page_server
 from sarheight.view._places import Places
 from tests.browser import Browser
 from tests.mountains import LAW, mountain, raster, scene_of
 from tests.results import result_of, scene
+from tests.zarr_2 import write_version_2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,6 +203,95 @@ def test_a_tile_reads_only_its_own_chunks() -> None:
     assert len(read) <= 5
     assert opened.limits(0) == (-10.0, -9.0)
     assert len(read) <= 5 + 8 * 4
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return output.write(large(), tmp_path_factory.mktemp("store") / "large.zarr")
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_tiles_of_a_store_are_averages_of_its_cells(store: Path, level: int) -> None:
+    opened, made = ResultView.open(store), large()
+    assert isinstance(opened.reader, LevelReader)
+    step = 1 << level
+    power = made["gamma0"].coarsen(y=step, x=step, boundary="pad").mean().values
+    codes = made["mask"].values
+    for row, column in np.ndindex(-(-700 // (256 * step)), -(-900 // (256 * step))):
+        window = tuple(slice(256 * index, 256 * (index + 1)) for index in (row, column))
+        tile = opened.tile(0, level, row, column)
+        np.testing.assert_allclose(10.0 ** (0.1 * tile), power[window], rtol=1e-5)
+        shown = opened.tile(1, level, row, column)
+        # Blocks of 64 cells have one code each.
+        expected = codes[::step, ::step][window].astype(float)
+        np.testing.assert_array_equal(shown, np.where(expected == 255, np.nan, expected))
+
+
+def test_a_first_look_from_afar_reads_one_overview(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither cells of the full resolution nor what is outside the tile."""
+    opened = ResultView.open(store)
+    read: dict[str, int] = {}
+    get = LocalStore.get
+
+    async def count(self: LocalStore, key: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        found = await get(self, key, *arguments, **options)
+        if found is not None:
+            read[key] = read.get(key, 0) + len(found)
+        return found
+
+    monkeypatch.setattr(LocalStore, "get", count)
+    opened.tile(0, opened.levels - 1, 0, 0)
+    assert {key.split("/c/")[0] for key in read} == {"2/gamma0"}
+    assert sum(read.values()) <= (store / "2/gamma0/c/0/0").stat().st_size + 1000
+    read.clear()
+    opened.tile(0, 0, 1, 1)
+    assert list(read) == ["0/gamma0/c/0/0"]
+    assert read["0/gamma0/c/0/0"] < 0.25 * (store / "0/gamma0/c/0/0").stat().st_size
+
+
+@pytest.mark.parametrize("flip", [("y",), ("x",), ("y", "x")])
+def test_stores_whose_rows_run_north_show_the_same(tmp_path: Path, flip: tuple[str, ...]) -> None:
+    made = large(601, 301)
+    turned = made.isel({axis: slice(None, None, -1) for axis in flip})
+    opened = ResultView.open(output.write(turned, tmp_path / "turned.zarr"))
+    usual = ResultView.open(made)
+    for level in range(usual.levels):
+        np.testing.assert_array_equal(opened.tile(0, level, 0, 0), usual.tile(0, level, 0, 0))
+
+
+@pytest.mark.parametrize("scale", ["db", "amplitude"])
+def test_overviews_of_other_scales_are_shown_in_decibels(tmp_path: Path, scale: Any) -> None:  # noqa: ANN401
+    made = large()
+    opened = ResultView.open(output.write(made, tmp_path / "scaled.zarr", scale=scale))
+    decibels = 10.0 * np.log10(made["gamma0"])
+    np.testing.assert_allclose(
+        opened.tile(0, 0, 0, 0), decibels.values[:256, :256], atol=1e-4, rtol=1e-4
+    )
+    held = decibels if scale == "db" else np.sqrt(made["gamma0"])
+    mean = held.coarsen(y=4, x=4, boundary="pad").mean().values[:256, :256]
+    expected = mean if scale == "db" else 20.0 * np.log10(mean)
+    np.testing.assert_allclose(opened.tile(0, 2, 0, 0), expected, atol=1e-3)
+
+
+def test_a_store_of_version_2_is_shown(tmp_path: Path) -> None:
+    opened = ResultView.open(write_version_2(large(), tmp_path / "earlier.zarr"))
+    assert isinstance(opened.reader, DatasetReader)
+    usual = ResultView.open(large())
+    for level in range(usual.levels):
+        np.testing.assert_array_equal(opened.tile(0, level, 0, 0), usual.tile(0, level, 0, 0))
+
+
+def test_damage_of_a_store_that_is_shown_is_named(tmp_path: Path) -> None:
+    path = output.write(large(), tmp_path / "large.zarr")
+    opened = ResultView.open(path)
+    shard = path / "1" / "gamma0" / "c" / "0" / "0"
+    data = bytearray(shard.read_bytes())
+    data[:200] = bytes(200)
+    shard.write_bytes(bytes(data))
+    with pytest.raises(DamagedFileError, match=r"large\.zarr"):
+        opened.tile(0, 1, 0, 0)
 
 
 @pytest.mark.parametrize("suffix", ["", ".zarr"])

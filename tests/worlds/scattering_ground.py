@@ -352,7 +352,7 @@ def _warped_places(
     return places
 
 
-def _texture(
+def draw_texture(
     random: np.random.Generator, shape: tuple[int, int], length: float, spread: Floats
 ) -> Floats:
     """Correlated log-normal texture in dB whose mean is 1 in linear power."""
@@ -482,7 +482,7 @@ def draw_ground(
 
     kind = kinds[patch].astype(np.uint8)
     spread = np.array([each.texture for each in settings.kinds])[kind]
-    level = levels[patch] + _texture(streams["texture"], shape, settings.texture_length, spread)
+    level = levels[patch] + draw_texture(streams["texture"], shape, settings.texture_length, spread)
     level += _draw_features(streams["features"], shape, area, settings.features)
     level += _draw_bright(streams["bright"], shape, area, settings)
 

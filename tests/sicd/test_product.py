@@ -1,0 +1,606 @@
+"""SICD products, from the file to the scene."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyproj
+import pytest
+import rasterio
+import sarkit.sicd as sksicd
+import sarkit.wgs84
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+from typer.testing import CliRunner
+
+from sarheight.cli import app
+from sarheight.errors import MissingLibraryError, OptionError, ProductError
+from sarheight.geometry import geo2rdr
+from sarheight.illumination import simulate
+from sarheight.layover import reconstruct
+from sarheight.product import is_product
+from sarheight.product import open_product as open_any
+from sarheight.sicd import open_product
+from sarheight.workflow import open_image
+from tests.dems import dem_around, hills
+from tests.mountains import mountain, raster
+from tests.synthetic import synthetic_grid
+from tests.worlds.point_scatterers import scatterers_of
+from tests.worlds.scatterer_geometry import path_of, surface_of
+from tests.worlds.scattering_ground import CosineLaw, GroundSettings, Kind, draw_ground
+from tests.worlds.sicd import (
+    INSTRUMENT,
+    PixelType,
+    Tree,
+    focus_points,
+    polar_tree,
+    write_sicd,
+    zero_doppler_tree,
+)
+from tests.worlds.slc_image import focus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sarheight.ellipsoid import LookSide
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
+
+Floats = NDArray[np.float64]
+
+PLACE = 46.0, 10.0, 1000.0
+SHAPE = 120, 150
+"""Rows and columns of an image, which are samples and lines at zero Doppler."""
+SPACING = 4.0
+
+
+def sampling(look_side: LookSide = "right", **options: float) -> tuple[RadarGrid, Orbit]:
+    """An X-band image at zero Doppler, centred on the place."""
+    chosen = {
+        "lines": SHAPE[1],
+        "samples": SHAPE[0],
+        "line_spacing": SPACING,
+        "sample_spacing": SPACING,
+    }
+    grid, orbit = synthetic_grid(
+        height=PLACE[2], ground_range=False, look_side=look_side, **(chosen | options)
+    )
+    return replace(grid, wavelength=0.0311), orbit
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a file sees the place."""
+
+    look_side: LookSide = "right"
+    polar: bool = False
+    ahead: float = 0.0
+    """Seconds from the centre of aperture to zero Doppler."""
+    spotlight: bool = False
+
+    def tree(self, shape: tuple[int, int] = SHAPE, spacing: float = SPACING) -> Tree:
+        """Describe the file."""
+        rows, columns = shape
+        grid, orbit = sampling(
+            self.look_side,
+            lines=columns,
+            samples=rows,
+            line_spacing=spacing,
+            sample_spacing=spacing,
+        )
+        if not self.polar:
+            return zero_doppler_tree(
+                grid, orbit, height=PLACE[2], spotlight=self.spotlight, look_ahead=self.ahead
+            )
+        time = 0.5 * (grid.first_time + grid.last_time) - self.ahead
+        return polar_tree(grid, orbit, PLACE, time=time, shape=shape, spacing=(spacing, spacing))
+
+
+LOOKS = {
+    "strip map": Look(),
+    "strip map to the left, ahead": Look("left", ahead=0.4),
+    "spotlight of an RMA, behind": Look(ahead=-3.0, spotlight=True),
+    "spotlight of a PFA": Look(polar=True),
+    "squinted by 7 degrees": Look(polar=True, ahead=15.0),
+    "squinted by 20 degrees, to the left": Look("left", polar=True, ahead=-45.0),
+}
+RESAMPLED = [name for name, look in LOOKS.items() if look.polar or look.ahead < -1.0]
+
+
+def numbers(seed: int = 0, shape: tuple[int, int] = SHAPE) -> NDArray[np.complex64]:
+    parts = np.random.default_rng(seed).standard_normal((2, *shape))
+    return (parts[0] + 1j * parts[1]).astype(np.complex64)
+
+
+def earth_fixed(dem: xr.DataArray) -> Floats:
+    """Positions of cells, shape (rows, columns, 3)."""
+    to_degrees = pyproj.Transformer.from_crs(dem.rio.crs, 4326, always_xy=True)
+    longitude, latitude = to_degrees.transform(*np.meshgrid(dem.x.values, dem.y.values))
+    place = np.stack((latitude, longitude, dem.values), axis=-1)
+    return np.asarray(sarkit.wgs84.geodetic_to_cartesian(place))
+
+
+# Geometry.
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_cells_are_seen_where_the_standard_projects_them(tmp_path: Path, name: str) -> None:
+    """Images of rows and of columns show at each cell the row and column of the standard."""
+    tree = LOOKS[name].tree()
+    dem = dem_around(*PLACE[:2], hills((20, 20), relief=150.0, size=3.0), posting=20.0)
+    dem = dem.copy(data=dem.values.astype(np.float64))
+    place, _, found = sksicd.scene_to_image(tree, earth_fixed(dem))
+    assert found
+    expected = np.moveaxis(sksicd.xrowycol_to_rowcol(tree, place), -1, 0)
+    ramps = np.meshgrid(*(100.0 + np.arange(size) for size in SHAPE), indexing="ij")
+    for ramp, known in zip(ramps, expected, strict=True):
+        path = write_sicd(tmp_path / "ramp.nitf", tree, np.sqrt(ramp).astype(np.complex64))
+        scene = open_product(path).scene()
+        seen = geo2rdr(dem, scene.grid, scene.orbit)
+        value = map_coordinates(
+            scene.image.values, (seen.line, seen["sample"]), order=1, cval=np.nan
+        )
+        inside = np.isfinite(value)
+        assert inside.sum() > 150
+        # A metre at 1000 m from the height of the centre, at most, and the numbers' precision.
+        allowed = 0.005 + np.abs(dem.values - PLACE[2]) / 1000.0 / SPACING
+        assert (np.abs(value - 100.0 - known) <= allowed)[inside].all()
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_the_grid_is_that_of_the_geometry(tmp_path: Path, name: str) -> None:
+    look = LOOKS[name]
+    grid, _ = sampling(look.look_side)
+    product = open_product(write_sicd(tmp_path / "any.nitf", look.tree(), numbers()))
+    scene = product.scene()
+    assert scene.grid.look_side == look.look_side
+    assert scene.grid.wavelength == pytest.approx(0.0311)
+    assert scene.grid.polarisations == product.polarisations == ("VV",)
+    assert (scene.grid.doppler is None) == (abs(look.ahead) < 1.0)
+    assert dict(product.summary())["geometry"].count("resampled") == (name in RESAMPLED)
+    np.testing.assert_allclose(
+        scene.outline().mean(axis=0), product.footprint.mean(axis=0), atol=0.03
+    )
+    if name in RESAMPLED:
+        # A pixel of the grid has the area of one of the file, in the slant plane.
+        ratio = np.isfinite(scene.image).sum() / scene.image.size * scene.image.size
+        assert float(ratio) == pytest.approx(np.prod(SHAPE), rel=0.05)
+    else:
+        since = (scene.grid.epoch - grid.epoch) / np.timedelta64(1, "ns") * 1e-9
+        assert scene.grid.shape == grid.shape
+        assert scene.grid.line_zero_time + since == pytest.approx(grid.line_zero_time, abs=2e-6)
+        assert scene.grid.near_range == pytest.approx(grid.near_range, abs=0.05)
+        expected = np.abs(numbers()).T ** 2
+        flipped = expected[::-1] if look.look_side == "left" else expected
+        np.testing.assert_allclose(scene.image, flipped, rtol=1e-5)
+
+
+@pytest.mark.parametrize("look_side", ["right", "left"])
+@pytest.mark.parametrize("ahead", [0.0, 10.0, -30.0, 60.0])
+def test_spotlights_of_5_km_are_in_range_and_doppler_to_a_metre(
+    tmp_path: Path, look_side: LookSide, ahead: float
+) -> None:
+    look = Look(look_side, polar=True, ahead=ahead)
+    tree = look.tree((100, 100), 50.0)
+    product = open_product(write_sicd(tmp_path / "any.nitf", tree, numbers(0, (100, 100))))
+    told = re.search(
+        r"within ([\d.]+) m at heights up to 1000 m", dict(product.summary())["geometry"]
+    )
+    assert told is not None
+    assert 0.1 < float(told[1]) < 1.0
+    cone = sksicd.ElementWrapper(tree.getroot())["SCPCOA"]["DopplerConeAng"]
+    assert abs(cone - 90.0) == pytest.approx(
+        {0.0: 0.0, 10.0: 4.7, 30.0: 14.0, 60.0: 26.0}[abs(ahead)], abs=2.0
+    )
+
+
+@pytest.mark.parametrize("name", RESAMPLED)
+def test_resampling_keeps_constants_and_mean_power(tmp_path: Path, name: str) -> None:
+    tree = LOOKS[name].tree()
+    flat = open_product(write_sicd(tmp_path / "1.nitf", tree, np.full(SHAPE, 2.0, np.complex64)))
+    image = flat.scene().image.values
+    np.testing.assert_allclose(image[np.isfinite(image)], 4.0, rtol=1e-6)
+    speckle = open_product(write_sicd(tmp_path / "2.nitf", tree, numbers(3)))
+    # Of 18,000 pixels of one look: 0.7 %.
+    assert float(speckle.scene().image.mean()) == pytest.approx(2.0, rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["strip map to the left, ahead", "squinted by 7 degrees"])
+def test_parts_and_averages_are_read(tmp_path: Path, name: str) -> None:
+    product = open_product(write_sicd(tmp_path / "any.nitf", LOOKS[name].tree(), numbers()))
+    whole = product.scene()
+    part = product.scene(bounds=(9.9985, 45.9985, 10.0015, 46.0015), heights=(990.0, 1010.0))
+    assert part.image.size < whole.image.size
+    line = round((part.grid.line_zero_time - whole.grid.line_zero_time) / part.grid.line_interval)
+    sample = round((part.grid.near_range - whole.grid.near_range) / part.grid.sample_spacing)
+    lines, samples = part.image.shape
+    expected = whole.image[line : line + lines, sample : sample + samples]
+    np.testing.assert_allclose(part.image, expected, rtol=1e-5)
+    coarse = product.scene(multilook=(4, 5))
+    assert coarse.image.shape == (whole.grid.lines // 4, whole.grid.samples // 5)
+    # 0.8 of the pixels are independent, along either axis.
+    assert coarse.grid.looks == pytest.approx(20 * 0.64)
+    assert open_image(tmp_path / "any.nitf").grid.line_spacing(whole.orbit) == pytest.approx(
+        20.0, abs=2.5
+    )
+
+
+def test_a_part_of_a_full_image_is_where_it_was(tmp_path: Path) -> None:
+    tree = LOOKS["squinted by 7 degrees"].tree()
+    ramp = np.sqrt(np.add.outer(100.0 + np.arange(SHAPE[0]), 3.0 * np.arange(SHAPE[1])))
+    whole = open_product(write_sicd(tmp_path / "whole.nitf", tree, ramp)).scene()
+    root = sksicd.ElementWrapper(tree.getroot())["ImageData"]
+    root["FirstRow"], root["FirstCol"], root["NumRows"], root["NumCols"] = 30, 40, 80, 70
+    part = open_product(write_sicd(tmp_path / "part.nitf", tree, ramp[30:110, 40:110])).scene()
+    assert part.image.size < 0.6 * whole.image.size
+    dem = dem_around(*PLACE[:2], hills((8, 8), relief=20.0, size=2.0), posting=12.0)
+    first, second = (
+        map_coordinates(scene.image.values, (seen.line, seen["sample"]), order=1, cval=np.nan)
+        for scene in (whole, part)
+        for seen in [geo2rdr(dem, scene.grid, scene.orbit)]
+    )
+    both = np.isfinite(first) & np.isfinite(second)
+    assert both.sum() > 50
+    np.testing.assert_allclose(first[both], second[both], rtol=1e-4)
+
+
+# Radiometry.
+
+
+def ground_of_constant_gamma(
+    look: Look, gamma0: float
+) -> tuple[xr.DataArray, NDArray[np.complex64], Any]:
+    """Image hills of one gamma0, from the satellite's place at the aperture's centre."""
+    heights = hills((200, 200), relief=35.0, size=30.0)
+    fine = dem_around(*PLACE[:2], heights, posting=5.0)
+    tree = look.tree((460, 700), 2.0)
+    corners = earth_fixed(fine)
+    down, across = corners[1:, 1:] - corners[:-1, :-1], corners[1:, :-1] - corners[:-1, 1:]
+    middle = 0.25 * (corners[1:, 1:] + corners[:-1, :-1] + corners[1:, :-1] + corners[:-1, 1:])
+    sight = np.asarray(sksicd.ElementWrapper(tree.getroot())["SCPCOA"]["ARPPos"]) - middle
+    sight /= np.linalg.norm(sight, axis=-1, keepdims=True)
+    projected = np.abs(np.sum(0.5 * np.cross(down, across) * sight, axis=-1))
+    amplitude = np.sqrt(0.5 * gamma0 * projected) * numbers(5, projected.shape)
+    image = focus_points(tree, middle.reshape(-1, 3), amplitude.ravel().astype(np.complex128))
+    coarse = fine.coarsen(y=5, x=5).mean().rio.write_crs(fine.rio.crs).assign_attrs(fine.attrs)
+    return coarse.isel(x=slice(3, -3), y=slice(3, -3)), image, tree
+
+
+@pytest.mark.parametrize(
+    "name", ["spotlight of a PFA", "squinted by 7 degrees", "squinted by 20 degrees, to the left"]
+)
+def test_ground_of_one_gamma0_is_seen_as_such(tmp_path: Path, name: str) -> None:
+    dem, image, tree = ground_of_constant_gamma(LOOKS[name], 0.1)
+    scene = open_product(write_sicd(tmp_path / "any.nitf", tree, image)).scene(multilook=(3, 3))
+    # Pixels at the edge of the DEM hold echoes from beyond it.
+    result = reconstruct(scene, dem).isel(x=slice(2, -2), y=slice(2, -2))
+    gamma0, area = result.gamma0.values, result.projected_area.values
+    known = np.isfinite(gamma0)
+    assert known.mean() > 0.95
+    for low, high in ((0.0, 0.3), (0.3, 0.7), (0.7, 1.0)):
+        first, last = np.quantile(area[known], [low, high])
+        part = known & (area >= first) & (area <= last)
+        # Speckle of 25 facets in each of some 300 cells leaves 1 %.
+        assert np.sum((gamma0 * area)[part]) / area[part].sum() == pytest.approx(0.1, rel=0.03)
+
+
+def test_the_independent_simulator_is_read_back(tmp_path: Path) -> None:
+    """Point scatterers of another geometry, stored as 16-bit numbers."""
+    plain = GroundSettings(
+        kinds=(Kind("plain", CosineLaw(-10.0, 0.0), 0.0),),
+        level_spread=0.0,
+        slope_spread=0.0,
+        features=(),
+        bright_density=0.0,
+    )
+    heights = hills((60, 60), relief=25.0, size=7.0)
+    ground = draw_ground(dem_around(*PLACE[:2], heights, posting=15.0), 2, settings=plain)
+    grid, orbit = sampling(lines=400, samples=240, line_spacing=3.0, sample_spacing=3.0)
+    path = path_of(orbit.with_epoch(grid.epoch), 0.5 * (grid.first_time + grid.last_time))
+    image = np.zeros(grid.shape[::-1], np.complex128)
+    for each in scatterers_of(ground, surface_of(ground.dem), path, 6, 1):
+        row = grid.sample(each.slant.ravel(), each.time.ravel())
+        column = grid.line(each.time.ravel(), each.slant.ravel())
+        focus(row, column, each.amplitude.ravel(), INSTRUMENT, image)
+    tree = zero_doppler_tree(grid, orbit, height=PLACE[2])
+    axes = sksicd.ElementWrapper(tree.getroot())["Grid"]
+    image /= np.sqrt(axes["Row"]["SS"] * axes["Col"]["SS"])
+    written = write_sicd(
+        tmp_path / "any.nitf",
+        tree,
+        image.astype(np.complex64),
+        pixels="RE16I_IM16I",
+        step=1e-3,
+        radiometric={"BetaZeroSFPoly": [[1e-6]]},
+    )
+    scene = open_product(written).scene(multilook=(4, 3))
+    result = reconstruct(scene, ground.dem).isel(x=slice(4, -4), y=slice(4, -4))
+    known = np.isfinite(result.gamma0.values)
+    area = result.projected_area.values
+    mean = np.sum((result.gamma0.values * area)[known]) / area[known].sum()
+    assert known.mean() > 0.9
+    assert 10.0 * np.log10(mean) == pytest.approx(-10.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "step", "error"),
+    [("RE32F_IM32F", 1.0, 1e-6), ("RE16I_IM16I", 1e-3, 2e-3), ("AMP8I_PHS8I", 0.02, 0.02)],
+)
+def test_all_types_of_pixels_are_read(
+    tmp_path: Path, pixels: PixelType, step: float, error: float
+) -> None:
+    values = numbers()
+    scale = {"BetaZeroSFPoly": [[1.0 if pixels == "RE32F_IM32F" else step**2]]}
+    path = write_sicd(
+        tmp_path / "any.ntf", Look().tree(), values, pixels=pixels, step=step, radiometric=scale
+    )
+    found = np.sqrt(open_product(path).scene().image.values)
+    np.testing.assert_allclose(np.nan_to_num(found), np.abs(values).T, atol=error)
+
+
+def test_8_bit_amplitudes_stand_for_those_of_a_table(tmp_path: Path) -> None:
+    table = 1e-3 * 2.0 ** (np.arange(256) / 16.0)
+    path = write_sicd(
+        tmp_path / "any.nitf", Look().tree(), numbers(), pixels="AMP8I_PHS8I", amplitudes=table
+    )
+    found = np.sqrt(open_product(path).scene().image.values)
+    np.testing.assert_allclose(found, np.abs(numbers()).T, rtol=0.03)
+
+
+POLYNOMIAL = np.array([[2.0, 1e-3], [-2e-3, 1e-6]])
+
+
+def polynomial_on_lines(look: Look, coefficients: Floats) -> Floats:
+    """The values of a polynomial over a strip map, in lines and samples."""
+    centre = (SHAPE[0] - 1) // 2, (SHAPE[1] - 1) // 2
+    axes = sksicd.ElementWrapper(look.tree().getroot())["Grid"]
+    x = (np.arange(SHAPE[0]) - centre[0]) * axes["Row"]["SS"]
+    y = (np.arange(SHAPE[1]) - centre[1]) * axes["Col"]["SS"]
+    return np.asarray(np.polynomial.polynomial.polygrid2d(x, y, coefficients)).T
+
+
+def test_intensities_are_calibrated_by_the_polynomials(tmp_path: Path) -> None:
+    stated = {"BetaZeroSFPoly": POLYNOMIAL, "GammaZeroSFPoly": 0.5 * POLYNOMIAL}
+    path = write_sicd(tmp_path / "any.nitf", Look().tree(), numbers(), radiometric=stated)
+    product = open_product(path)
+    power = np.abs(numbers().T) ** 2 * polynomial_on_lines(Look(), POLYNOMIAL)
+    np.testing.assert_allclose(product.scene().image, power, rtol=1e-5)
+    gamma0 = product.scene(calibration="gamma0")
+    assert gamma0.calibration == "gamma0"
+    np.testing.assert_allclose(gamma0.image, 0.5 * power, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"calibration 'sigma0'.* only for beta0, gamma0: pass"):
+        product.scene(calibration="sigma0")
+
+
+@pytest.mark.parametrize("element", ["SigmaZeroSFPoly", "GammaZeroSFPoly"])
+def test_beta0_follows_from_the_other_calibrations(tmp_path: Path, element: str) -> None:
+    """Where lines and samples are at a right angle, the slant plane tilts by 90° - incidence."""
+    tree = Look().tree()
+    path = write_sicd(tmp_path / "any.nitf", tree, numbers(), radiometric={element: [[2.0]]})
+    incidence = np.radians(sksicd.ElementWrapper(tree.getroot())["SCPCOA"]["IncidenceAng"])
+    factor = 2.0 / np.sin(incidence) * (1.0 if "Sigma" in element else np.cos(incidence))
+    power = factor * np.abs(numbers().T) ** 2
+    np.testing.assert_allclose(open_product(path).scene().image, power, rtol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["strip map", "squinted by 7 degrees"])
+def test_noise_is_subtracted_where_its_level_is_absolute(tmp_path: Path, name: str) -> None:
+    level = {"NoiseLevelType": "ABSOLUTE", "NoisePoly": [[-6.0]]}
+    stated = {"BetaZeroSFPoly": POLYNOMIAL, "NoiseLevel": level}
+    path = write_sicd(tmp_path / "any.nitf", LOOKS[name].tree(), numbers(), radiometric=stated)
+    product = open_product(path)
+    noise = product.noise(multilook=(2, 2))
+    assert noise is not None
+    noisy = product.scene(multilook=(2, 2), noise_removal=False)
+    clean = product.scene(multilook=(2, 2))
+    assert clean.grid.shape == noise.grid.shape
+    difference = (noisy.image - clean.image).values
+    known = np.isfinite(difference) & np.isfinite(noise.image.values)
+    assert known.sum() > 0.9 * np.isfinite(difference).sum()
+    np.testing.assert_allclose(difference[known], noise.image.values[known], rtol=5e-3)
+    assert float(noise.image.mean()) == pytest.approx(2.0 * 10.0**-0.6, rel=0.1)
+    level["NoiseLevelType"] = "RELATIVE"
+    path = write_sicd(tmp_path / "any.nitf", LOOKS[name].tree(), numbers(), radiometric=stated)
+    assert open_product(path).noise() is None
+
+
+def test_zeros_and_what_is_not_valid_have_no_data(tmp_path: Path) -> None:
+    values = numbers()
+    values[50, 60] = 0.0
+    corners = [[10, 20], [10, 120], [100, 120], [100, 20]]
+    path = write_sicd(tmp_path / "any.nitf", Look().tree(), values, valid=corners)
+    expected = np.zeros(SHAPE, dtype=bool)
+    expected[10:101, 20:121] = True
+    expected[50, 60] = False
+    np.testing.assert_array_equal(np.isfinite(open_product(path).scene().image), expected.T)
+
+
+@pytest.mark.parametrize(
+    ("stated", "name"), [("H:V", "HV"), ("RHC:H", "RH"), ("OTHER1:V", "OTHER1:V")]
+)
+def test_polarisations_have_the_letters_of_other_missions(
+    tmp_path: Path, stated: str, name: str
+) -> None:
+    path = write_sicd(tmp_path / "any.nitf", Look().tree(), numbers(), polarisation=stated)
+    product = open_product(path)
+    assert product.polarisations == (name,)
+    assert product.scene(polarisations=(name,)).image.coords["polarisation"].item() == name
+    with pytest.raises(ValueError, match=f"expected one or more .*: {name}"):
+        product.scene(polarisations=("VV",))
+
+
+# Commands.
+
+
+def test_the_commands_take_a_file(tmp_path: Path) -> None:
+    grid, orbit = sampling(lines=300, samples=260, line_spacing=8.0, sample_spacing=6.0)
+    heights = raster(mountain(40, 50)) + 500.0
+    heights = heights.rio.write_crs("EPSG:32632")
+    heights.drop_attrs().rio.write_crs(heights.rio.crs).rio.to_raster(tmp_path / "dem.tif")
+    power = np.nan_to_num(
+        simulate(
+            heights.assign_attrs(units="m", vertical_datum="ellipsoid"), grid, orbit
+        ).image.values
+    )
+    image = (np.sqrt(0.5 * power) * numbers(0, grid.shape)).T.astype(np.complex64)
+    path = write_sicd(tmp_path / "x.nitf", zero_doppler_tree(grid, orbit, height=1000.0), image)
+
+    def run(*words: str) -> str:
+        done = CliRunner().invoke(app, [str(word) for word in words])
+        assert done.exit_code == 0, done.output
+        return " ".join(done.output.split())
+
+    told = run("info", str(path))
+    assert "SICD of TEST-1" in told
+    assert "RGZERO, RMA, as in the file" in told
+    dem = ["--dem", str(tmp_path / "dem.tif"), "--vertical", "ellipsoidal"]
+    run("reconstruct", str(path), *dem, "--coregister", "none", "-o", str(tmp_path / "r.nc"))
+    with xr.open_dataset(tmp_path / "r.nc") as result:
+        assert float(np.isfinite(result["gamma0"]).mean()) > 0.8
+    run("masks", "--like", str(path), *dem, "-o", str(tmp_path / "masks.tif"))
+    with rasterio.open(tmp_path / "masks.tif") as masks:
+        assert (masks.read(1) > 0).mean() > 0.01
+    run("simulate", "--like", str(path), *dem, "-o", str(tmp_path / "image.nc"))
+    with xr.open_dataset(tmp_path / "image.nc") as simulated:
+        assert simulated["beta0"].dims == ("line", "sample")
+    with pytest.raises(OptionError, match=r"focusing: .*only a NISAR RSLC"):
+        open_image(path, focusing="native")
+
+
+# Refusals.
+
+
+def bistatic(tree: Tree) -> None:
+    sksicd.ElementWrapper(tree.getroot())["CollectionInfo"]["CollectType"] = "BISTATIC"
+
+
+def without_path(tree: Tree) -> None:
+    root = tree.getroot()
+    root.remove(root.find("{*}Position"))
+
+
+def with_a_path_of_nan(tree: Tree) -> None:
+    tree.getroot().find("{*}Position/{*}ARPPoly/{*}X/{*}Coef").text = "NaN"
+
+
+def of_an_unknown_version(tree: Tree) -> None:
+    tree.getroot().find("{*}Grid/{*}Type").text = "SPIRAL"
+
+
+@pytest.mark.filterwarnings("ignore:.*SCHEMASV", "ignore:invalid value", "ignore:divide by zero")
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        (bistatic, "found a bistatic image"),
+        (without_path, "or it is damaged"),
+        (with_a_path_of_nan, "is not one of range and Doppler|or it is damaged"),
+        (of_an_unknown_version, "or it is damaged"),
+    ],
+)
+def test_what_cannot_be_projected_is_refused(
+    tmp_path: Path, spoil: Callable[[Tree], None], found: str
+) -> None:
+    tree = Look(polar=True).tree()
+    spoil(tree)
+    path = write_sicd(tmp_path / "any.nitf", tree, numbers())
+    with pytest.raises(ProductError, match=found):
+        open_product(path).grid_and_orbit()
+
+
+def test_an_image_too_wide_for_range_and_doppler_is_refused(tmp_path: Path) -> None:
+    tree = Look(polar=True, ahead=10.0).tree(spacing=400.0)
+    path = write_sicd(tmp_path / "any.nitf", tree, numbers())
+    with pytest.raises(
+        ProductError, match=r"RGAZIM, PFA\) is not one of range .* expected at most 2 m .*provider"
+    ):
+        open_product(path).scene()
+
+
+def test_an_image_without_calibration_serves_geometry_alone(tmp_path: Path) -> None:
+    path = write_sicd(tmp_path / "any.nitf", Look().tree(), numbers(), radiometric={})
+    product = open_product(path)
+    assert "none" in dict(product.summary())["calibration"]
+    assert product.grid_and_orbit()[0].shape == SHAPE[::-1]
+    with pytest.raises(ProductError, match=r"is not calibrated.* --like"):
+        product.scene()
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"burst": 1}, "found burst=1"),
+        ({"border_cleaning": True}, "found border_cleaning"),
+        ({"swaths": ("A",)}, r"found swaths=\('A',\)"),
+        ({"orbit": "any.EOF"}, "found orbit='any.EOF', expected an Orbit"),
+    ],
+)
+def test_options_of_other_missions_are_refused(
+    tmp_path: Path, options: dict[str, Any], found: str
+) -> None:
+    product = open_product(write_sicd(tmp_path / "any.nitf", Look().tree(), numbers()))
+    with pytest.raises(ValueError, match=found):
+        product.scene(**options)
+    with pytest.raises(ValueError, match="has no bursts"):
+        product.burst_footprint(0)
+    with pytest.raises(ProductError, match="lists no checksums"):
+        product.verify()
+    assert product.unverified == ()
+
+
+def test_an_orbit_of_ones_own_is_taken(tmp_path: Path) -> None:
+    product = open_product(write_sicd(tmp_path / "any.nitf", Look().tree(), numbers()))
+    _, orbit = sampling()
+    scene = product.scene(orbit=orbit)
+    assert scene.orbit.source == orbit.source
+    dem = dem_around(*PLACE[:2], hills((10, 10), relief=20.0), posting=20.0)
+    own, given = (geo2rdr(dem, scene.grid, each) for each in (product.scene().orbit, orbit))
+    # The file counts its time in microseconds.
+    np.testing.assert_allclose(own.line, given.line, atol=0.01)
+    np.testing.assert_allclose(own["sample"], given["sample"], atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "any.nitf"
+    with pytest.raises(FileNotFoundError, match="no file"):
+        open_product(path)
+    path.write_bytes(b"text")
+    with pytest.raises(ProductError, match="not a SICD file"):
+        open_product(path)
+    with rasterio.open(
+        path, "w", driver="NITF", width=8, height=8, count=1, dtype="uint8"
+    ) as picture:
+        picture.write(np.ones((1, 8, 8), np.uint8))
+    with pytest.raises(ProductError, match="not a SICD file"):
+        open_product(path)
+    with pytest.raises(ProductError, match="download"):
+        open_product("https://example.org/UMBRA.nitf")
+
+
+def test_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    path = write_sicd(tmp_path / "any.nitf", Look().tree(), numbers())
+    assert is_product(path)
+    assert open_any(path).name == open_product(path).name == "2024-01-01-06-00-00_TEST-1"
+    whole = path.read_bytes()
+    for size in (10, 400, 2000, len(whole) // 2, len(whole) - 3000, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ProductError, match="not a SICD file"):
+            open_product(path).scene().image.compute()
+
+
+def test_the_library_is_named_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_sicd(tmp_path / "any.nitf", Look().tree(), numbers())
+    monkeypatch.setattr("sarheight._runtime.is_installed", lambda name: name != "sarkit")
+    with pytest.raises(
+        MissingLibraryError, match=r"needs sarkit, .* pip install 'sarheight\[sicd\]'"
+    ):
+        open_product(path)
+    assert "sarkit" in sys.modules
