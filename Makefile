@@ -7,7 +7,7 @@ bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 sources := pyproject.toml constraints.txt
 
-.PHONY: demo test test-slow test-openeo lint format bench docs clean help
+.PHONY: demo test test-slow test-openeo lint format bench docs dist clean help
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -40,6 +40,11 @@ bench: $(VENV)/.installed-dev ## every benchmark; figures go to benchmarks/resul
 
 docs: $(VENV)/.installed-docs ## the user's guide, in docs/_build/html
 	MPLBACKEND=Agg $(bin)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+dist: $(VENV)/.installed-release ## the archive of the sources and the wheel, in dist, checked for upload
+	rm -rf dist
+	$(bin)/python -m build --outdir dist
+	$(bin)/python -m twine check --strict dist/*
 
 clean: ## remove caches and built files, but not the environment
 	rm -rf build dist docs/_build docs/api docs/gallery docs/sg_execution_times.rst

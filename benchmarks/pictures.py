@@ -24,8 +24,9 @@ from benchmarks._independent.observations import Archive, Image
 from benchmarks._mountains.scenes import SOCAL_ASCENDING, data_file
 from benchmarks._real import opera
 from benchmarks._real.envisat import desert
-from benchmarks.real import GROUND_WINDOW
+from benchmarks.real import FINER, GROUND_WINDOW
 from sarheight import archives, plot
+from sarheight.coregistration import apply_shift, estimate_shift
 from sarheight.grid import RadarGrid
 from sarheight.layover import RTC, reconstruct
 from sarheight.scene import multilook
@@ -94,8 +95,10 @@ def _limits(values: Floats) -> tuple[float, float]:
 def _desert(data: str | None) -> tuple[xr.Dataset, xr.Dataset, float]:
     """Flatten and unfold the image of ENVISAT, at its end with layover; and the aspect of cells."""
     place = desert(data)
-    image, grid = multilook(place.scene.image, place.scene.grid, *GROUND_WINDOW)
-    scene = replace(place.scene, image=image, grid=grid)
+    shift = estimate_shift(place.scene, place.heights.dem(FINER))
+    whole = apply_shift(place.scene, shift) if shift.found else place.scene
+    image, grid = multilook(whole.image, whole.grid, *GROUND_WINDOW)
+    scene = replace(whole, image=image, grid=grid)
     dem = place.heights.dem()
     flat = reconstruct(scene, dem, method=RTC(), variables="all")
     unfolded = reconstruct(scene, dem, variables="all")

@@ -20,6 +20,7 @@ with that of open ground at the same local incidence (in classes of 2 degrees): 
 in dB is the bias, and the standard deviation the spread. If the kinds of ground are spread alike
 over slopes in layover and others, a method without error has no bias. Layover is also divided into
 cells whose height is known, with a pixel of isce3's within 12 m, and those that are interpolated.
+Whether dark places in layover are the method's or the DEM's: see `benchmarks._real.dark`.
 
 Sentinel-1 over hills without layover (see `benchmarks._real.morocco`): how well simulation explains
 the image. Terrain-flattened images of OPERA (see `benchmarks._real.opera`): where they lie, and the
@@ -31,6 +32,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -41,6 +43,7 @@ from scipy import ndimage
 
 from benchmarks._figures import RESULTS, Value, record
 from benchmarks._real import morocco, opera
+from benchmarks._real.dark import MADE, draw_dark, measure_dark, reconstruct_variants
 from benchmarks._real.envisat import Desert, desert
 from benchmarks._real.morocco import blocks
 from sarheight.coregistration import Shift, apply_shift, estimate_shift
@@ -49,6 +52,9 @@ from sarheight.geometry.placement import time_and_range
 from sarheight.illumination import BackscatterLaw, ConstantGamma, simulate
 from sarheight.layover import RTC, Reallocation, fit_law, reconstruct
 from sarheight.scene import Scene, multilook
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["main"]
 
@@ -270,11 +276,15 @@ PARTS = {"": "all", "_known": "height known", "_interpolated": "height interpola
 """Parts of the layover, by the ending of their keys."""
 
 
+def _coarse(scene: Scene) -> Scene:
+    """Average an image to pixels of the size of posts."""
+    image, grid = multilook(scene.image, scene.grid, *GROUND_WINDOW)
+    return replace(scene, image=image, grid=grid)
+
+
 def compare_ground(scene: Scene, place: Desert) -> dict[tuple[str, str], Ground]:
     """Compare parts of the layover with open ground; by part and method."""
-    image, grid = multilook(scene.image, scene.grid, *GROUND_WINDOW)
-    coarse = replace(scene, image=image, grid=grid)
-    dem = place.heights.dem()
+    coarse, dem = _coarse(scene), place.heights.dem()
     maps = {key: make(coarse, dem) for key, (_, make) in METHODS.items()}
     result = next(iter(maps.values()))[0]
     good = np.isfinite(result["local_incidence"].values)
@@ -358,10 +368,23 @@ def _ground_table(found: dict[tuple[str, str], Ground]) -> Table:
     return table
 
 
+def _dark_table(dark: dict[str, float]) -> Table:
+    table = Table(title="dark places, per cent of the holes in layover")
+    table.add_column("reconstruction")
+    table.add_column("%", justify="right")
+    for key, share in dark.items():
+        table.add_row(MADE.get(key, "open ground, default method"), f"{share:.1f}")
+    return table
+
+
 def _figures(
-    errors: tuple[float, float], found: Simulation, ground: dict[tuple[str, str], Ground]
+    errors: tuple[float, float],
+    found: Simulation,
+    ground: dict[tuple[str, str], Ground],
+    dark: dict[str, float],
 ) -> dict[str, Value]:
     figures: dict[str, Value] = {
+        **{f"real.envisat.dark.{key}": share for key, share in dark.items()},
         "real.envisat.azimuth_residual": errors[0],
         "real.envisat.range_residual": errors[1],
         "real.envisat.shift_along": (found.shift.along_track, found.shift.along_track_error),
@@ -380,8 +403,8 @@ def _figures(
     return figures
 
 
-def save_picture(place: Desert, scene: Scene) -> None:
-    """Save ``benchmarks/results/pictures/envisat.png``."""
+def save_pictures(place: Desert, scene: Scene, dark: Figure) -> None:
+    """Save ``envisat.png`` and ``envisat_dark.png`` in ``benchmarks/results/pictures``."""
     from matplotlib.figure import Figure
 
     dem = place.heights.dem(FINER)
@@ -405,6 +428,7 @@ def save_picture(place: Desert, scene: Scene) -> None:
     folder = RESULTS / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / "envisat.png", dpi=90)
+    dark.savefig(folder / "envisat_dark.png", dpi=75)
 
 
 def _envisat(console: Console, data: str | None, *, picture: bool) -> dict[str, Value]:
@@ -420,9 +444,14 @@ def _envisat(console: Console, data: str | None, *, picture: bool) -> dict[str, 
     console.print(f"{found.shift}; isce3's factor: {lines:+d} lines, {samples:+g} samples")
     ground = compare_ground(found.scene, place)
     console.print(_ground_table(ground))
+    variants = reconstruct_variants(_coarse(found.scene), _coarse(place.scene), place)
+    posts = next(iter(variants.values()))
+    distance = place.heights.distances(posts["x"].values, posts["y"].values)
+    dark = measure_dark(variants, distance)
+    console.print(_dark_table(dark))
     if picture:
-        save_picture(place, found.scene)
-    return _figures(errors, found, ground)
+        save_pictures(place, found.scene, draw_dark(variants, distance))
+    return _figures(errors, found, ground, dark)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -31,6 +31,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",
     "figures",
+    "repository_links",
 ]
 exclude_patterns = ["_build", "gallery/**.ipynb", "gallery/**.py"]
 templates_path = ["_templates"]
@@ -38,7 +39,7 @@ default_role = "py:obj"
 html_theme = "furo"
 html_title = f"sarheight {release}"
 
-myst_enable_extensions = ["deflist", "dollarmath"]
+myst_enable_extensions = ["alert", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 # Notebooks are kept without outputs, and run in a folder of their own when pages are made.

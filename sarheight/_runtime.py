@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -169,6 +170,23 @@ def keep_freed_memory() -> None:
 
 
 keep_freed_memory()
+
+
+@cache
+def malloc_trim() -> Callable[[int], int] | None:
+    """Find the function by which the GNU C library returns memory; None with another one."""
+    try:
+        function: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return None
+    return function
+
+
+def return_freed_memory() -> None:
+    """Return the memory of freed arrays to the system, where the C library can do that."""
+    trim = malloc_trim()
+    if trim is not None:
+        trim(0)
 
 
 # Orbits, radar grids and scenes in a terminal and in a notebook.

@@ -231,7 +231,8 @@ def naming_extras() -> Iterator[None]:
 
 def missing_library(missing: Sequence[str], extra: str) -> MissingLibraryError:
     """Make the error of libraries that are not installed."""
+    verb = "is" if len(missing) == 1 else "are"
     return MissingLibraryError(
-        f"this needs {', '.join(missing)}, which is not installed; do: "
+        f"this needs {', '.join(missing)}, which {verb} not installed; do: "
         f"pip install 'sarheight[{extra}]'"
     )

@@ -8,8 +8,10 @@ import json
 import re
 import shlex
 import shutil
+from itertools import pairwise, takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -18,6 +20,7 @@ import pandas as pd
 import pytest
 import rasterio
 import xarray as xr
+from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
@@ -36,6 +39,9 @@ from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import annotation_xml, eof_xml
 from tests.worlds.products import grd_product
 from tests.worlds.safe import pack
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[1]
 BUILT = {"_build", "gallery", "api"}
@@ -161,6 +167,71 @@ def test_commands_run_as_they_stand(page: Path) -> None:
     for command in commands(page):
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0, f"{shlex.join(command)}: {done.output} {done.exception}"
+
+
+# The pages as the web page of the repository shows them, which knows nothing of Sphinx.
+
+ON_THE_WEB = [*PAGES, *sorted(ROOT.glob("C*.md"))]
+ROLES = {"figure"}
+"""Roles that a reader sees as the key of a figure."""
+DIRECTIVES = {"toctree", "include", "literalinclude", "eval-rst"}
+"""Blocks that a reader sees as the names of pages and files."""
+
+
+def parsed(page: Path) -> list[Token]:
+    """Parse a page by CommonMark with tables."""
+    return MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of headings: their words in lower case, joined by hyphens."""
+    tokens = parsed(page)
+    texts = [
+        "".join(
+            part.content for part in inline.children or () if part.type in {"text", "code_inline"}
+        )
+        for heading, inline in pairwise(tokens)
+        if heading.type == "heading_open"
+    ]
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in texts}
+
+
+@pytest.mark.parametrize("page", ON_THE_WEB, ids=stem)
+def test_links_lead_to_files_of_the_repository(page: Path) -> None:
+    for token in parsed(page):
+        parts = token.children or []
+        for number, part in enumerate(parts):
+            if part.type not in {"link_open", "image"}:
+                continue
+            address = str(part.attrGet("href") or part.attrGet("src"))
+            if part.type == "image":
+                assert part.content, f"{address}: a picture without words"
+            else:
+                after = takewhile(lambda each: each.type != "link_close", parts[number + 1 :])
+                assert any(each.content.strip() for each in after), f"{address}: an empty link"
+            if re.match(r"\w+:", address):
+                continue
+            name, _, anchor = unquote(address).partition("#")
+            target = (page.parent / name).resolve() if name else page
+            assert target.exists(), f"{address}: no such file"
+            assert BUILT.isdisjoint(target.relative_to(ROOT).parts), f"{address}: is built"
+            if anchor and target.suffix == ".md":
+                assert anchor in anchors(target), f"{address}: no such heading"
+
+
+@pytest.mark.parametrize("page", ON_THE_WEB, ids=stem)
+def test_pages_are_plain_markdown(page: Path) -> None:
+    for token in parsed(page):
+        if token.type == "fence" and token.info.startswith("{"):
+            assert token.info.strip("{}").partition("}")[0] in DIRECTIVES, token.info
+        for text, code in pairwise(token.children or []):
+            role = (
+                re.search(r"\{([\w:-]+)\}$", text.content) if code.type == "code_inline" else None
+            )
+            assert role is None or role[1] in ROLES, f"{text.content}`{code.content}`"
+        if token.type == "inline":
+            # Formulas: this macro is not allowed there.
+            assert r"\operatorname" not in token.content
 
 
 def code_cells(notebook: Path) -> list[str]:

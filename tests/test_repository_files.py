@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +112,52 @@ def test_workflows_make_targets_on_the_first_and_the_last_python(project: dict[s
     ]
     assert matrix["python"] == [versions[0], versions[-1]]
     assert f">={versions[0]}" == project["requires-python"]
-    assert {"lint", "test", "docs"} == set(matrix["target"])
-    makefile = (ROOT / "Makefile").read_text("utf-8")
-    for target in matrix["target"]:
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    assert {"lint", "test", "docs", "dist"} == set(matrix["target"])
+    require_targets(matrix["target"])
     assert any("make ${{ matrix.target }}" in step.get("run", "") for step in job["steps"])
+
+
+def require_targets(targets: Iterable[str]) -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def commands(job: dict[str, Any]) -> str:
+    return "\n".join(step.get("run", "") for step in job["steps"])
+
+
+def test_what_is_published_was_made_and_checked_before() -> None:
+    workflow = load(".github/workflows/publish.yml")
+    jobs = workflow["jobs"]
+    uploads = {name: job for name, job in jobs.items() if "write" in str(job.get("permissions"))}
+    makes = {name: job for name, job in jobs.items() if name not in uploads}
+    assert workflow["permissions"] == {"contents": "read"}
+    for name, job in uploads.items():
+        # Only of a release, and of what the job before it has made.
+        assert job["if"] == "github.event_name == 'release'", name
+        assert job["needs"] in makes, name
+        assert job["permissions"]["id-token"] == "write"
+        assert not commands(job).strip(), name
+    targets = [re.findall(r"make (\w+)", commands(job)) for job in makes.values()]
+    assert sorted(target for found in targets for target in found) == ["dist", "docs"]
+    require_targets(["dist", "docs"])
+    checked = load(".github/workflows/checks.yml")["jobs"]["make"]["strategy"]["matrix"]["target"]
+    assert {"dist", "docs"} <= set(checked)
+    assert "\ntarget dist\n" in (ROOT / ".ci/run").read_text("utf-8")
+
+
+def test_a_release_is_named_after_the_version(project: dict[str, Any]) -> None:
+    job = load(".github/workflows/publish.yml")["jobs"]["dist"]
+    (script,) = (step["run"] for step in job["steps"] if "GITHUB_REF_NAME" in step.get("run", ""))
+    for name, code in ((f"v{project['version']}", 0), ("v99.0", 1)):
+        done = subprocess.run(
+            [shutil.which("bash") or "bash", "-euc", script],
+            cwd=ROOT,
+            env=os.environ | {"GITHUB_REF_NAME": name},
+            check=False,
+        )
+        assert done.returncode == code, name
 
 
 def test_read_the_docs_makes_targets_that_exist() -> None:

@@ -2,7 +2,7 @@
 
 Both are measured at the places for development, by which methods may be chosen, on ground with
 several laws. Intervals of 80 % are counted by variant, over two grounds of each place
-(`coverage_by_variant`). Two polarisations together are compared with one by one
+(`coverage_by_variant`). Two polarisations together are compared with one by one under the same law
 (`joint_polarisations`), of ascending passes.
 """
 
@@ -22,7 +22,7 @@ from benchmarks._independent.observations import INCIDENCES, Form, Image, Observ
 from benchmarks._independent.report import FORM_TITLES, PREFIX
 from benchmarks._independent.scores import areas_of
 from benchmarks._independent.variants import VARIANTS
-from sarheight.layover import interval, reconstruct
+from sarheight.layover import fit_law, interval, reconstruct
 from tests.worlds.scattering_ground import Targets
 
 if TYPE_CHECKING:
@@ -174,12 +174,16 @@ def _gains(archive: Archive, image: Image, form: Form) -> Iterator[tuple[str, Ga
 
 
 def _apart_and_together(pair: Sequence[Observed]) -> tuple[list[np.ndarray], ...]:
-    """Reconstruct two polarisations one by one, and together: gamma0 in dB of each."""
-    apart = [reconstruct(each.scene, each.dem).gamma0.values for each in pair]
+    """Reconstruct two polarisations one by one, and together: gamma0 in dB of each.
+
+    Under one law, which is fitted to both.
+    """
     first = pair[0]
     image = xr.concat([each.scene.image for each in pair], "polarisation")
     scene = replace(first.scene, image=image.assign_coords(polarisation=["VV", "VH"]))
-    together = reconstruct(scene, first.dem).gamma0.values
+    law = fit_law(scene, first.dem)
+    apart = [reconstruct(each.scene, each.dem, law=law).gamma0.values for each in pair]
+    together = reconstruct(scene, first.dem, law=law).gamma0.values
     return [decibels(filled(each)) for each in apart], [decibels(filled(each)) for each in together]
 
 

@@ -108,6 +108,7 @@ KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
     ),
     (radiometry.image_sums, (LAYERS4, LINE8, AREAS, TABLES8)),
     (incidence.cell_angles, (GROUND, RADAR, LAYER4, TABLE8, *(LAYER4,) * 3)),
+    (ratios.smooth_by_simulation, (LAYERS4, LAYER4, LINE4, LINE4, LAYERS4)),
     (
         ratios.weigh_ratios,
         (LAYERS4, LINE8, TABLE8, LAYER4, LINE4, LINE4, F8, _array(F4, 4)),
@@ -119,7 +120,7 @@ KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
     (masks.illuminate_profiles, (GROUND, RADAR, LAYER4, F8, F8, F8, CODES)),
     (masks.classify_profiles, (GROUND, RADAR, LAYER4, F8, F8, F8, F8, I8, CODES, CODES)),
 )
-"""What a default reconstruction calls, with the types of its arguments but for the first and the
+"""What a default reconstruction and RTC call, with the types of arguments but for the first and the
 end iteration."""
 
 

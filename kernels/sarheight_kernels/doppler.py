@@ -94,6 +94,21 @@ def is_native(table: DopplerTable | RadarModel) -> bool:
     return table.doppler_coefficients.shape[0] > 0
 
 
+SLIGHT_SQUINT = 50.0
+"""Closing speed in metres per second up to which the cone of a centroid stands as upright as planes
+of zero Doppler do, to a few thousandths: a squint of 0.4 degrees."""
+
+
+@njit
+def is_squinted(table: DopplerTable | RadarModel) -> bool:
+    """Tell whether an image is focused to a Doppler centroid at which the radar looks ahead."""
+    for i in range(table.doppler_coefficients.shape[0]):
+        for j in range(table.doppler_coefficients.shape[1]):
+            if abs(table.doppler_coefficients[i, j, 0, 0]) > SLIGHT_SQUINT:
+                return True
+    return False
+
+
 @njit
 def closing_speed(
     table: DopplerTable | RadarModel, time: float, slant_range: float

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sarheight_kernels._numba import F4, F8, I4, U1, njit
+from sarheight_kernels.doppler import is_squinted
 from sarheight_kernels.models import locate_cell
 from sarheight_kernels.pool import spread_over
 from sarheight_kernels.profiles import (
@@ -21,6 +22,7 @@ from sarheight_kernels.profiles import (
     NO_DATA,
     PASSIVE_LAYOVER,
     PASSIVE_SHADOW,
+    RISE,
     SHADOWED,
     classify,
     count_crossings,
@@ -138,6 +140,43 @@ def _find_nearest(first: float, step: float, profiles: int, nearest: I4) -> None
 
 
 @njit
+def _find_nearest_cones(
+    first: float, step: float, lean: F8, heights: F4, reference: float, profiles: int, nearest: I4
+) -> None:
+    """Find the profiles on leaning cones that pass nearest to a row of cells of some heights.
+
+    Above a reference height the index changes by `lean`, shape (2,), by metre: at the first cell,
+    and its change from cell to cell.
+    """
+    last = profiles - 1.0
+    for j in range(nearest.size):
+        rise = (lean[0] + lean[1] * j) * (heights[j] - reference)
+        profile = np.floor(first + step * j + rise + 0.5)
+        profile = profile if profile > 0.0 else 0.0
+        nearest[j] = np.int32(min(profile, last))
+
+
+@njit
+def _corner_profiles(
+    ground: GroundModel,
+    radar: RadarModel,
+    box: tuple[int, int, int, int],
+    height: float,
+    times: tuple[float, float],
+    corners: F8,
+) -> None:
+    """Find the fractional profiles that pass the corners of a tile at a height, shape (2, 2).
+
+    `times` are that of the first profile, and the time between profiles.
+    """
+    for i in range(2):
+        for j in range(2):
+            row, column = float(box[i]), float(box[2 + j])
+            _, _, time, _ = locate_cell(ground, radar, row, column, height, radar.line_zero_time)
+            corners[i, j] = (time - times[0]) / times[1]
+
+
+@njit
 def _copy_values(along: U1, begin: int, wide: int, nearest: I4, heights: F4, values: U1) -> None:
     """Copy the values of the nearest profiles to a row of cells; `begin` is the first value."""
     for j in range(values.size):
@@ -163,7 +202,8 @@ def profiles_to_cells(
 ) -> None:
     """Give each cell of a DEM the values of the profile that passes nearest.
 
-    The index of the profile is computed at the corners of each tile and is bilinear in between.
+    The index of the profile is computed at the corners of each tile and is bilinear in between. On
+    the cones of a Doppler centroid, which lean, it depends on the height of the cell, too.
 
     Parameters
     ----------
@@ -179,24 +219,24 @@ def profiles_to_cells(
     across = (columns + TILE - 1) // TILE
     for tile in range(begin // TILE * across, (end + TILE - 1) // TILE * across):
         row, end_row, column, end_column = tile_box(heights, tile)
-        corners = np.empty((2, 2))
-        for i in range(2):
-            for j in range(2):
-                _, _, time, _ = locate_cell(
-                    ground,
-                    radar,
-                    float(end_row if i else row),
-                    float(end_column if j else column),
-                    reference_height,
-                    radar.line_zero_time,
-                )
-                corners[i, j] = (time - first_time) / interval
+        box, times = (row, end_row, column, end_column), (first_time, interval)
+        corners, higher, lean = np.empty((2, 2)), np.empty((2, 2)), np.empty(2)
+        _corner_profiles(ground, radar, box, reference_height, times, corners)
+        if is_squinted(radar):
+            _corner_profiles(ground, radar, box, reference_height + RISE, times, higher)
         nearest = np.empty(end_column - column, np.int32)
         for i in range(row, end_row):
             u = (i - row) / (end_row - row)
             first = _bilinear(corners, u, 0.0)
             step = (_bilinear(corners, u, 1.0) - first) / (end_column - column)
-            _find_nearest(first, step, profiles, nearest)
+            if is_squinted(radar):
+                lean[0] = (_bilinear(higher, u, 0.0) - first) / RISE
+                lean[1] = (_bilinear(higher, u, 1.0) - _bilinear(higher, u, 0.0)) / RISE
+                lean[1] = (lean[1] - step * (end_column - column) / RISE) / (end_column - column)
+                part = heights[i, column:end_column]
+                _find_nearest_cones(first, step, lean, part, reference_height, profiles, nearest)
+            else:
+                _find_nearest(first, step, profiles, nearest)
             for layer in range(layers):
                 _copy_values(
                     along,

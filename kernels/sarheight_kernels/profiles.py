@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sarheight_kernels._numba import F4, F8, I4, I8, U1, njit
-from sarheight_kernels.doppler import closing_speed, fit_stretch, is_native
+from sarheight_kernels.doppler import closing_speed, fit_stretch, is_native, is_squinted
 from sarheight_kernels.models import RadarModel, annotated_time, range_sample, range_segment
 from sarheight_kernels.orbit import evaluate_orbit
 
@@ -189,6 +189,10 @@ KNOT_SPACING = 32
 """Columns between the knots of a profile."""
 ROW_TOLERANCE = 1e-4
 """Rows; after so short a step the next, by quadratic convergence, would be far smaller."""
+RISE = 100.0
+"""Metres of height over which the lean of a cone is found, by a difference."""
+LEAN_STEPS = 4
+"""Each divides the error by the slope times the lean, by four and more."""
 VOID_REACH = 0.6
 """Rows beyond a void's or the DEM's edge as far as which the last height is used."""
 
@@ -326,6 +330,58 @@ def _find_heights(heights: F4, row: F8, height: F8) -> None:
 
 
 @njit
+def _lean_table(
+    knots: KnotColumns,
+    radar: RadarModel,
+    time: float,
+    reference_height: float,
+    state: F8,
+    axes: F8,
+    table: F8,
+    lean: F8,
+) -> None:
+    """Let the table of a profile follow the cone: with height, a point moves along the column, too.
+
+    `state` holds position and velocity of the satellite, `axes` the unit vectors outwards and
+    downwards; `lean`, shape (knots,), receives the change of the row by metre of height.
+    """
+    top = reference_height + RISE
+    for knot in range(table.shape[0]):
+        level = table[knot, 0]
+        row, x, y, z, nx, ny, nz = _cross_column(knots, knot, top, level, state, radar, time)
+        lean[knot] = (row - level) / RISE
+        x, y, z = x + top * nx - state[0], y + top * ny - state[1], z + top * nz - state[2]
+        for axis in range(2):
+            first, per_metre = 1 + 2 * axis, 2 + 2 * axis
+            above = x * axes[axis, 0] + y * axes[axis, 1] + z * axes[axis, 2]
+            at_level = table[knot, first] + reference_height * table[knot, per_metre]
+            table[knot, per_metre] = (above - at_level) / RISE
+            table[knot, first] = at_level - reference_height * table[knot, per_metre]
+
+
+@njit
+def _follow_cone(lean: F8, heights: F4, reference_height: float, row: F8, height: F8) -> None:
+    """Follow a leaning cone to the terrain: move the rows of a profile, and find heights there.
+
+    `lean`, shape (knots,), is the change of the row with height; rows are passed as they are at the
+    reference height.
+    """
+    level, last = row.copy(), heights.shape[0] - 1.0
+    for _ in range(LEAN_STEPS):
+        for column in range(row.size):
+            # Beyond the DEM's edge the terrain goes on as it is there.
+            row[column] = min(max(row[column], 0.0), last)
+        _find_heights(heights, row, height)
+        for column in range(row.size):
+            knot = column // KNOT_SPACING
+            part = (column - knot * KNOT_SPACING) / KNOT_SPACING
+            per_metre = lean[knot] + part * (lean[knot + 1] - lean[knot])
+            rise = height[column] - reference_height
+            row[column] = level[column] + (0.0 if math.isnan(rise) else per_metre * rise)
+    _find_heights(heights, row, height)
+
+
+@njit
 def _coordinates(left: F8, right: F8, outward: F8, downward: F8) -> None:
     """Turn the heights between two knots, passed in `outward`, into coordinates."""
     out, out_change = left[1], right[1] - left[1]
@@ -363,7 +419,8 @@ def trace_profile(
     time, reference_height : float
         Azimuth time in seconds, and height in metres at which the trace of the plane on the
         ground is followed. The plane stands upright to a few thousandths, so terrain above or below
-        is off by metres at most. A cone leans by its squint: by 1 m in 1000 m for ENVISAT.
+        is off by metres at most, as it is at a slight squint. A cone leans by its squint, and at
+        larger ones it is followed to the terrain.
     outward, downward : array, shape (columns,)
         Receive the coordinates of the terrain in metres; NaN where there is none.
     """
@@ -403,7 +460,13 @@ def trace_profile(
         table[knot, 3] = x * dx + y * dy + z * dz
         table[knot, 4] = nx * dx + ny * dy + nz * dz
     _interpolate_rows(table, downward)
-    _find_heights(heights, downward, outward)
+    if is_squinted(radar):
+        lean = np.empty(table.shape[0])
+        axes = np.array(((ex, ey, ez), (dx, dy, dz)))
+        _lean_table(knots, radar, time, reference_height, state, axes, table, lean)
+        _follow_cone(lean, heights, reference_height, downward, outward)
+    else:
+        _find_heights(heights, downward, outward)
     for knot in range(table.shape[0] - 1):
         span = slice(knot * KNOT_SPACING, (knot + 1) * KNOT_SPACING)
         _coordinates(table[knot], table[knot + 1], outward[span], downward[span])

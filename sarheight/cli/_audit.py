@@ -96,8 +96,12 @@ def audit(settings: AuditConfig, output: AuditOutput, running: Running) -> None:
         from sarheight import archives
 
         image = ImageConfig(orbit=settings.orbit)
-        source = ImageSource.of(settings.product, image, current)
-        product = source.flattened if source.flattened is not None else _result(settings.product)
+        product = None if archives.is_rtc(settings.product) else _result(settings.product)
+        if product is None:
+            source = ImageSource.of(settings.product, image, current)
+            product = source.flattened
+        else:
+            source = ImageSource(settings.product, image, current)
         if product is None:
             msg = (
                 f"'{settings.product}' is no terrain-flattened product of OPERA, HyP3 or the "

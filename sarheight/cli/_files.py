@@ -99,6 +99,7 @@ def write_result(
     current: Session,
 ) -> xr.Dataset:
     """Write a result and its picture; return it as it can be read again."""
+    from sarheight._runtime import return_freed_memory
     from sarheight.output import open_result, save_png, write
 
     output, overwrite = result.output, result.overwrite
@@ -110,5 +111,7 @@ def write_result(
     in_parts = bool(dataset.chunks) and output.suffix.lower() != PICTURE
     written = open_result(output, chunks={"y": CHUNK, "x": CHUNK}) if in_parts else dataset
     if result.quicklook is not None:
+        # A picture takes memory of other sizes than what was freed, and would add to it.
+        return_freed_memory()
         save_png(draw(written), result.quicklook, overwrite=overwrite)
     return written

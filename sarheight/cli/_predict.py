@@ -64,9 +64,16 @@ def refine(settings: RefineConfig, result: ResultOutput, running: Running) -> No
         --known-vertical ellipsoidal -o heights.tif
     ```
     """
+    _run_refinement("refine", settings, result, running)
+
+
+def _run_refinement(
+    command: str, settings: RefineConfig, result: ResultOutput, running: Running
+) -> None:
+    """Refine, write and summarise for the command of this name."""
     settings.require_files()
     require_result(result, settings.files().values())
-    with session("refine", running, {"read": 1, "refine": 20, "write": 1}) as current:
+    with session(command, running, {"read": 1, "refine": 20, "write": 1}) as current:
         current.stage("read")
         current.compile_kernels()
         from sarheight import plot
@@ -80,8 +87,9 @@ def refine(settings: RefineConfig, result: ResultOutput, running: Running) -> No
         corrected = ""
         if "correction" in refined:
             corrected = f" (by the network {_rms(refined['correction']):.1f} m)"
+        images = "1 image" if len(settings.images) == 1 else f"{len(settings.images)} images"
         current.say(
-            f"{result.output}: {rows} x {columns} cells, {len(settings.images)} images, heights "
+            f"{result.output}: {rows} x {columns} cells, {images}, heights "
             f"changed by {change:.1f} m{corrected}, standard deviation {sigma:.1f} m (root mean "
             "squares)"
         )
@@ -256,7 +264,7 @@ def _refine(settings: PredictConfig, result: ResultOutput, running: Running) -> 
     given = {name: value for name in names if (value := getattr(settings, name)) is not None}
     if settings.dem_error is not None:
         given["error"] = settings.dem_error
-    refine(RefineConfig(**given, network=True), result, running)
+    _run_refinement("predict", RefineConfig(**given, network=True), result, running)
 
 
 def _is_city_stack(path: Path) -> bool:

@@ -218,15 +218,21 @@ def reconstruct(settings: ReconstructConfig, result: ResultOutput, running: Runn
 
         picture = result.output.suffix.lower() == ".png"
         made = run_reconstruction(settings, current, in_memory=picture)
-        relief = made.heights.sel(y=made.result["y"], x=made.result["x"])
         current.stage("write")
         written = write_result(
             made.result,
             result,
-            lambda part: plot.scene(part, made.scene.image, relief=relief),
+            lambda part: plot.scene(part, made.scene.image, relief=_part_of(made.heights, part)),
             current,
         )
         _summarise(written, result.output, current)
+
+
+def _part_of(heights: xr.DataArray, part: xr.Dataset) -> xr.DataArray:
+    """Return the heights of the cells of a result; without a copy where these are all."""
+    if all(heights.indexes[dim].equals(part.indexes[dim]) for dim in ("y", "x")):
+        return heights
+    return heights.sel(y=part["y"], x=part["x"])
 
 
 PICTURED = ("gamma0", "local_incidence", "sigma0_geocoded", "fold_count")

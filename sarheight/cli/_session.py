@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
@@ -74,6 +75,21 @@ def _option_text(option: str, value: Value) -> str:
     return f"pass {option} {repr(float(value)).removesuffix('.0')}"
 
 
+ARGUMENT = re.compile(r"""\b([a-z_]+)=['"]([\w.:-]+)['"]""")
+"""An argument of Python, such as ``coregister='correct'``."""
+
+
+def with_options(text: str) -> str:
+    """Name options of the running command in place of the arguments of Python in a text."""
+    known = OPTIONS.get() or frozenset()
+
+    def option(found: re.Match[str]) -> str:
+        name = f"--{found[1].replace('_', '-')}"
+        return f"{name} {found[2]}" if name in known else found[0]
+
+    return ARGUMENT.sub(option, text)
+
+
 def require_subcommand(context: typer.Context) -> None:
     """Show the help and exit with code 2 if a group of commands is called without one of them."""
     if context.invoked_subcommand is None:
@@ -85,6 +101,8 @@ def require_subcommand(context: typer.Context) -> None:
 
 # Progress, threads and errors.
 
+READING = ("read", "fetch the elevation model", "fetch the orbit")
+"""Stages in which no kernels run."""
 LOGGED_STEP = 0.05
 """Part of the work after which the log has a line."""
 LEAST_DONE, LEAST_SECONDS = 0.03, 2.0
@@ -118,7 +136,7 @@ class Session:
         parts = pairwise([0.0, *(each / ends[-1] for each in ends)]) if ends else ()
         self._spans = dict(zip(shares, parts, strict=True))
         self._span, self._done, self._logged = (0.0, 0.0), 0.0, -LOGGED_STEP
-        self._stage = ""
+        self._stage, self._compiling = "", False
 
     def stage(self, what: str) -> None:
         """Begin a stage; one whose share is not known leaves the progress as it is."""
@@ -129,6 +147,8 @@ class Session:
 
     def advance(self, what: str, fraction: float) -> None:
         """Show what is done, and the fraction of the current stage that is complete."""
+        if self._compiling and what not in (*READING, "done"):
+            self._compile()
         begin, end = self._span
         self._done = max(self._done, begin + min(fraction, 1.0) * (end - begin))
         percent = f"{100.0 * self._done:.0f} %{self.time_left()}"
@@ -176,9 +196,18 @@ class Session:
             self._print(what)
 
     def compile_kernels(self) -> None:
-        """Compile the kernels that are not yet compiled on this machine, and show which."""
+        """Compile the kernels that are not yet compiled on this machine, and show which.
+
+        That begins after the input was read, with which something may be wrong.
+        """
+        self._compiling = True
+        if self._stage not in READING:
+            self._compile()
+
+    def _compile(self) -> None:
         from sarheight_kernels.compilation import compile_kernels
 
+        self._compiling = False
         for done, total, name in compile_kernels():
             if done == 0:
                 self.say("compiling the kernels once; this takes about a minute")
@@ -341,7 +370,7 @@ def _warnings_in_one_line(current: Session) -> Iterator[None]:
     shown = warnings.showwarning
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        current.warn(" ".join(str(message).split()))
+        current.warn(with_options(" ".join(str(message).split())))
 
     warnings.showwarning = show
     try:

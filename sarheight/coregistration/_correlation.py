@@ -85,6 +85,11 @@ def moments(image: Floats, image_valid: Mask, simulation: Floats, simulated: Mas
     sizes = list(zip(image.shape, simulation.shape, strict=True))
     padded = [next_fast_len(small + large - 1, real=True) for small, large in sizes]
     valid = tuple(slice(small - 1, large) for small, large in sizes)
+    if image_valid.all() and simulated.all():
+        # Only one of the sums is no sum over a box.
+        spectrum = rfftn(simulation, padded) * rfftn(image[::-1, ::-1], padded)
+        product = irfftn(spectrum, padded)[valid][::-1, ::-1]
+        return _moments_of_all(image, simulation, product)
     ours, theirs = image_valid.astype(np.float64), simulated.astype(np.float64)
     image, simulation = image * ours, simulation * theirs
     # The spectra of each mask, its values and their squares serve several correlations.
@@ -104,6 +109,30 @@ def moments(image: Floats, image_valid: Mask, simulation: Floats, simulated: Mas
         image=np.maximum(summed(2, 0) - image_sum**2 / count, 0.0),
         simulation=np.maximum(summed(0, 2) - simulation_sum**2 / count, 0.0),
         pixels=int(image_valid.sum()),
+    )
+
+
+def _moments_of_all(image: Floats, simulation: Floats, product: Floats) -> Moments:
+    """Sum the second moments where no pixel is missing, given the sums of products."""
+
+    def over_boxes(values: Floats) -> Floats:
+        """Sum over the window at each shift, by sums from the first corner."""
+        total = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
+        np.cumsum(values, axis=0, out=total[1:, 1:])
+        np.cumsum(total[1:, 1:], axis=1, out=total[1:, 1:])
+        down, across = image.shape
+        strips = total[down:] - total[:-down]
+        sums: Floats = strips[:, across:] - strips[:, :-across]
+        # Sliding the window over the simulation counts shifts the other way round.
+        return sums[::-1, ::-1]
+
+    first, sums = float(image.sum()), over_boxes(simulation)
+    square = max(float((image**2).sum()) - first**2 / image.size, 0.0)
+    return Moments(
+        product=product - first * sums / image.size,
+        image=np.full(product.shape, square),
+        simulation=np.maximum(over_boxes(simulation**2) - sums**2 / image.size, 0.0),
+        pixels=image.size,
     )
 
 

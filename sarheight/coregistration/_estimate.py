@@ -112,24 +112,26 @@ class Shift:
 
     @classmethod
     def from_json(cls, text: str) -> Shift:
-        """Return the shift of which `to_json` wrote the attributes, without its windows."""
+        """Return the shift of which `to_json` wrote the attributes, without values of windows."""
         stored: dict[str, Any] = json.loads(text)
         names = {each.name for each in fields(cls)} - {"windows"}
         # JSON has no NaN: unknown numbers are null.
         kept: dict[str, Any] = {
             name: math.nan if stored[name] is None else stored[name] for name in names
         }
-        return cls(**kept)
+        used = np.arange(stored["windows_compared"]) < stored["windows_used"]
+        return cls(**kept, windows=xr.Dataset({"used": ("window", used)}))
 
     def __str__(self) -> str:
         """Describe the shift, or why there is none, in a line."""
         if not self.found:
             return f"no shift could be estimated: {self.reason}"
+        windows = "1 window" if self.windows_used == 1 else f"{self.windows_used} windows"
         return (
             f"the image lies {self.along_track:+.1f} ± {self.along_track_error:.1f} m along and "
             f"{self.across_track:+.1f} ± {self.across_track_error:.1f} m across the track from its "
             f"simulation ({self.line:+.2f} ± {self.line_error:.2f} lines, {self.sample:+.2f} ± "
-            f"{self.sample_error:.2f} samples; {self.windows_used} windows, correlation "
+            f"{self.sample_error:.2f} samples; {windows}, correlation "
             f"{self.correlation_before:.2f}, {self.correlation_after:.2f} with the shift taken out)"
         )
 

@@ -77,7 +77,11 @@ class MultilookedImage:
             slice(part.start * looks, part.stop * looks)
             for part, looks in zip((line, sample), self.looks, strict=True)
         ]
-        image = self.scene.image.isel(line=parts[0], sample=parts[1]).astype(np.float32)
+        image = self.scene.image.isel(line=parts[0], sample=parts[1])
+        if image.chunks is not None:
+            # So few pixels are averaged in less time than a graph of dask takes.
+            image = image.compute(scheduler="synchronous")
+        image = image.astype(np.float32)
         averaged, _ = multilook(image, self.scene.grid.crop(*parts), *self.looks)
         values = np.asarray(averaged.values, dtype=np.float64)
         return values[None] if values.ndim == 2 else values

@@ -6,6 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -48,7 +49,7 @@ def stated_crs(dem: xr.DataArray | xr.Dataset) -> CRS:
     """Read the reference system that a DEM states, vertical part included."""
     try:
         found = dem.rio.crs
-        crs = None if found is None else CRS.from_wkt(found.to_wkt(version="WKT2_2019"))
+        crs = None if found is None else _crs_of(found.to_wkt(version="WKT2_2019"))
     except (CRSError, RasterioCRSError) as error:
         msg = f"the DEM's coordinate reference system cannot be understood ({error})"
         advice = 'write a known one, e.g. dem.rio.write_crs("EPSG:4326")'
@@ -57,7 +58,13 @@ def stated_crs(dem: xr.DataArray | xr.Dataset) -> CRS:
         msg = "the DEM has no coordinate reference system"
         advice = 'write the right one, e.g. dem.rio.write_crs("EPSG:4326")'
         raise DemError(msg, advice, file_advice=WRITE_CRS)
-    return require_horizontal(crs)
+    return crs
+
+
+@lru_cache(maxsize=32)
+def _crs_of(wkt: str) -> CRS:
+    """Parse and check a reference system, which takes as long as to classify 10,000 cells."""
+    return require_horizontal(CRS.from_wkt(wkt))
 
 
 def require_horizontal(crs: CRS) -> CRS:

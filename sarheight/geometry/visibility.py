@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from sarheight_kernels.doppler import is_squinted
 from sarheight_kernels.masks import (
     classify_image,
     classify_profiles,
@@ -62,8 +63,21 @@ def _transposed(ground: GroundModel) -> GroundModel:
     )
 
 
+def _span(geometry: PassGeometry, height: float) -> tuple[float, float]:
+    """Find the first and last time at which the DEM is seen.
+
+    It is that at one height, as planes of zero Doppler stand upright; cones of a squinted image
+    lean, and see high and low places at other times.
+    """
+    heights, known = [height], geometry.heights[np.isfinite(geometry.heights)]
+    if is_squinted(geometry.radar) and known.size:
+        heights += [float(known.min()), float(known.max())]
+    times = np.stack([_times(geometry, each) for each in heights])
+    return float(times.min()), float(times.max())
+
+
 def _times(geometry: PassGeometry, height: float) -> NDArray[np.float64]:
-    """Find the zero-Doppler times of 5 x 5 cells across the DEM, shape (5, 5)."""
+    """Find the times at which 5 x 5 cells across the DEM are seen, shape (5, 5)."""
     rows, columns = (np.linspace(0.0, max(n - 1.0, 1.0), 5) for n in geometry.heights.shape)
     ground, radar = geometry.ground, geometry.radar
     times = [
@@ -92,6 +106,10 @@ def profile_layout(geometry: PassGeometry, height: float) -> ProfileLayout:
     interval = float((per_column if transposed else per_row).min())
     # Half a row more on each side than the cells' centres reach.
     first, last = float(times.min() - interval), float(times.max() + interval)
+    # As many profiles more as cones that lean need, in step with the others.
+    begin, end = _span(geometry, height)
+    first -= interval * np.ceil(max(first - begin, 0.0) / interval)
+    last = max(last, end)
     count = int(np.ceil((last - first) / interval)) + 1
     return ProfileLayout(transposed, height, first, interval, count)
 
@@ -103,10 +121,12 @@ def terrain_profiles(geometry: PassGeometry, layout: ProfileLayout | None = None
         layout = profile_layout(geometry, float(0.5 * (np.nanmin(heights) + np.nanmax(heights))))
         skipped, count = 0, layout.count
     else:
-        times = _times(geometry, layout.reference_height) - layout.first_time
-        index = times / layout.interval
-        skipped = max(int(np.floor(index.min())) - 2, 0)
-        count = max(min(int(np.ceil(index.max())) + 3, layout.count) - skipped, 1)
+        begin, end = (
+            (time - layout.first_time) / layout.interval
+            for time in _span(geometry, layout.reference_height)
+        )
+        skipped = max(int(np.floor(begin)) - 2, 0)
+        count = max(min(int(np.ceil(end)) + 3, layout.count) - skipped, 1)
     if layout.transposed:
         heights, ground = np.ascontiguousarray(heights.T), _transposed(ground)
     first = layout.first_time + skipped * layout.interval

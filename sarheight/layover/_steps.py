@@ -202,8 +202,8 @@ def _first_values_of(tile: AllocatedTile, index: int, cells: Cells) -> NDArray[n
 def sum_differences(tile: AllocatedTile, method: Method, scale: GridScale) -> list[Differences]:
     """Sum up differences of a tile's values at two distances, for the variation of each pass.
 
-    Both cells of a pair have their pixels to themselves, and lie in one block of the DEM, which no
-    tile divides. Nothing is needed but for posterior means.
+    Both cells of a pair have their pixels to themselves, and lie in one kernel tile of the DEM,
+    which no tile divides. Nothing is needed but for posterior means.
     """
     if not isinstance(method, PosteriorMean):
         return []
@@ -220,7 +220,7 @@ def sum_differences(tile: AllocatedTile, method: Method, scale: GridScale) -> li
             for axis, step in enumerate(_steps_of(scale, distance)):
                 shifted = (cells[0] + step, cells[1]) if axis == 0 else (cells[0], cells[1] + step)
                 first = cells[axis] + corner[axis]
-                # A step of no cell, or of more than a block, leaves no pair.
+                # A step of no cell, or of more than a kernel tile, leaves no pair.
                 use = (first // TILE == (first + step) // TILE) & (shifted[axis] < core[axis].stop)
                 use &= step > 0
                 use[use] = alone[shifted[0][use], shifted[1][use]]

@@ -12,7 +12,6 @@ memory, whatever limit is set.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from sarheight._files import unnamed_file
+from sarheight._runtime import return_freed_memory
 
 Loaded = TypeVar("Loaded")
 Result = TypeVar("Result")
@@ -207,24 +207,7 @@ def release_memory(need: float, limit: float) -> None:
     Unused memory counts as held: it may lie in parts, none of which has room for the next array.
     """
     if _held_bytes() + need > limit:
-        _trim_heap()
-
-
-def _trim_heap() -> None:
-    """Return unused memory to the system, where the C library can do that."""
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)
-
-
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    """Find the function by which the GNU C library returns memory; None with another one."""
-    try:
-        function: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
-        return None
-    return function
+        return_freed_memory()
 
 
 def _held_bytes() -> int:

@@ -32,7 +32,7 @@ from xarray.backends.locks import HDF5_LOCK, NETCDFC_LOCK, combine_locks
 from sarheight._files import LISTED_ARRAYS, file_errors, incomplete, require_files_within
 from sarheight._hdf5 import check_hdf5
 from sarheight.errors import DamagedFileError
-from sarheight.output.grid import TIME, add_cf_attributes, computed_ahead, plain_attributes
+from sarheight.output.grid import SPATIAL, TIME, add_cf_attributes, computed_ahead, plain_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -353,8 +353,9 @@ def store_attributes(path: Path) -> Mapping[Any, Any]:
     return own_attributes(zarr.open_group(path / group, mode="r").attrs.asdict())
 
 
-CHUNK = 1024
-"""Length of chunks in NetCDF along the last two dims."""
+CHUNK, LEAST_CHUNK = 1024, 1 << 16
+"""Greatest length of chunks in NetCDF along the last two dims, and least number of cells of those
+that fill tiles."""
 TILE, SHARD = 256, 1024
 """Lengths in Zarr: of chunks, so that little is read for a window, and of the files that hold them,
 each of which is held in memory while it is written."""
@@ -367,11 +368,12 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
     A thread of its own writes. An interrupt comes to the main thread, and one that comes while that
     takes a lock may leave it locked for ever, so the main thread takes none; xarray's writer does.
     """
-    dataset = _add_conventions(dataset)
+    sides = _tile_sides(dataset)
+    dataset = _add_conventions(dataset, None if sides else CHUNK)
     encoded = {str(name): _encode(dataset, str(name)) for name in dataset.variables}
     values = xr.Dataset({name: encoded.pop(str(name)) for name in dataset.data_vars})
     with ThreadPoolExecutor(1, "sarheight-write") as writer:
-        made = writer.submit(_create_netcdf, path, dataset.attrs, encoded, values)
+        made = writer.submit(_create_netcdf, path, dataset.attrs, encoded, values, sides)
         try:
             file = made.result()
             for piece, place in computed_ahead(values):
@@ -385,6 +387,7 @@ def _create_netcdf(
     attributes: Mapping[Any, Any],
     coordinates: Mapping[str, xr.Variable],
     values: xr.Dataset,
+    sides: Mapping[str, int],
 ) -> netCDF4.Dataset:
     """Create a NetCDF file with all that it holds but the values of the variables."""
     import netCDF4
@@ -397,9 +400,27 @@ def _create_netcdf(
             for dim in set(each.dims) - set(file.dimensions):
                 file.createDimension(str(dim), each.sizes[dim])
         for name, variable in variables.items():
-            _create(file, name, variable)
+            _create(file, name, variable, sides)
     _write_variables(file, coordinates, {})
     return file
+
+
+def _tile_sides(dataset: xr.Dataset) -> dict[str, int]:
+    """Return sides of chunks that fill the tiles of a lazy dataset; empty where none do.
+
+    A tile is then computed once, whatever the file's chunks, and no other one waits for it.
+    """
+    chunks = dataset.unify_chunks().chunksizes
+    sides = {}
+    for dim in SPATIAL:
+        lengths = chunks.get(dim, ())
+        if not lengths or any(length != lengths[0] for length in lengths[:-1]):
+            return {}
+        count = -(-lengths[0] // CHUNK)
+        if len(lengths) > 1 and lengths[0] % count:
+            return {}
+        sides[dim] = -(-lengths[0] // count)
+    return sides if prod(sides.values()) >= LEAST_CHUNK else {}
 
 
 def _write_variables(
@@ -441,11 +462,16 @@ def _encode(dataset: xr.Dataset, name: str) -> xr.Variable:
     return encoded
 
 
-def _create(file: netCDF4.Dataset, name: str, variable: xr.Variable) -> None:
-    """Create a variable of a NetCDF file, without values yet."""
+def _create(
+    file: netCDF4.Dataset, name: str, variable: xr.Variable, sides: Mapping[str, int]
+) -> None:
+    """Create a variable of a NetCDF file, without values yet; `sides` are those of its chunks."""
     options: dict[str, Any] = {}
     if variable.ndim and variable.dtype.kind in "iuf":
-        chunks = _chunks(variable) if variable.ndim > 1 else variable.shape
+        chunks = variable.shape
+        if variable.ndim > 1:
+            lengths = zip(variable.dims, _chunks(variable), strict=True)
+            chunks = tuple(sides.get(str(dim), length) for dim, length in lengths)
         options = {"chunksizes": chunks, "fletcher32": True}
     if variable.ndim > 1 and variable.dtype.kind in "iuf":
         # Speckle does not compress: higher levels take several times as long for a few bytes.
@@ -457,6 +483,9 @@ def _create(file: netCDF4.Dataset, name: str, variable: xr.Variable) -> None:
     kind = variable.dtype.newbyteorder("=") if variable.dtype.kind in "iuf" else variable.dtype
     made = file.createVariable(name, kind, dims, fill_value=fill, **options)
     made.set_auto_maskandscale(False)
+    if variable.ndim > 1 and options:
+        # Chunks are written whole, and once: the library would keep 16 MiB of each variable.
+        made.set_var_chunk_cache(size=made.dtype.itemsize * prod(chunks))
     made.setncatts(attributes)
 
 
@@ -551,16 +580,16 @@ def _is_consolidated(path: Path) -> bool:
 
 
 def _add_conventions(
-    dataset: xr.Dataset, chunk: int = CHUNK, *, planes: bool = False
+    dataset: xr.Dataset, chunk: int | None = CHUNK, *, planes: bool = False
 ) -> xr.Dataset:
-    """Bring names, attributes and chunks into the form of the CF conventions."""
+    """Bring names, attributes and chunks into the form of the CF conventions; None keeps chunks."""
     texts = {
         name: coordinate.astype(object)
         for name, coordinate in dataset.coords.items()
         if coordinate.dtype.kind in TEXTS
     }
     dataset = dataset.assign_coords(texts)
-    if dataset.chunks:
+    if dataset.chunks and chunk is not None:
         dataset = dataset.assign(
             {
                 name: variable.chunk(

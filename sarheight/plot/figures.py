@@ -21,6 +21,8 @@ from sarheight.plot.maps import (
     prepare_map,
     require_grid,
     robust_limits,
+    thinned,
+    thinning,
     valid_cells,
 )
 from sarheight.scene import require_power
@@ -84,6 +86,7 @@ def backscatter(
     """
     require_power(_layer(intensity, "gamma0"))
     image = _select_polarisation(intensity, polarisation)
+    image = thinned(image, thinning(image))
     figure, axes = map_figure(image, title)
     drawn = draw_backscatter(axes, image, limits or _limits(image), _look_azimuth(image.attrs))
     _add_bar(figure, drawn, image, axes)
@@ -114,7 +117,12 @@ def mask(
     ValueError
         When the flag attributes are missing, or the relief is on another grid.
     """
-    figure, axes = map_figure(_layer(mask, "mask"), title)
+    step = thinning(_layer(mask, "mask"))
+    if relief is not None:
+        require_grid(relief, mask)
+        relief = relief[::step, ::step]
+    mask = thinned(mask, step)
+    figure, axes = map_figure(mask, title)
     draw_classes(axes, mask_classes(mask), mask, relief, _look_azimuth(mask.attrs))
     return figure
 
@@ -192,8 +200,8 @@ def scene(
     if not drawn:
         msg = f"found {', '.join(map(str, dataset))}, expected some of {', '.join(DRAWN)} to draw"
         raise ValueError(msg)
-    crop = _crop(dataset[drawn])
-    dataset, relief = dataset.isel(crop), None if relief is None else relief.isel(crop)
+    dataset, relief = _cropped(dataset[drawn], relief)
+    image = None if image is None else thinned(image, thinning(image))
     powers = [
         (_select_polarisation(array, name), text)
         for array, text in _powers(dataset, image)
@@ -246,6 +254,21 @@ def _polarisations(array: xr.DataArray) -> list[str | None]:
 def _scalars(dataset: xr.Dataset) -> dict[str, Any]:
     """Return the coordinates without dimensions, which those of one date are."""
     return {str(name): each.item() for name, each in dataset.coords.items() if not each.dims}
+
+
+def _cropped(
+    dataset: xr.Dataset, relief: xr.DataArray | None
+) -> tuple[xr.Dataset, xr.DataArray | None]:
+    """Cut a dataset and its relief to the cells with values; one on dask to a picture's size."""
+    step = thinning(dataset)
+    places = _crop(dataset.map(thinned, args=(step,))) if step > 1 else _crop(dataset)
+    crop = {dim: slice(step * part.start, step * part.stop) for dim, part in places.items()}
+    dataset = dataset.isel(crop)
+    step = thinning(dataset)
+    if relief is not None:
+        relief = relief.isel(crop)[::step, ::step]
+    kept = dataset.map(thinned, args=(step,), keep_attrs=True) if step > 1 else dataset
+    return kept.assign_attrs(dataset.attrs), relief
 
 
 def _crop(dataset: xr.Dataset) -> dict[str, slice]:

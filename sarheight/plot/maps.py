@@ -107,11 +107,44 @@ def subsample(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return values[::step, ::step]
 
 
+def thinning(layer: xr.DataArray | xr.Dataset) -> int:
+    """Return how many rows and columns of a layer on dask become one in a picture; 1 in memory."""
+    dims = [dim for dim in ("y", "x", "line", "sample") if dim in layer.sizes]
+    if not layer.chunks:
+        return 1
+    return max(-(-layer.sizes[dim] // LARGEST_SIDE) for dim in dims)
+
+
+def thinned(layer: xr.DataArray, step: int) -> xr.DataArray:
+    """Bring a layer to the size of a picture, part by part: mean power, and every n-th code."""
+    dims = [str(dim) for dim in ("y", "x", "line", "sample") if dim in layer.dims]
+    if step == 1 or not dims:
+        return layer
+    if layer.dtype.kind == "f":
+        nodata = nodata_value(layer)
+        known = layer if nodata is None or np.isnan(nodata) else layer.where(layer != nodata)
+        windows = known.coarsen(dict.fromkeys(dims, step), boundary="pad")
+        small = windows.mean(keep_attrs=True)
+        small = small.compute().astype(layer.dtype)
+    else:
+        small = layer.isel({dim: slice(None, None, step) for dim in dims}).compute()
+    places = {dim: layer[dim].values for dim in dims if dim in layer.coords}
+    middles = {
+        dim: place[0] + (step * np.arange(small.sizes[dim]) + 0.5 * (step - 1)) * _step_of(place)
+        for dim, place in places.items()
+    }
+    return small.assign_coords(middles)
+
+
+def _step_of(places: np.ndarray[Any, Any]) -> float:
+    return float(places[-1] - places[0]) / max(places.size - 1, 1)
+
+
 def hillshade(relief: xr.DataArray, frame: Frame) -> np.ndarray[Any, Any]:
     """Shade a relief with light from the upper left; 0 is dark, 1 is bright."""
     from matplotlib.colors import LightSource
 
-    heights = subsample(relief.values.astype(np.float64))
+    heights = subsample(relief.values).astype(np.float64)
     scale = 1000.0 if frame.unit == "km" else DEFAULT_POSTING
     dx = scale * frame.width / heights.shape[1]
     dy = scale * frame.height / heights.shape[0]
@@ -361,12 +394,15 @@ def draw_classes(
     if not valid.all():
         draw_nodata(axes)
     codes = subsample(values)
-    picture = np.zeros((*codes.shape, 4))  # cells without data stay transparent
+    # Cells without data stay transparent.
+    picture = np.zeros((*codes.shape, 4), np.float32)
     for each in classes:
         picture[subsample(valid) & (codes == each.value)] = to_rgba(each.colour)
     if relief is not None:
         picture[..., :3] *= _brightness(relief, variable, frame)[..., np.newaxis]
-    axes.imshow(picture, extent=frame.extent, aspect="equal", interpolation="nearest")
+    # In bytes, as matplotlib copies a picture several times.
+    shown = np.rint(255.0 * picture).astype(np.uint8)
+    axes.imshow(shown, extent=frame.extent, aspect="equal", interpolation="nearest")
     present = [each for each in classes if fractions[each.value] > 0]
     _draw_legend(axes, present, fractions, nodata=not valid.all())
 

@@ -100,7 +100,8 @@ def refine(
         Known elevations. A shift that they tell moves the grid of the result. The DEM must be in
         memory.
     factor : int
-        Number of cells into which each coarse cell is divided, along each axis.
+        Number of cells into which each coarse cell is divided, along each axis; 1 refines the
+        heights of the DEM's own cells.
     settings : RefinementSettings, optional
         Prior knowledge, above all the error of the DEM.
     coregister : {"report", "correct", "none"}
@@ -186,7 +187,7 @@ def refine(
     checked = check_dem(dem)
     known = None if known is None or not len(known) else known
     checked, alignment = _aligned(checked, known, lazy=dem.chunks is not None)
-    tiling = _tiling_of(checked, factor, tiling)
+    factor, tiling = _division_of(checked, factor, tiling)
     scenes, shifts = place_images(scenes, checked, coregister)
     _require_common_ground(scenes, checked)
     surface = back_project(checked, factor=factor)
@@ -229,11 +230,12 @@ def refine(
 # Input.
 
 
-def _tiling_of(dem: xr.DataArray, factor: int, tiling: Tiling | None) -> Tiling:
-    """Check the size of DEM and tiles, and choose tiles if none are given."""
-    if factor != int(factor) or factor < 1:
+def _division_of(dem: xr.DataArray, factor: float, tiling: Tiling | None) -> tuple[int, Tiling]:
+    """Check the factor, and the size of DEM and tiles; choose tiles if none are given."""
+    if isinstance(factor, bool) or factor != int(factor) or factor < 1:
         msg = f"found factor={factor!r}, expected a whole number from 1"
         raise ValueError(msg)
+    factor = int(factor)
     if min(dem.shape) < SMALLEST_SIDE:
         msg = (
             f"found a DEM of {dem.shape[0]} x {dem.shape[1]} cells, expected at least "
@@ -251,7 +253,7 @@ def _tiling_of(dem: xr.DataArray, factor: int, tiling: Tiling | None) -> Tiling:
             f"multiples of factor={factor}, and at least {SMALLEST_SIDE * factor} cells"
         )
         raise ValueError(msg)
-    return tiling
+    return factor, tiling
 
 
 def place_images(

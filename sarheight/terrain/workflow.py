@@ -7,6 +7,7 @@ from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sarheight._files import noting_unverified
+from sarheight._runtime import library
 from sarheight.errors import OptionError, naming_extras
 from sarheight.workflow.config import RefineConfig
 from sarheight.workflow.elevations import clip, fit_to_grid, place_on_grid, read_dem
@@ -81,6 +82,8 @@ def refine_files(
     told = reporter or Silent()
     chosen = _settings(config)
     network = _network() if config.network else None
+    if config.known is not None:
+        library("sklearn")  # kriges, long after this
     whole = read_dem(config)
     heights = place_on_grid(whole, config, told, factor=config.factor)
     known = read_elevations(config)

@@ -203,7 +203,7 @@ def run_reconstruction(
     heights : DataArray, optional
         The elevation model, opened: instead of the one that the configuration names.
     in_memory : bool
-        Never lazy, whatever the memory limit: for pictures.
+        Never lazy: for pictures. Refused where that exceeds the memory limit.
     """
     from sarheight import layover
     from sarheight.coregistration import coregister
@@ -225,7 +225,9 @@ def run_reconstruction(
     dem = CheckedDem.of(heights)
     near = crop_scene_to_dem(whole, dem, margin=SHIFT_MARGIN)
     limit = memory_bytes(config.memory)
-    in_parts = not in_memory and _memory_needed(near, heights) > array_bytes(limit)
+    in_parts = _memory_needed(near, heights) > array_bytes(limit)
+    if in_parts and in_memory:
+        _refuse_picture(_memory_needed(near, heights), limit)
     if in_parts:
         near, limit = _in_parts(near, limit, heights)
     else:
@@ -395,6 +397,19 @@ def _in_parts(scene: Scene, limit: float, heights: xr.DataArray) -> tuple[Scene,
             f"{limit / (1 << 20):.1f} MiB: pass a larger one, or a part of them (--bounds)"
         )
         raise OptionError(msg, option="memory") from error
+
+
+def _refuse_picture(needed: float, limit: float) -> None:
+    """Refuse a picture whose result would not fit in the memory limit."""
+    from sarheight.layover.tiles import PROCESS_BYTES
+
+    taken, most = ((size / (1 << 30)) for size in (needed + PROCESS_BYTES, limit))
+    msg = (
+        f"a result that is only drawn is held in memory, about {taken:.1f} GiB with the program, "
+        f"and the limit is {most:.1f} GiB: write .zarr, .tif or .nc with --quicklook, which work "
+        "in parts, or pass a larger limit"
+    )
+    raise OptionError(msg, option="memory")
 
 
 def _memory_needed(scene: Scene, heights: xr.DataArray) -> float:

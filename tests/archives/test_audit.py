@@ -174,13 +174,14 @@ def test_the_picture_has_four_panels() -> None:
     assert len([axes for axes in figure.axes if axes.get_title(loc="left")]) == 4
 
 
-def test_a_result_of_ours_is_audited_like_a_product(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["ours.nc", "ours"])  # a file, and a folder of layers
+def test_a_result_of_ours_is_audited_like_a_product(tmp_path: Path, name: str) -> None:
     DEM.rio.to_raster(tmp_path / "dem.tif")
     result = layover.reconstruct(SCENE, DEM, method="rtc")
     found = archives.audit(result, DEM)
     assert found.archive == "sarheight"
     assert check(found, "displacement").value <= 1.0
-    output.write(result, tmp_path / "ours.nc")
-    command = ["audit", str(tmp_path / "ours.nc"), "--dem", str(tmp_path / "dem.tif")]
+    output.write(result, tmp_path / name)
+    command = ["audit", str(tmp_path / name), "--dem", str(tmp_path / "dem.tif")]
     made = CliRunner().invoke(app, [*command, "--vertical", "ellipsoidal"])
     assert made.exit_code == 0, made.output

@@ -18,7 +18,7 @@ import xarray as xr
 from typer.main import get_command
 
 from sarheight.cli import app
-from sarheight.cli._session import option_advice, options_of
+from sarheight.cli._session import OPTIONS, option_advice, options_of, with_options
 from sarheight.dem import open_dem
 from sarheight.errors import DemError, FetchError, GeoidGridMissingError, SarheightError
 from tests.cli.commands import SEA, failing, run, write_dem
@@ -28,6 +28,16 @@ from tests.worlds.annotations import annotation_xml
 FOOT = 0.3048
 PYTHON = re.compile(r"\w\(|\bdem\.(?!tif)|=\.\.\.|vertical=|units=|nodata=|like=|band=")
 """What only makes sense in Python."""
+
+
+def test_warnings_name_options_in_place_of_arguments() -> None:
+    text = "align the DEM, or pass coregister='correct', unless crs='EPSG:32632' holds"
+    before = OPTIONS.set(frozenset({"--coregister"}))
+    try:
+        told = "align the DEM, or pass --coregister correct, unless crs='EPSG:32632' holds"
+        assert with_options(text) == told
+    finally:
+        OPTIONS.reset(before)
 
 
 @pytest.fixture(scope="module")

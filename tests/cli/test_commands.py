@@ -237,6 +237,25 @@ def test_the_first_run_explains_its_wait(
     command = ("masks", "--like", files.image, "--dem", files.dem, *SEA)
     assert "compiling the kernels once" in run(*command, "-o", tmp_path / "one.nc").stderr
     assert run(*command, "--quiet", "-o", tmp_path / "two.nc").stderr == ""
+    # Nothing has begun where the input is wrong.
+    wrong = run("masks", "--like", files.image, "--dem", files.dem, "-o", tmp_path / "three.nc")
+    assert wrong.exit_code == 1
+    assert "compiling" not in wrong.stderr
+
+
+def test_a_picture_that_does_not_fit_in_memory_is_refused(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", 0)
+    command = ("reconstruct", files.image, "--dem", files.dem, *SEA, "--memory", "1 MiB")
+    done = run(*command, "-o", tmp_path / "r.png")
+    assert done.exit_code == 2
+    assert "--memory: a result that is only drawn is held in memory" in done.stderr
+    assert "--quicklook" in done.stderr
+    assert not (tmp_path / "r.png").exists()
+    command = (*command, "--method", "rtc", "-o", tmp_path / "r.zarr")
+    assert run(*command, "--quicklook", tmp_path / "q.png").exit_code == 0
+    assert (tmp_path / "q.png").stat().st_size > 10_000
 
 
 def test_a_log_has_messages_and_per_cent(

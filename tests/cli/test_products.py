@@ -406,7 +406,7 @@ def test_other_commands_that_read_products_in_part_tell_it_too(
     assert bool(unverified(heights)) != verify
     done = run("series", stored, *dem, "--method", "rtc", *checked, "-o", tmp_path / "stack.zarr")
     assert done.exit_code == code, done.output
-    with xr.open_zarr(tmp_path / "stack.zarr") as stack:
+    with xr.open_zarr(tmp_path / "stack.zarr", group="0") as stack:
         record = json.loads(str(stack["provenance"].values[0]))
     assert bool(record.get("unverified")) != verify
     listed = tmp_path / "jobs.toml"

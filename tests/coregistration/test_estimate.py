@@ -327,6 +327,7 @@ def test_an_unknown_shift_corrects_nothing() -> None:
 def test_a_shift_goes_into_attributes_as_json() -> None:
     shift = estimate_shift(shifted(2.0, 1.0), mountains())
     told = json.loads(shift.to_json())
+    assert str(Shift.from_json(shift.to_json())) == str(shift)
     assert told["found"] is True
     assert told["line"] == shift.line
     assert told["windows_used"] == shift.windows_used

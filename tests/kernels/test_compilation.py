@@ -12,12 +12,14 @@ import sys
 import numpy as np
 from sarheight_kernels import compilation
 from sarheight.illumination import simulate
-from sarheight.layover import reconstruct
+from sarheight.layover import RTC, reconstruct
 from tests.mountains import look, random_terrain, raster
 
 dem = raster(random_terrain(2, 130, 140, relief=200.0))
 grid, orbit = look(lines=300, samples=500)
-reconstruct(simulate(dem, grid, orbit, looks=4.4, seed=0), dem)
+scene = simulate(dem, grid, orbit, looks=4.4, seed=0)
+reconstruct(scene, dem)
+reconstruct(scene, dem, method=RTC())
 modules = [each for name, each in sys.modules.items() if name.startswith("sarheight_kernels.")]
 used = {
     (kernel, signature)
@@ -50,7 +52,7 @@ def printed(code: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def test_a_default_reconstruction_calls_what_is_listed() -> None:
+def test_a_default_reconstruction_and_rtc_call_what_is_listed() -> None:
     """All of it, with the types that are listed, and nothing else."""
     assert printed(USED) == "[]"
 

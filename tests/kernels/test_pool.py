@@ -19,7 +19,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sarheight_kernels._numba import njit
 from sarheight_kernels.estimation import pool as pool_values
-from sarheight_kernels.pool import MOST_THREADS, limit_threads, spread, spread_over, thread_count
+from sarheight_kernels.pool import (
+    MOST_THREADS,
+    limit_threads,
+    spread,
+    spread_over,
+    spread_rows,
+    thread_count,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +68,18 @@ def used_threads(count: int = 64) -> int:
 
 
 # Parts.
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("shape", [(40, 30), (301, 211), (2, 301, 211)])
+def test_elementwise_work_is_the_same_by_parts_of_rows(
+    threads: int, shape: tuple[int, ...]
+) -> None:
+    first, second = np.random.default_rng(2).normal(size=(2, *shape)).astype(np.float32)
+    with limit_threads(threads):
+        found = spread_rows(lambda a, b: np.where(a > b, np.exp(a), b), first, second)
+    np.testing.assert_array_equal(found, np.where(first > second, np.exp(first), second))
+    assert found.dtype == np.float32
 
 
 @given(count=st.integers(0, 200), block=st.integers(1, 20), threads=st.integers(1, 6))

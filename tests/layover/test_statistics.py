@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
@@ -108,6 +110,26 @@ def test_an_area_is_drawn_whichever_window_it_lies_in() -> None:
     # Areas of cells are those of their facets.
     facets = tiles.sampled_kernel_tiles((0, 0), (60, 60), 8, facets=3)
     np.testing.assert_array_equal(facets, np.kron(whole[:20:2, :20:2], np.ones((6, 6), bool)))
+
+
+@given(
+    shape=st.tuples(st.integers(1, 900), st.integers(1, 900)),
+    stride=st.sampled_from([1, 2, 3, 7, 150, 300]),
+    parts=st.integers(1, 8),
+    data=st.data(),
+)
+def test_cells_of_a_box_are_those_of_the_whole_that_lie_in_it(
+    shape: tuple[int, int], stride: int, parts: int, data: st.DataObject
+) -> None:
+    """And of the whole, those that lie in areas that are drawn, in the order of their squares."""
+    edges = [sorted(data.draw(st.tuples(*[st.integers(0, size)] * 2))) for size in shape]
+    box = edges[0][0], edges[0][1], edges[1][0], edges[1][1]
+    row, column = tiles.sampled_cells(shape, (0, shape[0], 0, shape[1]), stride)
+    chosen = (row >= box[0]) & (row < box[1]) & (column >= box[2]) & (column < box[3])
+    if parts > 1:
+        chosen &= tiles.drawn_areas(row // tiles.AREA, column // tiles.AREA, parts)
+    found = tiles.sampled_cells(shape, box, stride, parts)
+    np.testing.assert_array_equal(found, (row[chosen], column[chosen]))
 
 
 def test_only_cells_outside_layover_and_shadow_count() -> None:

@@ -16,6 +16,7 @@ import pytest
 from rasterio.env import get_gdal_config, local
 from sarheight_kernels.pool import limit_threads, thread_count
 
+from sarheight import _runtime
 from sarheight._files import scratch_folder
 from sarheight.layover import _tasks as tasks
 from sarheight.layover._tasks import FILE_CACHE, Shelf, load, one_at_a_time, release_memory
@@ -194,7 +195,7 @@ def freed() -> object:
     return taken.pop()
 
 
-@pytest.mark.skipif(tasks._malloc_trim() is None, reason="the C library cannot give memory back")
+@pytest.mark.skipif(_runtime.malloc_trim() is None, reason="the C library cannot give memory back")
 def test_freed_memory_is_given_back_where_it_is_short() -> None:
     kept = freed()
     before = tasks._held_bytes()
@@ -207,17 +208,17 @@ def test_freed_memory_is_given_back_where_it_is_short() -> None:
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
-    tasks._malloc_trim.cache_clear()
-    assert tasks._malloc_trim() is None
-    tasks._trim_heap()
-    tasks._malloc_trim.cache_clear()
+    _runtime.malloc_trim.cache_clear()
+    assert _runtime.malloc_trim() is None
+    _runtime.return_freed_memory()
+    _runtime.malloc_trim.cache_clear()
 
 
 def test_a_system_that_does_not_tell_is_believed_to_hold_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given: list[None] = []
-    monkeypatch.setattr(tasks, "_trim_heap", lambda: given.append(None))
+    monkeypatch.setattr(tasks, "return_freed_memory", lambda: given.append(None))
     monkeypatch.setattr(tasks, "STATUS", tmp_path / "none")
     release_memory(1.0, 2.0)
     assert not given

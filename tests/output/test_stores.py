@@ -56,6 +56,30 @@ def netcdf(tmp_path: Path) -> Path:
     return output.write(scene(), tmp_path / "scene.nc")
 
 
+@pytest.mark.parametrize(
+    ("tiles", "expected"),
+    [
+        ({"y": 300, "x": 1500}, (300, 750)),  # equal parts of a tile, of 1024 cells at most
+        ({"y": 300, "x": 1100}, (300, 550)),
+        ({"y": 300, "x": 1031}, (1024, 1024)),  # a prime number
+        ({"y": 100, "x": 300}, (1024, 1024)),  # too small to read fast
+    ],
+)
+def test_netcdf_has_chunks_that_fill_the_tiles(
+    tmp_path: Path, tiles: dict[str, int], expected: tuple[int, int]
+) -> None:
+    rows, columns = 1200, 3000
+    values = np.random.default_rng(2).random((rows, columns), dtype=np.float32)
+    made = xr.Dataset(
+        {"sigma0": (("y", "x"), values, {"units": "1"})},
+        coords={"y": 5.0e6 - 10.0 * np.arange(rows), "x": 5.0e5 + 10.0 * np.arange(columns)},
+    ).rio.write_crs("EPSG:32632")
+    path = output.write(made.chunk(tiles), tmp_path / "scene.nc")
+    with h5py.File(path) as file:
+        assert file["sigma0"].chunks == expected
+    np.testing.assert_array_equal(output.open_result(path)["sigma0"], values)
+
+
 def test_what_is_void_has_its_chunks_too(store: Path, earlier: Path) -> None:
     for path, count in ((store, 16), (earlier, 4)):
         assert zarr.open_group(path, mode="r")["sigma0"].nchunks_initialized == count

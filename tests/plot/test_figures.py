@@ -36,6 +36,7 @@ from sarheight.plot.maps import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 ROWS, COLUMNS = 30, 40
 VOID = (slice(0, 5), slice(0, 8))
@@ -137,6 +138,11 @@ def test_the_polarisation_can_be_selected() -> None:
         plot.backscatter(sigma0.rename(polarisation="pass"))
 
 
+def in_bytes(colour: str) -> NDArray[np.uint8]:
+    """Return a colour as red, green, blue and opacity from 0 to 255."""
+    return np.rint(255.0 * np.array(to_rgba(colour))).astype(np.uint8)
+
+
 def test_the_legend_of_a_mask_gives_the_fraction_of_each_class() -> None:
     mask = dataset()["mask"]
     mask = mask.where((mask == 255) | (mask != 1), 0)
@@ -148,7 +154,7 @@ def test_the_legend_of_a_mask_gives_the_fraction_of_each_class() -> None:
     assert texts(axes) == [*expected, "no data"]
     picture = axes.images[0].get_array()
     for code, name in ((0, "clear"), (2, "active_layover"), (3, "active_shadow")):
-        assert (picture[mask.values == code] == to_rgba(MEANING_COLOURS[name])).all()
+        assert (picture[mask.values == code] == in_bytes(MEANING_COLOURS[name])).all()
     assert (picture[VOID][..., 3] == 0).all()
 
 
@@ -169,8 +175,8 @@ def test_fold_counts_above_the_last_class_belong_to_it() -> None:
     assert texts(axes)[0].startswith("1 (not folded): ")
     assert [text.split(":")[0] for text in texts(axes)[-2:]] == ["6 or more", "no data"]
     picture = axes.images[0].get_array()
-    assert (picture[count.values == 8] == to_rgba(COUNT_COLOURS[6])).all()
-    assert (picture[count.values == 1] == to_rgba(CLEAR)).all()
+    assert (picture[count.values == 8] == in_bytes(COUNT_COLOURS[6])).all()
+    assert (picture[count.values == 1] == in_bytes(CLEAR)).all()
     assert (cap_counts(count).values[VOID] == 255).all()
 
 
@@ -185,11 +191,35 @@ def test_relief_shades_slopes_that_face_away_from_the_light() -> None:
     ridge = grid(1000.0 - 20.0 * np.abs(np.arange(COLUMNS) - 20.0) * np.ones((ROWS, 1)))
     (axes,) = main_axes(plot.mask(mask, relief=ridge))
     picture = axes.images[0].get_array()[..., :3].mean(axis=2)
-    assert picture[15, 5] > picture[15, 35] + 0.1
+    assert picture[15, 5] > picture[15, 35] + 25.0
     (axes,) = main_axes(plot.mask(mask[::-1], relief=ridge[::-1]))
     np.testing.assert_array_equal(axes.images[0].get_array()[..., :3].mean(axis=2), picture)
     with pytest.raises(ValueError, match="grid of the map"):
         plot.fold_count(dataset()["fold_count"], relief=ridge[:-1])
+
+
+def test_a_result_in_parts_is_drawn_at_the_size_of_a_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sarheight.plot.maps.LARGEST_SIDE", 20)
+    result = dataset().rename(sigma0="gamma0")
+    east = result["x"] > float(result["x"][9])
+    result["gamma0"] = result["gamma0"].where(east)
+    result["mask"] = result["mask"].where(east, np.uint8(255)).assign_attrs(result["mask"].attrs)
+    relief = grid(np.ones((ROWS, COLUMNS)))
+    whole = main_axes(plot.scene(result[["gamma0", "mask"]], relief=relief))
+    parts = main_axes(plot.scene(result[["gamma0", "mask"]].chunk(y=7, x=11), relief=relief))
+    for one, other in zip(whole, parts, strict=True):
+        shown = other.images[0]
+        assert max(shown.get_array().shape[:2]) <= 20
+        # Within the two cells that become one.
+        np.testing.assert_allclose(shown.get_extent(), one.images[0].get_extent(), atol=0.061)
+    # Power is averaged, and not its logarithm.
+    means = result["gamma0"].isel(polarisation=0, x=slice(10, None)).values
+    means = means.reshape(15, 2, 15, 2).mean(axis=(1, 3))
+    found = parts[0].images[0].get_array()
+    inside = np.clip(decibels(means), *parts[0].images[0].get_clim())
+    np.testing.assert_allclose(np.clip(found, *parts[0].images[0].get_clim()), inside, atol=1e-4)
 
 
 def test_a_scene_shows_gamma_first_in_all_polarisations_with_colours_of_their_own() -> None:

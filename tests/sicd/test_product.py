@@ -22,7 +22,7 @@ from sarheight.cli import app
 from sarheight.errors import MissingLibraryError, OptionError, ProductError
 from sarheight.geometry import geo2rdr
 from sarheight.illumination import simulate
-from sarheight.layover import reconstruct
+from sarheight.layover import masks, reconstruct
 from sarheight.product import is_product
 from sarheight.product import open_product as open_any
 from sarheight.sicd import open_product
@@ -179,6 +179,30 @@ def test_the_grid_is_that_of_the_geometry(tmp_path: Path, name: str) -> None:
         expected = np.abs(numbers()).T ** 2
         flipped = expected[::-1] if look.look_side == "left" else expected
         np.testing.assert_allclose(scene.image, flipped, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", ["strip map", "squinted by 7 degrees", "squinted by 20 degrees, to the left"]
+)
+def test_active_layover_is_where_the_image_of_the_ground_turns_over(
+    tmp_path: Path, name: str
+) -> None:
+    """The sign of the area in lines and samples, which needs no profile, at any squint."""
+    dem = dem_around(*PLACE[:2], hills((120, 120), relief=50.0, size=6.0), posting=10.0)
+    tree = LOOKS[name].tree((400, 500), 4.0)
+    path = write_sicd(tmp_path / "any.nitf", tree, numbers(0, (400, 500)))
+    grid, orbit = open_product(path).grid_and_orbit()
+    seen = geo2rdr(dem, grid, orbit)
+    (down, across), (deeper, wider) = (
+        np.gradient(each.values) for each in (seen.line, seen["sample"])
+    )
+    area = (down * wider - across * deeper)[3:-3, 3:-3]
+    turned = area * np.sign(np.median(area)) < 0.0
+    active = masks(dem, grid, orbit)["mask"].values[3:-3, 3:-3] == 2
+    assert turned.mean() > 0.08
+    # Cells at the edges of layover differ, as differences are taken over two cells.
+    assert (turned == active).mean() > 0.985
+    assert (turned & active).sum() > 0.9 * (turned | active).sum()
 
 
 @pytest.mark.parametrize("look_side", ["right", "left"])
@@ -464,8 +488,8 @@ def test_the_commands_take_a_file(tmp_path: Path) -> None:
     with xr.open_dataset(tmp_path / "r.nc") as result:
         assert float(np.isfinite(result["gamma0"]).mean()) > 0.8
     run("masks", "--like", str(path), *dem, "-o", str(tmp_path / "masks.tif"))
-    with rasterio.open(tmp_path / "masks.tif") as masks:
-        assert (masks.read(1) > 0).mean() > 0.01
+    with rasterio.open(tmp_path / "masks.tif") as written:
+        assert (written.read(1) > 0).mean() > 0.01
     run("simulate", "--like", str(path), *dem, "-o", str(tmp_path / "image.nc"))
     with xr.open_dataset(tmp_path / "image.nc") as simulated:
         assert simulated["beta0"].dims == ("line", "sample")

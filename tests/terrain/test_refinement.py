@@ -118,6 +118,19 @@ def test_known_elevations_align_the_dem_and_lower_the_error(
     assert (found["height_sigma"] > 0.0).all()
 
 
+@pytest.mark.parametrize("factor", [1, 1.0])
+def test_the_heights_of_the_cells_themselves_are_refined(
+    passes: list[Scene], coarse: xr.DataArray, truth: xr.DataArray, factor: int
+) -> None:
+    found = refine(passes, coarse, factor=factor, settings=QUICK, coregister="none")
+    np.testing.assert_allclose(found["baseline"], coarse, atol=1e-3)
+    inside = {"y": slice(3, -3), "x": slice(3, -3)}
+    exact = coarsen(truth, 90.0, units="crs")
+    before, after = (rms((each - exact).isel(inside)) for each in (coarse, found["height"]))
+    assert after < 0.95 * before
+    assert 0.3 < after / rms(found["height_sigma"].isel(inside)) < 2.0
+
+
 def test_tiles_and_parts_give_the_same_heights(
     passes: list[Scene], coarse: xr.DataArray, refined: xr.Dataset
 ) -> None:
