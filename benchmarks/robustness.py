@@ -36,6 +36,7 @@ __all__ = ["main"]
 KINDS = ("same", "refused", "unchecked", "silent", "uncaught", "hang")
 BROKEN = KINDS[3:]
 SHOWN = 12
+UNLIMITED = 1e9
 
 
 @dataclass
@@ -91,7 +92,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--commands", type=int, default=100, help="of each input of each command")
     parser.add_argument("--first", type=int, default=0, help="seed of the first")
     parser.add_argument("--only", nargs="*", default=[], help="parts of names")
-    parser.add_argument("--seconds", type=float, default=1e9, help="longest time for each kind")
+    parser.add_argument(
+        "--seconds", type=float, default=UNLIMITED, help="longest time for each kind"
+    )
     parser.add_argument("--keep", type=Path, help="file of counts, to resume an interrupted run")
     parser.add_argument("--save", action="store_true", help="put the counts on record")
     chosen = parser.parse_args(arguments)
@@ -133,6 +136,8 @@ def main(arguments: list[str] | None = None) -> None:
         console.print(f"{key} = {value}")
     if chosen.save:
         limits = f"--mutants {chosen.mutants} --commands {chosen.commands} --first {chosen.first}"
+        if chosen.seconds < UNLIMITED:
+            limits += f" --seconds {chosen.seconds:g}"
         command = f"python -m benchmarks.robustness {limits} --save"
         record({key: float(value) for key, value in figures.items()}, command)
 

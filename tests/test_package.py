@@ -55,7 +55,12 @@ def test_no_module_of_the_core_needs_torch() -> None:
     assert "torch" not in loaded
 
 
-MODULES = {"lazy-loader": "lazy_loader", "netcdf4": "netCDF4", "odc-geo": "odc"}
+MODULES = {
+    "google-crc32c": "google_crc32c",
+    "lazy-loader": "lazy_loader",
+    "netcdf4": "netCDF4",
+    "odc-geo": "odc",
+}
 """Modules whose distributions have other names, among the core dependencies."""
 OF_OTHERS = {
     "affine": "rasterio",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from sarheight._files import file_errors
+from sarheight._hdf5 import refuse_other_files
 from sarheight.layover import convert_mask
 from sarheight.output._geotiff import north_up
 from sarheight.output.atomic import atomic_write
@@ -125,6 +126,7 @@ def read_insar_mask(path: str | os.PathLike[str]) -> xr.DataArray | None:
     with path.open("rb") as begin:
         if SHADOW_MASK.encode() not in begin.read(HEAD):
             return None
+    refuse_other_files(path, kind)
     with file_errors(path, kind):
         attributes = mask_attributes(path)
     with file_errors(path, kind), h5py.File(path) as file:

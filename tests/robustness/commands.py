@@ -337,6 +337,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
 """How a file is mutated, by its suffix; `bytes_of` is for all others."""
 
 SEA = "--vertical ellipsoidal"
+RESULTS = ("result", "result.nc", "result.tif", "result.zarr")
 UNFOLD = f"--dem {{dem.tif}} {SEA} --coregister none"
 ROWS: tuple[tuple[str, str], ...] = (
     # The command, with `{name}` for its inputs; and those that are mutated.
@@ -443,10 +444,10 @@ ROWS: tuple[tuple[str, str], ...] = (
         ),
         "scene.zarr terrain known.csv",
     ),
+    *((f"info {{{result}}}", result) for result in RESULTS),
     *(
-        (f"{command} {{{result}}}{{options: {options}}}", f"{result} options")
-        for command, options in (("info", "--config"), ("view", "--no-browser --port 0"))
-        for result in ("result", "result.nc", "result.tif", "result.zarr")
+        (f"view {{{result}}} --no-browser {{options: --port 0}}", f"{result} options")
+        for result in RESULTS
     ),
 )
 
