@@ -291,8 +291,12 @@ class ProductFiles:
 
     @property
     def unverified(self) -> tuple[str, ...]:
-        """Members of a zip on a disk that were read in parts, and not compared with a checksum."""
-        return tuple(sorted(name for name in self._read if not self._file(name).compared))
+        """Stored members of a zip on a disk that were read in parts, and not compared.
+
+        Nothing tells of damage to them. Of a deflated member, most damage stops the decompression.
+        """
+        parts = (name for name in self._read if self._file(name).stored)
+        return tuple(sorted(name for name in parts if not self._file(name).compared))
 
     def _strips_of(self, name: str) -> _Strips | None:
         """Find the strips of a measurement, once."""

@@ -146,7 +146,7 @@ class Sentinel1Product:
 
     @property
     def unverified(self) -> tuple[str, ...]:
-        """Measurements in a zip of which parts were read so far, without comparing a checksum.
+        """Measurements stored in a zip of which parts were read so far, and not compared.
 
         A measurement is compared when all pixels of it are read. Damage to others is found by
         `verify` only.

@@ -14,7 +14,7 @@ import threading
 import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
-from zipfile import ZIP_DEFLATED, BadZipFile, ZipExtFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipExtFile
 
 import numpy as np
 
@@ -337,6 +337,11 @@ class ProductFile:
         """Open the file, to be read several times and anywhere."""
         extent, deflated = self._locate()
         return cast("BinaryIO", extent.open()) if deflated is None else deflated.open()
+
+    @property
+    def stored(self) -> bool:
+        """Whether this is a member of a zip that is not compressed."""
+        return self._info is not None and self._info.compress_type == ZIP_STORED
 
     @property
     def compared(self) -> bool:
