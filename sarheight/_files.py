@@ -24,7 +24,6 @@ from functools import wraps
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
-from sarheight._runtime import require
 from sarheight.errors import DamagedFileError, SarheightError
 
 if TYPE_CHECKING:
@@ -309,6 +308,8 @@ def vector_layers(
     path: str | os.PathLike[str], error: type[SarheightError] = DamagedFileError
 ) -> list[str]:
     """Return the names of the layers of a vector file; a GeoParquet file has one."""
+    from sarheight._runtime import require
+
     require("geopandas", "pyarrow", extra="vector")
     if Path(path).suffix.lower() in PARQUET:
         return [Path(path).stem]
@@ -328,6 +329,8 @@ def read_vector(
 
     Raises MissingLibraryError where the libraries for vector files are not installed.
     """
+    from sarheight._runtime import require
+
     require("geopandas", "pyarrow", extra="vector")
     import geopandas
 

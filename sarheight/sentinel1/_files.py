@@ -305,7 +305,7 @@ class ProductFiles:
                 with self.raster(name) as raster:
                     strips = _Strips.of(raster)
                 if strips is not None:
-                    with self.open_file(name) as file:
+                    with self._file(name).open_anywhere() as file:
                         little = file.read(2) == LITTLE_ENDIAN
                     strips = strips if little and sys.byteorder == "little" else None
                 self._strips[name] = strips

@@ -76,8 +76,9 @@ TASKS: dict[str, tuple[str, object]] = {
         "cluster",
         ("batch", "{image}", "--dem", "{dem}", "-o", "many", "--scheduler", "tcp://127.0.0.1:9"),
     ),
+    "Python: known points": ("vector", "sarheight.terrain.read_known_elevations('{points}')"),
     "known points": (
-        "vector",
+        "learn",
         ("refine", "{image}", "--dem", "{dem}", *SEA, "--known", "{points}", "-o", "r.nc"),
     ),
     "condition": (

@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from sarheight.errors import DamagedFileError, SarheightError
 from tests.robustness.contract import Reading, Subject
@@ -522,11 +523,11 @@ def judged(arguments: Sequence[str], made: Path) -> Reading:
     from sarheight.cli import app
     from sarheight.view._page import PageServer
 
-    PageServer.serve_forever = _look_at_all  # type: ignore[method-assign]
     before = Path.cwd()
     os.chdir(made.parent)
     try:
-        done = CliRunner().invoke(app, list(arguments))
+        with patch.object(PageServer, "serve_forever", _look_at_all):
+            done = CliRunner().invoke(app, list(arguments))
     finally:
         os.chdir(before)
     said = done.output.strip()
