@@ -215,17 +215,17 @@ def test_pieces_are_computed_while_others_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No more than one is ahead, and the values are those of the same pieces one by one."""
-    write = _geotiff.Layer.write
+    write = _geotiff.BandWriter.write
     ahead: list[int] = []
     written: list[int] = []
 
-    def write_slowly(*arguments: Any, **options: Any) -> int:  # noqa: ANN401
+    def write_slowly(*arguments: Any, **options: Any) -> None:  # noqa: ANN401
         time.sleep(0.1)
         written.append(1)
         ahead.append(2 * len(LIVE) - len(written))
-        return write(*arguments, **options)
+        write(*arguments, **options)
 
-    monkeypatch.setattr(_geotiff.Layer, "write", write_slowly)
+    monkeypatch.setattr(_geotiff.BandWriter, "write", write_slowly)
     dataset = check_grid(large(1024, 256))
     expected = dataset.compute()
     LIVE.clear()
