@@ -197,7 +197,7 @@ def _stack(tiles: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return stack
 
 
-def _write(file: IO[bytes], data: bytes) -> None:
+def _write(file: IO[bytes], data: bytes | memoryview) -> None:
     """Write all bytes to an unbuffered file, which may take them in parts."""
     view = memoryview(data)
     while view:
@@ -247,7 +247,7 @@ class Tag(NamedTuple):
 
     number: int
     kind: int  # type of its values
-    count: int  # of its values
+    length: int  # number of its values
     data: bytes
 
     @classmethod
@@ -283,7 +283,7 @@ def _directory(tags: Sequence[Tag], place: int, following: bool, *, big: bool) -
     values = place + head + (struct.calcsize(entry) + inline) * len(tags) + inline
     table, behind = struct.pack("<Q" if big else "<H", len(tags)), b""
     for tag in sorted(tags):
-        table += struct.pack(entry, tag.number, tag.kind, tag.count)
+        table += struct.pack(entry, tag.number, tag.kind, tag.length)
         if len(tag.data) <= inline:
             table += tag.data.ljust(inline, b"\0")
         else:

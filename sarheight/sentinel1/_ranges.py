@@ -293,7 +293,7 @@ class DeflatedMember:
         end = begins[-1] + rows[-1].nbytes
         if end > self._info.file_size:
             return False
-        caught = _Caught(begins[0], memoryview(rows).cast("B"))
+        caught = _Caught(begins[0], memoryview(rows.data).cast("B"))
         whole = end - begins[0] == rows.nbytes
         scratch = self._filled(end, caught.take if whole else None)
         if scratch is None:
