@@ -167,7 +167,7 @@ class _InnerNames(CompileResultCacheImpl):
 class _InnerCache(_KernelCache):
     """The cached machine code of a function that kernels call, see `_call_without_wrapper`."""
 
-    _impl_class = _InnerNames
+    _impl_class: Any = _InnerNames
 
 
 @cache
@@ -287,7 +287,8 @@ def _call_without_wrapper(compiled: Any) -> None:  # noqa: ANN401
 
     @cache
     def inner() -> Any:  # noqa: ANN401
-        own: Any = numba.njit(**_OPTIONS, no_cpython_wrapper=True)(compiled.py_func)
+        compile_for: Any = numba.njit
+        own = compile_for(**_OPTIONS, no_cpython_wrapper=True)(compiled.py_func)
         with suppress(OSError):
             own._cache = _kernel_cache(compiled.py_func, _InnerCache)  # noqa: SLF001
         return own
