@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from sarheight import output
 from sarheight.output import _geotiff
+from sarheight.output._bands import StoredBand
 from sarheight.output._geotiff import Statistics
 from sarheight.output.grid import LARGEST_PIECE, check_grid, join_chunks, list_pieces
 from tests.results import masks_of, result_of
@@ -189,6 +190,27 @@ def test_a_lazy_result_is_written_in_bounded_memory(tmp_path: Path, suffix: str)
         corner = back["gamma0"][2000:2010, 2000:2010].values
     expected = np.add.outer(np.arange(2000, 2010), np.arange(2000, 2010) / 1e4)
     np.testing.assert_allclose(corner, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("chunks", [{}, 512, {"y": 512, "x": 512}])
+def test_only_the_window_of_a_lazy_result_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: int | dict[str, int]
+) -> None:
+    path = output.write(large(1024, 1280)[["gamma0"]], tmp_path / "result.tif")
+    windows: list[tuple[slice, slice]] = []
+    read = StoredBand.read
+
+    def noted(band: StoredBand, rows: slice, columns: slice) -> np.ndarray:
+        windows.append((rows, columns))
+        return read(band, rows, columns)
+
+    monkeypatch.setattr(StoredBand, "read", noted)
+    layer = output.open_result(path, chunks=chunks)["gamma0"]
+    part = layer.isel(y=slice(10, 20), x=slice(600, 640)).values
+    assert windows == [(slice(10, 20), slice(600, 640))]
+    expected = np.add.outer(np.arange(10, 20), np.arange(600, 640) / 1e4)
+    np.testing.assert_allclose(part, expected, rtol=1e-6)
+    assert layer.chunksizes["y"] == ((512, 512) if chunks else (1024,))
 
 
 def test_pieces_follow_the_chunks_and_stay_below_the_limit() -> None:
