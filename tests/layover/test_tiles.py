@@ -328,6 +328,22 @@ def test_the_limit_of_memory_chooses_the_parts(dem: xr.DataArray, scene: Scene) 
             reconstruct(lazy(scene), dem, memory_limit=wrong)
 
 
+def test_no_size_of_tiles_is_tried_twice(
+    dem: xr.DataArray, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[object] = []
+
+    def counted(self: TilePlanner, core: Any, support: Any) -> Any:  # noqa: ANN401
+        tried.append(core)
+        return tile(self, core, support)
+
+    tile = TilePlanner.tile
+    monkeypatch.setattr(TilePlanner, "tile", counted)
+    reconstruct(lazy(scene), dem, law=LAW)
+    assert len(set(tried)) > 10
+    assert max(Counter(tried).values()) <= 2  # the one that is chosen is made, too
+
+
 def test_a_limit_below_what_python_takes_is_refused(
     dem: xr.DataArray, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
