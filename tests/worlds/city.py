@@ -159,16 +159,17 @@ def _boxes(
             [-np.sin(block.angle), np.cos(block.angle)],
         ]
     )
-    found: list[tuple[float, ...]] = []
-    for along, across, length, width, height in DISTRICTS[block.district].fill(block, random):
-        corners = [
-            (along + a * length, across + b * width) for a in (-0.5, 0.5) for b in (-0.5, 0.5)
-        ]
-        if inside(np.array(corners) @ turn + (block.x, block.y)).all():
-            x, y = np.array([along, across]) @ turn + (block.x, block.y)
-            scaled = max(scale * height, LOWEST)
-            found.append((x, y, length, width, block.angle, scaled, block.district))
-    return found
+    boxes = np.array(list(DISTRICTS[block.district].fill(block, random))).reshape(-1, 5)
+    middle, size = boxes[:, None, :2], boxes[:, None, 2:4]
+    corners = middle + size * [(-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5)]
+    placed = (block.x, block.y)
+    kept = inside(corners.reshape(-1, 2) @ turn + placed).reshape(-1, 4).all(axis=1)
+    return [
+        (x, y, length, width, block.angle, max(scale * height, LOWEST), block.district)
+        for (x, y), (length, width, height) in zip(
+            (boxes[kept, :2] @ turn + placed).tolist(), boxes[kept, 2:].tolist(), strict=True
+        )
+    ]
 
 
 def plan_city(
