@@ -100,6 +100,18 @@ def test_parts_fit_together_without_a_seam(dem: xr.DataArray, scene: Scene, meth
     assert_same(found.compute(), expected)
 
 
+def test_a_wide_blur_leaves_no_seam_on_level_ground() -> None:
+    """No fold widens what a part needs there, and the blur reaches beyond a neighbouring tile."""
+    level = raster(np.full((260, 40), 500.0))
+    scene = scene_of(level, lines=860, samples=170)
+    method = PosteriorMean(blur=20.0, pooling=1.0)
+    expected = reconstruct(scene, level, law=LAW, method=method)
+    found = reconstruct(lazy(scene), level, law=LAW, method=method, memory_limit=SMALL)
+    assert found.gamma0.chunks is not None
+    assert len(found.gamma0.chunks[0]) == 5
+    assert_same(found.compute(), expected)
+
+
 @pytest.mark.parametrize("method", METHODS, ids=name)
 def test_walls_fit_together_without_a_seam(method: Method) -> None:
     """Heights jump from cell to cell, so that chains of shared pixels lead far."""
