@@ -24,6 +24,7 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from sarheight import illumination
@@ -167,6 +168,26 @@ def test_commands_run_as_they_stand(page: Path) -> None:
     for command in commands(page):
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0, f"{shlex.join(command)}: {done.output} {done.exception}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=stem)
+def test_options_on_pages_are_those_of_their_commands(page: Path) -> None:
+    """Of all commands that stand in blocks, whether they can be run here or not."""
+    root = get_command(app)
+    for token in parsed(page):
+        if token.type != "fence":
+            continue
+        for line in token.content.replace("\\\n", " ").splitlines():
+            words = line.removeprefix("$ ").partition("   #")[0].split()
+            if words[:1] != ["sarheight"]:
+                continue
+            command, words = root, words[1:]
+            while words and words[0] in getattr(command, "commands", {}):
+                command, words = command.commands[words[0]], words[1:]
+            known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+            given = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+            common = {"--help", "--version", "--install-completion", "--show-completion"}
+            assert given <= known | common, f"{line.strip()}: {given - known - common}"
 
 
 # The pages as the web page of the repository shows them, which knows nothing of Sphinx.
