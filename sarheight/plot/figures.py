@@ -21,6 +21,7 @@ from sarheight.plot.maps import (
     prepare_map,
     require_grid,
     robust_limits,
+    subsample,
     thinned,
     thinning,
     valid_cells,
@@ -381,7 +382,7 @@ def _draw_relief(axes: Axes, heights: xr.DataArray) -> None:
     """Draw heights as a shaded relief."""
     relief, frame = prepare_map(axes, heights)
     draw_nodata(axes)
-    shade = np.where(valid_cells(relief), hillshade(relief, frame), np.nan)
+    shade = np.where(subsample(valid_cells(relief)), hillshade(relief, frame), np.nan)
     axes.imshow(shade, cmap="gray", vmin=0.0, vmax=1.0, extent=frame.extent)
 
 
