@@ -186,8 +186,8 @@ def test_the_picture_has_four_panels() -> None:
     figure = plot.audit(audit_of(FLAT))
     assert len([axes for axes in figure.axes if axes.get_title(loc="left")]) == 4
     assert {axes.get_ylabel() for axes in figure.axes} >= {"γ⁰ (dB)", "mean γ⁰ (dB)"}
-    # The product, the predicted incidence and the mask tell cells without data from dark ones.
-    assert all(any(each.get_hatch() for each in axes.patches) for axes in figure.axes[:3])
+    # Where no incidence is predicted the map is hatched, as cells without data are everywhere.
+    assert any(each.get_hatch() for each in figure.axes[1].patches)
 
 
 @pytest.mark.parametrize("name", ["ours.nc", "ours"])  # a file, and a folder of layers
