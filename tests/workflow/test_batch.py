@@ -222,6 +222,8 @@ def test_a_result_of_a_batch_that_was_killed_alone_counts(folder: Path, tmp_path
         image=str(folder / "image0.nc"), dem=(str(folder / "dem.tif"),), method="rtc"
     )
     task = Job(settings=settings, result=ResultOutput(output=tmp_path / "a.tif"))
+    for path in settings.files().values():
+        os.utime(path, (time.time() - 60.0,) * 2)  # a result is younger, by whole seconds
     record = provenance({}, {"command": "reconstruct", "settings": settings.record()})
     result = raster(mountain(30, 40)).to_dataset(name="gamma0").assign_attrs(provenance=record)
 
