@@ -24,8 +24,10 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
+from typer.main import get_command
 
 from sarheight import illumination
+from sarheight.cli import app
 from sarheight.layover import reconstruct
 from sarheight.output import write
 from sarheight.sentinel1 import read_grid
@@ -165,6 +167,26 @@ def test_commands_run_as_they_stand(page: Path) -> None:
     shutil.rmtree("unfolded.zarr")
     for command in commands(page):
         passing(*command)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=stem)
+def test_options_on_pages_are_those_of_their_commands(page: Path) -> None:
+    """Of all commands that stand in blocks, whether they can be run here or not."""
+    root = get_command(app)
+    for token in parsed(page):
+        if token.type != "fence":
+            continue
+        for line in token.content.replace("\\\n", " ").splitlines():
+            words = line.removeprefix("$ ").partition("   #")[0].split()
+            if words[:1] != ["sarheight"]:
+                continue
+            command, words = root, words[1:]
+            while words and words[0] in getattr(command, "commands", {}):
+                command, words = command.commands[words[0]], words[1:]
+            known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+            given = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+            common = {"--help", "--version", "--install-completion", "--show-completion"}
+            assert given <= known | common, f"{line.strip()}: {given - known - common}"
 
 
 # The pages as the web page of the repository shows them, which knows nothing of Sphinx.

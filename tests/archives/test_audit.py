@@ -167,9 +167,25 @@ def test_the_command_writes_a_picture_and_figures(tmp_path: Path) -> None:
     assert "NOT OK" in failed.output
 
 
+def test_an_audit_that_takes_more_memory_than_the_limit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", 0)
+    DEM.rio.to_raster(tmp_path / "dem.tif")
+    path = opera_of(FLAT, SCENE, tmp_path / "product.h5")
+    command = ["audit", str(path), "--dem", str(tmp_path / "dem.tif"), "--vertical", "ellipsoidal"]
+    done = CliRunner().invoke(app, [*command, "--memory", "10 kiB"])
+    assert done.exit_code == 2
+    assert "--memory: an audit is done in memory and takes about" in done.output
+    assert CliRunner().invoke(app, [*command, "--memory", "1 GiB"]).exit_code == 0
+
+
 def test_the_picture_has_four_panels() -> None:
     figure = plot.audit(audit_of(FLAT))
     assert len([axes for axes in figure.axes if axes.get_title(loc="left")]) == 4
+    assert {axes.get_ylabel() for axes in figure.axes} >= {"γ⁰ (dB)", "mean γ⁰ (dB)"}
+    # Where no incidence is predicted the map is hatched, as cells without data are everywhere.
+    assert any(each.get_hatch() for each in figure.axes[1].patches)
 
 
 @pytest.mark.parametrize("name", ["ours.nc", "ours"])  # a file, and a folder of layers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import xarray as xr
+    from matplotlib.figure import Figure
 
     from sarheight.scene import Scene
 
@@ -61,6 +62,51 @@ def test_it_is_the_composite_of_the_results(
     np.testing.assert_allclose(found["weight"], expected["weight"], atol=1e-4)
     assert len(json.loads(found.attrs["acquisition"])) == 2
     assert read_provenance(output)["parameters"]["command"] == "composite"
+
+
+def test_its_picture_shows_all_polarisations_and_names_its_passes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sarheight import plot
+
+    drawn = []
+
+    def scene(part: xr.Dataset, **options: Any) -> Figure:  # noqa: ANN401
+        drawn.append(figure := plot.figures.scene(part, **options))
+        return figure
+
+    monkeypatch.setattr(plot, "scene", scene)
+    names = folder / "ascending.nc", folder / "descending.tif"
+    assert run(*names, "-o", tmp_path / "both.png").exit_code == 0
+    (figure,) = drawn
+    assert figure.get_suptitle().startswith("composite of 2 passes: ")
+    assert figure.get_suptitle().count("ending") == 2
+    assert len([each for each in figure.axes if "reconstructed" in each.get_title("left")]) == 1
+
+
+def test_the_memory_limit_holds_beside_the_elevation_model(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is passed to the work in parts, without what an elevation model in memory takes."""
+    from sarheight import layover
+
+    limits = []
+
+    def resolution(*given: Any, memory_limit: float) -> xr.DataArray:  # noqa: ANN401
+        limits.append(memory_limit)
+        return local_resolution(*given)
+
+    monkeypatch.setattr(layover, "local_resolution", resolution)
+    names = folder / "ascending.nc", folder / "descending.tif"
+    dem = "--dem", folder / "dem.tif", *ELLIPSOIDAL, "--memory", "1 GiB"
+    assert run(*names, "-o", tmp_path / "a.nc", "--memory", "1 GiB").exit_code == 0
+    assert run(*names, *dem, "-o", tmp_path / "b.nc").exit_code == 0
+    assert limits[:2] == [1 << 30] * 2
+    assert all(each < 1 << 30 for each in limits[2:])
+    monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", (1 << 30) * 0.8 - 1024)
+    done = run(*names, *dem, "-o", tmp_path / "c.nc")
+    assert done.exit_code == 2
+    assert "--memory: the elevation model takes 0 MiB itself" in " ".join(done.stderr.split())
 
 
 def test_an_elevation_model_may_come_from_a_file(folder: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sarheight.dem import coarsen
+from sarheight.errors import OptionError
 from sarheight.illumination import simulate
 from sarheight.output import open_result, read_provenance
 from sarheight.output.radar_images import write_scene
@@ -130,3 +131,26 @@ def test_bad_input_is_refused(folder: Path, tmp_path: Path) -> None:
     assert "there is no" in run("refine", tmp_path / "none.nc", *common).stderr
     assert run("refine", image, "--dem", dem, *SEA, "-o", dem).exit_code == 2
     assert not (tmp_path / "heights.nc").exists()
+
+
+@pytest.mark.parametrize("command", ["refine", "predict"])
+def test_what_takes_more_memory_than_the_limit_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    if command == "predict":
+        pytest.importorskip("torch")
+    monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", 0)
+    given = [command, folder / "ascending.nc", "--dem", folder / "coarse.tif", *SEA]
+    given += ["-o", tmp_path / "heights.nc", "--memory"]
+    done = CliRunner().invoke(app, [*map(str, given), "1 MiB"])
+    assert done.exit_code == 2
+    assert "--memory: a refinement is done in memory and takes about" in done.stderr
+    assert "(--extent)" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OptionError, match=r"the limit is 0\.0 GiB"):
+        refine_files(
+            folder / "ascending.nc",
+            folder / "coarse.tif",
+            vertical="ellipsoidal",
+            memory="1 MiB",
+        )

@@ -215,6 +215,31 @@ def test_a_result_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
         assert not outcome.failed
 
 
+def test_a_result_of_a_batch_that_was_killed_alone_counts(folder: Path, tmp_path: Path) -> None:
+    """Its last job goes on without it, and ends while or after the next batch does the same."""
+    settings = ReconstructConfig(
+        image=str(folder / "image0.nc"), dem=(str(folder / "dem.tif"),), method="rtc"
+    )
+    task = Job(settings=settings, result=ResultOutput(output=tmp_path / "a.tif"))
+    for path in settings.files().values():
+        os.utime(path, (time.time() - 60.0,) * 2)  # a result is younger, by whole seconds
+    record = provenance({}, {"command": "reconstruct", "settings": settings.record()})
+    result = raster(mountain(30, 40)).to_dataset(name="gamma0").assign_attrs(provenance=record)
+
+    def overtaken(configuration: str) -> tuple[list[str], str]:
+        write(result, task.output)
+        return copying(configuration)
+
+    with Manifest(tmp_path / "m.jsonl") as kept:
+        (outcome,) = run([task], kept, command=overtaken)
+        assert (outcome.failed, kept.pending([task])) == (False, [])
+        kept.add(Entry("failed", str(task.output), task.fingerprint(), error="exists already"))
+        assert kept.pending([task]) == []
+        # What existed before, and failed again, stays a failure.
+        (outcome,) = run([task], kept, command=lambda text: ([sys.executable, "-c", "1/0"], text))
+        assert outcome.failed
+
+
 def test_a_torn_last_line_does_not_count(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     jobs = [job(tmp_path, "a.tif"), job(tmp_path, "b.tif")]
