@@ -141,8 +141,7 @@ def test_what_takes_more_memory_than_the_limit_is_refused(
         pytest.importorskip("torch")
     monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", 0)
     given = [command, folder / "ascending.nc", "--dem", folder / "coarse.tif", *SEA]
-    given += ["-o", tmp_path / "heights.nc", "--memory"]
-    done = CliRunner().invoke(app, [*map(str, given), "1 MiB"])
+    done = run(*given, "-o", tmp_path / "heights.nc", "--memory", "1 MiB")
     assert done.exit_code == 2
     assert "--memory: a refinement is done in memory and takes about" in done.stderr
     assert "(--extent)" in done.stderr
