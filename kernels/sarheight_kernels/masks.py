@@ -28,6 +28,7 @@ from sarheight_kernels.profiles import (
     count_crossings,
     count_folds,
     crossings_of,
+    empty_profile,
     illuminate_profile,
     knot_columns,
     profile_samples,
@@ -78,16 +79,15 @@ def classify_profiles(
         its slant range (255 where it lies outside the image or has no terrain).
     """
     columns = heights.shape[1]
-    knots = knot_columns(ground, columns)
-    for profile in range(begin, end):
-        outward, downward, sample = np.empty(columns), np.empty(columns), np.empty(columns)
-        crossings = np.empty(samples + 1, np.int64)
-        time = first_time + profile * interval
-        trace_profile(knots, radar, heights, time, reference_height, outward, downward)
-        classify(outward, downward, foreshortening, category[profile])
-        profile_samples(radar, time, outward, downward, sample)
-        count_crossings(sample, category[profile], crossings)
-        count_folds(sample, category[profile], crossings, fold_count[profile])
+    knots, profile = knot_columns(ground, columns), empty_profile(columns)
+    crossings = np.empty(samples + 1, np.int64)
+    for number in range(begin, end):
+        time = first_time + number * interval
+        trace_profile(knots, radar, heights, time, reference_height, profile)
+        classify(profile, foreshortening, category[number])
+        profile_samples(radar, time, profile)
+        count_crossings(profile, category[number], crossings)
+        count_folds(profile, category[number], crossings, fold_count[number])
 
 
 @spread_over("illuminated")
@@ -113,12 +113,11 @@ def illuminate_profiles(
         Receives 1 where a point is illuminated, 0 where it is in shadow or there is no terrain.
     """
     columns = heights.shape[1]
-    knots = knot_columns(ground, columns)
-    for profile in range(begin, end):
-        outward, downward = np.empty(columns), np.empty(columns)
-        time = first_time + profile * interval
-        trace_profile(knots, radar, heights, time, reference_height, outward, downward)
-        illuminate_profile(outward, downward, illuminated[profile])
+    knots, profile = knot_columns(ground, columns), empty_profile(columns)
+    for number in range(begin, end):
+        time = first_time + number * interval
+        trace_profile(knots, radar, heights, time, reference_height, profile)
+        illuminate_profile(profile, illuminated[number])
 
 
 @njit
@@ -277,15 +276,13 @@ def classify_image(
     """
     columns = heights.shape[1]
     samples = category.shape[1]
-    knots = knot_columns(ground, columns)
+    knots, profile = knot_columns(ground, columns), empty_profile(columns)
+    along, crossings = np.empty(columns, np.uint8), np.empty(samples + 1, np.int64)
     for line in range(begin, end):
-        outward, downward, sample = np.empty(columns), np.empty(columns), np.empty(columns)
-        along = np.empty(columns, np.uint8)
-        crossings = np.empty(samples + 1, np.int64)
-        trace_profile(knots, radar, heights, times[line], reference_height, outward, downward)
-        classify(outward, downward, foreshortening, along)
-        profile_samples(radar, times[line], outward, downward, sample)
-        count_crossings(sample, along, crossings)
+        trace_profile(knots, radar, heights, times[line], reference_height, profile)
+        classify(profile, foreshortening, along)
+        profile_samples(radar, times[line], profile)
+        count_crossings(profile, along, crossings)
         for s in range(samples):
             counts = crossings[s]
             illuminated, shadowed = (

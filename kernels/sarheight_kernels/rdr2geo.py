@@ -23,6 +23,7 @@ from sarheight_kernels.pool import spread_over
 from sarheight_kernels.profiles import (
     ACTIVE_SHADOW,
     classify,
+    empty_profile,
     knot_columns,
     profile_samples,
     trace_profile,
@@ -129,7 +130,7 @@ def _point(
     return math.nan, math.nan, math.nan
 
 
-@spread_over("time")
+@spread_over("time", least=128)
 @njit
 def points_at_height(
     begin: int,
@@ -197,14 +198,14 @@ def pixel_heights(
     """
     columns = heights.shape[1]
     samples = image_heights.shape[1]
-    knots = knot_columns(ground, columns)
+    knots, profile = knot_columns(ground, columns), empty_profile(columns)
+    outward, downward, sample = profile.outward, profile.downward, profile.sample
+    category, reach = np.empty(columns, np.uint8), np.empty(samples)
     for index in range(begin, end):
         time = times[index]
-        outward, downward, sample = np.empty(columns), np.empty(columns), np.empty(columns)
-        category = np.empty(columns, np.uint8)
-        trace_profile(knots, radar, heights, time, reference_height, outward, downward)
-        classify(outward, downward, 0.0, category)
-        profile_samples(radar, time, outward, downward, sample)
+        trace_profile(knots, radar, heights, time, reference_height, profile)
+        classify(profile, 0.0, category)
+        profile_samples(radar, time, profile)
 
         # Unit vectors of the plane of zero Doppler: downwards, and outwards to the look side.
         px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
@@ -220,7 +221,6 @@ def pixel_heights(
             out[axis] = radar.side * (down[a] * velocity[b] - down[b] * velocity[a])
 
         image_heights[index] = math.nan
-        reach = np.empty(samples)
         reach[:] = math.inf
         for i in range(columns - 1):
             if math.isnan(sample[i]) or math.isnan(sample[i + 1]):

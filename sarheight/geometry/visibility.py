@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,10 @@ from sarheight_kernels.masks import (
     profiles_to_cells,
 )
 from sarheight_kernels.models import GroundModel, RadarModel, locate_cell
+from sarheight_kernels.pool import spread_rows
 from sarheight_kernels.profiles import NO_DATA
+
+from sarheight.dem.layout import height_range
 
 if TYPE_CHECKING:
     from sarheight.geometry.pass_geometry import PassGeometry
@@ -69,9 +73,10 @@ def _span(geometry: PassGeometry, height: float) -> tuple[float, float]:
     It is that at one height, as planes of zero Doppler stand upright; cones of a squinted image
     lean, and see high and low places at other times.
     """
-    heights, known = [height], geometry.heights[np.isfinite(geometry.heights)]
-    if is_squinted(geometry.radar) and known.size:
-        heights += [float(known.min()), float(known.max())]
+    heights = {height}
+    if is_squinted(geometry.radar):
+        lowest, highest = map(float, height_range(geometry.heights))
+        heights |= set() if math.isnan(lowest) else {lowest, highest}
     times = np.stack([_times(geometry, each) for each in heights])
     return float(times.min()), float(times.max())
 
@@ -118,7 +123,8 @@ def terrain_profiles(geometry: PassGeometry, layout: ProfileLayout | None = None
     """Lay profiles through a DEM, or those of a larger DEM's layout that it needs."""
     heights, ground = geometry.heights, geometry.ground
     if layout is None:
-        layout = profile_layout(geometry, float(0.5 * (np.nanmin(heights) + np.nanmax(heights))))
+        lowest, highest = height_range(heights)
+        layout = profile_layout(geometry, float(0.5 * (lowest + highest)))
         skipped, count = 0, layout.count
     else:
         begin, end = (
@@ -128,7 +134,7 @@ def terrain_profiles(geometry: PassGeometry, layout: ProfileLayout | None = None
         skipped = max(int(np.floor(begin)) - 2, 0)
         count = max(min(int(np.ceil(end)) + 3, layout.count) - skipped, 1)
     if layout.transposed:
-        heights, ground = np.ascontiguousarray(heights.T), _transposed(ground)
+        heights, ground = spread_rows(np.asarray, heights.T), _transposed(ground)
     first = layout.first_time + skipped * layout.interval
     layout = replace(layout, first_time=first, count=count)
     return Profiles(**vars(layout), heights=heights, ground=ground, radar=geometry.radar)
@@ -171,7 +177,9 @@ def _on_cells(profiles: Profiles, along: NDArray[np.uint8]) -> NDArray[np.uint8]
     """Transfer layers of values along profiles to the cells, shape (layers, rows, columns)."""
     cells = np.empty((along.shape[0], *profiles.heights.shape), np.uint8)
     profiles_to_cells(*profiles.inputs, along, cells)
-    return np.ascontiguousarray(cells.transpose(0, 2, 1)) if profiles.transposed else cells
+    if not profiles.transposed:
+        return cells
+    return spread_rows(np.asarray, cells.transpose(0, 2, 1), dtype=np.uint8)
 
 
 def classify_pixels(

@@ -22,7 +22,12 @@ from sarheight_kernels.tiles import TILE, tile_bounds, tile_count
 from sarheight.dem import check_dem
 from sarheight.dem.checked import CheckedDem, north_up
 from sarheight.dem.layout import check_layout, require_heights
-from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pixel_areas, require_overlap
+from sarheight.geometry.pass_geometry import (
+    PassGeometry,
+    PixelAreas,
+    pixel_areas_of,
+    require_overlap,
+)
 from sarheight.geometry.tables import ground_model, radar_model
 from sarheight.geometry.visibility import (
     FORESHORTENING_THRESHOLD,
@@ -219,8 +224,7 @@ def plan_scene(
             scene.grid,
             radar,
             _profile_layout(dem, scene.grid, ground, radar),
-            pixel_areas(scene.grid, radar, scene.calibration),
-            pixel_areas(scene.grid, radar, "sigma0"),
+            *pixel_areas_of(scene.grid, radar, scene.calibration, "sigma0"),
         )
         for scene, radar in zip(scenes, radars, strict=True)
     )

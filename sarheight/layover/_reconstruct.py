@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from sarheight.dem.checked import CheckedDem
+    from sarheight.geometry.pass_geometry import PixelAreas
     from sarheight.illumination import BackscatterLaw, FittedLaw
     from sarheight.layover.allocation import Observation
     from sarheight.layover.methods import Method
@@ -181,7 +182,7 @@ def reconstruct(
             foreshortening=foreshortening,
             facets=facets,
         )
-        rcs = sum_images()
+        rcs = sum_images([whole.areas for whole in plan.passes])
     if guide is not None:
         _require_fitted(law)
         plan = replace(plan, kinds=kinds_of_ground(guide, checked.grid))
@@ -318,25 +319,35 @@ def _span(dem: SceneDem, axis: str, span: tuple[int, int]) -> tuple[int, int]:
 
 
 @contextmanager
-def _sums_ahead(scenes: Sequence[Scene]) -> Iterator[Callable[[], list[list[float]]]]:
-    """Yield a function that returns the RCS of images in m2; lazy ones are summed meanwhile."""
+def _sums_ahead(
+    scenes: Sequence[Scene],
+) -> Iterator[Callable[[Sequence[PixelAreas]], list[list[float]]]]:
+    """Yield a function from areas of pixels to the RCS of images in m2.
 
-    def sums() -> list[list[float]]:
-        return [
-            image_rcs(
-                scene,
-                pixel_areas(scene.grid, radar_model(scene.grid, scene.orbit), scene.calibration),
-            )
-            for scene in scenes
-        ]
+    Lazy images are summed ahead, while the rest is planned.
+    """
+
+    def sums(areas: Sequence[PixelAreas]) -> list[list[float]]:
+        return [image_rcs(scene, own) for scene, own in zip(scenes, areas, strict=True)]
 
     if not is_lazy(*(scene.image for scene in scenes)):
         yield sums
         return
     prepare_scheduler()
+
+    def all_sums() -> list[list[float]]:
+        radars = [radar_model(scene.grid, scene.orbit) for scene in scenes]
+        return sums(
+            [
+                pixel_areas(scene.grid, radar, scene.calibration)
+                for scene, radar in zip(scenes, radars, strict=True)
+            ]
+        )
+
     # To inflate an image takes one thread for each polarisation, and to check heights another.
     with ThreadPoolExecutor(1, "sarheight-sums") as pool:
-        yield pool.submit(sums).result
+        ahead = pool.submit(all_sums)
+        yield lambda _: ahead.result()
 
 
 def _require_fitted(law: BackscatterLaw | None) -> None:

@@ -36,7 +36,7 @@ from sarheight_kernels.models import (
 from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.tiles import TILE, height_range_bounds, square_height_ranges
 
-from sarheight.dem import local_posting
+from sarheight.dem.layout import posting_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -138,7 +138,7 @@ def grid_scale(
     middle = 0.5 * (dem.shape[0] - 1), 0.5 * (dem.shape[1] - 1)
     sizes = tuple(_pixels_per_cell(ground, radar, middle, height) for radar in radars)
     displacements = tuple(_displacement(ground, radar, middle, height) for radar in radars)
-    down, across = local_posting(dem)
+    down, across = posting_of(dem)
     mean = float(np.sqrt(down * across))
     posting = mean / down, mean / across
     area = _cell_area(ground, middle)
