@@ -163,9 +163,7 @@ def _find_shadow(tangent: F8, step: int, growth: F8, highest: F8, shadow: U1) ->
 
 
 @njit
-def _find_layover(
-    slant: F8, growth: F8, step: int, farthest: F8, nearest: F8, layover: U1
-) -> None:
+def _find_layover(slant: F8, growth: F8, step: int, farthest: F8, nearest: F8, layover: U1) -> None:
     """Mark the points in layover, active or passive, by their slant ranges and their growth.
 
     `farthest` and `nearest` receive the largest range before and the smallest after each point.
