@@ -35,6 +35,7 @@ from sarheight_kernels import (
     incidence,
     masks,
     models,
+    profiles,
     projection,
     radiometry,
     ratios,
@@ -66,6 +67,7 @@ RADAR = types.NamedTuple(
     ),
     models.RadarModel,
 )
+SCAN = types.NamedTuple((GROUND, RADAR, LAYER4, F8, F8, F8), profiles.Scan)
 SURFACE = types.NamedTuple(
     (GROUND, RADAR, LAYER4, LINE8, TABLE8, _array(types.boolean, 2)), tiles.Surface
 )
@@ -113,12 +115,9 @@ KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
         ratios.weigh_ratios,
         (LAYERS4, LINE8, TABLE8, LAYER4, LINE4, LINE4, F8, _array(F4, 4)),
     ),
-    (
-        masks.profiles_to_cells,
-        (GROUND, RADAR, LAYER4, F8, F8, F8, LAYERS_OF_CODES, LAYERS_OF_CODES),
-    ),
-    (masks.illuminate_profiles, (GROUND, RADAR, LAYER4, F8, F8, F8, CODES)),
-    (masks.classify_profiles, (GROUND, RADAR, LAYER4, F8, F8, F8, F8, I8, CODES, CODES)),
+    (masks.profiles_to_cells, (SCAN, LAYERS_OF_CODES, LAYERS_OF_CODES)),
+    (masks.illuminate_profiles, (SCAN, CODES)),
+    (masks.classify_profiles, (SCAN, F8, I8, CODES, CODES)),
 )
 """What a default reconstruction and RTC call, with the types of arguments but for the first and the
 end iteration."""

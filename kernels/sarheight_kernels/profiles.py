@@ -66,6 +66,32 @@ def _knots(columns: int) -> int:
     return (columns - 1) // KNOT_SPACING + 2
 
 
+class Scan(NamedTuple):
+    """A DEM that is scanned along profiles through its columns.
+
+    Attributes
+    ----------
+    ground, radar : GroundModel, RadarModel
+        The models.
+    heights : array, shape (rows, columns)
+        Heights above the ellipsoid in metres; NaN where void.
+    first_time, interval : float
+        Zero-Doppler time of the first profile and time between profiles, in seconds.
+    reference_height : float
+        Height in metres at which the trace of a plane on the ground is followed. The plane stands
+        upright to a few thousandths, so terrain above or below is off by metres at most, as it is
+        at a slight squint. A cone leans by its squint, and at larger ones it is followed to the
+        terrain.
+    """
+
+    ground: GroundModel
+    radar: RadarModel
+    heights: F4
+    first_time: float
+    interval: float
+    reference_height: float
+
+
 class Profile(NamedTuple):
     """A profile of n points, and arrays for what is computed along it on the way."""
 
@@ -442,32 +468,21 @@ def _coordinates(left: F8, right: F8, outward: F8, downward: F8) -> None:
 
 
 @njit
-def trace_profile(
-    knots: KnotColumns,
-    radar: RadarModel,
-    heights: F4,
-    time: float,
-    reference_height: float,
-    profile: Profile,
-) -> None:
+def trace_profile(knots: KnotColumns, scan: Scan, time: float, profile: Profile) -> None:
     """Cut a profile through the terrain in the plane of zero Doppler, or cone, at one time.
 
     Parameters
     ----------
     knots : tuple
         Columns of the knots, from `knot_columns`.
-    radar : RadarModel
-        The model.
-    heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres; NaN where void.
-    time, reference_height : float
-        Azimuth time in seconds, and height in metres at which the trace of the plane on the
-        ground is followed. The plane stands upright to a few thousandths, so terrain above or below
-        is off by metres at most, as it is at a slight squint. A cone leans by its squint, and at
-        larger ones it is followed to the terrain.
+    scan : Scan
+        The DEM under the radar.
+    time : float
+        Azimuth time in seconds.
     profile : Profile
         Receives the coordinates of the terrain, of all columns.
     """
+    radar, heights, reference_height = scan.radar, scan.heights, scan.reference_height
     outward, downward = profile.outward, profile.downward
     px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
         time, radar.orbit_start, radar.orbit_coefficients

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sarheight_kernels._numba import F4, F8, njit
+from sarheight_kernels._numba import F8, njit
 from sarheight_kernels.doppler import closing_speed, is_native, range_on_cone
 from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.pool import spread_over
 from sarheight_kernels.profiles import (
     ACTIVE_SHADOW,
+    Scan,
     classify,
     empty_profile,
     knot_columns,
@@ -30,7 +31,7 @@ from sarheight_kernels.profiles import (
 )
 
 if TYPE_CHECKING:
-    from sarheight_kernels.models import GroundModel, RadarModel
+    from sarheight_kernels.models import RadarModel
 
 __all__ = ["geodetic", "pixel_heights", "points_at_height"]
 
@@ -177,10 +178,7 @@ def _move_ahead(radar: RadarModel, time: float, outward: float, downward: float,
 def pixel_heights(
     begin: int,
     end: int,
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: F4,
-    reference_height: float,
+    scan: Scan,
     times: F8,
     image_heights: F8,
 ) -> None:
@@ -188,22 +186,21 @@ def pixel_heights(
 
     Parameters
     ----------
-    ground, radar, heights, reference_height
-        As in `sarheight_kernels.masks.classify_profiles`.
+    scan : Scan
+        The DEM under the radar.
     times : array, shape (lines,)
         Zero-Doppler time of each line in the middle of the image, in seconds.
     image_heights : array, shape (lines, samples)
         Receives the height of the illuminated terrain at the centre of each pixel; in layover, that
         of the place nearest on the ground to the satellite's track. NaN where there is none.
     """
-    columns = heights.shape[1]
-    samples = image_heights.shape[1]
-    knots, profile = knot_columns(ground, columns), empty_profile(columns)
+    radar, columns, samples = scan.radar, scan.heights.shape[1], image_heights.shape[1]
+    knots, profile = knot_columns(scan.ground, columns), empty_profile(columns)
     outward, downward, sample = profile.outward, profile.downward, profile.sample
     category, reach = np.empty(columns, np.uint8), np.empty(samples)
     for index in range(begin, end):
         time = times[index]
-        trace_profile(knots, radar, heights, time, reference_height, profile)
+        trace_profile(knots, scan, time, profile)
         classify(profile, 0.0, category)
         profile_samples(radar, time, profile)
 

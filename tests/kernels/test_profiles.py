@@ -248,11 +248,11 @@ def scene(
 
 def traced(seen: PassGeometry, number: int) -> tuple[float, Floats, Floats]:
     """Time of a profile, its outward and downward coordinates."""
-    scan = terrain_profiles(seen)
+    scan, _ = terrain_profiles(seen)
     columns = scan.heights.shape[1]
     time = scan.first_time + number * scan.interval
     knots, profile = knot_columns(scan.ground, columns), empty_profile(columns)
-    trace_profile(knots, seen.radar, scan.heights, time, scan.reference_height, profile)
+    trace_profile(knots, scan, time, profile)
     return time, profile.outward, profile.downward
 
 
@@ -263,7 +263,7 @@ def traced(seen: PassGeometry, number: int) -> tuple[float, Floats, Floats]:
 def test_a_profile_lies_on_the_terrain(place: str, look_side: LookSide) -> None:
     seen, orbit = scene(place, look_side=look_side)
     count = 0
-    for profile in range(0, terrain_profiles(seen).count, 5):
+    for profile in range(0, terrain_profiles(seen)[1].count, 5):
         time, outward, downward = traced(seen, profile)
         satellite, velocity = orbit.state(np.array([time]))
         along = velocity[0] / np.linalg.norm(velocity[0])
@@ -291,7 +291,7 @@ def test_a_profile_ends_soon_beyond_the_dem_and_beside_voids() -> None:
     heights[40] = np.nan
     heights[60:, 70] = np.nan
     holed, _ = scene("utm", heights)
-    count = terrain_profiles(whole).count
+    count = terrain_profiles(whole)[1].count
     for profile in range(0, count, 3):
         _, outward, downward = traced(whole, profile)
         _, holed_outward, holed_downward = traced(holed, profile)
