@@ -193,15 +193,6 @@ def reconstruct(
     else:
         tiles = TilesInMemory.observe(plan, tile_input(scenes, checked, planner.whole()))
     solution = solve(tiles, plan, law, method, names)
-    results = []
-    passes = zip(scenes, plan.passes, solution.balances, strict=True)
-    for index, (scene, pass_plan, balance) in enumerate(passes):
-        values = {name: solution.values.values(index, name) for name in names}
-        attributes = {**balance.attributes(), "rcs_image": rcs[index]}
-        results.append(
-            pass_dataset(scene, dem_dataset(checked.grid, {}), pass_plan.radar, values, attributes)
-        )
-    result = stored_like(combine(results), checked.stored)
     parameters = {
         "method": describe(method),
         "law": [describe(scene_law.law) for scene_law in solution.laws],
@@ -217,12 +208,23 @@ def reconstruct(
         ]
     if (described := grid_record(checked.stored)) is not None:
         parameters["grid"] = described
-    geometry = geometry_json((scene.grid, scene.orbit) for scene in scenes)
-    return result.assign_attrs(
+    result = combine(
+        [
+            pass_dataset(
+                scene,
+                dem_dataset(checked.grid, {}),
+                whole.radar,
+                {name: solution.values.values(index, name) for name in names},
+                {**solution.balances[index].attributes(), "rcs_image": rcs[index]},
+            )
+            for index, (scene, whole) in enumerate(zip(scenes, plan.passes, strict=True))
+        ]
+    )
+    return stored_like(result, checked.stored).assign_attrs(
         {
             "parameters": json.dumps(parameters, default=repr),
             "acquisition": acquisition_json(scenes),
-            GEOMETRY: geometry,
+            GEOMETRY: geometry_json((scene.grid, scene.orbit) for scene in scenes),
         }
     )
 
