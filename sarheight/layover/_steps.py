@@ -36,7 +36,8 @@ from sarheight.layover.methods import (
     Reallocation,
     log_variance,
 )
-from sarheight.layover.tiles import SAMPLED_CELLS, Support
+from sarheight.layover.sampling import SAMPLED_CELLS
+from sarheight.layover.tiles import Support
 
 if TYPE_CHECKING:
     from sarheight.layover._statistics import Agreement, ErrorModel, Samples, SceneLaw
