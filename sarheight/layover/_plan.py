@@ -39,10 +39,10 @@ from sarheight.geometry.visibility import (
 from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate, is_illuminated
 from sarheight.layover._input import require_small_cells
+from sarheight.layover._sampling import choose_sample
 from sarheight.layover._tasks import FILE_CACHE, load, release_memory, slim
 from sarheight.layover.allocation import Observation, PassTile, intensities
 from sarheight.layover.facets import divide_heights, facet_places, facets_of
-from sarheight.layover.sampling import choose_sample
 from sarheight.layover.tiles import (
     CACHED_SHARE,
     HeightRange,

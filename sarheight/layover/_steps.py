@@ -19,6 +19,7 @@ from sarheight_kernels.estimation import average, conclude, error_variance, loga
 from sarheight_kernels.pool import spread_rows
 from sarheight_kernels.tiles import TILE
 
+from sarheight.layover._sampling import SAMPLED_CELLS
 from sarheight.layover._statistics import FAR, NEAR, Differences, agreement_class, kind_factors
 from sarheight.layover.allocation import (
     NO_IMAGE,
@@ -36,7 +37,6 @@ from sarheight.layover.methods import (
     Reallocation,
     log_variance,
 )
-from sarheight.layover.sampling import SAMPLED_CELLS
 from sarheight.layover.tiles import Support
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.tiles import TILE, height_range_bounds, square_height_ranges
 
 from sarheight.dem.layout import posting_of
-from sarheight.layover.sampling import area_boxes
+from sarheight.layover._sampling import area_boxes
 
 if TYPE_CHECKING:
     import xarray as xr
