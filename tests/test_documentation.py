@@ -24,14 +24,13 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
-from typer.testing import CliRunner
 
 from sarheight import illumination
-from sarheight.cli import app
 from sarheight.layover import reconstruct
 from sarheight.output import write
 from sarheight.sentinel1 import read_grid
 from sarheight.terrain import draw_known_elevations
+from tests.cli.commands import passing
 from tests.dems import geoid_bytes
 from tests.flattened_products import hyp3_folder
 from tests.mountains import PLAIN, mountain, raster
@@ -165,8 +164,7 @@ def test_python_runs_as_it_stands(page: Path) -> None:
 def test_commands_run_as_they_stand(page: Path) -> None:
     shutil.rmtree("unfolded.zarr")
     for command in commands(page):
-        done = CliRunner().invoke(app, command)
-        assert done.exit_code == 0, f"{shlex.join(command)}: {done.output} {done.exception}"
+        passing(*command)
 
 
 # The pages as the web page of the repository shows them, which knows nothing of Sphinx.

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import xarray as xr
-from typer.testing import CliRunner
 
 from sarheight import archives, layover, output, plot
 from sarheight.archives.audit import Audit, explained
-from sarheight.cli import app
 from sarheight.illumination import CosinePower, simulate
 from tests.archives.test_to_radar import product
+from tests.cli.commands import passing, run
 from tests.flattened_products import opera_of
 from tests.mountains import look, mountain, random_terrain, raster
 
@@ -151,20 +150,19 @@ def test_the_command_writes_a_picture_and_figures(tmp_path: Path) -> None:
     path = opera_of(FLAT, SCENE, tmp_path / "product.h5")
     command = ["audit", str(path), "--dem", str(tmp_path / "dem.tif"), "--vertical", "ellipsoidal"]
     files = ["--quicklook", str(tmp_path / "a.png"), "--json", str(tmp_path / "a.json")]
-    made = CliRunner().invoke(app, [*command, *files])
-    assert made.exit_code == 0, made.output
+    made = passing(*command, *files)
     assert "displacement" in made.output
     assert (tmp_path / "a.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "a.json").read_text("utf-8"))["passed"] is True
-    again = CliRunner().invoke(app, [*command, *files])
+    again = run(*command, *files)
     assert again.exit_code == 2
     assert "--overwrite" in again.output
-    other = CliRunner().invoke(app, ["audit", str(tmp_path / "dem.tif"), *command[2:]])
+    other = run("audit", str(tmp_path / "dem.tif"), *command[2:])
     assert other.exit_code == 2
     assert "no terrain-flattened product" in other.output
     (tmp_path / "bad").mkdir()
     bad = opera_of(with_seam(FLAT), SCENE, tmp_path / "bad" / "product.h5")
-    failed = CliRunner().invoke(app, ["audit", str(bad), *command[2:]])
+    failed = run("audit", str(bad), *command[2:])
     assert failed.exit_code == 1
     assert "NOT OK" in failed.output
 
@@ -183,5 +181,4 @@ def test_a_result_of_ours_is_audited_like_a_product(tmp_path: Path, name: str) -
     assert check(found, "displacement").value <= 1.0
     output.write(result, tmp_path / name)
     command = ["audit", str(tmp_path / name), "--dem", str(tmp_path / "dem.tif")]
-    made = CliRunner().invoke(app, [*command, "--vertical", "ellipsoidal"])
-    assert made.exit_code == 0, made.output
+    passing(*command, "--vertical", "ellipsoidal")

@@ -7,26 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from sarheight.cli import app
 from sarheight.layover import RTC, composite, local_resolution, reconstruct
 from sarheight.output import open_result, read_provenance, with_heights, write
+from tests.cli.commands import passing, run
 from tests.mountains import mountain, raster, scene_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import xarray as xr
-    from click.testing import Result
 
     from sarheight.scene import Scene
 
 ELLIPSOIDAL = ("--vertical", "ellipsoidal")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["composite", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +52,7 @@ def test_it_is_the_composite_of_the_results(
     folder: Path, tmp_path: Path, dem: xr.DataArray, scenes: list[Scene]
 ) -> None:
     output = tmp_path / "both.nc"
-    done = run(folder / "ascending.nc", folder / "descending.tif", "-o", output)
-    assert done.exit_code == 0, done.output
+    passing("composite", folder / "ascending.nc", folder / "descending.tif", "-o", output)
     found = open_result(output)
     results = [reconstruct(scene, dem, method=RTC()) for scene in scenes]
     expected = composite(results, [local_resolution(scene, dem) for scene in scenes])
@@ -73,9 +66,8 @@ def test_it_is_the_composite_of_the_results(
 def test_an_elevation_model_may_come_from_a_file(folder: Path, tmp_path: Path) -> None:
     by_result, by_file = tmp_path / "result.tif", tmp_path / "file.tif"
     names = folder / "ascending.nc", folder / "descending.tif"
-    assert run(*names, "-o", by_result).exit_code == 0
-    done = run(*names, "--dem", folder / "dem.tif", *ELLIPSOIDAL, "-o", by_file)
-    assert done.exit_code == 0, done.output
+    passing("composite", *names, "-o", by_result)
+    passing("composite", *names, "--dem", folder / "dem.tif", *ELLIPSOIDAL, "-o", by_file)
     first, second = (open_result(each)["gamma0"].values for each in (by_result, by_file))
     np.testing.assert_allclose(first, second, rtol=1e-4)
 
@@ -92,14 +84,16 @@ def test_an_elevation_model_may_come_from_a_file(folder: Path, tmp_path: Path) -
 def test_what_makes_no_composite_is_refused(
     folder: Path, tmp_path: Path, names: list[str], message: str
 ) -> None:
-    done = run(*(folder / name for name in names), "-o", tmp_path / "both.tif")
+    done = run("composite", *(folder / name for name in names), "-o", tmp_path / "both.tif")
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_grids_are_refused(folder: Path, tmp_path: Path) -> None:
-    done = run(folder / "ascending.nc", folder / "narrow.nc", "-o", tmp_path / "both.tif")
+    done = run(
+        "composite", folder / "ascending.nc", folder / "narrow.nc", "-o", tmp_path / "both.tif"
+    )
     assert done.exit_code == 1
     assert "expected one grid: reconstruct" in " ".join(done.stderr.split())
     assert list(tmp_path.iterdir()) == []
@@ -116,7 +110,9 @@ def test_passes_that_differ_are_refused(
     geometry = json.loads(other.attrs["geometry"])
     geometry[0]["radar_grid"][field] = value
     write(other.assign_attrs(geometry=json.dumps(geometry)), tmp_path / "other.nc")
-    done = run(folder / "ascending.nc", tmp_path / "other.nc", "-o", tmp_path / "both.tif")
+    done = run(
+        "composite", folder / "ascending.nc", tmp_path / "other.nc", "-o", tmp_path / "both.tif"
+    )
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())
     assert not (tmp_path / "both.tif").exists()
@@ -124,4 +120,4 @@ def test_passes_that_differ_are_refused(
 
 def test_the_output_replaces_no_input(folder: Path) -> None:
     names = folder / "ascending.nc", folder / "descending.tif"
-    assert run(*names, "--overwrite", "-o", names[0]).exit_code == 2
+    assert run("composite", *names, "--overwrite", "-o", names[0]).exit_code == 2

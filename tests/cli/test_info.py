@@ -18,7 +18,7 @@ from sarheight.output.radar_images import write_scene
 from sarheight.terrain import SceneSettings, simulate_scene
 from sarheight.terrain.scenes import SceneConfiguration, write_scenes
 from tests.cities import small_stack
-from tests.cli.commands import SEA, Files, failing, run
+from tests.cli.commands import SEA, Files, failing, passing, run
 from tests.mountains import look, mountain, raster
 from tests.series.dates import date_of
 from tests.worlds.products import grd_product
@@ -52,8 +52,7 @@ def made(files: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
             *("--set", "vertical=ellipsoidal", "-o", folder / "many"),
         ),
     ):
-        done = run(*command)
-        assert done.exit_code == 0, done.output
+        passing(*command)
     settings = run("info", folder / "result.tif", "--config").stdout
     (folder / "run.toml").write_text(settings)
     job = {"image": "a.nc", "dem": "b.tif", "output": "c.tif"}
@@ -129,8 +128,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_info_tells_what_a_file_is(made: dict[str, Path], name: str) -> None:
-    done = run("info", made[name])
-    assert done.exit_code == 0, done.output
+    done = passing("info", made[name])
     said = " ".join(done.stdout.replace("\u2502", " ").split())
     for words in EXPECTED[name]:
         assert words in said, words
