@@ -15,7 +15,9 @@ from sarheight_kernels.profiles import (
     LAYOVER_AND_SHADOW,
     PASSIVE_LAYOVER,
     PASSIVE_SHADOW,
+    Profile,
     classify,
+    empty_profile,
 )
 
 Floats = NDArray[np.float64]
@@ -32,8 +34,14 @@ def classified(
     x: Floats, z: Floats, foreshortening: float = FORESHORTENING_THRESHOLD
 ) -> NDArray[np.uint8]:
     category = np.empty(x.size, dtype=np.uint8)
-    classify(x, HEIGHT - z, foreshortening, category)
+    classify(profile_of(x, z), foreshortening, category)
     return category
+
+
+def profile_of(x: Floats, z: Floats) -> Profile:
+    profile = empty_profile(x.size)
+    profile.outward[:], profile.downward[:] = x, HEIGHT - z
+    return profile
 
 
 def ground(incidence: float, count: int = 400) -> Floats:

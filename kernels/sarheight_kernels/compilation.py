@@ -35,6 +35,7 @@ from sarheight_kernels import (
     incidence,
     masks,
     models,
+    profiles,
     projection,
     radiometry,
     ratios,
@@ -66,6 +67,7 @@ RADAR = types.NamedTuple(
     ),
     models.RadarModel,
 )
+SCAN = types.NamedTuple((GROUND, RADAR, LAYER4, F8, F8, F8), profiles.Scan)
 SURFACE = types.NamedTuple(
     (GROUND, RADAR, LAYER4, LINE8, TABLE8, _array(types.boolean, 2)), tiles.Surface
 )
@@ -85,15 +87,12 @@ KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
     (tiles.tile_bounds, (GROUND, RADAR, LAYER4, TABLE8)),
     (tiles.height_range_bounds, (GROUND, RADAR, _numbers(2, I8), LINE4, LINE4, TABLE8)),
     (radiometry.mask_missing, (LAYERS4, LAYER4)),
-    (
-        masks.profiles_to_cells,
-        (GROUND, RADAR, LAYER4, F8, F8, F8, LAYERS_OF_CODES, LAYERS_OF_CODES),
-    ),
+    (masks.profiles_to_cells, (SCAN, LAYERS_OF_CODES, LAYERS_OF_CODES)),
     (projection.add_overflow, (I8, LAYERS4, LAYER4)),
     (ratios.smooth_by_simulation, (LAYERS4, LAYER4, LINE4, LINE4, LAYERS4)),
     (edges.keep_edges, (LAYERS4, I8, LAYER4, LAYER4, F8, _numbers(3), LAYER4)),
     (estimation.to_backscatter, (LINE8, LINE8, F8, *(LAYER4,) * 5, *(LAYERS4,) * 3)),
-    (masks.illuminate_profiles, (GROUND, RADAR, LAYER4, F8, F8, F8, CODES)),
+    (masks.illuminate_profiles, (SCAN, CODES)),
     (radiometry.image_sums, (LAYERS4, LINE8, AREAS, TABLES8)),
     (estimation.average, (LAYER4,) * 6),
     (estimation.conclude, (*(LAYER4,) * 4, _numbers(2), LAYER4, LAYER4)),
@@ -103,7 +102,7 @@ KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
     ),
     (estimation.error_variance, (*(LAYER4,) * 4, _numbers(4), LAYER4)),
     (rdr2geo.points_at_height, (RADAR, *(LINE8,) * 5)),
-    (masks.classify_profiles, (GROUND, RADAR, LAYER4, F8, F8, F8, F8, I8, CODES, CODES)),
+    (masks.classify_profiles, (SCAN, F8, I8, CODES, CODES)),
     (ratios.weigh_ratios, (LAYERS4, LINE8, TABLE8, LAYER4, LINE4, LINE4, F8, _array(F4, 4))),
     (tiles.square_height_ranges, (LAYER4, I8, LAYER4, LAYER4)),
     (estimation.rcs_balance, (*(LAYER4,) * 5, F8, TABLE8)),

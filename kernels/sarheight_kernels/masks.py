@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,19 +23,18 @@ from sarheight_kernels.profiles import (
     PASSIVE_SHADOW,
     RISE,
     SHADOWED,
+    Scan,
     classify,
     count_crossings,
     count_folds,
     crossings_of,
+    empty_profile,
     illuminate_profile,
     knot_columns,
     profile_samples,
     trace_profile,
 )
 from sarheight_kernels.tiles import TILE, tile_box
-
-if TYPE_CHECKING:
-    from sarheight_kernels.models import GroundModel, RadarModel
 
 __all__ = ["classify_image", "classify_profiles", "illuminate_profiles", "profiles_to_cells"]
 
@@ -46,12 +44,7 @@ __all__ = ["classify_image", "classify_profiles", "illuminate_profiles", "profil
 def classify_profiles(
     begin: int,
     end: int,
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: F4,
-    first_time: float,
-    interval: float,
-    reference_height: float,
+    scan: Scan,
     foreshortening: float,
     samples: int,
     category: U1,
@@ -61,14 +54,8 @@ def classify_profiles(
 
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres; NaN where void.
-    first_time, interval : float
-        Zero-Doppler time of the first profile and time between profiles, in seconds.
-    reference_height : float
-        Height at which the profiles are followed, in metres.
+    scan : Scan
+        The DEM under the radar.
     foreshortening : float
         Threshold of foreshortening, see `sarheight_kernels.profiles.classify`.
     samples : int
@@ -77,17 +64,16 @@ def classify_profiles(
         Receive the category of each point, and the number of times that illuminated terrain crosses
         its slant range (255 where it lies outside the image or has no terrain).
     """
-    columns = heights.shape[1]
-    knots = knot_columns(ground, columns)
-    for profile in range(begin, end):
-        outward, downward, sample = np.empty(columns), np.empty(columns), np.empty(columns)
-        crossings = np.empty(samples + 1, np.int64)
-        time = first_time + profile * interval
-        trace_profile(knots, radar, heights, time, reference_height, outward, downward)
-        classify(outward, downward, foreshortening, category[profile])
-        profile_samples(radar, time, outward, downward, sample)
-        count_crossings(sample, category[profile], crossings)
-        count_folds(sample, category[profile], crossings, fold_count[profile])
+    columns = scan.heights.shape[1]
+    knots, profile = knot_columns(scan.ground, columns), empty_profile(columns)
+    crossings = np.empty(samples + 1, np.int64)
+    for number in range(begin, end):
+        time = scan.first_time + number * scan.interval
+        trace_profile(knots, scan, time, profile)
+        classify(profile, foreshortening, category[number])
+        profile_samples(scan.radar, time, profile)
+        count_crossings(profile, category[number], crossings)
+        count_folds(profile, category[number], crossings, fold_count[number])
 
 
 @spread_over("illuminated")
@@ -95,30 +81,24 @@ def classify_profiles(
 def illuminate_profiles(
     begin: int,
     end: int,
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: F4,
-    first_time: float,
-    interval: float,
-    reference_height: float,
+    scan: Scan,
     illuminated: U1,
 ) -> None:
     """Find what the radar illuminates along profiles through a DEM.
 
     Parameters
     ----------
-    ground, radar, heights, first_time, interval, reference_height
-        As in `classify_profiles`.
+    scan : Scan
+        The DEM under the radar.
     illuminated : array, shape (profiles, columns)
         Receives 1 where a point is illuminated, 0 where it is in shadow or there is no terrain.
     """
-    columns = heights.shape[1]
-    knots = knot_columns(ground, columns)
-    for profile in range(begin, end):
-        outward, downward = np.empty(columns), np.empty(columns)
-        time = first_time + profile * interval
-        trace_profile(knots, radar, heights, time, reference_height, outward, downward)
-        illuminate_profile(outward, downward, illuminated[profile])
+    columns = scan.heights.shape[1]
+    knots, profile = knot_columns(scan.ground, columns), empty_profile(columns)
+    for number in range(begin, end):
+        time = scan.first_time + number * scan.interval
+        trace_profile(knots, scan, time, profile)
+        illuminate_profile(profile, illuminated[number])
 
 
 @njit
@@ -158,22 +138,15 @@ def _find_nearest_cones(
 
 @njit
 def _corner_profiles(
-    ground: GroundModel,
-    radar: RadarModel,
-    box: tuple[int, int, int, int],
-    height: float,
-    times: tuple[float, float],
-    corners: F8,
+    scan: Scan, box: tuple[int, int, int, int], height: float, corners: F8
 ) -> None:
-    """Find the fractional profiles that pass the corners of a tile at a height, shape (2, 2).
-
-    `times` are that of the first profile, and the time between profiles.
-    """
+    """Find the fractional profiles that pass the corners of a tile at a height, shape (2, 2)."""
+    start = scan.radar.line_zero_time
     for i in range(2):
         for j in range(2):
             row, column = float(box[i]), float(box[2 + j])
-            _, _, time, _ = locate_cell(ground, radar, row, column, height, radar.line_zero_time)
-            corners[i, j] = (time - times[0]) / times[1]
+            _, _, time, _ = locate_cell(scan.ground, scan.radar, row, column, height, start)
+            corners[i, j] = (time - scan.first_time) / scan.interval
 
 
 @njit
@@ -186,17 +159,12 @@ def _copy_values(along: U1, begin: int, wide: int, nearest: I4, heights: F4, val
         values[j] = NO_DATA if math.isnan(heights[j]) else values[j]
 
 
-@spread_over("heights", block=TILE)
+@spread_over("scan.heights", block=TILE)
 @njit
 def profiles_to_cells(
     begin: int,
     end: int,
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: F4,
-    first_time: float,
-    interval: float,
-    reference_height: float,
+    scan: Scan,
     profile_values: U1,
     cell_values: U1,
 ) -> None:
@@ -207,29 +175,31 @@ def profiles_to_cells(
 
     Parameters
     ----------
-    ground, radar, heights, first_time, interval, reference_height
-        As in `classify_profiles`.
+    scan : Scan
+        The DEM under the radar.
     profile_values : array, shape (layers, profiles, columns)
         Values along the profiles.
     cell_values : array, shape (layers, rows, columns)
         Receives the values; 255 in voids.
     """
+    heights, reference_height = scan.heights, scan.reference_height
+    squinted = is_squinted(scan.radar)
     layers, profiles, columns = profile_values.shape
     along = profile_values.reshape(profile_values.size)
     across = (columns + TILE - 1) // TILE
     for tile in range(begin // TILE * across, (end + TILE - 1) // TILE * across):
         row, end_row, column, end_column = tile_box(heights, tile)
-        box, times = (row, end_row, column, end_column), (first_time, interval)
+        box = row, end_row, column, end_column
         corners, higher, lean = np.empty((2, 2)), np.empty((2, 2)), np.empty(2)
-        _corner_profiles(ground, radar, box, reference_height, times, corners)
-        if is_squinted(radar):
-            _corner_profiles(ground, radar, box, reference_height + RISE, times, higher)
+        _corner_profiles(scan, box, reference_height, corners)
+        if squinted:
+            _corner_profiles(scan, box, reference_height + RISE, higher)
         nearest = np.empty(end_column - column, np.int32)
         for i in range(row, end_row):
             u = (i - row) / (end_row - row)
             first = _bilinear(corners, u, 0.0)
             step = (_bilinear(corners, u, 1.0) - first) / (end_column - column)
-            if is_squinted(radar):
+            if squinted:
                 lean[0] = (_bilinear(higher, u, 0.0) - first) / RISE
                 lean[1] = (_bilinear(higher, u, 1.0) - _bilinear(higher, u, 0.0)) / RISE
                 lean[1] = (lean[1] - step * (end_column - column) / RISE) / (end_column - column)
@@ -253,10 +223,7 @@ def profiles_to_cells(
 def classify_image(
     begin: int,
     end: int,
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: F4,
-    reference_height: float,
+    scan: Scan,
     times: F8,
     foreshortening: float,
     category: U1,
@@ -266,7 +233,7 @@ def classify_image(
 
     Parameters
     ----------
-    ground, radar, heights, reference_height, foreshortening
+    scan, foreshortening
         As in `classify_profiles`.
     times : array, shape (lines,)
         Zero-Doppler time of each line in the middle of the image, in seconds.
@@ -275,17 +242,15 @@ def classify_image(
         slant range; 255 where there is no terrain. A pixel with several is in layover: active where
         one of them is. A pixel with terrain of which none is illuminated is in shadow.
     """
-    columns = heights.shape[1]
+    columns = scan.heights.shape[1]
     samples = category.shape[1]
-    knots = knot_columns(ground, columns)
+    knots, profile = knot_columns(scan.ground, columns), empty_profile(columns)
+    along, crossings = np.empty(columns, np.uint8), np.empty(samples + 1, np.int64)
     for line in range(begin, end):
-        outward, downward, sample = np.empty(columns), np.empty(columns), np.empty(columns)
-        along = np.empty(columns, np.uint8)
-        crossings = np.empty(samples + 1, np.int64)
-        trace_profile(knots, radar, heights, times[line], reference_height, outward, downward)
-        classify(outward, downward, foreshortening, along)
-        profile_samples(radar, times[line], outward, downward, sample)
-        count_crossings(sample, along, crossings)
+        trace_profile(knots, scan, times[line], profile)
+        classify(profile, foreshortening, along)
+        profile_samples(scan.radar, times[line], profile)
+        count_crossings(profile, along, crossings)
         for s in range(samples):
             counts = crossings[s]
             illuminated, shadowed = (

@@ -60,8 +60,9 @@ P = ParamSpec("P")
 
 VARIABLE = "SARHEIGHT_THREADS"
 MOST_THREADS = 1024
-PARTS = 8
-"""Parts for each thread: the last part keeps the other threads waiting by an eighth at most."""
+SHARES, LEAST_SHARES = 2, 32
+"""A part is half of a thread's share of the work that is left, and a 32nd of its share of all work
+at least: few parts, of which the last keeps the other threads waiting for that long at most."""
 SMALL = 1 << 14
 """Numbers in all arrays of a call up to which one thread is faster than waking another."""
 EXECUTORS = ("concurrent.futures.", "multiprocessing.pool")
@@ -118,8 +119,7 @@ def spread(work: Callable[[int, int], None], count: int, block: int = 1) -> None
     if threads == 1:
         work(0, count)
         return
-    parts = min(threads * PARTS, blocks)
-    edges = [min(blocks * part // parts * block, count) for part in range(parts + 1)]
+    edges = [min(edge * block, count) for edge in _edges(blocks, threads)]
     left = deque(pairwise(edges))
 
     def work_on_parts() -> None:
@@ -148,8 +148,17 @@ def spread(work: Callable[[int, int], None], count: int, block: int = 1) -> None
         raise
 
 
+def _edges(count: int, threads: int) -> list[int]:
+    """Divide iterations into parts that become smaller, and return the edges of these."""
+    edges = [0]
+    while (left := count - edges[-1]) > 0:
+        part = max(left // (SHARES * threads), count // (LEAST_SHARES * threads), 1)
+        edges.append(edges[-1] + min(part, left))
+    return edges
+
+
 def spread_over(
-    name: str, *, axis: int = 0, block: int = 1
+    name: str, *, axis: int = 0, block: int = 1, least: int | None = None
 ) -> Callable[[Callable[Concatenate[int, int, P], None]], Callable[P, None]]:
     """Make a function of a kernel that spreads its iterations over the threads of the pool.
 
@@ -162,6 +171,8 @@ def spread_over(
         Axis along which they are counted.
     block : int
         Parts begin at multiples of it.
+    least : int, optional
+        Iterations from which several threads are worth it; by default all arrays count.
 
     Returns
     -------
@@ -182,7 +193,8 @@ def spread_over(
             for attribute in attributes:
                 over = getattr(over, attribute)
             count = over.shape[axis]
-            if _numbers(arguments) <= SMALL:
+            small = _numbers(arguments) <= SMALL if least is None else count < least
+            if small:
                 kernel(0, count, *arguments, **keywords)
             else:
                 spread(lambda begin, end: kernel(begin, end, *arguments, **keywords), count, block)

@@ -24,13 +24,14 @@ point and its neighbours, in passes over whole profiles without a branch for voi
 
 A profile follows the columns of a DEM and interpolates between its rows; for a DEM whose rows run
 along the line of sight the caller transposes everything. What changes slowly along it is computed
-at knots, every `KNOT_SPACING` columns, and is linear in between.
+at knots, every `KNOT_SPACING` columns, and is linear in between. The profiles of a part of the work
+use the same arrays in turn (`Profile`): threads take memory from one heap, one at a time.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -53,6 +54,72 @@ NO_DATA = 255
 
 TIE = 1e-12
 """Relative difference below which two slant ranges or tangents count as equal."""
+
+
+KNOT_SPACING = 32
+"""Columns between the knots of a profile."""
+
+
+@njit
+def _knots(columns: int) -> int:
+    """Count the knots of a profile: from the first column to the last and beyond."""
+    return (columns - 1) // KNOT_SPACING + 2
+
+
+class Scan(NamedTuple):
+    """A DEM that is scanned along profiles through its columns.
+
+    Attributes
+    ----------
+    ground, radar : GroundModel, RadarModel
+        The models.
+    heights : array, shape (rows, columns)
+        Heights above the ellipsoid in metres; NaN where void.
+    first_time, interval : float
+        Zero-Doppler time of the first profile and time between profiles, in seconds.
+    reference_height : float
+        Height in metres at which the trace of a plane on the ground is followed. The plane stands
+        upright to a few thousandths, so terrain above or below is off by metres at most, as it is
+        at a slight squint. A cone leans by its squint, and at larger ones it is followed to the
+        terrain.
+    """
+
+    ground: GroundModel
+    radar: RadarModel
+    heights: F4
+    first_time: float
+    interval: float
+    reference_height: float
+
+
+class Profile(NamedTuple):
+    """A profile of n points, and arrays for what is computed along it on the way."""
+
+    outward: F8  # (n,): coordinates of the terrain in metres; NaN where there is none
+    downward: F8
+    sample: F8  # (n,): place in an image
+    numbers: F8  # (6, n)
+    singles: F4  # (2, n)
+    indices: I4  # (2, n)
+    counts: I8  # (n,)
+    codes: U1  # (2, n)
+    table: F8  # (knots, 5): row and coordinates at the knots, see `trace_profile`
+
+
+@njit
+def empty_profile(columns: int) -> Profile:
+    """Make the arrays of a profile through so many columns; their values are arbitrary."""
+    return Profile(
+        np.empty(columns),
+        np.empty(columns),
+        np.empty(columns),
+        np.empty((6, columns)),
+        np.empty((2, columns), np.float32),
+        np.empty((2, columns), np.int32),
+        np.empty(columns, np.int64),
+        np.empty((2, columns), np.uint8),
+        np.empty((_knots(columns), 5)),
+    )
 
 
 @njit
@@ -109,9 +176,11 @@ def _smallest_after(values: F8, step: int, smallest: F8) -> None:
 
 
 @njit
-def _find_shadow(tangent: F8, step: int, shadow: U1) -> None:
-    """Mark the points in shadow, active or passive, by the tangents of their look angles."""
-    growth, highest = np.empty(tangent.size), np.empty(tangent.size)
+def _find_shadow(tangent: F8, step: int, growth: F8, highest: F8, shadow: U1) -> None:
+    """Mark the points in shadow, active or passive, by the tangents of their look angles.
+
+    `growth` and `highest` receive the growth of tangents, and the largest one before each point.
+    """
     _growth(tangent, step, growth)
     _largest_before(tangent, step, highest)
     for i in range(tangent.size):
@@ -120,9 +189,11 @@ def _find_shadow(tangent: F8, step: int, shadow: U1) -> None:
 
 
 @njit
-def _find_layover(slant: F8, growth: F8, step: int, layover: U1) -> None:
-    """Mark the points in layover, active or passive, by their slant ranges and their growth."""
-    farthest, nearest = np.empty(slant.size), np.empty(slant.size)
+def _find_layover(slant: F8, growth: F8, step: int, farthest: F8, nearest: F8, layover: U1) -> None:
+    """Mark the points in layover, active or passive, by their slant ranges and their growth.
+
+    `farthest` and `nearest` receive the largest range before and the smallest after each point.
+    """
     _largest_before(slant, step, farthest)
     _smallest_after(slant, step, nearest)
     for i in range(slant.size):
@@ -132,34 +203,33 @@ def _find_layover(slant: F8, growth: F8, step: int, layover: U1) -> None:
 
 
 @njit
-def classify(outward: F8, downward: F8, foreshortening: float, category: U1) -> None:
+def classify(profile: Profile, foreshortening: float, category: U1) -> None:
     """Classify the points of a profile.
 
     Parameters
     ----------
-    outward, downward : array, shape (n,)
-        Coordinates of the points in metres, from near to far or from far to near; NaN where
-        there is no terrain.
+    profile : Profile
+        A profile with coordinates, from near to far or from far to near.
     foreshortening : float
         A slope that faces the radar counts as foreshortened where its slant range grows by less
         than this fraction of what it would over flat ground.
     category : array, shape (n,)
         Receives the category of each point.
     """
+    outward, downward, numbers = profile.outward, profile.downward, profile.numbers
     size, step = outward.size, _direction(outward)
-    slant, tangent = np.empty(size), np.empty(size)
+    slant, tangent, growth, threshold = numbers[0], numbers[1], numbers[2], numbers[3]
     for i in range(size):
         slant[i] = math.sqrt(outward[i] * outward[i] + downward[i] * downward[i])
         tangent[i] = outward[i] / downward[i]
-    growth, threshold = np.empty(size), np.empty(size)
     _growth(slant, step, growth)
     _growth(outward, step, threshold)
     for i in range(size):
         # Over flat ground dR = (E / R) dE.
         threshold[i] = foreshortening * (threshold[i] * outward[i] / slant[i])
-    layover, shadow = np.empty(size, np.uint8), np.empty(size, np.uint8)
-    _find_layover(slant, growth, step, layover)
-    _find_shadow(tangent, step, shadow)
+    layover, shadow = profile.codes[0], profile.codes[1]
+    _find_layover(slant, growth, step, numbers[4], numbers[5], layover)
+    _find_shadow(tangent, step, numbers[4], numbers[5], shadow)
     for i in range(size):
         foreshortened = FORESHORTENING if growth[i] < threshold[i] else CLEAR
         either = layover[i] + shadow[i]
@@ -169,15 +239,16 @@ def classify(outward: F8, downward: F8, foreshortening: float, category: U1) -> 
 
 
 @njit
-def illuminate_profile(outward: F8, downward: F8, illuminated: U1) -> None:
+def illuminate_profile(profile: Profile, illuminated: U1) -> None:
     """Mark the illuminated points of a profile by 1: those on which `classify` finds no shadow.
 
     Arguments are those of `classify`; `illuminated` is 0 where there is no terrain, too.
     """
-    tangent = np.empty(outward.size)
+    outward, downward = profile.outward, profile.downward
+    tangent, growth, highest = profile.numbers[0], profile.numbers[1], profile.numbers[2]
     for i in range(outward.size):
         tangent[i] = outward[i] / downward[i]
-    _find_shadow(tangent, _direction(outward), illuminated)
+    _find_shadow(tangent, _direction(outward), growth, highest, illuminated)
     for i in range(outward.size):
         illuminated[i] = (illuminated[i] == CLEAR) & ~math.isnan(tangent[i])
 
@@ -185,8 +256,6 @@ def illuminate_profile(outward: F8, downward: F8, illuminated: U1) -> None:
 KnotColumns = tuple[int, float, int, F8]
 Crossing = tuple[float, float, float, float, float, float, float]
 
-KNOT_SPACING = 32
-"""Columns between the knots of a profile."""
 ROW_TOLERANCE = 1e-4
 """Rows; after so short a step the next, by quadratic convergence, would be far smaller."""
 RISE = 100.0
@@ -206,7 +275,7 @@ def knot_columns(ground: GroundModel, columns: int) -> KnotColumns:
     first: shape (knots * patchs, 6 * (degree + 1)).
     """
     patchs, patchs_across, size = ground.coefficients.shape[:3]
-    knots = (columns - 1) // KNOT_SPACING + 2
+    knots = _knots(columns)
     curves = np.zeros((knots * patchs, 6 * size))
     for knot in range(knots):
         column = float(knot * KNOT_SPACING)
@@ -303,7 +372,7 @@ def _heights_beside(heights: F4, upper: I4, here: F4, there: F4) -> None:
 
 
 @njit
-def _find_heights(heights: F4, row: F8, height: F8) -> None:
+def _find_heights(heights: F4, row: F8, profile: Profile, height: F8) -> None:
     """Interpolate heights at the rows of a profile; NaN in a void and beyond the DEM.
 
     A profile passes the cells that it serves within half a row, on either side. Beside a void or
@@ -311,8 +380,8 @@ def _find_heights(heights: F4, row: F8, height: F8) -> None:
     """
     last = heights.shape[0] - 1.0
     lowest = max(heights.shape[0] - 2, 0)
-    upper, fraction = np.empty(row.size, np.int32), np.empty(row.size)
-    here, there = np.empty(row.size, np.float32), np.empty(row.size, np.float32)
+    upper, fraction = profile.indices[0], profile.numbers[0]
+    here, there = profile.singles[0], profile.singles[1]
     for column in range(row.size):
         # A row of NaN becomes the first one.
         inside = row[column] if row[column] > 0.0 else 0.0
@@ -360,25 +429,27 @@ def _lean_table(
 
 
 @njit
-def _follow_cone(lean: F8, heights: F4, reference_height: float, row: F8, height: F8) -> None:
+def _follow_cone(lean: F8, heights: F4, reference_height: float, profile: Profile) -> None:
     """Follow a leaning cone to the terrain: move the rows of a profile, and find heights there.
 
-    `lean`, shape (knots,), is the change of the row with height; rows are passed as they are at the
-    reference height.
+    `lean`, shape (knots,), is the change of the row with height. Rows are passed in `downward`, as
+    they are at the reference height; heights are left in `outward`.
     """
-    level, last = row.copy(), heights.shape[0] - 1.0
+    row, height = profile.downward, profile.outward
+    level, last = profile.numbers[1], heights.shape[0] - 1.0
+    level[:] = row
     for _ in range(LEAN_STEPS):
         for column in range(row.size):
             # Beyond the DEM's edge the terrain goes on as it is there.
             row[column] = min(max(row[column], 0.0), last)
-        _find_heights(heights, row, height)
+        _find_heights(heights, row, profile, height)
         for column in range(row.size):
             knot = column // KNOT_SPACING
             part = (column - knot * KNOT_SPACING) / KNOT_SPACING
             per_metre = lean[knot] + part * (lean[knot + 1] - lean[knot])
             rise = height[column] - reference_height
             row[column] = level[column] + (0.0 if math.isnan(rise) else per_metre * rise)
-    _find_heights(heights, row, height)
+    _find_heights(heights, row, profile, height)
 
 
 @njit
@@ -397,33 +468,22 @@ def _coordinates(left: F8, right: F8, outward: F8, downward: F8) -> None:
 
 
 @njit
-def trace_profile(
-    knots: KnotColumns,
-    radar: RadarModel,
-    heights: F4,
-    time: float,
-    reference_height: float,
-    outward: F8,
-    downward: F8,
-) -> None:
+def trace_profile(knots: KnotColumns, scan: Scan, time: float, profile: Profile) -> None:
     """Cut a profile through the terrain in the plane of zero Doppler, or cone, at one time.
 
     Parameters
     ----------
     knots : tuple
         Columns of the knots, from `knot_columns`.
-    radar : RadarModel
-        The model.
-    heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres; NaN where void.
-    time, reference_height : float
-        Azimuth time in seconds, and height in metres at which the trace of the plane on the
-        ground is followed. The plane stands upright to a few thousandths, so terrain above or below
-        is off by metres at most, as it is at a slight squint. A cone leans by its squint, and at
-        larger ones it is followed to the terrain.
-    outward, downward : array, shape (columns,)
-        Receive the coordinates of the terrain in metres; NaN where there is none.
+    scan : Scan
+        The DEM under the radar.
+    time : float
+        Azimuth time in seconds.
+    profile : Profile
+        Receives the coordinates of the terrain, of all columns.
     """
+    radar, heights, reference_height = scan.radar, scan.heights, scan.reference_height
+    outward, downward = profile.outward, profile.downward
     px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
         time, radar.orbit_start, radar.orbit_coefficients
     )
@@ -440,7 +500,7 @@ def trace_profile(
 
     # Unit vectors d downwards and e outwards: d is the part of -s at a right angle to v. A row of
     # the table holds the row at which a knot is crossed, E0, E1, D0 and D1.
-    table = np.empty((knots[3].shape[0] // knots[2], 5))
+    table = profile.table
     row = change = bend = 0.0
     for knot in range(table.shape[0]):
         # Extrapolated quadratically.
@@ -464,9 +524,9 @@ def trace_profile(
         lean = np.empty(table.shape[0])
         axes = np.array(((ex, ey, ez), (dx, dy, dz)))
         _lean_table(knots, radar, time, reference_height, state, axes, table, lean)
-        _follow_cone(lean, heights, reference_height, downward, outward)
+        _follow_cone(lean, heights, reference_height, profile)
     else:
-        _find_heights(heights, downward, outward)
+        _find_heights(heights, downward, profile, outward)
     for knot in range(table.shape[0] - 1):
         span = slice(knot * KNOT_SPACING, (knot + 1) * KNOT_SPACING)
         _coordinates(table[knot], table[knot + 1], outward[span], downward[span])
@@ -488,12 +548,13 @@ def crossings_of(counts: int, kind: int) -> int:
 
 
 @njit
-def profile_samples(radar: RadarModel, time: float, outward: F8, downward: F8, sample: F8) -> None:
-    """Find the samples of the points of a profile, shape (n,), at one azimuth time."""
+def profile_samples(radar: RadarModel, time: float, profile: Profile) -> None:
+    """Find the samples of the points of a profile, by their coordinates, at one azimuth time."""
     segment = range_segment(radar, time)
     if is_native(radar):
-        _native_samples(radar, time, segment, outward, downward, sample)
+        _native_samples(radar, time, segment, profile)
         return
+    outward, downward, sample = profile.outward, profile.downward, profile.sample
     for i in range(outward.size):
         slant_range = math.sqrt(outward[i] * outward[i] + downward[i] * downward[i])
         annotated = annotated_time(radar, time, slant_range)
@@ -501,10 +562,9 @@ def profile_samples(radar: RadarModel, time: float, outward: F8, downward: F8, s
 
 
 @njit
-def _native_samples(
-    radar: RadarModel, time: float, segment: int, outward: F8, downward: F8, sample: F8
-) -> None:
+def _native_samples(radar: RadarModel, time: float, segment: int, profile: Profile) -> None:
     """Find samples at the Doppler centroid, with slant ranges by a cubic of E^2 + D^2's root."""
+    outward, downward, sample = profile.outward, profile.downward, profile.sample
     _, _, _, vx, vy, vz, _, _, _ = evaluate_orbit(time, radar.orbit_start, radar.orbit_coefficients)
     nearest, farthest = math.inf, -math.inf
     for i in range(outward.size):
@@ -531,16 +591,15 @@ def _next_centre(sample: float, samples: int) -> int:
 
 
 @njit
-def count_crossings(sample: F8, category: U1, crossings: I8) -> None:
+def count_crossings(profile: Profile, category: U1, crossings: I8) -> None:
     """Count for each sample of an image how often a profile crosses its slant range.
 
     Points of the profile have a sample, from `profile_samples`, and a category, from `classify`:
     shape (n,). `crossings`, shape (samples + 1,), receives the counts at the centre of each sample,
     see `crossings_of`; then a 0.
     """
-    samples = crossings.size - 1
-    begin, end = np.empty(sample.size - 1, np.int32), np.empty(sample.size - 1, np.int32)
-    kind = np.empty(sample.size - 1, np.int64)
+    sample, samples = profile.sample, crossings.size - 1
+    begin, end, kind = profile.indices[0], profile.indices[1], profile.counts[1:]
     for i in range(kind.size):
         here, there = sample[i], sample[i + 1]
         void = math.isnan(here + there)
@@ -569,14 +628,14 @@ def count_crossings(sample: F8, category: U1, crossings: I8) -> None:
 
 
 @njit
-def count_folds(sample: F8, category: U1, crossings: I8, fold_count: U1) -> None:
+def count_folds(profile: Profile, category: U1, crossings: I8, fold_count: U1) -> None:
     """Find the fold counts of a profile's points: illuminated crossings at their range.
 
     Arguments are those of `count_crossings`. `fold_count`, shape (n,), is 255 where a point lies
     outside the image or has no terrain.
     """
-    samples = crossings.size - 1
-    nearest, illuminated = np.empty(sample.size, np.int32), np.empty(sample.size, np.int32)
+    sample, samples = profile.sample, crossings.size - 1
+    nearest, illuminated = profile.indices[0], profile.indices[1]
     for i in range(sample.size):
         at = math.floor(sample[i] + 0.5)
         inside = (at >= 0.0) & (at < samples) & (category[i] != NO_DATA)

@@ -132,12 +132,13 @@ def image_sums(
     """
     polarisations, _, samples = image.shape
     table = areas.astype(np.float32)
+    area, rest = np.empty(CHUNK, np.float32), np.full(CHUNK, math.nan, image.dtype)
+    lanes = np.empty((polarisations, 3, LANES))
+    least = np.empty((polarisations, LANES), image.dtype)
+    greatest = np.empty((polarisations, LANES), image.dtype)
     for line in range(begin, end):
         knot, fraction = locate_line(area_lines, float(line))
-        area, rest = np.empty(CHUNK, np.float32), np.full(CHUNK, math.nan, image.dtype)
-        lanes = np.zeros((polarisations, 3, LANES))
-        least = np.full((polarisations, LANES), math.inf, image.dtype)
-        greatest = np.full((polarisations, LANES), -math.inf, image.dtype)
+        lanes[:], least[:], greatest[:] = 0.0, math.inf, -math.inf
         for first in range(0, samples, CHUNK):
             part = slice(first, min(first + CHUNK, samples))
             count = part.stop - first
@@ -202,10 +203,9 @@ def inverse_intensity(
         expected or a polarisation has no data.
     """
     samples = simulated.shape[1]
-    table = areas.astype(np.float32)
+    table, area = areas.astype(np.float32), np.empty(CHUNK, np.float32)
     for line in range(begin, end):
         knot, fraction = locate_line(area_lines, float(line))
-        area = np.empty(CHUNK, np.float32)
         for first in range(0, samples, CHUNK):
             part = slice(first, min(first + CHUNK, samples))
             area_here = area[: part.stop - first]

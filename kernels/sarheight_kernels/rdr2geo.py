@@ -16,20 +16,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sarheight_kernels._numba import F4, F8, njit
+from sarheight_kernels._numba import F8, njit
 from sarheight_kernels.doppler import closing_speed, is_native, range_on_cone
 from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.pool import spread_over
 from sarheight_kernels.profiles import (
     ACTIVE_SHADOW,
+    Scan,
     classify,
+    empty_profile,
     knot_columns,
     profile_samples,
     trace_profile,
 )
 
 if TYPE_CHECKING:
-    from sarheight_kernels.models import GroundModel, RadarModel
+    from sarheight_kernels.models import RadarModel
 
 __all__ = ["geodetic", "pixel_heights", "points_at_height"]
 
@@ -129,7 +131,7 @@ def _point(
     return math.nan, math.nan, math.nan
 
 
-@spread_over("time")
+@spread_over("time", least=128)
 @njit
 def points_at_height(
     begin: int,
@@ -176,10 +178,7 @@ def _move_ahead(radar: RadarModel, time: float, outward: float, downward: float,
 def pixel_heights(
     begin: int,
     end: int,
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: F4,
-    reference_height: float,
+    scan: Scan,
     times: F8,
     image_heights: F8,
 ) -> None:
@@ -187,24 +186,23 @@ def pixel_heights(
 
     Parameters
     ----------
-    ground, radar, heights, reference_height
-        As in `sarheight_kernels.masks.classify_profiles`.
+    scan : Scan
+        The DEM under the radar.
     times : array, shape (lines,)
         Zero-Doppler time of each line in the middle of the image, in seconds.
     image_heights : array, shape (lines, samples)
         Receives the height of the illuminated terrain at the centre of each pixel; in layover, that
         of the place nearest on the ground to the satellite's track. NaN where there is none.
     """
-    columns = heights.shape[1]
-    samples = image_heights.shape[1]
-    knots = knot_columns(ground, columns)
+    radar, columns, samples = scan.radar, scan.heights.shape[1], image_heights.shape[1]
+    knots, profile = knot_columns(scan.ground, columns), empty_profile(columns)
+    outward, downward, sample = profile.outward, profile.downward, profile.sample
+    category, reach = np.empty(columns, np.uint8), np.empty(samples)
     for index in range(begin, end):
         time = times[index]
-        outward, downward, sample = np.empty(columns), np.empty(columns), np.empty(columns)
-        category = np.empty(columns, np.uint8)
-        trace_profile(knots, radar, heights, time, reference_height, outward, downward)
-        classify(outward, downward, 0.0, category)
-        profile_samples(radar, time, outward, downward, sample)
+        trace_profile(knots, scan, time, profile)
+        classify(profile, 0.0, category)
+        profile_samples(radar, time, profile)
 
         # Unit vectors of the plane of zero Doppler: downwards, and outwards to the look side.
         px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
@@ -220,7 +218,6 @@ def pixel_heights(
             out[axis] = radar.side * (down[a] * velocity[b] - down[b] * velocity[a])
 
         image_heights[index] = math.nan
-        reach = np.empty(samples)
         reach[:] = math.inf
         for i in range(columns - 1):
             if math.isnan(sample[i]) or math.isnan(sample[i + 1]):

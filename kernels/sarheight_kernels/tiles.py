@@ -355,7 +355,7 @@ def _footprint_bounds(
     bound[3] += reach
 
 
-@spread_over("bounds")
+@spread_over("bounds", least=16)
 @njit
 def height_range_bounds(
     begin: int,

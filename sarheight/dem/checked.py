@@ -105,7 +105,8 @@ def stored_like(values: Gridded, dem: xr.DataArray) -> Gridded:
 
 def _reversed_dims(dem: xr.DataArray) -> list[str]:
     """List the dimensions along which a DEM runs from south to north or from east to west."""
-    is_north_up = {"y": bool(dem.y[0] > dem.y[-1]), "x": bool(dem.x[0] < dem.x[-1])}
+    y, x = dem["y"].values, dem["x"].values
+    is_north_up = {"y": y[0] > y[-1], "x": x[0] < x[-1]}
     return [name for name, in_order in is_north_up.items() if not in_order]
 
 

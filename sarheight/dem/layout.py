@@ -97,10 +97,17 @@ def check_layout(dem: object) -> xr.DataArray:
     if crs.is_geographic:
         x = _unwrap_axis(x)
     _require_plausible_coordinates(crs, y, x)
-    return dem.assign_coords(
-        y=("y", _regularise(y, dem["y"].dtype, "y"), dem["y"].attrs),
-        x=("x", _regularise(x, dem["x"].dtype, "x"), dem["x"].attrs),
-    )
+    regular = {
+        name: (name, values, dem[name].attrs)
+        for name, found in (("y", y), ("x", x))
+        if not _equals(values := _regularise(found, dem[name].dtype, name), dem[name].values)
+    }
+    return dem.assign_coords(regular) if regular else dem
+
+
+def _equals(values: npt.NDArray[np.float64], stored: npt.NDArray[Any]) -> bool:
+    """Tell whether coordinates are those that are stored, in double precision, too."""
+    return stored.dtype == values.dtype and bool((stored == values).all())
 
 
 def same_grid(
@@ -160,9 +167,13 @@ def local_posting(dem: xr.DataArray) -> tuple[float, float]:
     DemError
         If the grid or its reference system is not usable.
     """
-    dem = check_layout(dem)
+    return posting_of(check_layout(dem))
+
+
+def posting_of(dem: xr.DataArray) -> tuple[float, float]:
+    """Measure the posting of a DEM whose layout was checked, see `local_posting`."""
     dy, dx = (abs(step) for step in cell_steps(dem))
-    x, y = (float(dem[name][[0, -1]].mean()) for name in ("x", "y"))
+    x, y = (float(dem[name].values[[0, -1]].mean()) for name in ("x", "y"))
     per_y, per_x = metres_per_unit(stated_crs(dem).to_2d(), x, y, (dy + dx) / 4.0)
     return dy * per_y, dx * per_x
 
@@ -459,7 +470,7 @@ def require_heights(
     heights: npt.NDArray[Any], *, void_allowed: bool = False
 ) -> tuple[float, float]:
     """Raise if there are no heights, or some out of the range on land; return the range."""
-    low, high = _height_range(heights)
+    low, high = map(float, height_range(heights))
     if np.isinf((low, high)).any():
         msg = "the DEM holds infinite heights"
         advice = "mask them, e.g. dem.where(np.isfinite(dem))"
@@ -496,8 +507,8 @@ def require_heights(
     raise DemError(msg, advice, options={"units": "ft", "nodata": outlier})
 
 
-def _height_range(heights: npt.NDArray[Any]) -> tuple[float, float]:
-    """Find the lowest and the highest height; NaN where all is void."""
+def height_range(heights: npt.NDArray[Any]) -> tuple[Any, Any]:
+    """Find the lowest and the highest height, of the array's type; NaN where all is void."""
     by_row = np.empty((2, heights.shape[0]), heights.dtype)
 
     def reduce_rows(begin: int, end: int) -> None:
@@ -506,7 +517,7 @@ def _height_range(heights: npt.NDArray[Any]) -> tuple[float, float]:
         np.fmax.reduce(heights[begin:end], axis=1, out=by_row[1, begin:end])
 
     spread(reduce_rows, heights.shape[0])
-    return float(np.fmin.reduce(by_row[0])), float(np.fmax.reduce(by_row[1]))
+    return np.fmin.reduce(by_row[0]), np.fmax.reduce(by_row[1])
 
 
 def _metres_per(unit: str) -> float:

@@ -345,16 +345,9 @@ def rdr2geo(
     """
     radar = radar_model(grid, orbit)
     if dem is not None:
-        profiles = terrain_profiles(pass_geometry(dem, grid, orbit))
+        scan, _ = terrain_profiles(pass_geometry(dem, grid, orbit))
         heights = np.empty(grid.shape, np.float64)
-        pixel_heights(
-            profiles.ground,
-            radar,
-            profiles.heights,
-            profiles.reference_height,
-            line_times(grid),
-            heights,
-        )
+        pixel_heights(scan, line_times(grid), heights)
     else:
         values = np.asarray(getattr(height, "values", height), dtype=np.float64)
         if values.shape not in ((), grid.shape):

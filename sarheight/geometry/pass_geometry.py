@@ -198,12 +198,20 @@ def pixel_areas(grid: RadarGrid, radar: RadarModel, calibration: Calibration) ->
     to the area in the slant-range plane, sigma0 to that on the ellipsoid, gamma0 to that at a
     right angle to the line of sight (Small 2011, section II).
     """
-    if calibration not in ("beta0", "sigma0", "gamma0"):
-        msg = (
-            f"found calibration {calibration!r}, expected 'beta0', 'sigma0' or 'gamma0' "
-            "(linear power): say what the image is calibrated to"
-        )
-        raise ValueError(msg)
+    return pixel_areas_of(grid, radar, calibration)[0]
+
+
+def pixel_areas_of(
+    grid: RadarGrid, radar: RadarModel, *calibrations: Calibration
+) -> list[PixelAreas]:
+    """Tabulate the areas of several calibrations, see `pixel_areas`."""
+    for calibration in calibrations:
+        if calibration not in ("beta0", "sigma0", "gamma0"):
+            msg = (
+                f"found calibration {calibration!r}, expected 'beta0', 'sigma0' or 'gamma0' "
+                "(linear power): say what the image is calibrated to"
+            )
+            raise ValueError(msg)
     lines = np.linspace(0.0, max(grid.lines - 1.0, 1.0), AREA_LINES)
     samples = np.linspace(0.0, max(grid.samples - 1.0, 1.0), AREA_SAMPLES)
     line, sample = np.meshgrid(lines, samples, indexing="ij")
@@ -215,8 +223,11 @@ def pixel_areas(grid: RadarGrid, radar: RadarModel, calibration: Calibration) ->
     def position(time: NDArray[np.float64], slant: NDArray[np.float64]) -> NDArray[np.float64]:
         return to_earth_fixed(*ground_points(radar, time, slant))[0]
 
-    along = position(time + step, slant) - position(time - step, slant)
-    across = position(time, far) - position(time, near)
+    # Places half a line and half a sample away.
+    later, earlier, farther, nearer = position(
+        np.stack((time + step, time - step, time, time)), np.stack((slant, slant, far, near))
+    )
+    along, across = later - earlier, farther - nearer
     normal = np.cross(along, across)
     area = np.linalg.norm(normal, axis=-1)
     if grid.doppler is None:
@@ -227,11 +238,8 @@ def pixel_areas(grid: RadarGrid, radar: RadarModel, calibration: Calibration) ->
     else:
         slope, cosine = _inclinations(normal / area[..., None], position(time, slant), time, radar)
     # A_beta = A_sigma sin(theta), at zero Doppler, A_gamma = A_sigma cos(theta).
-    if calibration == "beta0":
-        area = area * slope
-    elif calibration == "gamma0":
-        area = area * cosine
-    if not np.isfinite(area).all():
+    areas = {"beta0": area * slope, "sigma0": area, "gamma0": area * cosine}
+    if not all(np.isfinite(areas[calibration]).all() for calibration in calibrations):
         msg = (
             "found an image whose slant ranges do not reach the Earth; expected ranges between "
             "the satellite's height and the horizon: check near_range and sample_spacing"
@@ -239,4 +247,8 @@ def pixel_areas(grid: RadarGrid, radar: RadarModel, calibration: Calibration) ->
         raise ValueError(msg)
     from scipy.interpolate import CubicSpline
 
-    return PixelAreas(lines, CubicSpline(samples, area, axis=1)(np.arange(grid.samples)))
+    every = np.arange(grid.samples)
+    return [
+        PixelAreas(lines, CubicSpline(samples, areas[calibration], axis=1)(every))
+        for calibration in calibrations
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,11 @@ from sarheight_kernels.masks import (
     illuminate_profiles,
     profiles_to_cells,
 )
-from sarheight_kernels.models import GroundModel, RadarModel, locate_cell
-from sarheight_kernels.profiles import NO_DATA
+from sarheight_kernels.models import GroundModel, locate_cell
+from sarheight_kernels.pool import spread_rows
+from sarheight_kernels.profiles import NO_DATA, Scan
+
+from sarheight.dem.layout import height_range
 
 if TYPE_CHECKING:
     from sarheight.geometry.pass_geometry import PassGeometry
@@ -38,21 +42,6 @@ class ProfileLayout:
     count: int  # number of profiles
 
 
-@dataclass(frozen=True, eq=False)
-class Profiles(ProfileLayout):
-    """The profiles through a DEM, or those of a layout that pass through a part of the DEM."""
-
-    heights: NDArray[np.float32]  # (rows, columns): transposed where the layout says so
-    ground: GroundModel  # positions, transposed likewise
-    radar: RadarModel
-
-    @property
-    def inputs(self) -> tuple[GroundModel, RadarModel, NDArray[np.float32], float, float, float]:
-        """Arguments of the kernels: models, heights, first time, interval, reference height."""
-        times = self.first_time, self.interval
-        return self.ground, self.radar, self.heights, *times, self.reference_height
-
-
 def _transposed(ground: GroundModel) -> GroundModel:
     return GroundModel(
         ground.patch_columns,
@@ -69,9 +58,10 @@ def _span(geometry: PassGeometry, height: float) -> tuple[float, float]:
     It is that at one height, as planes of zero Doppler stand upright; cones of a squinted image
     lean, and see high and low places at other times.
     """
-    heights, known = [height], geometry.heights[np.isfinite(geometry.heights)]
-    if is_squinted(geometry.radar) and known.size:
-        heights += [float(known.min()), float(known.max())]
+    heights = {height}
+    if is_squinted(geometry.radar):
+        lowest, highest = map(float, height_range(geometry.heights))
+        heights |= set() if math.isnan(lowest) else {lowest, highest}
     times = np.stack([_times(geometry, each) for each in heights])
     return float(times.min()), float(times.max())
 
@@ -114,11 +104,17 @@ def profile_layout(geometry: PassGeometry, height: float) -> ProfileLayout:
     return ProfileLayout(transposed, height, first, interval, count)
 
 
-def terrain_profiles(geometry: PassGeometry, layout: ProfileLayout | None = None) -> Profiles:
-    """Lay profiles through a DEM, or those of a larger DEM's layout that it needs."""
+def terrain_profiles(
+    geometry: PassGeometry, layout: ProfileLayout | None = None
+) -> tuple[Scan, ProfileLayout]:
+    """Lay profiles through a DEM, or those of a larger DEM's layout that it needs.
+
+    Returns what the kernels scan, transposed where the layout says so, and that layout.
+    """
     heights, ground = geometry.heights, geometry.ground
     if layout is None:
-        layout = profile_layout(geometry, float(0.5 * (np.nanmin(heights) + np.nanmax(heights))))
+        lowest, highest = height_range(heights)
+        layout = profile_layout(geometry, float(0.5 * (lowest + highest)))
         skipped, count = 0, layout.count
     else:
         begin, end = (
@@ -128,10 +124,11 @@ def terrain_profiles(geometry: PassGeometry, layout: ProfileLayout | None = None
         skipped = max(int(np.floor(begin)) - 2, 0)
         count = max(min(int(np.ceil(end)) + 3, layout.count) - skipped, 1)
     if layout.transposed:
-        heights, ground = np.ascontiguousarray(heights.T), _transposed(ground)
+        heights, ground = spread_rows(np.asarray, heights.T), _transposed(ground)
     first = layout.first_time + skipped * layout.interval
     layout = replace(layout, first_time=first, count=count)
-    return Profiles(**vars(layout), heights=heights, ground=ground, radar=geometry.radar)
+    times = layout.first_time, layout.interval
+    return Scan(ground, geometry.radar, heights, *times, layout.reference_height), layout
 
 
 def classify_cells(
@@ -143,13 +140,13 @@ def classify_cells(
 
     Returns `category, fold_count`, shape (rows, columns).
     """
-    profiles, radar = terrain_profiles(geometry, layout), geometry.radar
-    along = np.empty((2, profiles.count, profiles.heights.shape[1]), np.uint8)
-    classify_profiles(*profiles.inputs, foreshortening, geometry.grid.samples, along[0], along[1])
-    time = profiles.first_time + profiles.interval * np.arange(profiles.count)
+    (scan, layout), radar = terrain_profiles(geometry, layout), geometry.radar
+    along = np.empty((2, layout.count, scan.heights.shape[1]), np.uint8)
+    classify_profiles(scan, foreshortening, geometry.grid.samples, along[0], along[1])
+    time = layout.first_time + layout.interval * np.arange(layout.count)
     line = (time - radar.line_zero_time) / radar.line_interval
     along[1, (line < -0.5) | (line > geometry.grid.lines - 0.5)] = NO_DATA
-    cells = _on_cells(profiles, along)
+    cells = _on_cells(scan, along, transposed=layout.transposed)
     return cells[0], cells[1]
 
 
@@ -160,18 +157,20 @@ def illuminated_cells(
 
     These are the cells that `classify_cells` finds neither void nor in shadow, found faster.
     """
-    profiles = terrain_profiles(geometry, layout)
-    along = np.empty((1, profiles.count, profiles.heights.shape[1]), np.uint8)
-    illuminate_profiles(*profiles.inputs, along[0])
-    illuminated: NDArray[np.bool_] = _on_cells(profiles, along)[0] == 1
+    scan, layout = terrain_profiles(geometry, layout)
+    along = np.empty((1, layout.count, scan.heights.shape[1]), np.uint8)
+    illuminate_profiles(scan, along[0])
+    illuminated: NDArray[np.bool_] = _on_cells(scan, along, transposed=layout.transposed)[0] == 1
     return illuminated
 
 
-def _on_cells(profiles: Profiles, along: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _on_cells(scan: Scan, along: NDArray[np.uint8], *, transposed: bool) -> NDArray[np.uint8]:
     """Transfer layers of values along profiles to the cells, shape (layers, rows, columns)."""
-    cells = np.empty((along.shape[0], *profiles.heights.shape), np.uint8)
-    profiles_to_cells(*profiles.inputs, along, cells)
-    return np.ascontiguousarray(cells.transpose(0, 2, 1)) if profiles.transposed else cells
+    cells = np.empty((along.shape[0], *scan.heights.shape), np.uint8)
+    profiles_to_cells(scan, along, cells)
+    if not transposed:
+        return cells
+    return spread_rows(np.asarray, cells.transpose(0, 2, 1), dtype=np.uint8)
 
 
 def classify_pixels(
@@ -181,17 +180,8 @@ def classify_pixels(
 
     Returns `category, fold_count`, shape (lines, samples).
     """
-    profiles = terrain_profiles(geometry)
+    scan, _ = terrain_profiles(geometry)
     shape = geometry.grid.shape
     category, fold_count = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
-    classify_image(
-        profiles.ground,
-        geometry.radar,
-        profiles.heights,
-        profiles.reference_height,
-        line_times(geometry.grid),
-        foreshortening,
-        category,
-        fold_count,
-    )
+    classify_image(scan, line_times(geometry.grid), foreshortening, category, fold_count)
     return category, fold_count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 TILES_AT_ONCE = 64
 """Tiles of a band at least, so that threads seldom wait for the last of them."""
+HALF_PAGE = 512
+"""Numbers between the pixels and the weights of a band, 2 KiB. Both are written in turn: at the
+same place within pages of 4 KiB, a processor takes one for the other, and waits at each write."""
 WEIGHTS_PER_CELL = 24
 """Weights per cell for which memory is taken first, on average over a kernel tile. Where more are
 needed, twice as much is taken."""
@@ -268,6 +271,24 @@ def _require_inside(name: str, place: tuple[int, int], shape: tuple[int, int]) -
         raise IndexError(msg)
 
 
+class _Slots(NamedTuple):
+    """Room for the pixels and weights of the tiles of a band, shape (tiles, size) each."""
+
+    pixel: NDArray[np.int32]
+    weight: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, tiles: int, size: int) -> _Slots:
+        """Make room for so many tiles."""
+        room = np.empty(2 * tiles * size + HALF_PAGE, np.float32)
+        pixel, weight = room[: tiles * size], room[tiles * size + HALF_PAGE :]
+        return cls(pixel.reshape(tiles, size).view(np.int32), weight.reshape(tiles, size))
+
+    def first(self, tiles: int) -> _Slots:
+        """Return the room of the first tiles."""
+        return _Slots(self.pixel[:tiles], self.weight[:tiles])
+
+
 def _enlarge(array: NDArray[Any], count: int, size: int) -> NDArray[Any]:
     """Copy the first elements of an array to a larger one."""
     larger = np.empty(size, array.dtype)
@@ -286,8 +307,11 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
     last = np.minimum(TILE * np.arange(1, tiles + 1), columns) - 1
     # As many rows of tiles as keep all threads at work.
     high = min(-(-TILES_AT_ONCE // tiles), -(-rows // TILE)) * TILE
-    slots = np.empty((2, high // TILE * tiles, TILE * TILE * WEIGHTS_PER_CELL), np.float32)
-    ends, complete = np.empty((high, columns), np.int32), np.empty(slots.shape[1], np.bool_)
+    ends, complete = (
+        np.empty((high, columns), np.int32),
+        np.empty(high // TILE * tiles, np.bool_),
+    )
+    slots = _Slots.of(complete.size, TILE * TILE * WEIGHTS_PER_CELL)
     start = np.empty(rows * columns + 1, np.int32)
     start[0] = 0
     pixel, weight = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
@@ -296,14 +320,10 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
         band = ends[: min(high, rows - row)]
         held = complete[: -(-len(band) // TILE) * tiles]
         while True:
-            slot_pixel, slot_weight = slots[0, : held.size].view(np.int32), slots[1, : held.size]
-            band_weights(
-                operator.surface, lines, samples, row // TILE * tiles, band, held, slot_pixel,
-                slot_weight,
-            )  # fmt: skip
+            band_weights(operator.surface, lines, samples, row // TILE * tiles, band, held, *slots)
             if held.all():
                 break
-            slots = np.empty((*slots.shape[:2], 2 * slots.shape[2]), np.float32)
+            slots = _Slots.of(complete.size, 2 * slots.weight.shape[1])
         # Where the weights of each row of a tile begin: row after row, tile after tile.
         after = total + np.cumsum(band[:, last], dtype=np.int64).reshape(-1, tiles)
         begin = np.concatenate(([total], after.ravel()[:-1])).reshape(after.shape)
@@ -315,7 +335,7 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
         if total > np.iinfo(start.dtype).max:
             start = start.astype(np.int64)
         cells = start[1 + row * columns : 1 + (row + len(band)) * columns].reshape(band.shape)
-        copy_band(begin, band, slot_pixel, slot_weight, cells, pixel, weight)
+        copy_band(begin, band, *slots.first(held.size), cells, pixel, weight)
     parts = weight[:total], pixel[:total], start
     return sparse.csc_array(parts, shape=(lines * samples, rows * columns))
 

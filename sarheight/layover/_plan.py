@@ -22,7 +22,12 @@ from sarheight_kernels.tiles import TILE, tile_bounds, tile_count
 from sarheight.dem import check_dem
 from sarheight.dem.checked import CheckedDem, north_up
 from sarheight.dem.layout import check_layout, require_heights
-from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pixel_areas, require_overlap
+from sarheight.geometry.pass_geometry import (
+    PassGeometry,
+    PixelAreas,
+    pixel_areas_of,
+    require_overlap,
+)
 from sarheight.geometry.tables import ground_model, radar_model
 from sarheight.geometry.visibility import (
     FORESHORTENING_THRESHOLD,
@@ -34,6 +39,7 @@ from sarheight.geometry.visibility import (
 from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate, is_illuminated
 from sarheight.layover._input import require_small_cells
+from sarheight.layover._sampling import choose_sample
 from sarheight.layover._tasks import FILE_CACHE, load, release_memory, slim
 from sarheight.layover.allocation import Observation, PassTile, intensities
 from sarheight.layover.facets import divide_heights, facet_places, facets_of
@@ -41,7 +47,6 @@ from sarheight.layover.tiles import (
     CACHED_SHARE,
     HeightRange,
     TilePlanner,
-    choose_sample,
     grid_scale,
 )
 
@@ -222,8 +227,7 @@ def plan_scene(
             scene.grid,
             radar,
             _profile_layout(dem, scene.grid, ground, radar),
-            pixel_areas(scene.grid, radar, scene.calibration),
-            pixel_areas(scene.grid, radar, "sigma0"),
+            *pixel_areas_of(scene.grid, radar, scene.calibration, "sigma0"),
         )
         for scene, radar in zip(scenes, radars, strict=True)
     )

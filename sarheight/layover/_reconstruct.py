@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from sarheight.dem.checked import CheckedDem
+    from sarheight.geometry.pass_geometry import PixelAreas
     from sarheight.illumination import BackscatterLaw, FittedLaw
     from sarheight.layover.allocation import Observation
     from sarheight.layover.methods import Method
@@ -181,7 +182,7 @@ def reconstruct(
             foreshortening=foreshortening,
             facets=facets,
         )
-        rcs = sum_images()
+        rcs = sum_images([whole.areas for whole in plan.passes])
     if guide is not None:
         _require_fitted(law)
         plan = replace(plan, kinds=kinds_of_ground(guide, checked.grid))
@@ -192,15 +193,6 @@ def reconstruct(
     else:
         tiles = TilesInMemory.observe(plan, tile_input(scenes, checked, planner.whole()))
     solution = solve(tiles, plan, law, method, names)
-    results = []
-    passes = zip(scenes, plan.passes, solution.balances, strict=True)
-    for index, (scene, pass_plan, balance) in enumerate(passes):
-        values = {name: solution.values.values(index, name) for name in names}
-        attributes = {**balance.attributes(), "rcs_image": rcs[index]}
-        results.append(
-            pass_dataset(scene, dem_dataset(checked.grid, {}), pass_plan.radar, values, attributes)
-        )
-    result = stored_like(combine(results), checked.stored)
     parameters = {
         "method": describe(method),
         "law": [describe(scene_law.law) for scene_law in solution.laws],
@@ -216,12 +208,23 @@ def reconstruct(
         ]
     if (described := grid_record(checked.stored)) is not None:
         parameters["grid"] = described
-    geometry = geometry_json((scene.grid, scene.orbit) for scene in scenes)
-    return result.assign_attrs(
+    result = combine(
+        [
+            pass_dataset(
+                scene,
+                dem_dataset(checked.grid, {}),
+                whole.radar,
+                {name: solution.values.values(index, name) for name in names},
+                {**solution.balances[index].attributes(), "rcs_image": rcs[index]},
+            )
+            for index, (scene, whole) in enumerate(zip(scenes, plan.passes, strict=True))
+        ]
+    )
+    return stored_like(result, checked.stored).assign_attrs(
         {
             "parameters": json.dumps(parameters, default=repr),
             "acquisition": acquisition_json(scenes),
-            GEOMETRY: geometry,
+            GEOMETRY: geometry_json((scene.grid, scene.orbit) for scene in scenes),
         }
     )
 
@@ -318,25 +321,35 @@ def _span(dem: SceneDem, axis: str, span: tuple[int, int]) -> tuple[int, int]:
 
 
 @contextmanager
-def _sums_ahead(scenes: Sequence[Scene]) -> Iterator[Callable[[], list[list[float]]]]:
-    """Yield a function that returns the RCS of images in m2; lazy ones are summed meanwhile."""
+def _sums_ahead(
+    scenes: Sequence[Scene],
+) -> Iterator[Callable[[Sequence[PixelAreas]], list[list[float]]]]:
+    """Yield a function from areas of pixels to the RCS of images in m2.
 
-    def sums() -> list[list[float]]:
-        return [
-            image_rcs(
-                scene,
-                pixel_areas(scene.grid, radar_model(scene.grid, scene.orbit), scene.calibration),
-            )
-            for scene in scenes
-        ]
+    Lazy images are summed ahead, while the rest is planned.
+    """
+
+    def sums(areas: Sequence[PixelAreas]) -> list[list[float]]:
+        return [image_rcs(scene, own) for scene, own in zip(scenes, areas, strict=True)]
 
     if not is_lazy(*(scene.image for scene in scenes)):
         yield sums
         return
     prepare_scheduler()
+
+    def all_sums() -> list[list[float]]:
+        radars = [radar_model(scene.grid, scene.orbit) for scene in scenes]
+        return sums(
+            [
+                pixel_areas(scene.grid, radar, scene.calibration)
+                for scene, radar in zip(scenes, radars, strict=True)
+            ]
+        )
+
     # To inflate an image takes one thread for each polarisation, and to check heights another.
     with ThreadPoolExecutor(1, "sarheight-sums") as pool:
-        yield pool.submit(sums).result
+        ahead = pool.submit(all_sums)
+        yield lambda _: ahead.result()
 
 
 def _require_fitted(law: BackscatterLaw | None) -> None:

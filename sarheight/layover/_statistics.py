@@ -79,12 +79,14 @@ def _open_cells(observation: Observation, scale: GridScale) -> NDArray[np.float3
     alone = (codes <= FORESHORTENING) & (counts == 1)
     if kernel_tiles is not None:
         alone &= observation.within_kernel_tiles((row, column), kernel_tiles)
-    row, column = row[alone], column[alone]
+    # Places are found once: a mask would be searched anew for each array.
+    drawn = np.flatnonzero(alone)
+    row, column = row[drawn], column[drawn]
     (incidence,) = take_cells([observation.angles["local_incidence"]], (row, column))
     gamma, area = observation.image.sample_reflectivity((row, column), kernel_tiles)
     # A cell whose surface faces the line of sight at theta projects to its area times cos(theta).
     large = area > SMALLEST_OPEN_AREA * scale.cell_area * np.cos(np.radians(incidence))
-    good = large & np.isfinite(incidence) & np.isfinite(gamma).all(axis=0)
+    good = np.flatnonzero(large & np.isfinite(incidence) & np.isfinite(gamma).all(axis=0))
     kind = np.zeros_like(incidence) if observation.kind is None else observation.kind[row, column]
     return np.vstack((incidence, kind, gamma))[:, good].astype(np.float32, copy=False)
 
@@ -136,7 +138,7 @@ def _fit_law(
     angle: NDArray[np.float32], gamma: NDArray[np.float32], width: float = ANGLE_CLASS
 ) -> FittedLaw:
     """Fit a law: median gamma0 by class of incidence, averaged over polarisations in decibels."""
-    classes, index = int(90.0 / width), (angle // width).astype(np.uint8)
+    classes, index = int(90.0 / width), (angle.astype(np.float64) / width).astype(np.uint8)
     # In the order of their classes, so that each is a part of the arrays.
     order, ends = np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))
     angle, gamma = angle[order], gamma[:, order]
@@ -187,15 +189,16 @@ def _fit_error_model(
     error: NDArray[np.float32], value: NDArray[np.float32], errors: ValueErrors
 ) -> ErrorModel:
     """Measure the contrast of values in the half of cells whose errors are least."""
-    valid = np.isfinite(value) & np.isfinite(error)
-    if valid.sum() < CELLS_PER_CLASS:
-        level = float(np.median(value[valid])) if valid.any() else 0.0
+    valid = np.flatnonzero(np.isfinite(value) & np.isfinite(error))
+    if valid.size < CELLS_PER_CLASS:
+        level = float(np.median(value[valid])) if valid.size else 0.0
         return ErrorModel(log_variance(errors.usual_contrast), level)
     error, value = error[valid].astype(np.float64), value[valid].astype(np.float64)
-    half = error <= np.median(error)
-    contrast = float(np.var(value[half])) - float(error[half].mean())
+    half = np.flatnonzero(error <= np.median(error))
+    value = value[half]
+    contrast = float(np.var(value)) - float(error[half].mean())
     least = log_variance(errors.least_contrast)
-    return ErrorModel(max(contrast, least), float(np.median(value[half])))
+    return ErrorModel(max(contrast, least), float(np.median(value)))
 
 
 # Intervals: how varied the ground is from cell to cell, and over the width of a fold.

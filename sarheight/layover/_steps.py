@@ -19,6 +19,7 @@ from sarheight_kernels.estimation import average, conclude, error_variance, loga
 from sarheight_kernels.pool import spread_rows
 from sarheight_kernels.tiles import TILE
 
+from sarheight.layover._sampling import SAMPLED_CELLS
 from sarheight.layover._statistics import FAR, NEAR, Differences, agreement_class, kind_factors
 from sarheight.layover.allocation import (
     NO_IMAGE,
@@ -36,7 +37,7 @@ from sarheight.layover.methods import (
     Reallocation,
     log_variance,
 )
-from sarheight.layover.tiles import SAMPLED_CELLS, Support
+from sarheight.layover.tiles import Support
 
 if TYPE_CHECKING:
     from sarheight.layover._statistics import Agreement, ErrorModel, Samples, SceneLaw
@@ -182,7 +183,7 @@ def sample_values(tile: AllocatedTile, method: Method, scale: GridScale) -> Samp
     for index, allocated in enumerate(tile.allocated):
         error = value_errors(tile, index, scale, method, usual, tile.sampled)[0]
         expected, *_ = take_cells([tile.expected[index]], tile.sampled)
-        use = np.isfinite(error) & (expected > 0.0)
+        use = np.flatnonzero(np.isfinite(error) & (expected > 0.0))
         row, column = (places[use] for places in tile.sampled)
         if isinstance(method, PosteriorMean):
             values = _first_values_of(tile, index, (row, column))
@@ -211,7 +212,12 @@ def sum_differences(tile: AllocatedTile, method: Method, scale: GridScale) -> li
     thinned = _thinned(tile.sampled, corner, scale)
     sums = []
     for index, allocated in enumerate(tile.allocated):
-        alone = (allocated.contribution > LEAST_ALONE) & (tile.expected[index] > 0.0)
+        alone = spread_rows(
+            lambda share, expected: (share > LEAST_ALONE) & (expected > 0.0),
+            allocated.contribution,
+            tile.expected[index],
+            dtype=np.bool_,
+        )
         use = alone[thinned]
         cells = thinned[0][use], thinned[1][use]
         values = _first_values_of(tile, index, cells).astype(np.float64)
@@ -238,7 +244,9 @@ def _thinned(sampled: Cells, corner: tuple[int, int], scale: GridScale) -> Cells
     """Take some of the sampled cells, which ones does not depend on the tile."""
     row, column = sampled
     among = max(min(scale.shape[0] * scale.shape[1], SAMPLED_CELLS) // COMPARED_CELLS, 1)
-    kept = (row + corner[0] + 3 * (column + corner[1])) % among == 0
+    number = row + corner[0] + 3 * (column + corner[1])
+    # NumPy divides several numbers at once, but finds one remainder after the other.
+    kept = np.flatnonzero(number // among * among == number)
     return row[kept], column[kept]
 
 

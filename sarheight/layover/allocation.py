@@ -22,8 +22,8 @@ from sarheight_kernels.ratios import smooth_by_simulation, weigh_ratios
 from sarheight_kernels.tiles import TILE
 
 from sarheight.geometry.geo2rdr import angles
+from sarheight.layover._sampling import KERNEL_TILE_BORDER, sampled_cells, sampled_kernel_tiles
 from sarheight.layover.facets import repeat_cells, sum_facets
-from sarheight.layover.tiles import KERNEL_TILE_BORDER, sampled_cells, sampled_kernel_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

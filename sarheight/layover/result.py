@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -192,6 +193,12 @@ def look_azimuth(grid: RadarGrid, radar: RadarModel) -> float:
     return float(azimuth % 360.0)
 
 
+@cache
+def _version() -> str:
+    """Return the version of the package, which is read from files."""
+    return version("sarheight")
+
+
 def pass_dataset(
     scene: Scene,
     template: xr.Dataset,
@@ -204,24 +211,27 @@ def pass_dataset(
     ``time`` is a scalar coordinate, and so is ``polarisation`` where there is only one.
     """
     several = scene.image.sizes.get("polarisation", 1) > 1
-    result = template.copy()
+    layers = {}
     for name, values in variables.items():
         layered = values.ndim == 3
         dims = ("polarisation", "y", "x") if layered and several else ("y", "x")
-        layers = values[0] if layered and not several else values
-        result[name] = (dims, layers, {**layer_attributes(name), "grid_mapping": "spatial_ref"})
+        attributes = {**layer_attributes(name), "grid_mapping": "spatial_ref"}
+        layers[name] = (dims, values[0] if layered and not several else values, attributes)
+    coordinates: dict[str, Any] = {}
     names = polarisation_names(scene)
     if several and "polarisation" in scene.image.coords:
-        result = result.assign_coords(polarisation=names)
+        coordinates["polarisation"] = names
     elif not several and len(names) == 1:
-        result = result.assign_coords(polarisation=names[0])
-    result = result.assign_coords(time=acquisition_time(scene.grid, scene.orbit))
+        coordinates["polarisation"] = names[0]
+    coordinates["time"] = acquisition_time(scene.grid, scene.orbit)
+    # All at once: xarray aligns at each assignment what it has with what comes.
+    result = template.assign(layers).assign_coords(coordinates)
     return result.assign_attrs(
         title="Reconstructed radar backscatter",
         look_azimuth=look_azimuth(scene.grid, radar),
         look_side=scene.grid.look_side,
         orbit_source=scene.orbit.source,
-        sarheight_version=version("sarheight"),
+        sarheight_version=_version(),
         **rcs,
     )
 

@@ -260,12 +260,38 @@ class Stack:
         by_themselves: Mapping[str, str],
     ) -> xr.Dataset:
         """Make the coordinates and attributes of the stack with its new dates."""
-        import dask.array
+        dataset = xr.Dataset(
+            self._empty_layers(len(self.records) + len(fresh)),
+            {
+                **self._coordinates(self._values_of(fresh, baselines, by_themselves)),
+                "polarisation": self.polarisations,
+                "y": self.dem.array["y"],
+                "x": self.dem.array["x"],
+            },
+        ).rio.write_crs(self.dem.array.rio.crs)
+        own = {"polarisations": self.polarisations}
+        added = [{**date.record, "calibration": date.scene.calibration, **own} for date in fresh]
+        attributes = {
+            "title": "Stack of reconstructed radar backscatter",
+            "stack": json.dumps(self.described),
+            "acquisition": json.dumps([*self.records, *added]),
+            "reference_grid": grid_to_json(self.reference.grid),
+            "reference_orbit": orbit_to_json(self.reference.orbit),
+            "look_side": self.reference.grid.look_side,
+        }
+        made: xr.Dataset = dataset.assign_attrs(attributes)
+        return made
 
-        stored = self.stored
+    def _values_of(
+        self,
+        fresh: Sequence[Date],
+        baselines: Mapping[str, Baseline],
+        by_themselves: Mapping[str, str],
+    ) -> dict[str, list[Any]]:
+        """Return what coordinates along time hold of new dates, by name."""
         total = len(self.records) + len(fresh)
         parameters = {"stack": self.described}
-        added: dict[str, list[Any]] = {
+        return {
             "time": [date.time for date in fresh],
             "platform": [str(date.record["mission"]) for date in fresh],
             "product": [str(date.record.get("product_name", "")) for date in fresh],
@@ -280,13 +306,22 @@ class Stack:
             "filtered_with": [total if self.settings.window else 0 for _ in fresh],
             "provenance": [json.dumps(date.provenance(parameters)) for date in fresh],
         }
+
+    def _coordinates(self, added: Mapping[str, list[Any]]) -> dict[str, Any]:
+        """Append values of new dates to the coordinates along time."""
         coordinates = {}
         for name, values in added.items():
-            earlier = [] if stored is None else list(stored[name].values)
+            earlier = [] if self.stored is None else list(self.stored[name].values)
             kind, description, units = COORDINATES[name]
             attributes = {"long_name": description} | ({"units": units} if units else {})
             coordinates[name] = ("time", np.array([*earlier, *values], dtype=kind), attributes)
         coordinates["time"][2]["standard_name"] = "time"
+        return coordinates
+
+    def _empty_layers(self, total: int) -> dict[str, Any]:
+        """Lay out the variables of so many dates, lazy and without values."""
+        import dask.array
+
         chunks = (1, 1, CHUNK, CHUNK)
         dummy = dask.array.zeros((total, *self.shape), dtype=np.float32, chunks=chunks)
         layers = {
@@ -300,36 +335,7 @@ class Stack:
         }
         for name, layer in layers.items():
             variables[name] = (("polarisation", "y", "x"), layer, PRODUCT_ATTRIBUTES[name])
-        dataset = xr.Dataset(
-            variables,
-            {
-                **coordinates,
-                "polarisation": self.polarisations,
-                "y": self.dem.array["y"],
-                "x": self.dem.array["x"],
-            },
-        ).rio.write_crs(self.dem.array.rio.crs)
-        records = [
-            *self.records,
-            *(
-                {
-                    **date.record,
-                    "calibration": date.scene.calibration,
-                    "polarisations": self.polarisations,
-                }
-                for date in fresh
-            ),
-        ]
-        attributes = {
-            "title": "Stack of reconstructed radar backscatter",
-            "stack": json.dumps(self.described),
-            "acquisition": json.dumps(records),
-            "reference_grid": grid_to_json(self.reference.grid),
-            "reference_orbit": orbit_to_json(self.reference.orbit),
-            "look_side": self.reference.grid.look_side,
-        }
-        made: xr.Dataset = dataset.assign_attrs(attributes)
-        return made
+        return variables
 
 
 def _require_same_dem(dem: xr.DataArray, stored: xr.DataArray) -> None:

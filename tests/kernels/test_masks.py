@@ -186,8 +186,8 @@ def test_a_dem_whose_rows_run_along_range_gives_the_same_masks() -> None:
         dem = dem.copy(data=bumps(*to_utm.transform(x, y)).astype(np.float32))
         seen = pass_geometry(dem, grid, orbit)
         found[place] = (seen, *classify_cells(seen))
-    assert not terrain_profiles(found["utm"][0]).transposed
-    assert terrain_profiles(found["turned"][0]).transposed
+    assert not terrain_profiles(found["utm"][0])[1].transposed
+    assert terrain_profiles(found["turned"][0])[1].transposed
 
     dem, other = found["utm"][0].dem, found["turned"][0].dem
     x, y = np.meshgrid(dem.x.values, dem.y.values)

@@ -25,6 +25,7 @@ from sarheight_kernels.profiles import (
     count_crossings,
     count_folds,
     crossings_of,
+    empty_profile,
     illuminate_profile,
     knot_columns,
     profile_samples,
@@ -44,6 +45,7 @@ from tests.cuts import (
     ground,
     is_layover,
     is_shadow,
+    profile_of,
     rough,
     terrains,
 )
@@ -220,7 +222,7 @@ def test_points_are_illuminated_where_the_classes_have_no_shadow(
     if backwards:
         x, z = x[::-1].copy(), z[::-1].copy()
     category, lit = classified(x, z), np.empty(z.size, np.uint8)
-    illuminate_profile(x, HEIGHT - z, lit)
+    illuminate_profile(profile_of(x, z), lit)
     np.testing.assert_array_equal(lit == 1, category < ACTIVE_SHADOW)
 
 
@@ -244,15 +246,14 @@ def scene(
     return pass_geometry(dem_around(latitude, longitude, heights, crs=crs), grid, orbit), orbit
 
 
-def traced(seen: PassGeometry, profile: int) -> tuple[float, Floats, Floats]:
+def traced(seen: PassGeometry, number: int) -> tuple[float, Floats, Floats]:
     """Time of a profile, its outward and downward coordinates."""
-    scan = terrain_profiles(seen)
+    scan, _ = terrain_profiles(seen)
     columns = scan.heights.shape[1]
-    outward, downward = np.empty(columns), np.empty(columns)
-    time = scan.first_time + profile * scan.interval
-    knots = knot_columns(scan.ground, columns)
-    trace_profile(knots, seen.radar, scan.heights, time, scan.reference_height, outward, downward)
-    return time, outward, downward
+    time = scan.first_time + number * scan.interval
+    knots, profile = knot_columns(scan.ground, columns), empty_profile(columns)
+    trace_profile(knots, scan, time, profile)
+    return time, profile.outward, profile.downward
 
 
 @pytest.mark.parametrize(
@@ -262,7 +263,7 @@ def traced(seen: PassGeometry, profile: int) -> tuple[float, Floats, Floats]:
 def test_a_profile_lies_on_the_terrain(place: str, look_side: LookSide) -> None:
     seen, orbit = scene(place, look_side=look_side)
     count = 0
-    for profile in range(0, terrain_profiles(seen).count, 5):
+    for profile in range(0, terrain_profiles(seen)[1].count, 5):
         time, outward, downward = traced(seen, profile)
         satellite, velocity = orbit.state(np.array([time]))
         along = velocity[0] / np.linalg.norm(velocity[0])
@@ -290,7 +291,7 @@ def test_a_profile_ends_soon_beyond_the_dem_and_beside_voids() -> None:
     heights[40] = np.nan
     heights[60:, 70] = np.nan
     holed, _ = scene("utm", heights)
-    count = terrain_profiles(whole).count
+    count = terrain_profiles(whole)[1].count
     for profile in range(0, count, 3):
         _, outward, downward = traced(whole, profile)
         _, holed_outward, holed_downward = traced(holed, profile)
@@ -332,12 +333,12 @@ def counted(x: Floats, z: Floats, samples: int, spacing: float) -> tuple[Floats,
         side=1.0,
         **zero_doppler_table()._asdict(),
     )
-    place, sheets = np.empty(x.size), np.empty(samples + 1, dtype=np.int64)
-    profile_samples(radar, 0.0, x, HEIGHT - z, place)
-    count_crossings(place, classified(x, z), sheets)
+    profile, sheets = profile_of(x, z), np.empty(samples + 1, dtype=np.int64)
+    profile_samples(radar, 0.0, profile)
+    count_crossings(profile, classified(x, z), sheets)
     assert sheets[-1] == 0
     slant = near + spacing * np.arange(samples, dtype=np.float64)
-    np.testing.assert_allclose(near + spacing * place, np.hypot(x, HEIGHT - z), rtol=1e-12)
+    np.testing.assert_allclose(near + spacing * profile.sample, np.hypot(x, HEIGHT - z), rtol=1e-12)
     return slant, split(sheets)
 
 
@@ -388,8 +389,10 @@ def test_counts_agree_with_a_walk_from_point_to_point(
     place = 0.5 * (np.hypot(x, HEIGHT - z) - np.hypot(x[0], HEIGHT - z[0]))
     place[category == NO_DATA] = np.nan
     sheets, folds = np.empty(samples + 1, dtype=np.int64), np.empty(x.size, dtype=np.uint8)
-    count_crossings(place, category, sheets)
-    count_folds(place, category, sheets, folds)
+    profile = profile_of(x, z)
+    profile.sample[:] = place
+    count_crossings(profile, category, sheets)
+    count_folds(profile, category, sheets, folds)
 
     expected = np.zeros((samples, 4), dtype=np.int64)
     centre = np.arange(samples)

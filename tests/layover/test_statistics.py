@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from sarheight.geometry import incidence
 from sarheight.illumination import BackscatterLaw, ConstantGamma, CosinePower, Muhleman, simulate
-from sarheight.layover import FLAGS, ValueErrors, fit_law, masks, reconstruct, tiles
+from sarheight.layover import FLAGS, ValueErrors, _sampling, fit_law, masks, reconstruct
 from sarheight.layover._statistics import (
     AGREEMENT_CLASSES,
     Differences,
@@ -65,7 +65,7 @@ def test_one_in_several_areas_says_as_much_of_the_law(monkeypatch: pytest.Monkey
     grid, orbit = look(lines=2600, samples=4600, line_spacing=25.0, sample_spacing=15.0)
     scene = simulate(dem, grid, orbit, law=Muhleman(), reflectivity=patches, looks=4.4, seed=1)
     part = fit_law(scene, dem)
-    monkeypatch.setattr(tiles, "AREA_CELLS", 1 << 30)
+    monkeypatch.setattr(_sampling, "AREA_CELLS", 1 << 30)
     whole = fit_law(scene, dem)
     angles = np.linspace(15.0, 65.0, 30)
     difference = 10.0 * np.log10(part(angles) / whole(angles))
@@ -89,8 +89,8 @@ def test_a_sample_of_areas_is_good_enough(monkeypatch: pytest.MonkeyPatch) -> No
     patches = np.exp(np.clip(np.nan_to_num(patches), -2.0, 2.0)).astype(np.float32)
     scene = simulate(dem, grid, orbit, law=Muhleman(), reflectivity=patches, looks=4.4, seed=1)
     whole = reconstruct(scene, dem, law=Muhleman())
-    monkeypatch.setattr(tiles, "AREA", tiles.AREA // 2)
-    monkeypatch.setattr(tiles, "AREA_CELLS", dem.size // 3)
+    monkeypatch.setattr(_sampling, "AREA", _sampling.AREA // 2)
+    monkeypatch.setattr(_sampling, "AREA_CELLS", dem.size // 3)
     part = reconstruct(scene, dem, law=Muhleman())
     difference = 10.0 * np.log10(part.gamma0.values / whole.gamma0.values)
     truth = Muhleman()(angle) * patches / np.cos(np.radians(angle))
@@ -102,13 +102,13 @@ def test_a_sample_of_areas_is_good_enough(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_area_is_drawn_whichever_window_it_lies_in() -> None:
-    whole = tiles.sampled_kernel_tiles((0, 0), (180, 140), 8)
+    whole = _sampling.sampled_kernel_tiles((0, 0), (180, 140), 8)
     assert whole.mean() == pytest.approx(1.0 / 8.0, rel=0.15)
     np.testing.assert_array_equal(
-        tiles.sampled_kernel_tiles((20, 30), (15, 40), 8), whole[20:35, 30:70]
+        _sampling.sampled_kernel_tiles((20, 30), (15, 40), 8), whole[20:35, 30:70]
     )
     # Areas of cells are those of their facets.
-    facets = tiles.sampled_kernel_tiles((0, 0), (60, 60), 8, facets=3)
+    facets = _sampling.sampled_kernel_tiles((0, 0), (60, 60), 8, facets=3)
     np.testing.assert_array_equal(facets, np.kron(whole[:20:2, :20:2], np.ones((6, 6), bool)))
 
 
@@ -124,11 +124,11 @@ def test_cells_of_a_box_are_those_of_the_whole_that_lie_in_it(
     """And of the whole, those that lie in areas that are drawn, in the order of their squares."""
     edges = [sorted(data.draw(st.tuples(*[st.integers(0, size)] * 2))) for size in shape]
     box = edges[0][0], edges[0][1], edges[1][0], edges[1][1]
-    row, column = tiles.sampled_cells(shape, (0, shape[0], 0, shape[1]), stride)
+    row, column = _sampling.sampled_cells(shape, (0, shape[0], 0, shape[1]), stride)
     chosen = (row >= box[0]) & (row < box[1]) & (column >= box[2]) & (column < box[3])
     if parts > 1:
-        chosen &= tiles.drawn_areas(row // tiles.AREA, column // tiles.AREA, parts)
-    found = tiles.sampled_cells(shape, box, stride, parts)
+        chosen &= _sampling.drawn_areas(row // _sampling.AREA, column // _sampling.AREA, parts)
+    found = _sampling.sampled_cells(shape, box, stride, parts)
     np.testing.assert_array_equal(found, (row[chosen], column[chosen]))
 
 

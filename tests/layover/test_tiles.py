@@ -14,7 +14,7 @@ import xarray as xr
 from sarheight_kernels.pool import limit_threads
 
 from sarheight.errors import GeometryError
-from sarheight.layover import PosteriorMean, Reallocation, _plan, _tasks, reconstruct, tiles
+from sarheight.layover import PosteriorMean, Reallocation, _plan, _sampling, _tasks, reconstruct
 from sarheight.layover import _scene_tiles as room
 from sarheight.layover._steps import support_of
 from sarheight.layover.tiles import TILE, HeightRange, TilePlanner
@@ -263,8 +263,8 @@ def test_statistics_of_areas_are_those_in_memory(
     wide = raster(hills((300, 420), relief=90.0, size=8.0, seed=4))
     scene = scene_of(wide, lines=700, samples=1100, incidence=36.0)
     everywhere = reconstruct(scene, wide, method=method)
-    monkeypatch.setattr(tiles, "AREA_CELLS", 30_000)
-    monkeypatch.setattr(tiles, "AREA", 64)
+    monkeypatch.setattr(_sampling, "AREA_CELLS", 30_000)
+    monkeypatch.setattr(_sampling, "AREA", 64)
     cores: list[tuple[int, ...]] = []
     areas = TilePlanner.areas
 
