@@ -14,6 +14,7 @@ from sarheight.geometry.pass_geometry import PixelAreas
 from sarheight.illumination import ConstantGamma, simulate
 from sarheight.layover import (
     PosteriorMean,
+    RTC,
     Reallocation,
     fit_law,
     mapping,
@@ -237,10 +238,21 @@ def test_a_smallest_area_out_of_range(scene: Scene, dem: xr.DataArray, part: flo
         reconstruct(scene, dem, smallest_area=part)
 
 
-def test_settings_of_the_method_out_of_range() -> None:
-    for settings in ({"steps": 0}, {"blur": -1.0}, {"pooling": 0.0}, {"pooling": float("nan")}):
-        with pytest.raises(ValueError, match="at least one step"):
-            PosteriorMean(**settings)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"steps": steps} for steps in (0, 2.5, True, "2", 101)),
+        *({"blur": blur} for blur in (-1.0, np.inf, 1e9, None)),
+        *({"pooling": pooling} for pooling in (0.0, np.nan, 1e300)),
+    ],
+)
+def test_settings_of_the_method_out_of_range(settings: dict[str, Any]) -> None:
+    """Also those that no memory holds, and those that are no numbers."""
+    with pytest.raises(ValueError, match=r"found \w+=.* in PosteriorMean, expected a (whole )?num"):
+        PosteriorMean(**settings)
+    for blur in {"blur"} & set(settings):
+        with pytest.raises(ValueError, match="in RTC, expected a number of 0 to 100"):
+            RTC(blur=settings[blur])
 
 
 def test_too_few_cells_to_fit_a_law(scene: Scene, dem: xr.DataArray) -> None:
