@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
 
 MOST_NEGATIVE, LOUDEST = 0.1, 1.0
-"""Part of the power from which negative values are looked at, and linear power that no thermal noise
-has: where noise was removed from dark ground, as water in cross-polarisation, no value is below what
-was subtracted, and decibels are."""
+"""Part of the power from which negative values are looked at, and linear power that no thermal
+noise has: where noise was removed from dark ground, as water in cross-polarisation, no value is
+below what was subtracted, and decibels are."""
 PIECE_PIXELS = 1 << 24
 """Pixels of a lazy image that are checked at a time, or a line of a chunk."""
 

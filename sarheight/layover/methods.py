@@ -45,7 +45,9 @@ def _require_numbers(thing: Any, **limits: tuple[float, float]) -> None:  # noqa
             _is_number(value, whole=whole) and least <= value <= most
         ):
             kind, name = "a whole number" if whole else "a number", type(thing).__name__
-            msg = f"found {entry.name}={value!r} in {name}, expected {kind} of {least:g} to {most:g}"
+            msg = (
+                f"found {entry.name}={value!r} in {name}, expected {kind} of {least:g} to {most:g}"
+            )
             raise ValueError(msg)
 
 
@@ -56,7 +58,9 @@ def _is_number(value: object, *, whole: bool = False) -> bool:
 
 def _are_numbers(values: object, count: int) -> bool:
     """Tell whether something is a sequence of so many numbers."""
-    return isinstance(values, tuple | list) and len(values) == count and all(map(_is_number, values))
+    return (
+        isinstance(values, tuple | list) and len(values) == count and all(map(_is_number, values))
+    )
 
 
 def _require_kind(name: str, value: object, kind: type[Any]) -> None:
@@ -79,8 +83,8 @@ DEVIATIONS = SMALLEST_DEVIATION, LARGEST_DEVIATION
 SMALLEST_POOLING = 1e-3
 """Postings over which values are pooled at least: a window of less holds one cell alone."""
 MOST_STEPS, FARTHEST = 100, 100.0
-"""Reallocations, and postings over which values are smoothed or pooled: far more than is of use, and
-little enough for the memory of any machine."""
+"""Reallocations, and postings over which values are smoothed or pooled: far more than is of use,
+and little enough for the memory of any machine."""
 
 
 @dataclass(frozen=True, kw_only=True)

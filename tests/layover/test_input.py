@@ -13,8 +13,8 @@ from sarheight.errors import DemError, GeometryError, OrbitCoverageError, Vertic
 from sarheight.geometry.pass_geometry import PixelAreas
 from sarheight.illumination import ConstantGamma, simulate
 from sarheight.layover import (
-    PosteriorMean,
     RTC,
+    PosteriorMean,
     Reallocation,
     fit_law,
     mapping,
@@ -149,7 +149,7 @@ def test_negative_power(scene: Scene, dem: xr.DataArray) -> None:
     """Noise removal leaves some; an image of it is a mistake."""
     with pytest.raises(ValueError, match=r"negative on average|If it is in decibels"):
         reconstruct(with_values(scene, -scene.image.values), dem)
-    with pytest.raises(ValueError, match="negative on average.*leave the noise in"):
+    with pytest.raises(ValueError, match=r"negative on average.*leave the noise in"):
         reconstruct(with_values(scene, 1e-3 - 0.01 * scene.image.values), dem)
     some = scene.image.values - np.float32(0.01) * float(scene.image.mean())
     assert (some < 0.0).any()

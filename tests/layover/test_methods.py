@@ -122,7 +122,9 @@ def test_what_a_prior_cannot_be(wrong: dict[str, Any]) -> None:
         Prior(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"least": 0.0}, {"least": 1e200}, {"others": -1.0}, {"height_error": np.nan}])
+@pytest.mark.parametrize(
+    "wrong", [{"least": 0.0}, {"least": 1e200}, {"others": -1.0}, {"height_error": np.nan}]
+)
 def test_what_errors_of_values_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"found \w+=.* in ValueErrors, expected a number"):
         ValueErrors(**wrong)
