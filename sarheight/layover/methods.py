@@ -461,7 +461,7 @@ PARTS: dict[str, type[Any]] = {"prior": Prior, "errors": ValueErrors}
 """Fields that hold settings of their own, by name."""
 
 
-def _made(kind: type[Made], values: Mapping[str, Any]) -> Made:
+def _made(kind: type[Made], values: Any) -> Made:  # noqa: ANN401  # of a file
     """Make a dataclass of values by name."""
     if not isinstance(values, Mapping):
         msg = f"found {values!r}, expected the settings of {kind.__name__} by name"

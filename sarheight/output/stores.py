@@ -316,7 +316,7 @@ def _count_lost(folder: Path, array: Any) -> int:  # noqa: ANN401  # of Zarr
     lengths = array.shards or array.chunks
     counts = [-(-n // length) for n, length in zip(array.shape, lengths, strict=True)]
     files = chunk_files(folder)
-    if (expected := prod(counts)) > max(len(files), MOST_LOST):
+    if (expected := int(prod(counts))) > max(len(files), MOST_LOST):
         return expected - len(files)  # at least; their names would take hours, or any memory
     key = array.metadata.encode_chunk_key
     places = product(*map(range, counts))
@@ -343,7 +343,7 @@ def _count_lost_of_shard(
             place, array.shape, array.shards, array.chunks, strict=True
         )
     )
-    expected = prod(part.stop for part in used)
+    expected = int(prod(part.stop for part in used))
     if not there:
         return expected
     codec = array.metadata.codecs[0]
