@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from uuid import uuid4
 from xml.etree.ElementTree import Element, ParseError, tostring
 
@@ -73,6 +74,16 @@ OPTIONS = {
 }
 SIDECARS = (".ovr", ".msk", ".aux")
 """Ends of the names of files that GDAL looks for beside a raster of any format."""
+
+
+class Opener(Protocol):
+    """What rasterio opens a raster by that is no file: an image on a server."""
+
+    def __call__(self, path: str, **options: Any) -> Any:  # noqa: ANN401  # of rasterio
+        """Open what GDAL asks for in place of a file."""
+
+    def open(self) -> AbstractContextManager[DatasetReader]:
+        """Open the raster, until the context ends."""
 
 
 def open_alone(
@@ -201,13 +212,15 @@ def open_bands(
     error: type[SarheightError],
     driver: str = GEOTIFF[0],
     *,
-    opener: Callable[..., Any] | None = None,
+    opener: Opener | None = None,
     chunks: Any = None,  # noqa: ANN401  # as xarray
     shown: str = "",
 ) -> xr.DataArray:
     """Open all bands of a raster as rioxarray does, dims (band, y, x); in memory without chunks.
 
-    Raises `error` where there are several rasters, or more pixels than the file can hold.
+    Nothing stays open: a lazy raster is opened for each window, in the thread that reads it, since
+    rasterio lets no other close what an `opener` opened. Raises `error` where there are several
+    rasters, or more pixels than the file can hold.
     """
     import dask.array
     import rioxarray
@@ -220,24 +233,22 @@ def open_bands(
         if not isinstance(image, xr.DataArray):
             msg = f"'{shown}' holds several rasters, expected one"
             raise error(msg)
-        _require_plausible(path, image, error)
-        if chunks is None:
-            image.load().close()
-        elif opener is None:  # which GDAL asks for every file
-            bands = _Bands(path, driver, image.shape, image.dtype)
+        with closing(image):
+            _require_plausible(path, image, error)
+            if chunks is None:
+                return image.load()
+            reopen = partial(open_alone, path, (driver,)) if opener is None else opener.open
+            bands = _Bands(reopen, image.shape, image.dtype)
             meta = np.empty((0, 0, 0), image.dtype)
             lazy = dask.array.from_array(bands, image.chunks, name=f"raster-{uuid4()}", meta=meta)  # type: ignore[no-untyped-call]
-            image.close()
-            image = image.copy(data=lazy)
-    return image
+    return image.copy(data=lazy)
 
 
 @dataclass(frozen=True, eq=False)
 class _Bands:
     """The bands of a raster, which is opened for each window: whenever dask reads it."""
 
-    path: str
-    driver: str
+    reopen: Callable[[], AbstractContextManager[DatasetReader]]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     ndim: ClassVar[int] = 3
@@ -246,7 +257,7 @@ class _Bands:
         """Read a window."""
         spans, picks = zip(*map(span_of, key, self.shape), strict=True)
         bands, rows, columns = spans
-        with open_alone(self.path, (self.driver,)) as file:
+        with self.reopen() as file:
             values = file.read(list(range(bands[0] + 1, bands[1] + 1)), window=(rows, columns))
         found: NDArray[Any] = values[picks]
         return found

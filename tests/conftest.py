@@ -21,11 +21,21 @@ ANNOTATIONS = (
 """Every Sentinel-1 annotation among the real data, in its folder ``sentinel1``."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_of_torch() -> None:
-    """Keep torch to one thread: kernels of Numba that have run give it theirs, through OpenMP."""
+def one_thread_of_torch() -> None:
+    """Keep torch to one thread: test processes share the cores, and would wait for each other."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Before fixtures of modules work with networks."""
+    one_thread_of_torch()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_of_torch() -> None:
+    """Before each test: kernels of Numba that have run give torch theirs, through OpenMP."""
+    one_thread_of_torch()
 
 
 def shared_data(*parts: str) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sarheight_kernels.tiles import geolocate, geolocation_bounds
 
 from sarheight.illumination import CosinePower, simulate
 from tests.dems import dem_around, hills
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.ellipsoid import LookSide
+    from sarheight.geometry.pass_geometry import PassGeometry
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
     from sarheight.scene import Scene
@@ -103,3 +105,11 @@ def scene_of(dem: xr.DataArray, *, seed: int | None = 0, noise: float = 0.0, **h
     return simulate(
         dem, grid, orbit, law=LAW, reflectivity=patches, looks=4.4, seed=seed, noise=noise
     )
+
+
+def located_cells(seen: PassGeometry) -> tuple[Floats, Floats]:
+    """Line and sample of each cell of a DEM, by the kernel."""
+    line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
+    bounds = geolocation_bounds(seen.ground, seen.heights)
+    geolocate(seen.ground, seen.radar, seen.heights, line, sample, bounds)
+    return line, sample

@@ -24,7 +24,7 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
-from typer.testing import CliRunner
+from typer.main import get_command
 
 from sarheight import illumination
 from sarheight.cli import app
@@ -32,6 +32,7 @@ from sarheight.layover import reconstruct
 from sarheight.output import write
 from sarheight.sentinel1 import read_grid
 from sarheight.terrain import draw_known_elevations
+from tests.cli.commands import passing
 from tests.dems import geoid_bytes
 from tests.flattened_products import hyp3_folder
 from tests.mountains import PLAIN, mountain, raster
@@ -165,8 +166,27 @@ def test_python_runs_as_it_stands(page: Path) -> None:
 def test_commands_run_as_they_stand(page: Path) -> None:
     shutil.rmtree("unfolded.zarr")
     for command in commands(page):
-        done = CliRunner().invoke(app, command)
-        assert done.exit_code == 0, f"{shlex.join(command)}: {done.output} {done.exception}"
+        passing(*command)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=stem)
+def test_options_on_pages_are_those_of_their_commands(page: Path) -> None:
+    """Of all commands that stand in blocks, whether they can be run here or not."""
+    root = get_command(app)
+    for token in parsed(page):
+        if token.type != "fence":
+            continue
+        for line in token.content.replace("\\\n", " ").splitlines():
+            words = line.removeprefix("$ ").partition("   #")[0].split()
+            if words[:1] != ["sarheight"]:
+                continue
+            command, words = root, words[1:]
+            while words and words[0] in getattr(command, "commands", {}):
+                command, words = command.commands[words[0]], words[1:]
+            known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+            given = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+            common = {"--help", "--version", "--install-completion", "--show-completion"}
+            assert given <= known | common, f"{line.strip()}: {given - known - common}"
 
 
 # The pages as the web page of the repository shows them, which knows nothing of Sphinx.

@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, ndimage
 
+from sarheight.dem import local_posting
 from sarheight.layover import RTC, in_layover, reconstruct
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from benchmarks._real.envisat import Desert
@@ -39,6 +41,8 @@ SMALLEST = 0.3
 """The part of a cell below which it gets no value where small areas are left out."""
 LIMITS = 8.0, 20.0
 """Decibels of black and white."""
+BAR = 1000.0
+"""Metres that the scale bar is long."""
 
 END = 0.35, 0.6
 """Parts of the rows and columns with which the end of the scene begins that is drawn."""
@@ -46,12 +50,12 @@ END = 0.35, 0.6
 MADE = {
     "posterior": "default method, heights by splines",
     "rtc": "RTC, heights by splines",
-    "rtc_delivered": "RTC, splines, not co-registered",
     "triangles": "default method, heights by triangles",
     "rtc_triangles": "RTC, heights by triangles",
-    "small_areas": f"default, splines, no cells of an area below {SMALLEST:g}",
+    "small_areas": f"default method, splines, no cells of an area below {SMALLEST:g}",
+    "rtc_delivered": "RTC, splines, not co-registered",
 }
-"""What is compared, by key."""
+"""What is compared, by key: the default method at the left of the picture, RTC at the right."""
 
 
 def triangulated(place: Desert) -> xr.DataArray:
@@ -75,10 +79,10 @@ def reconstruct_variants(scene: Scene, delivered: Scene, place: Desert) -> dict[
     return {
         "posterior": reconstruct(scene, splines, variables=variables),
         "rtc": reconstruct(scene, splines, method=RTC(), variables=variables),
-        "rtc_delivered": reconstruct(delivered, splines, method=RTC(), variables=variables),
         "triangles": reconstruct(scene, triangles, variables=variables),
         "rtc_triangles": reconstruct(scene, triangles, method=RTC(), variables=variables),
         "small_areas": reconstruct(scene, splines, smallest_area=SMALLEST, variables=variables),
+        "rtc_delivered": reconstruct(delivered, splines, method=RTC(), variables=variables),
     }
 
 
@@ -123,8 +127,20 @@ def draw_dark(variants: dict[str, xr.Dataset], distance: Floats) -> Figure:
         drawn = axis.imshow(values, cmap="gray", vmin=LIMITS[0], vmax=LIMITS[1], aspect=aspect)
         axis.contour(holes[end], levels=[0.5], colors="#d95f02", linewidths=0.6)
         axis.set(title=MADE[key], xticks=[], yticks=[], facecolor="#c8d0e8")
-    figure.colorbar(drawn, ax=figure.axes, label="γ⁰ (dB, not calibrated)", shrink=0.6)
+    _draw_bar(figure.axes[0], local_posting(first["gamma0"])[1])
+    figure.colorbar(
+        drawn, ax=figure.axes, label="γ⁰ (dB, not calibrated)", extend="both", shrink=0.6
+    )
     figure.suptitle(
-        f"Real ENVISAT pixels; outlined: heights interpolated, more than {FAR:g} m from a known one"
+        "Real ENVISAT pixels. Outlined: heights interpolated, "
+        f"more than {FAR:g} m from a known one. Blue: not imaged"
     )
     return figure
+
+
+def _draw_bar(axes: Axes, posting: float) -> None:
+    """Draw a scale bar at the lower left, where the scene does not reach."""
+    cells = BAR / posting
+    row = axes.get_ylim()[0]
+    axes.plot([5.0, 5.0 + cells], [0.93 * row] * 2, color="#202020", linewidth=2.0)
+    axes.text(5.0 + cells / 2.0, 0.91 * row, f"{BAR / 1000.0:g} km", ha="center", va="bottom")

@@ -302,10 +302,12 @@ def result_of(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def digest(path: Path) -> int:
-    """Checksum of the chunks of gamma0 of a stack."""
-    total = 0
-    for file in sorted((path / "gamma0").iterdir()):
-        total = zlib.crc32(file.read_bytes(), total)
+    """Checksum of gamma0 of a stack, in full resolution."""
+    total, files = 0, sorted((path / "0" / "gamma0" / "c").rglob("*"))
+    assert files, path  # noqa: S101
+    for file in files:
+        if file.is_file():
+            total = zlib.crc32(file.read_bytes(), total)
     return total
 
 

@@ -31,6 +31,9 @@ The options are
 ``fastmath={"contract"}``
     A product and a sum may be fused into one instruction. That is all: NaN and infinities keep
     their meaning, and sums keep their order.
+``no_cfunc_wrapper=True``
+    There are no entries for C; nor are there for Python in what is compiled for calls by other
+    kernels (`_call_without_wrapper`).
 ``boundscheck=None``
     Indices are unchecked unless the environment says ``NUMBA_BOUNDSCHECK=1``. The cache does
     not know of that variable: set another ``NUMBA_CACHE_DIR`` along with it.
@@ -67,7 +70,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 from numba.core import cgutils, types
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
@@ -152,6 +155,21 @@ class _KernelCache(FunctionCache):
                     file.unlink(missing_ok=True)
 
 
+class _InnerNames(CompileResultCacheImpl):
+    """Names of the files of functions without wrappers."""
+
+    def get_filename_base(self, fullname: str, abiflags: str) -> str:
+        """Name the files of a function."""
+        numbas: Any = super()
+        return str(numbas.get_filename_base(f"{fullname}.inner", abiflags))
+
+
+class _InnerCache(_KernelCache):
+    """The cached machine code of a function that kernels call, see `_call_without_wrapper`."""
+
+    _impl_class: Any = _InnerNames
+
+
 @cache
 def _warn_once(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=2)
@@ -170,9 +188,8 @@ def _temporary_folder() -> str:
     return folder
 
 
-def _kernel_cache(function: Callable[..., Any]) -> Any:  # noqa: ANN401
+def _kernel_cache(function: Callable[..., Any], kind: Any) -> Any:  # noqa: ANN401
     """Find a place for the machine code of a kernel: Numba's, or else a temporary folder."""
-    kind: Any = _KernelCache
     try:
         return kind(function)
     except RuntimeError:  # no place can be written
@@ -242,12 +259,40 @@ class _Compiler(CompilerBase):
         return [steps]
 
 
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"contract"},
+    "pipeline_class": _Compiler,
+    "no_cfunc_wrapper": True,  # no C code calls a kernel by its address
+}
+
+
 def njit(function: Kernel) -> Kernel:
     """Compile a kernel; its type stays that of the function."""
-    compiled: Any = numba.njit(
-        nogil=True, error_model="numpy", fastmath={"contract"}, pipeline_class=_Compiler
-    )(function)
+    compiled: Any = numba.njit(**_OPTIONS)(function)
     if compiled is not function:  # compilation is not switched off
         with suppress(OSError):  # not even a temporary folder: compiled in every run
-            compiled._cache = _kernel_cache(function)  # noqa: SLF001  # what `cache=True` sets
+            compiled._cache = _kernel_cache(function, _KernelCache)  # noqa: SLF001  # what `cache=True` sets
+        _call_without_wrapper(compiled)
     return cast("Kernel", compiled)
+
+
+def _call_without_wrapper(compiled: Any) -> None:  # noqa: ANN401
+    """Let kernels call a function that is compiled for them alone, when the first of them is.
+
+    What unpacks the arguments of a call from Python, of all arrays of all models, is a fifth of the
+    work of compiling, and most functions are called by kernels only.
+    """
+
+    @cache
+    def inner() -> Any:  # noqa: ANN401
+        compile_for: Any = numba.njit
+        own = compile_for(**_OPTIONS, no_cpython_wrapper=True)(compiled.py_func)
+        with suppress(OSError):
+            own._cache = _kernel_cache(compiled.py_func, _InnerCache)  # noqa: SLF001
+        return own
+
+    # What Numba asks of a function that another one calls.
+    compiled.get_call_template = lambda *arguments: inner().get_call_template(*arguments)
+    compiled.get_overload = lambda signature: inner().get_overload(signature)

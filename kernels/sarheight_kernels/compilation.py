@@ -80,48 +80,43 @@ def _numbers(count: int, kind: Any = F8) -> Any:  # noqa: ANN401 - types of Numb
 
 
 KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
-    # These share most of the functions that they call, so one process compiles them.
-    (tiles.tile_bounds, (GROUND, RADAR, LAYER4, TABLE8)),
-    (projection.scatter_blocks, (SURFACE, LAYER4, I8, _array(I8, 1), LAYERS4, LAYER4)),
-    (
-        allocation.allocate_rcs,
-        (SURFACE, LAYER4, MEASURED, WEIGHED, _numbers(4, I8), ALLOCATED, GEOCODED),
-    ),
     (allocation.gather_ratios, (SURFACE, WEIGHED)),
+    (projection.scatter_blocks, (SURFACE, LAYER4, I8, _array(I8, 1), LAYERS4, LAYER4)),
+    (tiles.tile_bounds, (GROUND, RADAR, LAYER4, TABLE8)),
     (tiles.height_range_bounds, (GROUND, RADAR, _numbers(2, I8), LINE4, LINE4, TABLE8)),
-    (tiles.square_height_ranges, (LAYER4, I8, LAYER4, LAYER4)),
-    (projection.add_overflow, (I8, LAYERS4, LAYER4)),
-    (radiometry.divide_by_area, (LAYER4, _array(I8, 1), LINE8, AREAS, F8)),
     (radiometry.mask_missing, (LAYERS4, LAYER4)),
-    (estimation.average, (LAYER4,) * 6),
-    (estimation.conclude, (*(LAYER4,) * 4, _numbers(2), LAYER4, LAYER4)),
-    (estimation.error_variance, (*(LAYER4,) * 4, _numbers(4), LAYER4)),
-    (estimation.rcs_balance, (*(LAYER4,) * 5, F8, TABLE8)),
-    (radiometry.inverse_intensity, (LAYERS4, LINE8, TABLE8, LAYER4)),
-    (estimation.logarithms, (LAYER4,) * 5),
-    (edges.keep_edges, (LAYERS4, I8, LAYER4, LAYER4, F8, _numbers(3), LAYER4)),
-    (rdr2geo.points_at_height, (RADAR, *(LINE8,) * 5)),
-    (estimation.to_backscatter, (LINE8, LINE8, F8, *(LAYER4,) * 5, *(LAYERS4,) * 3)),
-    (
-        estimation.regress,
-        (*(LAYER4,) * 3, _numbers(4), F8, _numbers(3), LINE4, LINE4, LAYER4),
-    ),
-    (radiometry.image_sums, (LAYERS4, LINE8, AREAS, TABLES8)),
-    (incidence.cell_angles, (GROUND, RADAR, LAYER4, TABLE8, *(LAYER4,) * 3)),
-    (ratios.smooth_by_simulation, (LAYERS4, LAYER4, LINE4, LINE4, LAYERS4)),
-    (
-        ratios.weigh_ratios,
-        (LAYERS4, LINE8, TABLE8, LAYER4, LINE4, LINE4, F8, _array(F4, 4)),
-    ),
     (
         masks.profiles_to_cells,
         (GROUND, RADAR, LAYER4, F8, F8, F8, LAYERS_OF_CODES, LAYERS_OF_CODES),
     ),
+    (projection.add_overflow, (I8, LAYERS4, LAYER4)),
+    (ratios.smooth_by_simulation, (LAYERS4, LAYER4, LINE4, LINE4, LAYERS4)),
+    (edges.keep_edges, (LAYERS4, I8, LAYER4, LAYER4, F8, _numbers(3), LAYER4)),
+    (estimation.to_backscatter, (LINE8, LINE8, F8, *(LAYER4,) * 5, *(LAYERS4,) * 3)),
     (masks.illuminate_profiles, (GROUND, RADAR, LAYER4, F8, F8, F8, CODES)),
+    (radiometry.image_sums, (LAYERS4, LINE8, AREAS, TABLES8)),
+    (estimation.average, (LAYER4,) * 6),
+    (estimation.conclude, (*(LAYER4,) * 4, _numbers(2), LAYER4, LAYER4)),
+    (
+        allocation.allocate_rcs,
+        (SURFACE, LAYER4, MEASURED, WEIGHED, _numbers(4, I8), ALLOCATED, GEOCODED),
+    ),
+    (estimation.error_variance, (*(LAYER4,) * 4, _numbers(4), LAYER4)),
+    (rdr2geo.points_at_height, (RADAR, *(LINE8,) * 5)),
     (masks.classify_profiles, (GROUND, RADAR, LAYER4, F8, F8, F8, F8, I8, CODES, CODES)),
+    (ratios.weigh_ratios, (LAYERS4, LINE8, TABLE8, LAYER4, LINE4, LINE4, F8, _array(F4, 4))),
+    (tiles.square_height_ranges, (LAYER4, I8, LAYER4, LAYER4)),
+    (estimation.rcs_balance, (*(LAYER4,) * 5, F8, TABLE8)),
+    (estimation.regress, (*(LAYER4,) * 3, _numbers(4), F8, _numbers(3), LINE4, LINE4, LAYER4)),
+    (incidence.cell_angles, (GROUND, RADAR, LAYER4, TABLE8, *(LAYER4,) * 3)),
+    (estimation.logarithms, (LAYER4,) * 5),
+    (radiometry.inverse_intensity, (LAYERS4, LINE8, TABLE8, LAYER4)),
+    (radiometry.divide_by_area, (LAYER4, _array(I8, 1), LINE8, AREAS, F8)),
 )
 """What a default reconstruction and RTC call, with the types of arguments but for the first and the
-end iteration."""
+end iteration. As kernels share functions, their order decides what is compiled twice: by the times
+that were measured for each function, processes that begin at either end compile next to nothing
+twice, and meet among small kernels. In the order of a reconstruction they met at the largest."""
 
 
 def kernels_to_compile() -> list[tuple[Kernel, tuple[Any, ...]]]:

@@ -17,8 +17,10 @@ from sarheight.workflow.config import (
     DemConfig,
     DemFilesOrAuto,
     ImageConfig,
+    MostMemory,
     Overwrite,
     Running,
+    require_memory,
 )
 from sarheight.workflow.elevations import open_elevations
 from sarheight.workflow.images import ImageSource
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.archives import Audit
+
+CELL_BYTES = 160.0
+"""Bytes that an audit takes for each cell of the product; 142 were measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +49,14 @@ class AuditConfig(DemConfig):
         Copernicus GLO-30.
     orbit : str, optional
         Orbit file, or `auto` to fetch the best. Default: the orbit in the product, else the best.
+    memory : str, optional
+        Memory limit: what would take more is refused before it begins. Default: none.
     """
 
     product: Annotated[str, argument("PRODUCT", location=True)]
     dem: DemFilesOrAuto
     orbit: Annotated[str | None, option(RADAR, metavar="auto|FILE", location=True)] = None
+    memory: MostMemory = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +117,12 @@ def audit(settings: AuditConfig, output: AuditOutput, running: Running) -> None:
             )
             raise OptionError(msg, option="product")
         heights, _ = open_elevations(settings, source, current)
+        require_memory(
+            settings.memory,
+            CELL_BYTES * product.sizes["y"] * product.sizes["x"] + 2.0 * heights.nbytes,
+            "an audit",
+            "examine a part of the product",
+        )
         current.stage("compare")
         current.compile_kernels()
         found = archives.audit(product, heights, source.flattened_orbit())

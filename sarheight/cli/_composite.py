@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from sarheight.cli._files import require_result, write_result
 from sarheight.cli._session import session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import DemConfig, DemFiles, Names, ResultOutput, Running
+from sarheight.workflow.config import DemConfig, DemFiles, Memory, Names, ResultOutput, Running
 from sarheight.workflow.elevations import read_dem
 from sarheight.workflow.options import argument
 
@@ -36,10 +36,13 @@ class CompositeConfig(DemConfig):
     dem : tuple of str
         Elevation model, resampled to the grid of the results. Not needed where a result has heights
         (`reconstruct --heights`).
+    memory : str
+        Memory limit: larger results are combined in parts.
     """
 
     results: Annotated[Names, argument("RESULT", location=True)]
     dem: DemFiles = ()
+    memory: Memory = "2 GiB"
 
 
 def composite(settings: CompositeConfig, result: ResultOutput, running: Running) -> None:
@@ -76,7 +79,8 @@ def composite(settings: CompositeConfig, result: ResultOutput, running: Running)
         heights = _heights(settings, parts)
         current.stage("local resolution")
         current.compile_kernels()
-        weights = [_local_resolution(*each, heights) for each in passes]
+        limit = _limit_beside(heights, settings.memory)
+        weights = [_local_resolution(*each, heights, limit) for each in passes]
         combined = layover.composite(parts, weights)
         current.stage("write")
         combined.attrs["acquisition"] = _acquisitions(parts)
@@ -88,7 +92,7 @@ def composite(settings: CompositeConfig, result: ResultOutput, running: Running)
             {"unverified": sorted(unverified)} if unverified else {}
         )
         written = write_result(
-            combined, result, lambda part: plot.backscatter(part["gamma0"]), current
+            combined, result, lambda part: plot.scene(part, title=_heading(part)), current
         )
         current.say(
             f"{result.output}: {written.sizes['y']} x {written.sizes['x']} cells, {len(passes)} "
@@ -141,7 +145,26 @@ def _heights(settings: CompositeConfig, parts: list[xr.Dataset]) -> xr.DataArray
     raise OptionError(msg, option="dem")
 
 
-def _local_resolution(grid: RadarGrid, orbit: Orbit, heights: xr.DataArray) -> xr.DataArray:
+def _limit_beside(heights: xr.DataArray, memory: str) -> float:
+    """Return the bytes of a memory limit that are left beside an elevation model."""
+    from sarheight.layover.tiles import memory_bytes
+
+    # As it is, and checked with north up.
+    held = 0 if heights.chunks else 2 * heights.nbytes
+    try:
+        return memory_bytes(memory_bytes(memory) - held)
+    except ValueError as error:
+        msg = (
+            f"the elevation model takes {held / (1 << 20):.0f} MiB itself, of a limit of {memory}: "
+            "pass a larger one, or results that hold their heights (reconstruct --heights), which "
+            "are read in parts"
+        )
+        raise OptionError(msg, option="memory") from error
+
+
+def _local_resolution(
+    grid: RadarGrid, orbit: Orbit, heights: xr.DataArray, limit: float
+) -> xr.DataArray:
     """Local resolution of a pass whose image is taken to have data everywhere.
 
     Where it has none its result has no value, and no weight.
@@ -157,7 +180,7 @@ def _local_resolution(grid: RadarGrid, orbit: Orbit, heights: xr.DataArray) -> x
     part = replace(crop_grid_to_dem(heights, grid, orbit), polarisations=())
     ones = da.ones((part.lines, part.samples), dtype=np.float32, chunks=CHUNK)
     scene = Scene(xr.DataArray(ones, dims=("line", "sample")), part, orbit, "beta0")
-    return layover.local_resolution(scene, heights)
+    return layover.local_resolution(scene, heights, memory_limit=limit)
 
 
 def _unverified(part: xr.Dataset) -> list[str]:
@@ -165,6 +188,17 @@ def _unverified(part: xr.Dataset) -> list[str]:
     record = part.attrs.get("provenance", {})
     found = json.loads(record) if isinstance(record, str) else record
     return [str(name) for name in found.get("unverified", [])]
+
+
+def _heading(combined: xr.Dataset) -> str:
+    """Say of which passes a composite is, for its picture."""
+    from sarheight.acquisition import acquisitions
+
+    passes = [
+        f"{each.get('start', '')[:10]} {each.get('orbit_state', '')}".strip()
+        for each in acquisitions(combined.attrs)
+    ]
+    return f"composite of {len(passes)} passes: {', '.join(passes)}"
 
 
 def _acquisitions(parts: list[xr.Dataset]) -> str:

@@ -125,7 +125,7 @@ def _show(scene: EmbeddedScene, comparison: Comparison, path: Path) -> None:
     console.print(facts)
     console.print()
     console.print(table)
-    console.print("Geocoding: σ⁰ on the ellipsoid. No offset is removed.")
+    console.print("Geocoding: γ⁰ on the ellipsoid. No offset is removed.")
     console.print(f"picture: {path}", soft_wrap=True, highlight=False)
 
 

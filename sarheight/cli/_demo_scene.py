@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from sarheight_kernels.profiles import NO_DATA
 
 from sarheight.acquisition import grid_from_json, orbit_from_json
+from sarheight.geometry import incidence
 from sarheight.layover import RTC, Reallocation, in_layover, reconstruct
 from sarheight.plot.maps import Class
 from sarheight.scene import Scene
@@ -84,9 +85,10 @@ class Errors:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Errors of all methods, gamma0 by RTC, and the dataset of the last method."""
+    """Errors of all methods, gamma0 geocoded and by RTC, and the dataset of the last method."""
 
     errors: tuple[Errors, ...]
+    geocoded: xr.DataArray
     flattened: xr.DataArray
     result: xr.Dataset
     in_layover: float  # share of cells by the truth
@@ -132,8 +134,9 @@ def compare(scene: EmbeddedScene, report: Report | None = None) -> Comparison:
     one_step = reconstruct(scene.image, scene.dem, method=Reallocation())
     report("reallocate, posterior mean")
     result = reconstruct(scene.image, scene.dem)
+    geocoded = _per_projected_area(corrected["sigma0_geocoded"], scene)
     estimates = {
-        "plain geocoding": corrected["sigma0_geocoded"].values,
+        "plain geocoding": geocoded.values,
         "area-projection RTC": corrected["gamma0"].values,
         "one step of reallocation": one_step["gamma0"].values,
         "posterior mean": result["gamma0"].values,
@@ -142,7 +145,14 @@ def compare(scene: EmbeddedScene, report: Report | None = None) -> Comparison:
     errors = tuple(_errors(name, estimate, scene, common) for name, estimate in estimates.items())
     folded = in_layover(result["mask"]).values[scene.compared]
     true = float(scene.layover[scene.compared].mean())
-    return Comparison(errors, corrected["gamma0"], result, true, float(folded.mean()))
+    return Comparison(errors, geocoded, corrected["gamma0"], result, true, float(folded.mean()))
+
+
+def _per_projected_area(sigma0: xr.DataArray, scene: EmbeddedScene) -> xr.DataArray:
+    """Return gamma0 on the ellipsoid: sigma0 over the cosine of the incidence there."""
+    angle = incidence(scene.dem, scene.image.grid, scene.image.orbit)["ellipsoid_incidence"]
+    gamma0: xr.DataArray = sigma0 / np.cos(np.deg2rad(angle.values))
+    return gamma0.rename("gamma0")
 
 
 def _errors(
@@ -165,7 +175,7 @@ def picture(scene: EmbeddedScene, comparison: Comparison) -> Figure:
     result = comparison.result
     truth = result["gamma0"].copy(data=scene.truth.astype(np.float32))
     maps = {
-        "plain geocoding, σ⁰": result["sigma0_geocoded"],
+        "plain geocoding, γ⁰": comparison.geocoded,
         "area-projection RTC, γ⁰": comparison.flattened,
         "posterior mean, γ⁰": result["gamma0"],
         "truth, γ⁰": truth,
@@ -180,7 +190,7 @@ def picture(scene: EmbeddedScene, comparison: Comparison) -> Figure:
     for place, (name, power) in zip(axes[0], maps.items(), strict=True):
         drawn = draw_backscatter(place, power.isel(y=rows, x=columns), limits, azimuth)
         set_title(place, name)
-    figure.colorbar(drawn, ax=axes, label="dB", extend="both", shrink=0.6)
+    figure.colorbar(drawn, ax=axes, label="γ⁰ (dB)", extend="both", shrink=0.6)
     radar = scene.image.image
     brightness = robust_limits(radar.values[radar.values > 0.0])
     drawn = draw_backscatter(axes[1, 0], radar, brightness)
@@ -197,8 +207,8 @@ def picture(scene: EmbeddedScene, comparison: Comparison) -> Figure:
         drawn, ax=axes[1, 0], label="β⁰ (dB)", extend="both", location="left", shrink=0.8
     )
     figure.suptitle(
-        "A simulated radar image of real mountains: Big Tujunga, California. Above, the area in "
-        "the frame, of which most lies in layover",
+        "A simulated radar image of real mountains: Big Tujunga, California. "
+        "Above, the area in the frame, which has most layover",
         y=0.995,
     )
     return figure

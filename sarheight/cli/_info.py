@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -177,6 +178,22 @@ def _sampling(grid: RadarGrid) -> Facts:
         yield "Doppler", f"native, a centroid of {low:.4g} to {high:.4g} Hz"
 
 
+def _seen_from(grid: RadarGrid, orbit: Orbit) -> Facts:
+    """Describe the pass and the place of an image by its sampling and orbit, on the ellipsoid."""
+    import dask.array as da
+    import numpy as np
+    import xarray as xr
+
+    from sarheight.acquisition import acquisition_record
+    from sarheight.scene import Scene
+
+    yield "pass", _pass_of(acquisition_record(grid, orbit))
+    pixels = xr.DataArray(da.zeros(grid.shape, dtype=np.float32), dims=("line", "sample"))
+    outline = Scene(pixels, replace(grid, polarisations=()), orbit, "beta0").outline()
+    if np.isfinite(outline).all():
+        yield from _place(outline[:, 0], outline[:, 1])
+
+
 def _orbit(orbit: Orbit) -> Facts:
     first, last = (
         orbit.utc(float(time)).astype("datetime64[s]") for time in (orbit.time[0], orbit.stop)
@@ -234,8 +251,12 @@ def _dataset(dataset: xr.Dataset) -> Facts:
         if name in dataset.coords:
             yield f"{name}s".replace("_", " "), ", ".join(map(str, dataset[name].values.ravel()))
     if has_grid_and_orbit(attributes):
-        yield from _sampling(grid_from_json(attributes["radar_grid"]))
-        yield from _orbit(orbit_from_json(attributes["orbit_state_vectors"]))
+        grid = grid_from_json(attributes["radar_grid"])
+        orbit = orbit_from_json(attributes["orbit_state_vectors"])
+        if "acquisition" not in attributes:
+            yield from _seen_from(grid, orbit)
+        yield from _sampling(grid)
+        yield from _orbit(orbit)
     yield from _acquisition(attributes)
     if "parameters" not in attributes and "calibration" in attributes:
         yield "calibration", str(attributes["calibration"])
@@ -294,7 +315,9 @@ def _dates(name: str, dataset: xr.Dataset) -> Facts:
     yield "dates" if unit == "D" else "months", f"{len(days)}: {', '.join(days)}"
     if "perpendicular_baseline" in dataset.coords:
         values = dataset["perpendicular_baseline"].values
-        yield "baselines", f"{values.min():.0f} to {values.max():.0f} m across the line of sight"
+        # Whole metres, among which 0 has no sign.
+        low, high = (round(float(each)) for each in (values.min(), values.max()))
+        yield "baselines", f"{low} to {high} m across the line of sight"
 
 
 MOST_PASSES = 3
@@ -309,14 +332,26 @@ def _acquisition(attributes: Mapping[Any, Any]) -> Facts:
     records = acquisitions(attributes)
     for record in records if len(records) <= MOST_PASSES else ():
         yield "time", f"{record.get('start', '?')} to {record.get('end', '?')}"
-        names = ("mission", "orbit_state", "look_side", "relative_orbit", "product_name")
-        yield "pass", ", ".join(str(record[name]) for name in names if record.get(name))
+        yield "pass", _pass_of(record)
     if "orbit_source" in attributes:
         yield "orbit", str(attributes["orbit_source"])
     shifts = _decoded(attributes.get("coregistration"))
     for shift in shifts if isinstance(shifts, list) else [shifts]:
         if "found" in shift:
             yield "shift", str(Shift.from_json(json.dumps(shift)))
+
+
+def _pass_of(record: Mapping[str, Any]) -> str:
+    """Describe the pass of an image in words."""
+    orbit, side = record.get("relative_orbit"), record.get("look_side")
+    parts = (
+        record.get("mission"),
+        record.get("orbit_state"),
+        f"looking {side}" if side else None,
+        f"relative orbit {orbit}" if orbit else None,
+        record.get("product_name"),
+    )
+    return ", ".join(str(part) for part in parts if part)
 
 
 def _variable(variable: xr.DataArray) -> str:
@@ -338,6 +373,8 @@ def _decoded(text: object) -> Any:  # noqa: ANN401  # of JSON
 def _settings(text: object) -> Facts:
     """Describe the parameters of a reconstruction, without the numbers of fitted curves."""
     for name, value in _decoded(text).items():
+        if name == "grid":
+            continue  # told from the file itself
         values = value if isinstance(value, list) else [value]
         names = [
             ", ".join(map(str, each)) if isinstance(each, dict) else str(each) for each in values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,11 +26,13 @@ from sarheight.workflow.config import (
     DemFiles,
     KnownConfig,
     Messages,
+    MostMemory,
     Names,
     PassImageConfig,
     RefineConfig,
     ResultOutput,
     Running,
+    require_memory,
 )
 from sarheight.workflow.options import argument, option
 
@@ -105,6 +108,11 @@ def _rms(values: xr.DataArray) -> float:
 MUCH_NOVEL = 0.3
 """Share of cells unlike those of training from which a map warns; in validation it is 0.1."""
 
+# Bytes of a prediction of terrain heights of an image, beside those of other commands.
+PROGRAM_BYTES = 330 << 20  # of PyTorch
+CELL_BYTES = 300.0  # of a cell, estimated: all that is reconstructed, and the network's maps
+PIXEL_BYTES = 24.0  # of the image, and of its simulation
+
 CITY_OPTIONS = ("footprints", "baseline", "radar_scale")
 """Options that only networks for building heights have."""
 TERRAIN_OPTIONS = (
@@ -122,6 +130,7 @@ TERRAIN_OPTIONS = (
         "known",
         "known_vertical",
         "known_crs",
+        "memory",
     ),
 )
 """Options that only networks for terrain heights have."""
@@ -170,6 +179,9 @@ class PredictConfig(PassImageConfig, KnownConfig, ClipConfig):
         by default.
     device : str
         `auto`, `cpu` or `cuda`.
+    memory : str, optional
+        Only for terrain heights of an image: memory limit; what would take more is refused before
+        it begins. Default: none. Other maps are made block by block.
     """
 
     images: Annotated[Names, argument("IMAGE", location=True)]
@@ -182,6 +194,7 @@ class PredictConfig(PassImageConfig, KnownConfig, ClipConfig):
     radar_scale: Annotated[Literal["power", "amplitude", "decibel"] | None, option(CITY)] = None
     step: Annotated[int | None, option(least=1, metavar="CELLS")] = None
     device: Annotated[str, option(RUNNING)] = "auto"
+    memory: MostMemory = None
 
     def refuse(self, names: tuple[str, ...], kind: str) -> None:
         """Refuse options that do not apply to a kind of network."""
@@ -410,7 +423,8 @@ def _map_heights(
         raise OptionError(msg, option="dem")
     if not settings.dem:
         _refuse_item(result, "training scenes")
-        settings.refuse(("crs", "resolution", "align", "mgrs", "clip", "verify"), "training scenes")
+        of_images = ("crs", "resolution", "align", "mgrs", "clip", "verify", "memory")
+        settings.refuse(of_images, "training scenes")
     estimator = HeightEstimator.from_pretrained(model)
     known = read_elevations(settings)
     estimate = _heights_of_image if settings.dem else _heights_of_scene
@@ -460,13 +474,21 @@ def _heights_of_image(
     current.compile_kernels()
     coarse = read_dem(settings)
     radar = read_pass(settings, str(image), coarse, current)
+    grid = choose_grid(coarse, settings, resolution=usual_posting(estimator, coarse))
+    cells = coarse.size if grid is None else math.prod(grid.shape)
+    require_memory(
+        settings.memory,
+        PROGRAM_BYTES + CELL_BYTES * cells + PIXEL_BYTES * radar.image.size,
+        "this prediction",
+        "map a part (--extent), or cells that are wider (--resolution)",
+    )
     current.stage("estimate")
     heights = predict_image(
         estimator,
         radar,
         coarse,
         known,
-        grid=choose_grid(coarse, settings, resolution=usual_posting(estimator, coarse)),
+        grid=grid,
         coregister=settings.coregister or "report",
         device=settings.device,
         report=lambda fraction: current.advance("estimate", fraction),

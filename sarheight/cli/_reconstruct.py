@@ -82,9 +82,7 @@ def masks(settings: MaskConfig, result: MaskOutput, running: Running) -> None:
             relief = heights.sel(y=found["y"], x=found["x"])
             current.stage("write")
             if result.format is None:
-                write_result(
-                    found, result, lambda part: plot.mask(part["mask"], relief=relief), current
-                )
+                write_result(found, result, lambda part: plot.scene(part, relief=relief), current)
             else:
                 _write_for_insar(found, result, current)
         _summarise(found, result.output, current)

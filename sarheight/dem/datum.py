@@ -168,6 +168,7 @@ def datum_of_crs(crs: CRS) -> str | None:
     return None if vertical_unit(crs) is None else ELLIPSOID
 
 
+@lru_cache(64)  # a word that is no reference system is sought in all of the PROJ database
 def datum_of_text(text: str) -> str | None:
     """Name the vertical datum that a text stands for, or None if it stands for none.
 

@@ -82,14 +82,14 @@ class RemoteImage:
     @contextmanager
     def open(self) -> Iterator[DatasetReader]:
         """Open it with rasterio; FetchError where it cannot be requested or read."""
-        self.failures.clear()
+        image = replace(self, failures=[])  # those of this thread
         try:
-            with open_alone(self.name, (self.driver,), opener=self) as dataset:
+            with open_alone(self.name, (self.driver,), opener=image) as dataset:
                 yield dataset
         except (RasterioError, OSError) as error:
-            raise (self.failures or [error])[0] from None
-        if self.failures:
-            raise self.failures[0]
+            raise (image.failures or [error])[0] from None
+        if image.failures:
+            raise image.failures[0]
 
 
 class _RemoteFile(io.RawIOBase):

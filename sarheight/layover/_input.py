@@ -6,6 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from sarheight.acquisition import acquisition_time
 from sarheight.dem.layout import same_grid
 from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import PixelAreas
-from sarheight.layover._tasks import load, one_at_a_time, opaque, run, slim, task
+from sarheight.layover._tasks import load, one_at_a_time, opaque, run, slim, tasks_in_order
 from sarheight.layover.allocation import intensities
 from sarheight.scene import Calibration, Scene, require_unflattened
 
@@ -279,16 +280,23 @@ def image_rcs(scene: Scene, areas: PixelAreas) -> list[float]:
         sums = _line_sums(intensities(data), areas)
     else:
         pieces = _pieces(data, image.chunks[-2:], areas)
-        sums = np.concatenate(
-            run([task(_sum_piece, *map(opaque, piece)) for piece in pieces]), axis=1
-        )
+        tasks = tasks_in_order(_sum_piece, [[opaque(piece)] for piece in pieces])
+        sums = np.concatenate(run(tasks), axis=1)
     _require_power(sums, image.shape)
     # Negative and positive parts.
     rcs: list[float] = sums[..., 1:3].sum(axis=(1, 2)).tolist()
     return rcs
 
 
-def _pieces(data: Any, chunks: Any, areas: PixelAreas) -> Iterator[tuple[Any, PixelAreas]]:  # noqa: ANN401 - dask is not typed
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A piece of an image, not loaded yet, with the areas of its pixels."""
+
+    image: Any  # a dask array: handed to a task by itself, it would be loaded before
+    areas: PixelAreas
+
+
+def _pieces(data: Any, chunks: Any, areas: PixelAreas) -> Iterator[_Piece]:  # noqa: ANN401 - dask is not typed
     """Cut a lazy image into pieces of at most `PIECE_PIXELS`, within its chunks."""
     down, across = chunks
     high = max(PIECE_PIXELS // max(across), 1)
@@ -298,15 +306,17 @@ def _pieces(data: Any, chunks: Any, areas: PixelAreas) -> Iterator[tuple[Any, Pi
             for column, wide in zip(np.cumsum((0, *across)).tolist(), across, strict=False):
                 samples = slice(column, column + wide)
                 piece_areas = np.ascontiguousarray(areas.areas[:, samples])
-                yield (
+                yield _Piece(
                     slim(data[:, first:end, samples]),
                     PixelAreas(areas.lines - first, piece_areas),
                 )
 
 
-def _sum_piece(piece: Any, areas: PixelAreas) -> NDArray[np.float64]:  # noqa: ANN401
+def _sum_piece(piece: _Piece) -> NDArray[np.float64]:
     """Sum up a piece of an image: shape (polarisations, 1, 5), see `image_sums`."""
-    sums = one_at_a_time(lambda: intensities(load(piece)), lambda image: _line_sums(image, areas))
+    sums = one_at_a_time(
+        lambda: intensities(load(piece.image)), lambda image: _line_sums(image, piece.areas)
+    )
     whole: NDArray[np.float64] = sums.sum(axis=1, keepdims=True)
     whole[..., 3] = sums[..., 3].min(axis=1, keepdims=True)
     whole[..., 4] = sums[..., 4].max(axis=1, keepdims=True)

@@ -52,8 +52,10 @@ if TYPE_CHECKING:
     from sarheight.layover.tiles import Box, GridScale, Tile
     from sarheight.scene import Scene
 
-STRIP_CELLS = 1 << 21
+STRIP_CELLS = 1 << 22
 """Cells of a lazy DEM whose heights are checked at a time."""
+FILE_BLOCK = 256
+"""Rows of the blocks that most files have: strips of whole ones read none of them twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +127,7 @@ def _height_range(dem: xr.DataArray, file_cache: int) -> HeightRange:
     """Check the heights of a lazy DEM strip by strip, and find their range."""
     rows, columns = dem.shape
     step = max(STRIP_CELLS // columns // TILE, 1) * TILE
+    step -= step % FILE_BLOCK if step > FILE_BLOCK else 0
     # A single row is no DEM.
     edges = [row for row in range(0, rows, step) if rows - row > 1] + [rows]
     strips = [

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar, cast
+from uuid import uuid4
 
 import numpy as np
 import rasterio
@@ -93,6 +94,25 @@ def task(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN4
     from dask.delayed import delayed
 
     return delayed(function, pure=False)(*arguments)
+
+
+def tasks_in_order(
+    function: Callable[..., Any], arguments: Iterable[Sequence[object]]
+) -> list[Any]:
+    """Make independent tasks of a function, which are best run in their order, as of a file.
+
+    The scheduler of a process takes tasks of which none depends on another by their names, the last
+    one first.
+    """
+    from dask.delayed import delayed
+
+    listed = list(arguments)
+    called = delayed(function, pure=False)
+    name = f"{function.__name__}-{uuid4()}"
+    return [
+        called(*each, dask_key_name=f"{name}-{len(listed) - number:08d}")
+        for number, each in enumerate(listed)
+    ]
 
 
 def prepare_scheduler() -> None:

@@ -462,6 +462,8 @@ class TilePlanner:
                 max(core[2] - left, 0),
                 min(core[3] + right, columns),
             )
+            if needed == around:
+                break
             around = needed
         return needed
 
@@ -594,8 +596,9 @@ class TilePlanner:
         available = array_bytes(limit)
         rows, columns = self.scale.shape
         best, least = (min(SIDES[0], rows), min(SIDES[0], columns)), math.inf
-        for high, wide in product(SIDES, SIDES):
-            size = min(high, rows), min(wide, columns)
+        # Those beyond the scene are all one.
+        high, wide = ({min(side, size): None for side in SIDES} for size in (rows, columns))
+        for size in product(high, wide):
             top, left = (rows - size[0]) // 2, (columns - size[1]) // 2
             tile = self.tile((top, top + size[0], left, left + size[1]), support)
             if self.bytes_of(tile, support, polarisations, result_bytes) > available:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
 
 Result = TypeVar("Result")
+Window = tuple["xr.DataArray", NDArray[np.float32], "GroundModel"]
+"""A part of a DEM: its grid, heights and positions."""
 
 TRACK_VARIABLES = (
     "mask",
@@ -305,19 +308,21 @@ class TrackPlan:
     def changed_cells(self, date: DatePass) -> float:
         """Find the fraction of cells whose illumination differs from that of the reference pass.
 
-        It is measured where the relief is largest, over 256 x 256 cells: what is carried is
-        computed again there.
+        It is measured where the relief is largest, over 256 x 256 cells.
         """
-        tile = self._roughest_tile()
-        source = self.dem.window(tile.window)
-        window = prepare_window(self.plan, tile.window, source)
+        tile, window, reference = self._roughest
         # Profiles of the window's own, at the same places for both.
-        seen = [
-            illuminated_cells(pass_view(whole, planner.pixels(tile.window, 0), *window))
-            for whole, planner in ((self.plan.passes[0], self.planner), (date.plan, date.planner))
-        ]
+        seen = illuminated_cells(pass_view(date.plan, date.planner.pixels(tile.window, 0), *window))
         known = np.isfinite(window[1])
-        return float(np.mean(seen[0][known] != seen[1][known])) if known.any() else 0.0
+        return float(np.mean(seen[known] != reference[known])) if known.any() else 0.0
+
+    @cached_property
+    def _roughest(self) -> tuple[Tile, Window, NDArray[np.bool_]]:
+        """The part of the DEM with the largest range of heights, and where it is illuminated."""
+        tile = self._roughest_tile()
+        window = prepare_window(self.plan, tile.window, self.dem.window(tile.window))
+        view = pass_view(self.plan.passes[0], self.planner.pixels(tile.window, 0), *window)
+        return tile, window, illuminated_cells(view)
 
     def _roughest_tile(self) -> Tile:
         """Find the part of the DEM with the largest range of heights."""

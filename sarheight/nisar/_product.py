@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from sarheight._runtime import Summarised
 from sarheight._windows import Windowed, image_on_dask
 from sarheight.doppler import DopplerLUT
 from sarheight.ellipsoid import SPEED_OF_LIGHT
@@ -73,7 +74,7 @@ def open_product(
     return NisarProduct(Path(source))
 
 
-class NisarProduct:
+class NisarProduct(Summarised):
     """A range-Doppler single-look complex image (RSLC) of NISAR; `open_product` makes it.
 
     Files in the layout of an RSLC that hold images of other satellites are read, too.
@@ -102,9 +103,6 @@ class NisarProduct:
             self._says = {name: self._layout.identification(file, name) for name in names}
             self._outline = self._layout.identification(file, "boundingPolygon")
             self._frequencies = self._layout.frequencies(file)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
 
     @property
     def name(self) -> str:
@@ -185,7 +183,7 @@ class NisarProduct:
                 f"{self._layout.group} of {self.mission or 'an unknown mission'}, {self.name}",
             ),
             ("images", "; ".join(images)),
-            ("pass", self._says["orbitPassDirection"].strip(".").lower() or "unknown"),
+            ("pass", self._says["orbitPassDirection"].strip(".").lower() or self._flown()),
             ("time", f"{start} to {stop} UTC"),
             ("noise", "not removed"),
         ]
@@ -228,6 +226,12 @@ class NisarProduct:
         except ValueError as error:
             msg = f"the Doppler centroid of {self._path} cannot be used: {error}"
             raise ProductError(msg) from error
+
+    def _flown(self) -> str:
+        """Tell the direction of the pass by the state vectors."""
+        grid, orbit = self.grid_and_orbit()
+        _, velocity = orbit.state([0.5 * (grid.first_time + grid.last_time)])
+        return "ascending" if velocity[0, 2] > 0.0 else "descending"
 
     def grid_and_orbit(
         self,

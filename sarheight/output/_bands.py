@@ -11,16 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import dask.array
 import numpy as np
 import xarray as xr
+from dask.base import tokenize
 from rasterio.windows import Window
 
 from sarheight._files import file_errors
 from sarheight._rasters import open_alone
 from sarheight._runtime import nodata_value
+from sarheight._windows import span_of
 from sarheight.errors import DamagedFileError
 from sarheight.layover.layers import LAYERS
 from sarheight.output._provenance import file_digest
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rasterio import DatasetReader
+
+    from sarheight._windows import Index
 
 # float32 holds every whole number up to 2^24.
 LARGEST_EXACT_INTEGER = 1 << 24
@@ -128,28 +132,32 @@ class Band:
 
     @property
     def file_dtype(self) -> np.dtype[Any]:
-        """Type of the numbers in a file of this band alone."""
-        return self.dtype if self.packing is None else self.packing.dtype
+        """Type of the numbers in the file."""
+        if self.packing is not None:
+            return self.packing.dtype
+        return np.dtype(np.float32) if self.as_float else self.dtype
 
     @property
     def file_nodata(self) -> Any:  # noqa: ANN401  # of the band's type
-        """Nodata value in a file of this type alone: NaN for floats whatever the variable has."""
+        """Nodata value in the file: NaN for floats whatever the variable has."""
         if self.packing is not None:
             return self.packing.nodata
-        return np.nan if self.is_float else self.nodata
+        return np.nan if self.is_float or self.as_float else self.nodata
 
     def values(self, dataset: xr.Dataset) -> Array:
         """Return the values of the band, (rows, columns); the nodata value of floats is NaN."""
         entry = dict(zip(self.dimensions, self.indices, strict=True))
         original = dataset[self.variable].isel(entry).transpose(*SPATIAL).values
-        values: Array = original.astype(self.dtype)
+        values: Array = original.astype(self.dtype, copy=False)
         if self.is_float and not np.isnan(self.nodata):
-            values[original == self.nodata] = np.nan
-        return values if self.packing is None else self.packing.pack(values)
+            values = np.where(original == self.nodata, self.dtype.type(np.nan), values)
+        return values
 
-    def to_float(self, values: Array) -> Array:
-        """Return values as a file of several types holds them; raise where float32 cannot."""
-        if self.is_float:
+    def to_file(self, values: Array) -> Array:
+        """Turn values into the numbers of the file; raise where these cannot hold them."""
+        if self.packing is not None:
+            return self.packing.pack(values)
+        if self.is_float or not self.as_float:
             return values
         stored = values.astype(np.float32)
         if self.nodata is not None:
@@ -372,25 +380,51 @@ def changed(path: Path) -> DamagedFileError:
     )
 
 
-def _read_block(band: StoredBand, *_: int, block_info: Any = None) -> Array:  # noqa: ANN401
-    rows, columns = (slice(*place) for place in block_info[None]["array-location"])
-    return band.read(rows, columns)
+@dataclass(frozen=True, eq=False)
+class _Windows:
+    """A band of which windows are read: an array as dask takes it."""
+
+    band: StoredBand
+    ndim: ClassVar[int] = 2
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.band.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.band.dtype
+
+    def __getitem__(self, key: tuple[Index, ...]) -> Array:
+        """Read a window."""
+        (rows, columns), picks = zip(*map(span_of, key, self.shape), strict=True)
+        window: Array = self.band.read(slice(*rows), slice(*columns))[picks]
+        return window
 
 
-def _lazy(band: StoredBand) -> Any:  # noqa: ANN401  # of Dask
+def _lazy(band: StoredBand, chunks: Any) -> Any:  # noqa: ANN401  # of Dask
+    """Let windows of a band be read when they are computed."""
     # The time is part of the name that Dask gives to a file's contents.
     changed = band.path.stat().st_mtime_ns
-    chunks = tuple(
-        (CHUNK,) * (n // CHUNK) + ((n % CHUNK,) if n % CHUNK else ()) for n in band.shape
-    )
-    return dask.array.map_blocks(
-        _read_block,
-        band,
-        changed,
-        chunks=chunks,
-        dtype=band.dtype,
+    return dask.array.from_array(
+        _Windows(band),
+        chunks=_lengths(chunks),
+        name=f"band-{tokenize(band, changed)}",
+        asarray=False,
         meta=np.empty((0, 0), band.dtype),
     )  # type: ignore[no-untyped-call]
+
+
+def _lengths(chunks: Any) -> tuple[int, int]:  # noqa: ANN401  # as xarray has it
+    """Return the rows and columns of chunks: those that are asked for, where these are numbers.
+
+    Dask reads whole chunks of an array that is divided into others afterwards.
+    """
+    asked = chunks if isinstance(chunks, Mapping) else dict.fromkeys(SPATIAL, chunks)
+    rows, columns = (
+        size if isinstance(size := asked.get(name), int) and size > 0 else CHUNK for name in SPATIAL
+    )
+    return rows, columns
 
 
 def list_stored(
@@ -428,7 +462,10 @@ def read_bands(
     files: dict[Path, DatasetReader] = {}
     try:
         arrays = {
-            name: [_lazy(one) if chunks is not None else one.read(files=files) for one in several]
+            name: [
+                _lazy(one, chunks) if chunks is not None else one.read(files=files)
+                for one in several
+            ]
             for name, several in members.items()
         }
     finally:
@@ -457,7 +494,8 @@ def _restore_variable(bands: list[StoredBand], arrays: list[Any]) -> xr.DataArra
         coordinates[name] = _labels(name, [named[index] for index in sorted(named)])
     shape = *(len(values) for values in coordinates.values()), *first.shape
     stack = np.stack if isinstance(arrays[0], np.ndarray) else dask.array.stack
-    values = stack(arrays).reshape(shape)
+    # Of an array that was stacked, dask reads whole chunks.
+    values = stack(arrays).reshape(shape) if dims else arrays[0]
     attributes = decode_attributes(
         {
             name: text

@@ -5,31 +5,24 @@ of masks alone is an integer file with nodata 255. Of variables of several types
 float32 with nodata NaN; codes and counts are small whole numbers and stay exact, so that 3 reads as
 3.0. The tags of a band hold the variable's type and attributes, from which it is restored.
 
-GDAL's COG driver copies a finished dataset and resamples the overviews of all bands alike. Power
-must be averaged and codes must not. So each band is first a scratch file with its own overviews,
-and a virtual dataset stacks these files for the driver. GDAL does not report every write that
-failed, so the copy is read back and compared with checksums of what was written.
+Power must be averaged in overviews and codes must not: both are made from the values of variables,
+before these become numbers of a file (see `sarheight.output._cog`). The bands of a file lie one
+behind the other, so that reading one does not read the others.
 """
 
 from __future__ import annotations
 
 import os
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
-from xml.etree import ElementTree as ET
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import rasterio
-import rasterio.shutil
-from defusedxml.ElementTree import fromstring
-from rasterio.enums import Resampling
-from rasterio.windows import Window
+from rasterio.io import MemoryFile
 
 from sarheight._files import file_errors, read_json, resolve_links
-from sarheight._rasters import open_alone
 from sarheight.errors import DamagedFileError
 from sarheight.layover.layers import DECIBEL, LAYERS
 from sarheight.output._bands import (
@@ -46,43 +39,29 @@ from sarheight.output._bands import (
     of_one_type,
     read_bands,
 )
-from sarheight.output._provenance import file_digest
+from sarheight.output._cog import TILE, Pyramid, compression, write_cog
 from sarheight.output.atomic import sync_to_disk
 from sarheight.output.grid import SPATIAL, TIME, MapGrid, computed_ahead, encode_attributes
 from sarheight.output.stac import STAC_SUFFIX, layers_item, records_by_time, write_item
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import xarray as xr
-    from rasterio.io import DatasetWriter
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
-TILE = 256
-# Shorter sides get no overview: a virtual dataset shows none of less than 128 cells.
 SHORTEST_OVERVIEW = 128
+"""Rows or columns of the shorter side from which there is an overview."""
 WRITE_CACHE = 1 << 25
 """Bytes of file blocks that GDAL may cache while a result is written. By default it takes a part of
 the machine's memory, whatever limit the user has set."""
-CREATION = {
-    "driver": "COG",
-    "blocksize": TILE,
-    "compress": "deflate",
-    "level": 1,  # speckle does not compress: higher levels take twice as long for nothing
-    "predictor": "yes",
-    "bigtiff": "if_safer",
-    "num_threads": "all_cpus",
-}
 GEOTIFF = ".tif"
 
-Checksums = list[tuple[Window, list[int]]]
-"""Windows, and the checksum of each band in them."""
 
-
-# Scratch files: one raster layer each.
+# Bands, whose tiles are compressed as they come.
 
 
 @dataclass
@@ -133,73 +112,35 @@ class Statistics:
         return {f"{STATISTICS_PREFIX}{name}": f"{value:.9g}" for name, value in numbers.items()}
 
 
-@dataclass
-class Layer:
-    """The scratch file of one band, open for writing."""
+@dataclass(eq=False)
+class BandWriter:
+    """A band of which pieces are written."""
 
     band: Band
-    path: Path
-    file: DatasetWriter
+    pyramid: Pyramid
     statistics: Statistics = field(default_factory=Statistics)
 
     @classmethod
-    def create(cls, path: Path, dataset: xr.Dataset, band: Band, grid: MapGrid | None) -> Layer:
-        """Create the file with the tags and the unit of the band."""
-        located = {} if grid is None else {"crs": grid.crs, "transform": grid.transform}
-        file = rasterio.open(
-            path,
-            "w",
-            driver="GTiff",
-            width=dataset.sizes["x"],
-            height=dataset.sizes["y"],
-            count=1,
-            tiled=True,
-            blockxsize=TILE,
-            blockysize=TILE,
-            bigtiff="yes",
-            dtype=band.file_dtype,
-            nodata=band.file_nodata,
-            **located,
-        )
-        file.update_tags(**encode_attributes(dataset.attrs))
-        file.update_tags(1, **band.tags(dataset))
-        file.set_band_description(1, band.description)
-        units = str(dataset[band.variable].attrs.get("units", ""))
-        decibels = band.packing is not None or units == DECIBEL
-        file.set_band_unit(1, "dB" if decibels else units)
-        if band.packing is not None:
-            file.scales, file.offsets = (band.packing.scale,), (0.0,)
-        return cls(band, path, file)
+    def create(cls, scratch: IO[bytes], dataset: xr.Dataset, band: Band) -> BandWriter:
+        """Begin a band, with tiles in a scratch file."""
+        shape = dataset.sizes["y"], dataset.sizes["x"]
+        nodata = None if band.is_float else band.nodata
+        return cls(band, Pyramid(scratch, shape, _overview_count(shape), nodata, band.to_file))
 
-    def write(self, piece: xr.Dataset, window: Window) -> int:
-        """Write a window of the band and return the checksum of its values."""
+    def write(self, piece: xr.Dataset, place: Mapping[Hashable, slice]) -> None:
+        """Write a piece of the dataset."""
         values = self.band.values(piece)
-        self.statistics.add(values, self.band.file_nodata)
-        self.file.write(values, 1, window=window)
-        return _checksum(self.band.to_float(values) if self.band.as_float else values)
-
-    def close(self) -> None:
-        """Write the statistics, and close the file: in the thread that opened it."""
-        self.file.update_tags(1, **self.statistics.tags())
-        self.file.close()
-
-    def add_overviews(self, factors: list[int]) -> None:
-        """Write overviews reduced by `factors`: codes are never averaged."""
-        if factors:
-            with rasterio.open(self.path, "r+") as file:
-                file.build_overviews(
-                    factors, Resampling.average if self.band.is_float else Resampling.mode
-                )
+        self.statistics.add(self.band.to_file(values), self.band.file_nodata)
+        self.pyramid.add(values, *(place[name].start for name in SPATIAL))
 
 
-def _overview_factors(dataset: xr.Dataset) -> list[int]:
-    """Return powers of 2, until the longer side fits in one tile or the shorter gets too short."""
-    shorter, longer = sorted(dataset.sizes[name] for name in SPATIAL)
-    factors, factor = [], 2
-    while longer > TILE * factor // 2 and -(-shorter // factor) >= SHORTEST_OVERVIEW:
-        factors.append(factor)
-        factor *= 2
-    return factors
+def _overview_count(shape: tuple[int, int]) -> int:
+    """Count overviews, until the longer side fits in one tile or the shorter gets too short."""
+    shorter, longer = sorted(shape)
+    count = 0
+    while longer > TILE << count and -(-shorter // (2 << count)) >= SHORTEST_OVERVIEW:
+        count += 1
+    return count
 
 
 def _color_table(variable: xr.DataArray) -> dict[int, tuple[int, int, int, int]]:
@@ -221,85 +162,75 @@ def _color_table(variable: xr.DataArray) -> dict[int, tuple[int, int, int, int]]
     return table
 
 
-def _stack_layers(layers: list[Layer]) -> Path:
-    """Stack layers as bands of a virtual dataset with the tags of the first.
+def _describe(dataset: xr.Dataset, writers: Sequence[BandWriter], grid: MapGrid | None) -> bytes:
+    """Make a GeoTIFF without tiles that describes bands, in memory: a BigTIFF.
 
-    Source: https://gdal.org/drivers/raster/vrt.html
+    A band that is alone in its file may have a colour table.
     """
-    if len(layers) == 1:
-        return layers[0].path
-    roots = []
-    for number, layer in enumerate(layers, start=1):
-        virtual = layer.path.with_suffix(".vrt")
-        rasterio.shutil.copy(str(layer.path), str(virtual), driver="VRT")
-        roots.append(fromstring(virtual.read_bytes()))
-        (element,) = roots[-1].findall("VRTRasterBand")
-        element.set("band", str(number))
-        for interpretation in element.findall("ColorInterp"):  # GDAL calls every layer grey
-            element.remove(interpretation)
-        if layer.band.as_float:
-            _convert_to_float(element, layer.band)
-        if number > 1:
-            roots[0].append(element)
-    path = layers[0].path.with_name("bands.vrt")
-    ET.ElementTree(roots[0]).write(path, encoding="utf-8")
-    return path
-
-
-def _convert_to_float(element: ET.Element, band: Band) -> None:
-    """Let a band of a virtual dataset turn codes into float32 and their nodata value into NaN."""
-    element.set("dataType", "Float32")
-    nodata, source = element.find("NoDataValue"), element.find("SimpleSource")
-    if nodata is None:
-        nodata = ET.SubElement(element, "NoDataValue")
-    nodata.text = "nan"
-    if source is not None and not band.is_float:
-        source.tag = "ComplexSource"
-        if band.nodata is not None:
-            ET.SubElement(source, "NODATA").text = str(band.nodata)
-
-
-def _write_scratch(
-    dataset: xr.Dataset, bands: list[Band], folder: Path, grid: MapGrid | None, *, alone: bool
-) -> tuple[list[Layer], Checksums, list[int]]:
-    """Compute a dataset once, and write each band to a scratch file.
-
-    Returns the layers, the checksums of their pieces, and the factors of the overviews that they
-    lack. A GeoTIFF has room for a colour table where a band is `alone` in its file.
-    """
-    with ExitStack() as stack:
-        layers: list[Layer] = []
-        for number, band in enumerate(bands, start=1):
-            layers.append(Layer.create(folder / f"band_{number}.tif", dataset, band, grid))
-            stack.enter_context(layers[-1].file)
-            colours = _color_table(dataset[band.variable]) if alone else {}
+    located = {} if grid is None else {"crs": grid.crs, "transform": grid.transform}
+    first = writers[0].band
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff",
+            width=dataset.sizes["x"],
+            height=dataset.sizes["y"],
+            count=len(writers),
+            dtype=first.file_dtype,
+            nodata=first.file_nodata,
+            interleave="band",
+            sparse_ok=True,
+            **compression(first.file_dtype),
+            **located,
+        ) as file:
+            file.update_tags(**encode_attributes(dataset.attrs))
+            for number, writer in enumerate(writers, start=1):
+                band = writer.band
+                file.update_tags(number, **band.tags(dataset), **writer.statistics.tags())
+                file.set_band_description(number, band.description)
+            file.units = [_unit(dataset, writer.band) for writer in writers]
+            if first.packing is not None:
+                file.scales, file.offsets = (first.packing.scale,), (0.0,)
+            colours = _color_table(dataset[first.variable]) if len(writers) == 1 else {}
             if colours:
-                layers[-1].file.write_colormap(1, colours)
-        checksums: Checksums = []
-        for piece, place in computed_ahead(dataset):
-            window = Window.from_slices(*(place[name] for name in SPATIAL))
-            written = _side_by_side(
-                lambda layer, *piece: layer.write(*piece), layers, piece, window
+                file.write_colormap(1, colours)
+        return bytes(memory.read())
+
+
+def _unit(dataset: xr.Dataset, band: Band) -> str:
+    """Return the unit of a band in a file."""
+    units = str(dataset[band.variable].attrs.get("units", ""))
+    return "dB" if band.packing is not None or units == DECIBEL else units
+
+
+@contextmanager
+def _written(
+    dataset: xr.Dataset, bands: Sequence[Band], folder: Path
+) -> Iterator[list[BandWriter]]:
+    """Compute a dataset once, and write the tiles of each band to a scratch file in a folder."""
+    with ExitStack() as stack:
+        writers = []
+        for number, band in enumerate(bands, start=1):
+            scratch = stack.enter_context(
+                (folder / f"band_{number}.tiles").open("x+b", buffering=0)
             )
-            checksums.append((window, written))
-        for layer in layers:
-            layer.close()
-    return layers, checksums, _overview_factors(dataset)
+            writers.append(BandWriter.create(scratch, dataset, band))
+        for piece, place in computed_ahead(dataset):
+            _side_by_side(lambda writer, *piece: writer.write(*piece), writers, piece, place)
+        yield writers
 
 
 def _side_by_side(
     function: Callable[..., Found],
     items: Iterable[Item],
     *more: object,
-    spare: int = 0,
 ) -> list[Found]:
-    """Call a function for each item, in any order, on a thread for each processor and `spare`."""
+    """Call a function for each item, in any order, on a thread for each processor."""
 
     def call(item: Item) -> Found:
         with rasterio.Env():  # each thread has its own
             return function(item, *more)
 
-    with ThreadPoolExecutor((os.cpu_count() or 1) + spare, "sarheight-write") as pool:
+    with ThreadPoolExecutor(os.cpu_count() or 1, "sarheight-write") as pool:
         calls = [pool.submit(call, item) for item in items]
         try:
             return [each.result() for each in calls]
@@ -308,7 +239,7 @@ def _side_by_side(
             raise
 
 
-# Cloud Optimised GeoTIFF through GDAL's own driver.
+# One file with all bands.
 
 
 def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
@@ -333,34 +264,13 @@ def write_bands(dataset: xr.Dataset, path: Path, grid: MapGrid | None) -> None:
     """
     dataset = expand_coordinates(dataset)
     bands = of_one_type(list_bands(dataset))
-    with _gdal_errors_as_oserror(), rasterio.Env(GDAL_CACHEMAX=WRITE_CACHE):
-        layers, checksums, factors = _write_scratch(
-            dataset, bands, path.parent, grid, alone=len(bands) == 1
-        )
-        _side_by_side(lambda layer: layer.add_overviews(factors), layers)
-        _copy_cog(_stack_layers(layers), path, checksums, len(factors))
-
-
-def _copy_cog(source: Path, path: Path, checksums: Checksums, overviews: int) -> None:
-    """Copy a scratch file to a Cloud Optimised GeoTIFF, and compare it with its checksums."""
-    using = "force_use_existing" if overviews else "none"
-    rasterio.shutil.copy(str(source), str(path), overviews=using, **CREATION)
-    with open_alone(path) as file:
-        for window, expected in checksums:
-            if [_checksum(values) for values in file.read(window=window)] != expected:
-                msg = "the file read back differs from what was written; is the disk full?"
-                raise OSError(msg)
-    for level in range(overviews):
-        with open_alone(path, overview_level=level) as file:
-            for _, window in file.block_windows(1):
-                file.read(window=window)
-
-
-def _checksum(values: np.ndarray[Any, Any]) -> int:
-    """Return the CRC-32 of the values of a band; every NaN counts as the same."""
-    if values.dtype.kind == "f":
-        values = np.where(np.isnan(values), values.dtype.type(np.nan), values)
-    return zlib.crc32(np.ascontiguousarray(values).data)
+    with (
+        _gdal_errors_as_oserror(),
+        rasterio.Env(GDAL_CACHEMAX=WRITE_CACHE),
+        _written(dataset, bands, path.parent) as writers,
+    ):
+        description = _describe(dataset, writers, grid)
+        write_cog(path, description, [writer.pyramid for writer in writers])
 
 
 @contextmanager
@@ -390,30 +300,29 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, scale: str) ->
     dates = _date_names(ordered)
     assets: list[dict[str, Path]] = [{} for _ in dates]
     folder.mkdir()
-    with _gdal_errors_as_oserror(), rasterio.Env(GDAL_CACHEMAX=WRITE_CACHE):
-        layers, checksums, factors = _write_scratch(
-            ordered, bands, folder.parent, MapGrid.of(ordered), alone=True
-        )
-        paths = []
-        for band in bands:
-            parts = (name, "" if band.date is None else dates[band.date], band.layer)
-            paths.append(folder / f"{'_'.join(filter(None, parts))}{GEOTIFF}")
-            # What has no date belongs to all of them.
-            for number in range(len(dates)) if band.date is None else [band.date]:
-                assets[number][band.layer] = paths[-1]
+    paths = []
+    for band in bands:
+        parts = (name, "" if band.date is None else dates[band.date], band.layer)
+        paths.append(folder / f"{'_'.join(filter(None, parts))}{GEOTIFF}")
+        # What has no date belongs to all of them.
+        for number in range(len(dates)) if band.date is None else [band.date]:
+            assets[number][band.layer] = paths[-1]
+    grid = MapGrid.of(ordered)
+    with (
+        _gdal_errors_as_oserror(),
+        rasterio.Env(GDAL_CACHEMAX=WRITE_CACHE),
+        _written(ordered, bands, folder.parent) as writers,
+    ):
 
         def finish(index: int) -> str:
-            own = [(window, [sums[index]]) for window, sums in checksums]
-            layers[index].add_overviews(factors)
-            _copy_cog(layers[index].path, paths[index], own, len(factors))
-            layers[index].path.unlink()
-            # The disk is busy while others are compressed.
-            sync_to_disk(paths[index])
-            return file_digest(paths[index])
+            writer, path = writers[index], paths[index]
+            digest = write_cog(path, _describe(ordered, [writer], grid), [writer.pyramid])
+            writer.pyramid.discard()
+            # The disk is busy while others are copied.
+            sync_to_disk(path)
+            return digest
 
-        # One more, as each waits now and then for the threads that compress for another.
-        found = _side_by_side(finish, range(len(layers)), spare=1)
-        digests = dict(zip(paths, found, strict=True))
+        digests = dict(zip(paths, _side_by_side(finish, range(len(bands))), strict=True))
     for text, files, records in zip(dates, assets, records_by_time(dataset), strict=True):
         identifier = "_".join(filter(None, (name, text)))
         item = layers_item(dataset, files, records, digests)

@@ -122,7 +122,7 @@ def write(
         float32 with nodata NaN, and overviews average power. Variables of one integer type alone
         keep it and their nodata. Integers *beside floats* become float32 bands that hold the
         same whole numbers with nodata NaN, and their overviews hold the most frequent value,
-        never a mixture of codes. Scratch files beside it take 1.4 times the size of all bands.
+        never a mixture of codes. Scratch files beside it take as much room as the file.
         ``.nc``: NetCDF-4 with CF conventions. ``.zarr``: Zarr store of version 3, with the result
         in the group ``0`` and overviews in others. In both, variables keep their types. ``.png``: a
         figure, see `draw`.

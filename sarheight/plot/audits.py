@@ -10,6 +10,7 @@ from sarheight.plot.figures import PANEL_SIDE, set_title
 from sarheight.plot.maps import (
     draw_backscatter,
     draw_classes,
+    draw_nodata,
     mask_classes,
     prepare_map,
     robust_limits,
@@ -43,9 +44,10 @@ def audit(found: Audit) -> Figure:
     layers = found.layers
     limits = robust_limits(layers["gamma0"].values)
     drawn = draw_backscatter(image, layers["gamma0"], limits)
-    figure.colorbar(drawn, ax=image, label="dB", shrink=0.7)
-    set_title(image, "gamma nought, terrain-flattened")
+    figure.colorbar(drawn, ax=image, label="γ⁰ (dB)", extend="both", shrink=0.7)
+    set_title(image, "γ⁰, terrain-flattened")
     map_, frame = prepare_map(angle, layers["local_incidence"], None)
+    draw_nodata(angle)
     shown = angle.imshow(
         np.ma.masked_invalid(map_.values),
         cmap="cividis",
@@ -54,7 +56,7 @@ def audit(found: Audit) -> Figure:
         extent=frame.extent,
         interpolation="nearest",
     )
-    figure.colorbar(shown, ax=angle, label="degrees", shrink=0.7)
+    figure.colorbar(shown, ax=angle, label="local incidence (degrees)", shrink=0.7)
     set_title(angle, "predicted local incidence")
     draw_classes(mask, mask_classes(layers["mask"]), layers["mask"], None, None)
     set_title(mask, "predicted layover and shadow")
@@ -71,7 +73,7 @@ def _draw_curve(axes: Axes, found: Audit) -> None:
     counts.bar(curve["angle"], curve["cells"], width=2.6, color="0.85")
     counts.set_ylabel("cells")
     axes.plot(curve["angle"], curve["gamma0"], "o-", color="#0072B2", markersize=4)
-    axes.set(xlabel="local incidence (degrees)", ylabel="mean gamma nought (dB)")
+    axes.set(xlabel="local incidence (degrees)", ylabel="mean γ⁰ (dB)")
     axes.set_xlim(0.0, STEEPEST)
     # The line in front of the bars.
     axes.set_zorder(counts.get_zorder() + 1)

@@ -21,6 +21,7 @@ from sarheight.plot.maps import (
     prepare_map,
     require_grid,
     robust_limits,
+    subsample,
     thinned,
     thinning,
     valid_cells,
@@ -225,12 +226,17 @@ def scene(
         set_title(axes, "layover and shadow" if name == "mask" else "fold count")
     for axes in panels:
         axes.set_axis_off()
+    _set_heading(figure, title)
+    return figure
+
+
+def _set_heading(figure: Figure, title: str) -> None:
+    """Set a title above all panels, in lines that are no longer than the figure is wide."""
     if title:
         width = int(figure.get_figwidth() * CHARACTERS)
         figure.suptitle(
             "\n".join(part for line in title.splitlines() for part in wrap(line, width))
         )
-    return figure
 
 
 def _powers(dataset: xr.Dataset, image: xr.DataArray | None) -> Iterator[tuple[xr.DataArray, str]]:
@@ -319,7 +325,7 @@ def heights(dataset: xr.Dataset, *, row: int | None = None, title: str | None = 
     row : int, optional
         Row of the profile. Default: the row with the largest changes.
     title : str, optional
-        Above all panels.
+        Above all panels; by default the first image, its date and the direction of the look.
 
     Returns
     -------
@@ -343,8 +349,8 @@ def heights(dataset: xr.Dataset, *, row: int | None = None, title: str | None = 
     change = dataset["height"] - dataset["baseline"]
     rows = change.sizes["y"]
     if row is None:
-        # Rows at the edge are not refined, and are changed least.
-        row = int(np.argmax(np.nan_to_num(np.mean(np.square(change.values), axis=1))))
+        # A sum, not a mean: of a row at the edge few cells may have a value.
+        row = int(np.argmax(np.nansum(np.square(change.values), axis=1)))
     if not 0 <= row < rows:
         msg = f"found row={row}, expected one of the {rows} rows, counted from 0"
         raise ValueError(msg)
@@ -368,15 +374,15 @@ def heights(dataset: xr.Dataset, *, row: int | None = None, title: str | None = 
     for axes in (before, after, changed):
         axes.axhline(frame.height * (1.0 - (down + 0.5) / rows), color="#d95f02", linewidth=0.8)
     _draw_profile(profile, dataset.isel(y=row), frame)
-    if title:
-        figure.suptitle(title)
+    _set_heading(figure, _describe_scene(dataset) if title is None else title)
     return figure
 
 
 def _draw_relief(axes: Axes, heights: xr.DataArray) -> None:
     """Draw heights as a shaded relief."""
     relief, frame = prepare_map(axes, heights)
-    shade = hillshade(relief, frame)
+    draw_nodata(axes)
+    shade = np.where(subsample(valid_cells(relief)), hillshade(relief, frame), np.nan)
     axes.imshow(shade, cmap="gray", vmin=0.0, vmax=1.0, extent=frame.extent)
 
 

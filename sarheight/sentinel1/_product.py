@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sarheight._runtime import Summarised
 from sarheight.acquisition import SOURCE
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry.placement import HEIGHTS, Bounds, Cut, chosen_names, stack_polarisations
@@ -82,7 +83,7 @@ class _Options:
         )
 
 
-class Sentinel1Product:
+class Sentinel1Product(Summarised):
     """A GRD or SLC of Sentinel-1; `open_product` makes it.
 
     Parameters
@@ -93,9 +94,6 @@ class Sentinel1Product:
 
     def __init__(self, source: SafeSource | EopfSource) -> None:
         self._source = source
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
 
     @property
     def name(self) -> str:

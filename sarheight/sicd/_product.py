@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sarheight._files import file_errors
-from sarheight._runtime import require
+from sarheight._runtime import Summarised, require
 from sarheight._windows import Windowed, image_on_dask
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import ProductError
@@ -70,7 +70,7 @@ def open_product(
     return SicdProduct(Path(source))
 
 
-class SicdProduct:
+class SicdProduct(Summarised):
     """A complex image in the sensor-independent form (SICD); `open_product` makes it.
 
     Images of all grid types that the standard projects to the ground are read, if one satellite
@@ -110,9 +110,6 @@ class SicdProduct:
             self._radiometry = Radiometry.of(self._said)
             self._radiometry.require_plausible(self._pixels)
             self._fields = self._read_fields()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
 
     def _read_fields(self) -> Fields:
         """Read what describes the geometry, and refuse what it does not reach."""

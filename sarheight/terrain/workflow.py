@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 from sarheight._files import noting_unverified
 from sarheight._runtime import library
 from sarheight.errors import OptionError, naming_extras
-from sarheight.workflow.config import RefineConfig
+from sarheight.workflow.config import RefineConfig, require_memory
 from sarheight.workflow.elevations import clip, fit_to_grid, place_on_grid, read_dem
 from sarheight.workflow.images import ImageSource, Silent
 from sarheight.workflow.series import average_dates
 
 if TYPE_CHECKING:
-    import os
-
     import xarray as xr
 
     from sarheight.scene import Scene
@@ -29,6 +28,15 @@ __all__ = ["read_elevations", "read_pass", "refine_files"]
 
 SHIFT_MARGIN = 64
 """Pixels around the part that the elevation model covers, read for a possible shift."""
+
+# Bytes of a refinement, all results included. Measured: 42 for a cell of one image, beside two
+# tiles at a time, which are among those of the program.
+CELL_BYTES = 40.0  # of a cell of the result
+PASS_BYTES = 24.0  # of a cell and image
+PIXEL_BYTES = 16.0  # of an image, while it is compared with its simulation
+TILE_BYTES = 150 << 20  # of a tile that is solved beside others
+TILES = 2  # that are counted with the program
+NETWORK_BYTES = 330 << 20  # of PyTorch and the network
 
 
 @naming_extras()
@@ -91,6 +99,12 @@ def refine_files(
         told.say(f"{config.known}: {len(known)} known elevations")
     with noting_unverified():
         scenes = [read_pass(config, image, heights, told) for image in config.images]
+        require_memory(
+            config.memory,
+            refinement_bytes(scenes, heights, config.factor, network=config.network),
+            "a refinement",
+            "refine a part (--extent), or cells that are wider (--resolution)",
+        )
         told.stage("refine")
         result = refine(
             scenes,
@@ -113,6 +127,18 @@ def refine_files(
             },
         )
     return result
+
+
+def refinement_bytes(
+    scenes: Sequence[Scene], heights: xr.DataArray, factor: int, *, network: bool
+) -> float:
+    """Return about how many bytes a refinement takes beside the program."""
+    cells = factor**2 * int(heights.size)
+    pixels = max(int(scene.image.size) for scene in scenes)
+    held = sum(scene.image.nbytes for scene in scenes if not scene.image.chunks)
+    arrays = (CELL_BYTES + PASS_BYTES * len(scenes)) * cells + PIXEL_BYTES * pixels + held
+    tiles = max((os.cpu_count() or 1) - TILES, 0)
+    return arrays + TILE_BYTES * tiles + (NETWORK_BYTES if network else 0)
 
 
 def _settings(config: RefineConfig) -> RefinementSettings:

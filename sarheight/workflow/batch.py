@@ -429,8 +429,8 @@ class Manifest:
         if not job.output.exists():
             return False
         entry = self.entries.get(str(job.output))
-        if entry is None and _made_by(job):
-            # The batch was killed between the result and its line.
+        if (entry is None or entry.failed) and _made_by(job):
+            # The batch was killed between the result and its line, or alone: its last job went on.
             entry = self.add(Entry.of(job))
         same = entry is not None and not entry.failed and entry.fingerprint == job.fingerprint()
         return same and entry is not None and _checksum(job.output) == entry.sha256
@@ -589,20 +589,25 @@ def run(
     from sarheight.output.atomic import recover
 
     with _executor(workers, scheduler) as executor:
-        running = {}
+        running, before = {}, set()
         for job in jobs:
             recover(job.output)
+            if job.output.exists():
+                before.add(job)
             job.output.parent.mkdir(parents=True, exist_ok=True)
             replaceable = overwrite or str(job.output) in manifest.made
             text = job.configuration(overwrite=replaceable, threads=threads)
             running[executor.submit(_run_process, (command or _reconstruct)(text))] = job
         for future in as_completed(running):
+            job = running[future]
             try:
                 seconds, error, unverified = future.result()
-                entry = Entry.of(running[future], seconds, error, unverified=unverified)
+                # A job of a batch that was killed before went on, and was done first.
+                done = error and job not in before and _made_by(job)
+                entry = Entry.of(job, seconds, "" if done else error, unverified=unverified)
             except Exception as failure:  # noqa: BLE001 - no failure may stop the others
                 text = f"{type(failure).__name__}: {failure}"
-                entry = Entry.of(running[future], 0.0, text)
+                entry = Entry.of(job, 0.0, text)
             yield manifest.add(entry)
 
 

@@ -142,6 +142,30 @@ def _memory_limit(size: Any) -> str:  # noqa: ANN401
     return str(size)
 
 
+def require_memory(limit: str | None, arrays: float, what: str, advice: str) -> None:
+    """Refuse work that is done in memory, and would take more of it than a limit.
+
+    Parameters
+    ----------
+    limit : str, optional
+        The limit, such as "2 GiB"; None refuses nothing.
+    arrays : float
+        Bytes that the arrays of the work take.
+    what, advice : str
+        The work, and what to do beside passing a larger limit.
+    """
+    from sarheight.layover.tiles import PROCESS_BYTES, memory_bytes
+
+    if limit is None or arrays + PROCESS_BYTES <= memory_bytes(limit):
+        return
+    taken, most = ((size / (1 << 30)) for size in (arrays + PROCESS_BYTES, memory_bytes(limit)))
+    msg = (
+        f"{what} is done in memory and takes about {taken:.1f} GiB with the program, and the limit "
+        f"is {most:.1f} GiB: {advice}, or pass a larger limit"
+    )
+    raise OptionError(msg, option="memory")
+
+
 def _layer_names(value: Any) -> Names:  # noqa: ANN401
     """Split names of layers at commas, and check them; "main" and "all" stay as they are."""
     from sarheight.layover.layers import select_layers
@@ -169,6 +193,7 @@ Debug = Annotated[bool, option(RUNNING, "--debug")]
 DemFiles = Annotated[Names, option(DEM, metavar="FILE", location=True)]
 DemFilesOrAuto = Annotated[Names, option(DEM, metavar="auto|FILE", location=True)]
 Memory = Annotated[str, option(RUNNING, metavar="SIZE", convert=_memory_limit)]
+MostMemory = Annotated[str | None, option(RUNNING, metavar="SIZE", convert=_memory_limit)]
 
 
 # Configurations that workflows share. The help of an option is its description in the docstring.
@@ -615,6 +640,8 @@ class RefineConfig(PassImageConfig, KnownConfig, ClipConfig):
         Linearisations. More lower the error a little further.
     seed : int
         Seed of the draws that give the standard deviation.
+    memory : str, optional
+        Memory limit: what would take more is refused before it begins. Default: none.
     """
 
     images: Annotated[Names, argument("IMAGE", location=True)]
@@ -625,6 +652,7 @@ class RefineConfig(PassImageConfig, KnownConfig, ClipConfig):
     network: Annotated[bool, option(METHOD)] = False
     iterations: Annotated[int, option(METHOD, least=1)] = 6
     seed: Annotated[int, option(METHOD)] = 0
+    memory: MostMemory = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import xarray as xr
-from typer.testing import CliRunner
 
 from sarheight import archives, layover, output, plot
 from sarheight.archives.audit import Audit, explained
-from sarheight.cli import app
 from sarheight.illumination import CosinePower, simulate
 from tests.archives.test_to_radar import product
+from tests.cli.commands import passing, run
 from tests.flattened_products import opera_of
 from tests.mountains import look, mountain, random_terrain, raster
 
@@ -151,27 +150,42 @@ def test_the_command_writes_a_picture_and_figures(tmp_path: Path) -> None:
     path = opera_of(FLAT, SCENE, tmp_path / "product.h5")
     command = ["audit", str(path), "--dem", str(tmp_path / "dem.tif"), "--vertical", "ellipsoidal"]
     files = ["--quicklook", str(tmp_path / "a.png"), "--json", str(tmp_path / "a.json")]
-    made = CliRunner().invoke(app, [*command, *files])
-    assert made.exit_code == 0, made.output
+    made = passing(*command, *files)
     assert "displacement" in made.output
     assert (tmp_path / "a.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "a.json").read_text("utf-8"))["passed"] is True
-    again = CliRunner().invoke(app, [*command, *files])
+    again = run(*command, *files)
     assert again.exit_code == 2
     assert "--overwrite" in again.output
-    other = CliRunner().invoke(app, ["audit", str(tmp_path / "dem.tif"), *command[2:]])
+    other = run("audit", str(tmp_path / "dem.tif"), *command[2:])
     assert other.exit_code == 2
     assert "no terrain-flattened product" in other.output
     (tmp_path / "bad").mkdir()
     bad = opera_of(with_seam(FLAT), SCENE, tmp_path / "bad" / "product.h5")
-    failed = CliRunner().invoke(app, ["audit", str(bad), *command[2:]])
+    failed = run("audit", str(bad), *command[2:])
     assert failed.exit_code == 1
     assert "NOT OK" in failed.output
+
+
+def test_an_audit_that_takes_more_memory_than_the_limit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", 0)
+    DEM.rio.to_raster(tmp_path / "dem.tif")
+    path = opera_of(FLAT, SCENE, tmp_path / "product.h5")
+    command = ["audit", str(path), "--dem", str(tmp_path / "dem.tif"), "--vertical", "ellipsoidal"]
+    done = CliRunner().invoke(app, [*command, "--memory", "10 kiB"])
+    assert done.exit_code == 2
+    assert "--memory: an audit is done in memory and takes about" in done.output
+    assert CliRunner().invoke(app, [*command, "--memory", "1 GiB"]).exit_code == 0
 
 
 def test_the_picture_has_four_panels() -> None:
     figure = plot.audit(audit_of(FLAT))
     assert len([axes for axes in figure.axes if axes.get_title(loc="left")]) == 4
+    assert {axes.get_ylabel() for axes in figure.axes} >= {"γ⁰ (dB)", "mean γ⁰ (dB)"}
+    # Where no incidence is predicted the map is hatched, as cells without data are everywhere.
+    assert any(each.get_hatch() for each in figure.axes[1].patches)
 
 
 @pytest.mark.parametrize("name", ["ours.nc", "ours"])  # a file, and a folder of layers
@@ -183,5 +197,4 @@ def test_a_result_of_ours_is_audited_like_a_product(tmp_path: Path, name: str) -
     assert check(found, "displacement").value <= 1.0
     output.write(result, tmp_path / name)
     command = ["audit", str(tmp_path / name), "--dem", str(tmp_path / "dem.tif")]
-    made = CliRunner().invoke(app, [*command, "--vertical", "ellipsoidal"])
-    assert made.exit_code == 0, made.output
+    passing(*command, "--vertical", "ellipsoidal")

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from typer.testing import CliRunner
 
 from sarheight.buildings import (
     BuildingSource,
@@ -26,7 +25,6 @@ from sarheight.buildings import (
     write_stacks,
 )
 from sarheight.buildings.tiles import building_tiles
-from sarheight.cli import app
 from sarheight.errors import (
     FetchError,
     NotThereError,
@@ -44,6 +42,7 @@ from tests.cities import (
     write_catalogue,
     write_geotiff,
 )
+from tests.cli.commands import passing, run
 from tests.dems import dem_around
 from tests.servers import add_stac, alone, running
 from tests.worlds.products import drawn_scene, write_product
@@ -93,9 +92,9 @@ def write_world(folder: Path) -> Path:
         properties = {"s2:processing_baseline": baseline, "eo:cloud_cover": 100.0 * cloud / SIZE}
         assets = write_optical(images, date, baseline, cloud)
         items.append((OPTICS, f"S2_{date}", f"{date}T10:40:00Z", properties, assets))
-    for number, (time, passing) in enumerate(PASSES):
+    for number, (time, direction) in enumerate(PASSES):
         assets = write_radar(images, number)
-        items.append((RADAR, f"S1_{number}", time, {"sat:orbit_state": passing}, assets))
+        items.append((RADAR, f"S1_{number}", time, {"sat:orbit_state": direction}, assets))
     write_catalogue(folder, items)
     box = (WEST + 200.0, NORTH - 300.0, WEST + 260.0, NORTH - 200.0)
     write_buildings(folder / "delft.gpkg", [(box, {"b3_h_dak_50p": 7.0, "b3_h_maaiveld": -2.0})])
@@ -170,11 +169,10 @@ def test_stacks_are_kept_until_their_configuration_changes(world: Path, tmp_path
 
 
 def test_the_command_builds_the_stacks_of_a_configuration(world: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["stack", str(world), "-o", str(tmp_path), "--city", "delft"])
-    assert result.exit_code == 0, result.output
+    result = passing("stack", str(world), "-o", str(tmp_path), "--city", "delft")
     assert "2 months of radar, 1 of optical" in result.output
     assert open_stack(tmp_path / "delft.zarr").sizes["optical_band"] == 2
-    again = CliRunner().invoke(app, ["stack", str(world), "-o", str(tmp_path), "--city", "gouda"])
+    again = run("stack", str(world), "-o", str(tmp_path), "--city", "gouda")
     assert again.exit_code == 1
     assert "found no gouda in" in again.output
     assert "expected some of delft" in again.output
@@ -288,7 +286,7 @@ def test_a_catalogue_on_the_network_serves_parts_of_images(
     with running() as server:
         box = place_of(SIZE, SIZE)
         items = []
-        for number, (time, passing) in enumerate(PASSES):
+        for number, (time, direction) in enumerate(PASSES):
             assets = {
                 name: {"href": server.add(f"/{number}_{name}.tif", path.read_bytes(), etag='"1"')}
                 for name, path in write_radar(tmp_path / "images", number).items()
@@ -296,7 +294,7 @@ def test_a_catalogue_on_the_network_serves_parts_of_images(
             item = {"type": "Feature", "stac_version": "1.0.0", "id": f"S1_{number}", "links": []}
             item |= {"collection": RADAR, "bbox": list(box), "assets": assets}
             item |= {"geometry": {"type": "Point", "coordinates": list(box[:2])}}
-            items.append(item | {"properties": {"datetime": time, "sat:orbit_state": passing}})
+            items.append(item | {"properties": {"datetime": time, "sat:orbit_state": direction}})
         address = add_stac(server, items)
         assert configuration.radar is not None
         served = replace(configuration.radar, catalogue=address)
@@ -409,16 +407,13 @@ def test_tiles_of_3d_bag_train_a_network_by_one_command(tmp_path: Path) -> None:
          tmp_path / "run" / "model", "-o", tmp_path / "heights.tif"],
     ]  # fmt: skip
     for command in commands:
-        done = CliRunner().invoke(app, [str(each) for each in command])
-        assert done.exit_code == 0, done.output
+        done = passing(*command)
     heights = open_stack(tmp_path / "run" / "stacks" / "delft.zarr")["height"].values
     assert set(np.unique(heights[heights > 0.0]).round(1)) == {8.0, 9.0, 10.0, 11.0}
     with rasterio.open(tmp_path / "heights.tif") as written:
         assert written.shape == heights.shape
     configuration.write_text(text[: text.index("[buildings]")] + text[text.index("[[cities]]") :])
-    done = CliRunner().invoke(
-        app, ["train", "buildings", str(configuration), "-o", str(tmp_path / "none")]
-    )
+    done = run("train", "buildings", str(configuration), "-o", str(tmp_path / "none"))
     assert done.exit_code == 2
     assert "found no [buildings]" in done.output
     assert not (tmp_path / "none").exists()

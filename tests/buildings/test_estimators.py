@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-# Test processes share the cores; threads of each would wait for each other.
-torch.set_num_threads(1)
-
 BANDS = ("B04", "B08")
 CHANNELS = {
     "sar": [

@@ -13,9 +13,6 @@ from sarheight.buildings.mbhr import VARIANTS, published, regression_loss
 from sarheight.buildings.training import BuildingTask
 from sarheight.learning import Channel
 
-# Test processes share the cores; threads of each would wait for each other.
-torch.set_num_threads(1)
-
 Module = TypeVar("Module", bound="torch.nn.Module")
 
 

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-# Test processes share the cores; threads of each would wait for each other.
-torch.set_num_threads(1)
-
 Module = TypeVar("Module", bound="nn.Module")
 
 CHANNELS = {

@@ -65,8 +65,6 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-torch.set_num_threads(1)
-
 SMALL = {"width": 8, "depth": 2, "months_width": 8, "heads": 2, "bins": {"count": 8}}
 SETTINGS = BuildingSettings(
     options=SMALL, optical_bands=("B04",), months=2, kept_months=1, size=8, stride=8, epochs=1

@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-# Test processes share the cores; threads of each would wait for each other.
-torch.set_num_threads(1)
-
 BANDS = ("B04", "B08")
 SETTINGS = BuildingSettings(
     options={"width": 8, "depth": 2, "months_width": 8, "heads": 2, "bins": {"count": 8}},

@@ -54,6 +54,13 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+def passing(*arguments: object) -> Result:
+    """Run a command that must succeed."""
+    done = run(*arguments)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done
+
+
 def failing(code: int, *arguments: object) -> str:
     """Run a command that must fail, and return its error: one line, after what it has reported."""
     done = run(*arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.commands import SEA, Files, run, write_dem
+from tests.cli.commands import SEA, Files, passing, write_dem
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import annotation_xml, eof_xml
 
@@ -24,6 +24,5 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
         write_dem(folder / "coarse.tif", 60.0),
         folder / "image.nc",
     )
-    done = run("simulate", "--like", annotation, "--dem", made.dem, *SEA, "-o", made.image)
-    assert done.exit_code == 0, done.output
+    passing("simulate", "--like", annotation, "--dem", made.dem, *SEA, "-o", made.image)
     return made

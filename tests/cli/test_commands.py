@@ -20,7 +20,7 @@ from sarheight.output import open_result
 from sarheight.output.radar_images import read_radar, read_scene, write_scene
 from sarheight.scene import Scene
 from sarheight.sentinel1 import read_grid, read_orbit
-from tests.cli.commands import EAST, SEA, Files, failing, run, write_dem
+from tests.cli.commands import EAST, SEA, Files, failing, passing, run, write_dem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,8 +44,7 @@ def test_the_simulated_image_holds_what_places_it(files: Files) -> None:
 def test_reconstruct_needs_no_annotation_for_it(files: Files, tmp_path: Path) -> None:
     output, picture = tmp_path / "unfolded.tif", tmp_path / "look.png"
     command = ("reconstruct", files.image, "--dem", files.coarse, *SEA, "-o", output)
-    done = run(*command, "--quicklook", picture)
-    assert done.exit_code == 0, done.output
+    done = passing(*command, "--quicklook", picture)
     assert done.stdout == ""
     assert "% of these in layover" in done.stderr
     result = open_result(output)
@@ -64,11 +63,11 @@ def test_reconstruct_needs_no_annotation_for_it(files: Files, tmp_path: Path) ->
 def test_every_format_carries_the_same_image(files: Files, tmp_path: Path, suffix: str) -> None:
     image, result = tmp_path / f"image{suffix}", tmp_path / f"result{suffix}"
     common = ("--dem", files.dem, *SEA)
-    assert run("simulate", "--like", files.annotation, *common, "-o", image).exit_code == 0
+    passing("simulate", "--like", files.annotation, *common, "-o", image)
     np.testing.assert_array_equal(
         read_scene(image).image.values, read_scene(files.image).image.values
     )
-    assert run("reconstruct", image, *common, "-o", result).exit_code == 0
+    passing("reconstruct", image, *common, "-o", result)
     reference = sarheight.layover.reconstruct(
         read_scene(files.image), sarheight.dem.open_dem(files.dem, vertical="ellipsoidal")
     )
@@ -98,8 +97,7 @@ def test_an_image_of_another_origin_is_taken_with_its_annotation(
     assert "pass it by --like" in failing(1, *command)
     command = (*command, "--like", files.annotation)
     assert "pass --calibration" in failing(1, *command)
-    done = run(*command, "--calibration", "sigma0", "--method", "one-step", "--law", "muhleman")
-    assert done.exit_code == 0, done.output
+    passing(*command, "--calibration", "sigma0", "--method", "one-step", "--law", "muhleman")
     reference = sarheight.layover.reconstruct(
         whole,
         dem,
@@ -117,10 +115,10 @@ def test_polarisations_are_chosen(files: Files, tmp_path: Path) -> None:
     )
     image = write_scene(Scene(both, scene.grid, scene.orbit, "beta0"), tmp_path / "both.nc")
     command = ("reconstruct", image, "--dem", files.coarse, *SEA)
-    assert run(*command, "-o", tmp_path / "all.nc").exit_code == 0
+    passing(*command, "-o", tmp_path / "all.nc")
     found = open_result(tmp_path / "all.nc")["gamma0"]
     assert found["polarisation"].values.tolist() == ["VV", "VH"]
-    assert run(*command, "--polarisations", "vh", "-o", tmp_path / "vh.nc").exit_code == 0
+    passing(*command, "--polarisations", "vh", "-o", tmp_path / "vh.nc")
     one = open_result(tmp_path / "vh.nc")["gamma0"]
     assert one["polarisation"].values.tolist() == "VH"
     line = failing(1, *command, "--polarisations", "HH", "-o", tmp_path / "hh.nc")
@@ -130,28 +128,26 @@ def test_polarisations_are_chosen(files: Files, tmp_path: Path) -> None:
 def test_masks_on_the_ground_and_on_the_image(files: Files, tmp_path: Path) -> None:
     common = ("masks", "--dem", files.dem, *SEA)
     ground, radar = tmp_path / "ground.tif", tmp_path / "radar.tif"
-    done = run(*common, "--like", files.annotation, "-o", ground)
-    assert done.exit_code == 0, done.output
+    done = passing(*common, "--like", files.annotation, "-o", ground)
     assert "% of these in layover" in done.stderr
     found = open_result(ground)
     assert found["mask"].dtype == np.uint8
     assert np.isin([2, 3], found["mask"].values).all()
-    assert run(*common, "--like", files.image, "--geometry", "radar", "-o", radar).exit_code == 0
+    passing(*common, "--like", files.image, "--geometry", "radar", "-o", radar)
     mask = read_radar(radar)["mask"]
     assert mask.shape == read_scene(files.image).grid.shape
     assert (mask.values == 3).any()
     for name in ("ground", "radar"):
         picture = tmp_path / f"{name}.png"
         command = (*common, "--like", files.image, "--geometry", name, "-o", picture)
-        assert run(*command).exit_code == 0
+        passing(*command)
         assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_masks_get_a_stac_item(files: Files, tmp_path: Path) -> None:
     output = tmp_path / "masks.tif"
     common = ("masks", "--dem", files.dem, *SEA, "--like", files.annotation, "--stac", "-o")
-    done = run(*common, output)
-    assert done.exit_code == 0, done.output
+    passing(*common, output)
     item = json.loads((tmp_path / "masks.stac.json").read_text(encoding="utf-8"))
     (asset,) = item["assets"].values()
     assert asset["href"] == "./masks.tif"
@@ -166,13 +162,12 @@ def test_masks_get_a_stac_item(files: Files, tmp_path: Path) -> None:
 def test_an_orbit_file_takes_the_place_of_the_annotation(files: Files, tmp_path: Path) -> None:
     image = tmp_path / "image.nc"
     common = ("--dem", files.dem, *SEA, "--orbit", files.eof)
-    assert run("simulate", "--like", files.annotation, *common, "-o", image).exit_code == 0
+    passing("simulate", "--like", files.annotation, *common, "-o", image)
     assert "the orbit file" in read_scene(image).orbit.source
     # Its vectors are rounded to micrometres: the same orbit, and the same image but for speckle.
     assert read_scene(image).grid.shape == read_scene(files.image).grid.shape
     output = tmp_path / "result.nc"
-    done = run("reconstruct", files.image, *common, "-o", output)
-    assert done.exit_code == 0, done.output
+    passing("reconstruct", files.image, *common, "-o", output)
     assert "the orbit file" in open_result(output).attrs["orbit_source"]
 
 
@@ -181,11 +176,10 @@ def test_an_orbit_is_rotated_and_the_rotation_is_reported(files: Files, tmp_path
     image = tmp_path / "far.nc"
     common = ("simulate", "--like", files.annotation, "--dem", far, *SEA, "-o", image)
     assert "No cell of the DEM falls into the image" in failing(1, *common)
-    done = run(*common, "--incidence", "34")
-    assert done.exit_code == 0, done.output
+    done = passing(*common, "--incidence", "34")
     assert "rotated the orbit by" in done.stderr
     assert "rotated by" in read_scene(image).orbit.source
-    assert run("reconstruct", image, "--dem", far, *SEA, "-o", tmp_path / "r.nc").exit_code == 0
+    passing("reconstruct", image, "--dem", far, *SEA, "-o", tmp_path / "r.nc")
 
 
 def test_multilook_noise_and_seed(files: Files, tmp_path: Path) -> None:
@@ -199,8 +193,7 @@ def test_multilook_noise_and_seed(files: Files, tmp_path: Path) -> None:
         "wide": ("--multilook", 2, 3, "--law", "cosine:0.3,2"),
     }.items():
         path = tmp_path / f"{name}.nc"
-        done = run(*common, *options, "-o", path)
-        assert done.exit_code == 0, done.output
+        passing(*common, *options, "-o", path)
         images.append(read_scene(path))
     clean, noisy, one, again, wide = images
     np.testing.assert_allclose(noisy.image - clean.image, 0.1, atol=1e-5)
@@ -216,7 +209,7 @@ def test_threads_change_nothing(files: Files, tmp_path: Path) -> None:
     for threads in (1, most):
         output = tmp_path / f"{threads}.nc"
         command = ("reconstruct", files.image, "--dem", files.coarse, *SEA, "-o", output)
-        assert run(*command, "--threads", threads, "--overwrite").exit_code == 0
+        passing(*command, "--threads", threads, "--overwrite")
         results.append(open_result(output))
     assert thread_count() == most
     for name, variable in results[0].data_vars.items():
@@ -225,8 +218,7 @@ def test_threads_change_nothing(files: Files, tmp_path: Path) -> None:
 
 def test_quiet_says_nothing(files: Files, tmp_path: Path) -> None:
     command = ("masks", "--like", files.image, "--dem", files.dem, *SEA)
-    done = run(*command, "--quiet", "-o", tmp_path / "masks.nc")
-    assert done.exit_code == 0
+    done = passing(*command, "--quiet", "-o", tmp_path / "masks.nc")
     assert done.output == ""
 
 
@@ -254,7 +246,7 @@ def test_a_picture_that_does_not_fit_in_memory_is_refused(
     assert "--quicklook" in done.stderr
     assert not (tmp_path / "r.png").exists()
     command = (*command, "--method", "rtc", "-o", tmp_path / "r.zarr")
-    assert run(*command, "--quicklook", tmp_path / "q.png").exit_code == 0
+    passing(*command, "--quicklook", tmp_path / "q.png")
     assert (tmp_path / "q.png").stat().st_size > 10_000
 
 
@@ -307,10 +299,10 @@ def test_a_missing_file_is_misuse(files: Files, tmp_path: Path) -> None:
 def test_overwrite_replaces(files: Files, tmp_path: Path) -> None:
     output = tmp_path / "masks.nc"
     command = ("masks", "--like", files.image, "--dem", files.coarse, *SEA, "-o", output)
-    assert run(*command).exit_code == 0
+    passing(*command)
     before = output.stat().st_ino
     assert run(*command).exit_code == 2
-    assert run(*command, "--overwrite").exit_code == 0
+    passing(*command, "--overwrite")
     assert output.stat().st_ino != before
 
 
@@ -352,10 +344,7 @@ def test_an_unstated_vertical_datum_is_asked_for(files: Files, tmp_path: Path) -
     output = tmp_path / "x.nc"
     line = failing(1, "masks", "--like", files.image, "--dem", files.dem, "-o", output)
     assert "does not state the vertical reference of its heights; pass --vertical with" in line
-    done = run(
-        "masks", "--like", files.image, "--dem", files.dem, "--vertical", "47.5", "-o", output
-    )
-    assert done.exit_code == 0, done.output
+    passing("masks", "--like", files.image, "--dem", files.dem, "--vertical", "47.5", "-o", output)
 
 
 def test_another_continent_is_an_error(files: Files, tmp_path: Path) -> None:

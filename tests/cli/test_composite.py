@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from sarheight.cli import app
 from sarheight.layover import RTC, composite, local_resolution, reconstruct
 from sarheight.output import open_result, read_provenance, with_heights, write
+from tests.cli.commands import passing, run
 from tests.mountains import mountain, raster, scene_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import xarray as xr
-    from click.testing import Result
+    from matplotlib.figure import Figure
 
     from sarheight.scene import Scene
 
 ELLIPSOIDAL = ("--vertical", "ellipsoidal")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["composite", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +53,7 @@ def test_it_is_the_composite_of_the_results(
     folder: Path, tmp_path: Path, dem: xr.DataArray, scenes: list[Scene]
 ) -> None:
     output = tmp_path / "both.nc"
-    done = run(folder / "ascending.nc", folder / "descending.tif", "-o", output)
-    assert done.exit_code == 0, done.output
+    passing("composite", folder / "ascending.nc", folder / "descending.tif", "-o", output)
     found = open_result(output)
     results = [reconstruct(scene, dem, method=RTC()) for scene in scenes]
     expected = composite(results, [local_resolution(scene, dem) for scene in scenes])
@@ -70,12 +64,56 @@ def test_it_is_the_composite_of_the_results(
     assert read_provenance(output)["parameters"]["command"] == "composite"
 
 
+def test_its_picture_shows_all_polarisations_and_names_its_passes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sarheight import plot
+
+    drawn = []
+
+    def scene(part: xr.Dataset, **options: Any) -> Figure:  # noqa: ANN401
+        drawn.append(figure := plot.figures.scene(part, **options))
+        return figure
+
+    monkeypatch.setattr(plot, "scene", scene)
+    names = folder / "ascending.nc", folder / "descending.tif"
+    assert run(*names, "-o", tmp_path / "both.png").exit_code == 0
+    (figure,) = drawn
+    assert figure.get_suptitle().startswith("composite of 2 passes: ")
+    assert figure.get_suptitle().count("ending") == 2
+    assert len([each for each in figure.axes if "reconstructed" in each.get_title("left")]) == 1
+
+
+def test_the_memory_limit_holds_beside_the_elevation_model(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is passed to the work in parts, without what an elevation model in memory takes."""
+    from sarheight import layover
+
+    limits = []
+
+    def resolution(*given: Any, memory_limit: float) -> xr.DataArray:  # noqa: ANN401
+        limits.append(memory_limit)
+        return local_resolution(*given)
+
+    monkeypatch.setattr(layover, "local_resolution", resolution)
+    names = folder / "ascending.nc", folder / "descending.tif"
+    dem = "--dem", folder / "dem.tif", *ELLIPSOIDAL, "--memory", "1 GiB"
+    assert run(*names, "-o", tmp_path / "a.nc", "--memory", "1 GiB").exit_code == 0
+    assert run(*names, *dem, "-o", tmp_path / "b.nc").exit_code == 0
+    assert limits[:2] == [1 << 30] * 2
+    assert all(each < 1 << 30 for each in limits[2:])
+    monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", (1 << 30) * 0.8 - 1024)
+    done = run(*names, *dem, "-o", tmp_path / "c.nc")
+    assert done.exit_code == 2
+    assert "--memory: the elevation model takes 0 MiB itself" in " ".join(done.stderr.split())
+
+
 def test_an_elevation_model_may_come_from_a_file(folder: Path, tmp_path: Path) -> None:
     by_result, by_file = tmp_path / "result.tif", tmp_path / "file.tif"
     names = folder / "ascending.nc", folder / "descending.tif"
-    assert run(*names, "-o", by_result).exit_code == 0
-    done = run(*names, "--dem", folder / "dem.tif", *ELLIPSOIDAL, "-o", by_file)
-    assert done.exit_code == 0, done.output
+    passing("composite", *names, "-o", by_result)
+    passing("composite", *names, "--dem", folder / "dem.tif", *ELLIPSOIDAL, "-o", by_file)
     first, second = (open_result(each)["gamma0"].values for each in (by_result, by_file))
     np.testing.assert_allclose(first, second, rtol=1e-4)
 
@@ -92,14 +130,16 @@ def test_an_elevation_model_may_come_from_a_file(folder: Path, tmp_path: Path) -
 def test_what_makes_no_composite_is_refused(
     folder: Path, tmp_path: Path, names: list[str], message: str
 ) -> None:
-    done = run(*(folder / name for name in names), "-o", tmp_path / "both.tif")
+    done = run("composite", *(folder / name for name in names), "-o", tmp_path / "both.tif")
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_grids_are_refused(folder: Path, tmp_path: Path) -> None:
-    done = run(folder / "ascending.nc", folder / "narrow.nc", "-o", tmp_path / "both.tif")
+    done = run(
+        "composite", folder / "ascending.nc", folder / "narrow.nc", "-o", tmp_path / "both.tif"
+    )
     assert done.exit_code == 1
     assert "expected one grid: reconstruct" in " ".join(done.stderr.split())
     assert list(tmp_path.iterdir()) == []
@@ -116,7 +156,9 @@ def test_passes_that_differ_are_refused(
     geometry = json.loads(other.attrs["geometry"])
     geometry[0]["radar_grid"][field] = value
     write(other.assign_attrs(geometry=json.dumps(geometry)), tmp_path / "other.nc")
-    done = run(folder / "ascending.nc", tmp_path / "other.nc", "-o", tmp_path / "both.tif")
+    done = run(
+        "composite", folder / "ascending.nc", tmp_path / "other.nc", "-o", tmp_path / "both.tif"
+    )
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())
     assert not (tmp_path / "both.tif").exists()
@@ -124,4 +166,4 @@ def test_passes_that_differ_are_refused(
 
 def test_the_output_replaces_no_input(folder: Path) -> None:
     names = folder / "ascending.nc", folder / "descending.tif"
-    assert run(*names, "--overwrite", "-o", names[0]).exit_code == 2
+    assert run("composite", *names, "--overwrite", "-o", names[0]).exit_code == 2

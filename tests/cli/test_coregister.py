@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from sarheight.cli import app
 from sarheight.illumination import simulate
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
 from sarheight.scene import Scene
+from tests.cli.commands import passing
 from tests.dems import hills
 from tests.mountains import LAW, look, mountain, raster
 
@@ -36,34 +35,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def run(folder: Path, *options: str) -> tuple[str, xr.Dataset]:
+def reconstructed(folder: Path, *options: str) -> tuple[str, xr.Dataset]:
     output = folder / f"{'_'.join(options) or 'default'}.zarr"
-    done = CliRunner().invoke(
-        app,
-        [
-            *("reconstruct", str(folder / "image.nc"), "--dem", str(folder / "dem.tif")),
-            *("--vertical", "ellipsoidal", "--overwrite", "-o", str(output), *options),
-        ],
+    done = passing(
+        *("reconstruct", str(folder / "image.nc"), "--dem", str(folder / "dem.tif")),
+        *("--vertical", "ellipsoidal", "--overwrite", "-o", str(output), *options),
     )
-    assert done.exit_code == 0, (done.output, done.exception)
     return " ".join(done.output.split()), open_result(output)
 
 
 def test_a_shift_is_reported_by_default_and_nothing_is_changed(folder: Path) -> None:
-    said, result = run(folder)
+    said, result = reconstructed(folder)
     found = json.loads(result.attrs["coregistration"])
     assert found["line"] == pytest.approx(SHIFT[0], abs=0.2)
     assert found["sample"] == pytest.approx(SHIFT[1], abs=0.2)
     assert "across the track from its simulation" in said
     assert "--coregister correct" in said
-    _, untouched = run(folder, "--coregister", "none")
+    _, untouched = reconstructed(folder, "--coregister", "none")
     np.testing.assert_array_equal(result["gamma0"].values, untouched["gamma0"].values)
     assert "coregistration" not in untouched.attrs
 
 
 def test_a_shift_is_corrected_when_that_is_asked_for(folder: Path) -> None:
-    said, result = run(folder, "--coregister", "correct")
-    _, before = run(folder, "--coregister", "none")
+    said, result = reconstructed(folder, "--coregister", "correct")
+    _, before = reconstructed(folder, "--coregister", "none")
     assert json.loads(result.attrs["coregistration"])["found"] is True
     assert "--coregister correct" not in said
     # Ground that is equally bright everywhere looks more so where each place gets its own energy.

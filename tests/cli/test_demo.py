@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from sarheight_kernels.profiles import ACTIVE_LAYOVER, PASSIVE_LAYOVER
-from typer.testing import CliRunner
 
-from sarheight.cli import _demo_scene, app
+from sarheight.cli import _demo_scene
 from sarheight.dem import local_posting
+from tests.cli.commands import passing, run
 
 if TYPE_CHECKING:
     from sarheight.cli._demo_scene import Comparison, EmbeddedScene
@@ -84,8 +84,7 @@ def test_it_is_the_same_every_time(scene: EmbeddedScene) -> None:
 
 def test_the_command_leaves_a_picture_and_a_table(tmp_path: Path) -> None:
     arguments = ["demo", "--output", str(tmp_path)]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 0, done.output
+    done = passing(*arguments)
     assert [file.name for file in tmp_path.iterdir()] == ["demo.png"]
     picture = tmp_path / "demo.png"
     assert picture.stat().st_size < 600_000
@@ -94,15 +93,14 @@ def test_the_command_leaves_a_picture_and_a_table(tmp_path: Path) -> None:
         assert image.info["Comment"] == "simulated"
     for word in ("simulated", "posterior mean", "RTC", "Big Tujunga", "demo.png"):
         assert word in done.stdout
-    again = CliRunner().invoke(app, [*arguments, "--quiet"])
-    assert again.exit_code == 0
+    again = passing(*arguments, "--quiet")
     assert again.stderr == ""
     assert again.stdout == done.stdout
 
 
 def test_the_picture_of_somebody_else_is_kept(tmp_path: Path) -> None:
     (tmp_path / "demo.png").write_bytes(b"mine")
-    done = CliRunner().invoke(app, ["demo", "--output", str(tmp_path)])
+    done = run("demo", "--output", str(tmp_path))
     assert done.exit_code == 2
     assert "exists already" in done.stderr
     assert (tmp_path / "demo.png").read_bytes() == b"mine"

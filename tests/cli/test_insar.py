@@ -23,7 +23,7 @@ from sarheight.errors import DamagedFileError, OutputError
 from sarheight.output import open_result
 from sarheight.output.insar import read_insar_mask, write_insar_mask
 from sarheight.output.radar_images import read_grid_and_orbit
-from tests.cli.commands import EAST, NORTH, SEA, failing, run
+from tests.cli.commands import EAST, NORTH, SEA, failing, passing
 from tests.worlds.cslc import write_cslc
 
 if TYPE_CHECKING:
@@ -41,11 +41,9 @@ def masks(files: Files, output: Path, *options: object) -> NDArray[Any]:
     """Write masks by the command, and return the categories of the same cells."""
     common = ("masks", "--like", files.image, "--dem", files.dem, *SEA, *options)
     known = output.with_name("known.nc")
-    done = run(*common, "-o", known, "--overwrite")
-    assert done.exit_code == 0, done.output
+    passing(*common, "-o", known, "--overwrite")
     name = "mintpy" if output.suffix == ".h5" else "dolphin"
-    done = run(*common, "--format", name, "-o", output)
-    assert done.exit_code == 0, done.output
+    done = passing(*common, "--format", name, "-o", output)
     values = xr.load_dataset(known, mask_and_scale=False)["mask"].values
     good = np.isin(values, CLEAR).mean()
     assert f"{name} leaves out {100 * (1 - good):.1f} % of the cells" in done.stderr
@@ -88,14 +86,12 @@ def test_a_burst_is_all_that_its_mask_needs(files: Files, tmp_path: Path) -> Non
     burst = write_cslc(tmp_path / "OPERA_L2_CSLC-S1.h5", grid_like(like), slant, orbit)
     output = tmp_path / "t117_249422_iw2.tif"
     command = ("masks", "--like", burst, "--dem", files.dem, *SEA, "--format", "dolphin")
-    done = run(*command, "-o", output)
-    assert done.exit_code == 0, done.output
+    passing(*command, "-o", output)
     with rasterio.open(output) as file, rasterio.open(like) as slc:
         assert (file.crs, file.transform, file.shape) == (slc.crs, slc.transform, slc.shape)
         same = file.read(1) == np.isin(categories, CLEAR)
     assert same.mean() > 0.99, "times are rounded to microseconds, and samples are finer"
-    described = run("info", burst)
-    assert described.exit_code == 0, described.output
+    described = passing("info", burst)
     assert "geocoded burst of OPERA: S1A VV" in described.stdout
 
 
@@ -121,12 +117,10 @@ def test_mintpy_gets_the_opposite_with_the_corner_of_the_grid(files: Files, tmp_
 def test_a_mask_of_mintpy_is_described_and_repeated(files: Files, tmp_path: Path) -> None:
     output = tmp_path / "shadowMask.h5"
     categories = masks(files, output)
-    done = run("info", output)
-    assert done.exit_code == 0, done.output
+    done = passing("info", output)
     assert "as MintPy reads them" in done.stdout
     assert f"{100 * (1 - np.isin(categories, CLEAR).mean()):.1f} % of the cells" in done.stdout
-    settings = run("info", output, "--config")
-    assert settings.exit_code == 0, settings.output
+    settings = passing("info", output, "--config")
     assert f'like = ["{files.image.name}"]' in settings.stdout
     found = read_insar_mask(output)
     assert found is not None

@@ -16,16 +16,13 @@ from sarheight.output import open_result, read_provenance
 from sarheight.output.radar_images import read_scene, write_scene
 from sarheight.zones import ZoneClassifier, ZoneMember
 from tests.cities import small_stack
-from tests.cli.commands import SEA, failing, run
+from tests.cli.commands import SEA, failing, passing, run
 from tests.dems import hills
 from tests.mountains import look, raster
 from tests.zone_samples import city
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# Test processes share the cores; threads of each would wait for each other.
-torch.set_num_threads(1)
 
 FORMATS = (".tif", ".nc", ".zarr", ".png", "")
 
@@ -41,8 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         grid, orbit = look(ascending=ascending, lines=300, samples=320)
         write_scene(simulate(fine, grid, orbit, looks=20.0, seed=1), made / f"{name}.nc")
         dem = ("--dem", made / "dem.tif", *SEA, "--heights", "--method", "rtc")
-        done = run("reconstruct", made / f"{name}.nc", *dem, "-o", made / f"{name}_result.nc")
-        assert done.exit_code == 0, done.output
+        passing("reconstruct", made / f"{name}.nc", *dem, "-o", made / f"{name}_result.nc")
     torch.manual_seed(0)
     names = ("green", "red", "nir")
     options = {"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled_blocks": 1}
@@ -92,13 +88,15 @@ def test_every_format_is_written_with_the_same_values(
     layer, found = NAMES.get(name, "gamma0"), {}
     for suffix in FORMATS:
         output, picture = tmp_path / f"result{suffix}", tmp_path / f"look{suffix[1:]}.png"
-        command = (*filled(name, folder), "-o", output, "--quicklook", picture)
+        command = (*filled(name, folder), "-o", output)
+        if suffix in {".tif", ""}:
+            command += ("--quicklook", picture)
         if not suffix and name == "predict zones":
             assert "needs the date of the images" in failing(2, *command)
             continue
-        done = run(*command)
-        assert done.exit_code == 0, done.output
-        assert picture.read_bytes().startswith(b"\x89PNG")
+        passing(*command)
+        if suffix in {".tif", ""}:
+            assert picture.read_bytes().startswith(b"\x89PNG")
         assert read_provenance(output)["parameters"]["command"] == name.split(maxsplit=1)[0]
         if suffix == ".png":
             assert output.read_bytes().startswith(b"\x89PNG")
@@ -116,8 +114,7 @@ def test_images_in_radar_geometry_have_no_folders(folder: Path, tmp_path: Path) 
     masks = (*filled("masks", folder), "--geometry", "radar")
     for command in (image, masks):
         for suffix in FORMATS[:-1]:
-            done = run(*command, "-o", tmp_path / f"image{suffix}", "--overwrite")
-            assert done.exit_code == 0, done.output
+            passing(*command, "-o", tmp_path / f"image{suffix}", "--overwrite")
         failing(2, *command, "-o", tmp_path / "folder")
         assert not (tmp_path / "folder").exists()
     assert "only masks on the ground" in failing(
@@ -168,8 +165,7 @@ def test_every_scale_is_read_back_as_power(folder: Path, tmp_path: Path) -> None
     power = open_result(tmp_path / "power.nc")["gamma0"].values
     for scale in ("db", "amplitude"):
         for suffix in (".tif", ".zarr", ""):
-            done = run(*command, tmp_path / f"r{suffix}", "--scale", scale)
-            assert done.exit_code == 0, done.output
+            passing(*command, tmp_path / f"r{suffix}", "--scale", scale)
             found = open_result(tmp_path / f"r{suffix}")["gamma0"].values
             np.testing.assert_allclose(found[power > 0.0], power[power > 0.0], rtol=1e-4)
 
@@ -177,6 +173,5 @@ def test_every_scale_is_read_back_as_power(folder: Path, tmp_path: Path) -> None
 def test_a_picture_needs_its_layers(folder: Path, tmp_path: Path) -> None:
     command = (*filled("reconstruct", folder), "--variables", "gamma0", "-o")
     assert "a picture shows" in failing(2, *command, tmp_path / "x.png")
-    done = run(*command, tmp_path / "x.tif")
-    assert done.exit_code == 0, done.output
+    passing(*command, tmp_path / "x.tif")
     assert read_scene(folder / "up.nc").grid.lines == 300

@@ -9,14 +9,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
-from typer.testing import CliRunner
 
 from sarheight.buildings import (
     BuildingHeightEstimator,
     predict_buildings,
     write_stack,
 )
-from sarheight.cli import app
 from sarheight.learning import Channel, model_kind
 from sarheight.output import open_result
 from sarheight.zones import (
@@ -25,19 +23,11 @@ from sarheight.zones import (
     predict_zones,
 )
 from tests.cities import EPSG, NORTH, WEST, small_stack, write_geotiff
+from tests.cli.commands import passing, run
 from tests.zone_samples import city
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from click.testing import Result
-
-# Test processes share the cores; threads of each would wait for each other.
-torch.set_num_threads(1)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["predict", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +61,11 @@ def test_a_classifier_maps_zones_of_rasters(classifier: ZoneClassifier, tmp_path
         _name_bands(tmp_path / f"{name}.tif", bands)
     model = classifier.save_pretrained(tmp_path / "model")
     assert model_kind(model) == "local climate zones"
-    done = run(
+    passing(
+        "predict",
         tmp_path / "visible.tif", tmp_path / "infrared.tif", "--model", model, "--step", 2,
         "--device", "cpu", "-o", tmp_path / "zones.tif",
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
     stack = stack.assign_coords(band=[channel.name for channel in classifier.channels])
     expected = predict_zones(classifier, stack, step=2, device="cpu")
     np.testing.assert_array_equal(open_result(tmp_path / "zones.tif")["zone"], expected["zone"])
@@ -95,13 +85,14 @@ def test_an_estimator_maps_the_buildings_of_a_stack(
     write_stack(stack, tmp_path / "city.zarr")
     model = estimator.save_pretrained(tmp_path / "model")
     output = tmp_path / "buildings.tif"
-    done = run(tmp_path / "city.zarr", "--model", model, "--device", "cpu", "-o", output)
-    assert done.exit_code == 0, done.output
+    passing("predict", tmp_path / "city.zarr", "--model", model, "--device", "cpu", "-o", output)
     expected = predict_buildings(estimator, stack, device="cpu")
     np.testing.assert_allclose(
         open_result(output)["height"], expected["height"], rtol=1e-4, atol=1e-4
     )
-    twice = run(tmp_path / "city.zarr", tmp_path / "city.zarr", "--model", model, "-o", "x.tif")
+    twice = run(
+        "predict", tmp_path / "city.zarr", tmp_path / "city.zarr", "--model", model, "-o", "x.tif"
+    )
     assert twice.exit_code == 2
     assert "found 2 stacks, expected one" in twice.output
 
@@ -120,11 +111,11 @@ def test_a_folder_of_images_becomes_heights_of_outlines(
     outlines = geopandas.GeoDataFrame({"name": ["a", "b"]}, geometry=squares, crs=EPSG)
     outlines.to_file(tmp_path / "outlines.gpkg")
     model = estimator.save_pretrained(tmp_path / "model")
-    done = run(
+    passing(
+        "predict",
         tmp_path / "images", "--model", model, "--device", "cpu", "-o", tmp_path / "heights.tif",
         "--footprints", tmp_path / "outlines.gpkg", "--quicklook", tmp_path / "heights.png",
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
     heights = open_result(tmp_path / "heights.tif")
     assert {"height", "height_sigma", "footprint"} <= set(heights)
     assert (tmp_path / "heights.png").stat().st_size > 5_000
@@ -136,6 +127,7 @@ def test_a_folder_of_images_becomes_heights_of_outlines(
     assert table["height"][0] == pytest.approx(expected, rel=1e-4)
     assert np.isnan(table["height"][1])
     done = run(
+        "predict",
         tmp_path / "images", "--model", model, "-o", tmp_path / "other.tif", "--device", "cpu",
         "--footprints", tmp_path / "missing.gpkg",
     )  # fmt: skip
@@ -149,11 +141,11 @@ def test_options_of_another_kind_are_refused(
     raster = tmp_path / "stack.tif"
     city()[0].rio.to_raster(raster)
     zones = classifier.save_pretrained(tmp_path / "zones")
-    done = run(raster, "--model", zones, "--resolution", 10, "-o", tmp_path / "out.tif")
+    done = run("predict", raster, "--model", zones, "--resolution", 10, "-o", tmp_path / "out.tif")
     assert done.exit_code == 2
     assert "a network for local climate zones has no --resolution" in done.output
     buildings = estimator.save_pretrained(tmp_path / "buildings")
-    done = run(raster, "--model", buildings, "--step", 2, "-o", tmp_path / "out.tif")
+    done = run("predict", raster, "--model", buildings, "--step", 2, "-o", tmp_path / "out.tif")
     assert done.exit_code == 2
     assert "a network for building heights has no --step" in done.output
     assert not (tmp_path / "out.tif").exists()
@@ -163,6 +155,6 @@ def test_a_folder_that_holds_no_network_is_refused(tmp_path: Path) -> None:
     raster = tmp_path / "stack.tif"
     city()[0].rio.to_raster(raster)
     (tmp_path / "empty").mkdir()
-    done = run(raster, "--model", tmp_path / "empty", "-o", tmp_path / "out.tif")
+    done = run("predict", raster, "--model", tmp_path / "empty", "-o", tmp_path / "out.tif")
     assert done.exit_code == 1
     assert "holds no readable config.json" in done.output

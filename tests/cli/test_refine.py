@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from sarheight.cli import app
 from sarheight.dem import coarsen
+from sarheight.errors import OptionError
 from sarheight.illumination import simulate
 from sarheight.output import open_result, read_provenance
 from sarheight.output.radar_images import write_scene
 from sarheight.terrain import draw_known_elevations, refine_files
+from tests.cli.commands import passing, run
 from tests.dems import hills
 from tests.mountains import look, raster
 from tests.series.dates import date_of
@@ -22,13 +22,8 @@ from tests.series.dates import date_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from click.testing import Result
 
 SEA = ("--vertical", "ellipsoidal")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["refine", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +44,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_images(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "heights.tif"
-    done = run(
+    done = passing(
+        "refine",
         folder / "ascending.nc", folder / "descending.nc", "--dem", folder / "coarse.tif", *SEA,
         "--error", 2, "--iterations", 1, "--coregister", "none", "-o", output,
         "--known", folder / "known.csv", "--known-crs", "EPSG:32632",
         "--known-vertical", "ellipsoidal", "--quicklook", tmp_path / "heights.png",
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
     assert "12 known elevations" in done.stderr
     assert "60 x 66 cells, 2 images" in done.stderr
     assert output.with_suffix(".png").stat().st_size > 10_000
@@ -88,14 +83,12 @@ def test_the_included_network(folder: Path, tmp_path: Path) -> None:
         folder / "ascending.nc", folder / "descending.nc", "--dem", folder / "coarse.tif", *SEA,
         "--iterations", 1, "--coregister", "none", "--network", "-o", output,
     )  # fmt: skip
-    done = run(*given)
-    assert done.exit_code == 0, done.output
+    done = passing("refine", *given)
     assert "(by the network" in done.stderr + done.stdout
     result = open_result(output)
     assert float(np.abs(result["correction"]).max()) > 0.05
     assert read_provenance(output)["parameters"]["settings"]["network"]
-    other = run(*given, "--error", 12, "--overwrite")
-    assert other.exit_code == 0, other.output
+    other = passing("refine", *given, "--error", 12, "--overwrite")
     assert "the network is not used: the stated error of the DEM is 12 m" in other.stderr
     assert "correction" not in open_result(output)
 
@@ -115,27 +108,49 @@ def test_folders_of_dates(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "heights.nc"
     method = "--error", 2, "--iterations", 1, "--coregister", "none"
     given = "--dem", folder / "coarse.tif", *SEA, "-o", output, *method
-    done = run(tmp_path / "up", tmp_path / "down", *given)
-    assert done.exit_code == 0, done.output
+    done = passing("refine", tmp_path / "up", tmp_path / "down", *given)
     assert "the mean of 3 dates, 13 looks" in done.stderr
     assert "3.nc was left out" in done.stderr
     assert open_result(output).sizes["pass"] == 2
-    wrong = run(tmp_path / "up", *given, "--overwrite", "--like", folder / "ascending.nc")
+    wrong = run("refine", tmp_path / "up", *given, "--overwrite", "--like", folder / "ascending.nc")
     assert wrong.exit_code == 2
     assert "have each their own sampling" in wrong.stderr
-    other = run(tmp_path / "up", *given, "--overwrite", "--polarisation", "VH")
+    other = run("refine", tmp_path / "up", *given, "--overwrite", "--polarisation", "VH")
     assert other.exit_code == 1
     shutil.copy(tmp_path / "down" / "0.nc", tmp_path / "up" / "9.nc")
-    mixed = run(tmp_path / "up", *given, "--overwrite")
+    mixed = run("refine", tmp_path / "up", *given, "--overwrite")
     assert "pass descending instead of ascending" in mixed.stderr
 
 
 def test_bad_input_is_refused(folder: Path, tmp_path: Path) -> None:
     image, dem = folder / "ascending.nc", folder / "coarse.tif"
     common = "--dem", dem, *SEA, "-o", tmp_path / "heights.nc"
-    done = run(image, *common, "--error", 0)
+    done = run("refine", image, *common, "--error", 0)
     assert done.exit_code == 2
     assert "error=0.0, expected a number of metres above 0" in done.stderr
-    assert "there is no" in run(tmp_path / "none.nc", *common).stderr
-    assert run(image, "--dem", dem, *SEA, "-o", dem).exit_code == 2
+    assert "there is no" in run("refine", tmp_path / "none.nc", *common).stderr
+    assert run("refine", image, "--dem", dem, *SEA, "-o", dem).exit_code == 2
     assert not (tmp_path / "heights.nc").exists()
+
+
+@pytest.mark.parametrize("command", ["refine", "predict"])
+def test_what_takes_more_memory_than_the_limit_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    if command == "predict":
+        pytest.importorskip("torch")
+    monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", 0)
+    given = [command, folder / "ascending.nc", "--dem", folder / "coarse.tif", *SEA]
+    given += ["-o", tmp_path / "heights.nc", "--memory"]
+    done = CliRunner().invoke(app, [*map(str, given), "1 MiB"])
+    assert done.exit_code == 2
+    assert "--memory: a refinement is done in memory and takes about" in done.stderr
+    assert "(--extent)" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OptionError, match=r"the limit is 0\.0 GiB"):
+        refine_files(
+            folder / "ascending.nc",
+            folder / "coarse.tif",
+            vertical="ellipsoidal",
+            memory="1 MiB",
+        )

@@ -11,7 +11,7 @@ import rioxarray  # noqa: F401  # gives xarray objects their `rio`
 from sarheight.layover import RTC, reconstruct
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
-from tests.cli.commands import run
+from tests.cli.commands import passing, run
 from tests.mountains import mountain, raster, scene_of
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_rtc_by_name_is_that_of_the_library(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "rtc.nc"
     command = ("reconstruct", folder / "image.nc", "--dem", folder / "dem.tif")
-    done = run(*command, "--vertical", "ellipsoidal", "--method", "rtc", "-o", output)
-    assert done.exit_code == 0, done.output
+    passing(*command, "--vertical", "ellipsoidal", "--method", "rtc", "-o", output)
     dem = raster(mountain(30, 40))
     expected = reconstruct(scene_of(dem, seed=1, lines=160, samples=200), dem, method=RTC())
     found = open_result(output)["gamma0"].values
@@ -43,21 +42,17 @@ def test_the_settings_of_a_result_repeat_it(folder: Path, tmp_path: Path) -> Non
     options = ("--vertical", "ellipsoidal", "--law", "cosine", "--coregister", "correct")
     first, second, third = (tmp_path / f"{name}.nc" for name in ("first", "second", "third"))
     command = ("reconstruct", folder / "image.nc", "--dem", folder / "dem.tif", *options)
-    done = run(*command, "--condition", "fill", "-o", first)
-    assert done.exit_code == 0, done.output
-    extracted = run("info", first, "--config")
-    assert extracted.exit_code == 0, extracted.output
+    passing(*command, "--condition", "fill", "-o", first)
+    extracted = passing("info", first, "--config")
     (folder / "run.toml").write_text(extracted.stdout, encoding="utf-8")
-    again = run("reconstruct", "--config", folder / "run.toml", "-o", second)
-    assert again.exit_code == 0, again.output
+    passing("reconstruct", "--config", folder / "run.toml", "-o", second)
     a, b = open_result(first), open_result(second)
     assert set(a.data_vars) == set(b.data_vars)
     for name in a.data_vars:
         np.testing.assert_array_equal(a[name].values, b[name].values)
     assert run("info", second, "--config").stdout == extracted.stdout
     # The command line has priority.
-    other = run("reconstruct", "--config", folder / "run.toml", "--law", "gamma", "-o", third)
-    assert other.exit_code == 0, other.output
+    passing("reconstruct", "--config", folder / "run.toml", "--law", "gamma", "-o", third)
     changed = run("info", third, "--config").stdout
     assert changed == extracted.stdout.replace('law = "cosine"', 'law = "gamma"')
 

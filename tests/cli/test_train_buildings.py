@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
@@ -15,16 +14,12 @@ from sarheight.buildings import (
     BuildingHeightEstimator,
     write_stack,
 )
-from sarheight.cli import app
 from tests.cities import small_stack
+from tests.cli.commands import passing, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from click.testing import Result
-
-# Test processes share the cores; threads of each would wait for each other.
-torch.set_num_threads(1)
 
 SETTINGS = {
     "options": {"width": 4, "depth": 1, "months_width": 4, "heads": 2, "bins": {"count": 4}},
@@ -36,10 +31,6 @@ SETTINGS = {
     "epochs": 1,
     "precision": "32-true",
 }
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +50,10 @@ def test_a_network_is_trained_on_stacks(folder: Path, tmp_path: Path, split: str
         if split == "cities"
         else ("--block", 160, "--gap", 0, "--validation", 0.25)
     )
-    done = run(
+    passing(
         "train", "buildings", folder / "one.zarr", *how, "-o", tmp_path / "run",
         "--settings", folder / "settings.json", "--device", "cpu", "--quiet",
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
     model = BuildingHeightEstimator.from_pretrained(tmp_path / "run" / "model")
     assert [channel.name for channel in model.channels["optical"]] == ["B04"]
     card = json.loads((tmp_path / "run" / "model" / "config.json").read_text())["card"]

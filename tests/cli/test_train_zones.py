@@ -12,9 +12,7 @@ torch = pytest.importorskip("torch", reason="the extra `learn` is not installed"
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 pytest.importorskip("h5py", reason="the extra `learn` is not installed")
 
-from typer.testing import CliRunner
 
-from sarheight.cli import app
 from sarheight.errors import OptionError
 from sarheight.zones import (
     FusionResult,
@@ -29,15 +27,13 @@ from sarheight.zones.workflow import (
     open_samples,
     strategies_of,
 )
+from tests.cli.commands import passing, run
 from tests.zone_samples import CHANNELS, city, so2sat_arrays, write_so2sat
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sarheight.zones import ZoneSamples
-
-# Test processes share the cores; threads of each would wait for each other.
-torch.set_num_threads(1)
 
 
 def sizes(path: Path, *, random_split: bool = False) -> dict[str, int]:
@@ -134,8 +130,7 @@ def test_one_command_answers_which_fusion_is_best(tmp_path: Path) -> None:
         "--stages", "0,3", "--seeds", 2, "--settings", tmp_path / "settings.json",
         "--device", "cpu", "-o", tmp_path / "run",
     ]  # fmt: skip
-    done = CliRunner().invoke(app, [str(each) for each in arguments])
-    assert done.exit_code == 0, done.output
+    done = passing(*arguments)
     assert "±" in done.output
     assert "fusion" in done.output
     table = json.loads((tmp_path / "run" / "table.json").read_text())
@@ -143,9 +138,7 @@ def test_one_command_answers_which_fusion_is_best(tmp_path: Path) -> None:
     assert table["samples"]["test"] > 0
     model = ZoneClassifier.from_pretrained(tmp_path / "run" / "model")
     assert model.posting == 100.0
-    wrong = CliRunner().invoke(
-        app, ["train", "zones", str(tmp_path / "stack.tif"), "-o", str(tmp_path / "other")]
-    )
+    wrong = run("train", "zones", str(tmp_path / "stack.tif"), "-o", str(tmp_path / "other"))
     assert wrong.exit_code == 2
     assert "--labels" in wrong.output
 
@@ -160,8 +153,7 @@ def test_few_labels_of_a_map_get_a_forest_and_it_maps(tmp_path: Path) -> None:
         "train", "zones", tmp_path / "stack.tif", "--labels", tmp_path / "labels.tif",
         "--block", 700, "--settings", tmp_path / "settings.json", "-o", tmp_path / "run",
     ]  # fmt: skip
-    done = CliRunner().invoke(app, [str(each) for each in arguments])
-    assert done.exit_code == 0, done.output
+    done = passing(*arguments)
     assert "forest of 10 trees" in done.output
     table = json.loads((tmp_path / "run" / "table.json").read_text())
     assert table["test"]["average"] > 0.9
@@ -170,8 +162,7 @@ def test_few_labels_of_a_map_get_a_forest_and_it_maps(tmp_path: Path) -> None:
         "predict", tmp_path / "stack.tif", "--model", tmp_path / "run" / "model",
         "-o", tmp_path / "zones.tif",
     ]  # fmt: skip
-    done = CliRunner().invoke(app, [str(each) for each in arguments])
-    assert done.exit_code == 0, done.output
+    passing(*arguments)
     assert (tmp_path / "zones_probabilities.tif").exists()
 
 
@@ -207,13 +198,12 @@ def test_labels_that_cannot_be_learnt_are_named(tmp_path: Path) -> None:
         "train", "zones", tmp_path / "stack.tif", "--labels", tmp_path / "labels.tif",
         "--block", 1500, "--settings", tmp_path / "settings.json", "-o", tmp_path / "run",
     ]  # fmt: skip
-    done = CliRunner().invoke(app, [str(each) for each in arguments])
-    assert done.exit_code == 0, done.output
+    done = passing(*arguments)
     told = " ".join(done.output.split())
     assert "fewer than 20 labelled cells of compact_mid_rise (16), large_low_rise (1)" in told
     labels.values[10, 10] = 55
     labels.rio.to_raster(tmp_path / "labels.tif")
-    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    done = run(*arguments)
     assert done.exit_code == 1
     told = " ".join(done.output.split())
     assert "found labels 55 (1 cells), which are no Local Climate Zones" in told

@@ -243,9 +243,19 @@ def test_a_dem_beside_the_grid_is_refused() -> None:
             dem.to_grid(geographic(), wrong)
 
 
-@pytest.mark.parametrize("resampling", ["nearest", "bilinear", "cubic", "lanczos", "average"])
 @pytest.mark.parametrize(
-    ("code", "resolution"), [(32632, 35.0), (3035, 80.0), (3413, 50.0), (4326, 5e-4), (32630, 40.0)]
+    ("code", "resolution", "resampling"),
+    [
+        (32632, 35.0, "nearest"),
+        (32632, 35.0, "bilinear"),
+        (32632, 35.0, "cubic"),
+        (32632, 35.0, "lanczos"),
+        (32632, 35.0, "average"),
+        (3035, 80.0, "average"),
+        (3413, 50.0, "cubic"),
+        (4326, 5e-4, "bilinear"),
+        (32630, 40.0, "nearest"),
+    ],
 )
 def test_blocks_have_the_heights_of_the_whole(
     monkeypatch: pytest.MonkeyPatch,

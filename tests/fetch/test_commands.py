@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from sarheight.cli import app
 from sarheight.cli._progress import show_progress
 from sarheight.fetch.elevation import Tile
 from sarheight.orbit import Orbit
+from tests.cli.commands import run
 from tests.fetch.test_elevation import geoid_bytes, tile_bytes
 from tests.fetch.test_orbits import bucket, eof_name
 from tests.servers import Site, add_stac, alone, multihash, running, stac_item
@@ -96,18 +95,18 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
         yield server
 
 
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["fetch", *arguments])
+def fetch(*arguments: str) -> Result:
+    return run("fetch", *arguments)
 
 
 def good(*arguments: str) -> str:
-    done = run(*arguments)
+    done = fetch(*arguments)
     assert done.exit_code == 0, done.output
     return done.stdout
 
 
 def failing(code: int, *arguments: str) -> str:
-    done = run(*arguments)
+    done = fetch(*arguments)
     assert done.exit_code == code, done.output
     assert "Traceback" not in done.output
     lines = done.stderr.splitlines()
@@ -116,7 +115,7 @@ def failing(code: int, *arguments: str) -> str:
 
 
 def test_a_list_shows_sizes_and_downloads_nothing(site: Site) -> None:
-    done = run("scenes", *ALPS)
+    done = fetch("scenes", *ALPS)
     assert done.exit_code == 0, done.output
     assert done.stdout.split() == [NAME, "descending", "168", "200.5", "kB"]
     assert done.stderr == "1 product, 200.5 kB; --download downloads them\n"
@@ -134,7 +133,7 @@ def test_a_list_can_be_read_by_programs(site: Site) -> None:
 def test_products_are_downloaded_by_place_and_by_name(site: Site, tmp_path: Path) -> None:
     path = Path(good("scenes", *ALPS, "--download", "-o", str(tmp_path / "here")).strip())
     assert path.read_bytes() == PRODUCT
-    done = run("scenes", f"{NAME}.SAFE", "--download")
+    done = fetch("scenes", f"{NAME}.SAFE", "--download")
     assert Path(done.stdout.strip()) == tmp_path / "cache" / "scenes" / f"{NAME}.zip"
     assert f"{NAME}.zip: 200.5 kB of 200.5 kB" in done.stderr
     assert len(site.asked("/zip")) == 2
@@ -150,7 +149,7 @@ def test_an_orbit_is_downloaded_for_a_product(site: Site, tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("site")
 def test_a_dem_is_downloaded_with_its_vertical_datum_said() -> None:
-    done = run("dem", "--bounds", "10.5", "46.2", "12.2", "46.8")
+    done = fetch("dem", "--bounds", "10.5", "46.2", "12.2", "46.8")
     assert done.exit_code == 0, done.output
     paths = [Path(line) for line in done.stdout.split()]
     assert [path.name for path in paths] == ["N46E010.tif", "N46E011.tif", "N46E012_sea.tif"]
@@ -193,7 +192,7 @@ def test_a_mistake_is_one_line(code: int, arguments: tuple[str, ...], message: s
 @pytest.mark.usefixtures("site")
 def test_no_orbit_yet_is_one_line_that_says_when() -> None:
     question = ("--mission", "S1A", "--from", "2021-04-01T05:26:23", "--to", "2021-04-01T05:26:48")
-    done = run("orbit", *question)
+    done = fetch("orbit", *question)
     assert done.exit_code == 1
     assert "precise ones after about twenty days" in done.stderr.splitlines()[-1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import pickle
 import threading
 from dataclasses import replace
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import rasterio
-import rioxarray
 from affine import Affine
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
@@ -109,10 +109,22 @@ def test_an_image_is_read_by_several_threads_and_elsewhere(site: Site, client: H
 def test_a_lazy_image_reads_what_is_used(site: Site, client: HttpClient) -> None:
     site.add("/a.tif", geotiff(tiled=True, blockxsize=64, blockysize=64), etag='"1"')
     image = RemoteImage(client, f"{site.url}/a.tif")
-    lazy = rioxarray.open_rasterio(image.name, chunks={"x": 64, "y": 64}, opener=image)
+    lazy = open_raster(image, {"x": 64, "y": 64})
     before = len(site.requests)
-    np.testing.assert_array_equal(lazy[0, -64:, -64:], VALUES[-64:, -64:])
+    np.testing.assert_array_equal(lazy[-64:, -64:], VALUES[-64:, -64:])
     assert 0 < len(site.requests) - before <= 3
+    site.document("/a.tif").troubles = [Trouble(status=404)] * 99
+    with pytest.raises(NotThereError):
+        lazy.compute(scheduler="threads")
+
+
+def test_a_lazy_image_can_be_dropped_by_any_thread(site: Site, client: HttpClient) -> None:
+    """Rasterio lets no other thread close what an opener opened."""
+    images = [open_raster(RemoteImage(client, site.add("/a.tif", TILED)), {})]
+    images[0].compute()
+    thread = threading.Thread(target=lambda: (images.clear(), gc.collect()))
+    thread.start()
+    thread.join()
 
 
 # --- what goes wrong ---------------------------------------------------------------------------

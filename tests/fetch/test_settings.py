@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -150,66 +151,74 @@ def test_importing_needs_no_library_of_the_extra() -> None:
     assert set(done.stdout.split()).isdisjoint({"requests", "pystac", "asf_search"})
 
 
-DOORS = """
-import sys
+WITHOUT = """
+import os, sys
 from unittest.mock import Mock
-
-sys.modules[{library!r}] = None
-images = {{"vv": {{"href": "https://example.org/vv.tif"}}}}
-for door in (
-    "import sarheight; sarheight.fetch.scenes",
-    "from sarheight.buildings import image_items",
-    "from sarheight.buildings import building_tiles",
-    "from sarheight import archives; archives.open_rtc({{'assets': images}})",
-    "from sarheight.workflow.images import fetch_orbit; fetch_orbit(Mock(), Mock())",
-    "from sarheight.workflow.elevations import open_elevations as open_dem;"
-    "from sarheight.workflow.config import GridConfig;"
-    "open_dem(GridConfig(dem=('auto',)), None, Mock())",
-):
-    try:
-        exec(door)
-    except ImportError as error:
-        print(f"{{type(error).__name__}}: {{error}}")
-"""
-COMMANDS = """
-import sys
 from typer.testing import CliRunner
 from sarheight.cli import app
 
-sys.modules[{library!r}] = None
-times = "--from 2021-04-01 --to 2021-04-02"
-for command in (
-    f"scenes --point 7 45 {{times}}",
-    f"orbit --mission S1A {{times}}",
-    "dem --bounds 7 45 8 46",
-    "geoid",
-    f"scenes --point 7 45 {{times}} --catalogue asf",
-):
-    print(CliRunner().invoke(app, ["fetch", *command.split()]).output.strip())
+def doors():
+    images = {"vv": {"href": "https://example.org/vv.tif"}}
+    for door in (
+        "import sarheight; sarheight.fetch.scenes",
+        "from sarheight.buildings import image_items",
+        "from sarheight.buildings import building_tiles",
+        "from sarheight import archives; archives.open_rtc({'assets': images})",
+        "from sarheight.workflow.images import fetch_orbit; fetch_orbit(Mock(), Mock())",
+        "from sarheight.workflow.elevations import open_elevations as open_dem;"
+        "from sarheight.workflow.config import GridConfig;"
+        "open_dem(GridConfig(dem=('auto',)), None, Mock())",
+    ):
+        try:
+            exec(door, {"images": images, "Mock": Mock})
+        except ImportError as error:
+            yield f"{type(error).__name__}: {error}"
+
+def commands():
+    times = "--from 2021-04-01 --to 2021-04-02"
+    for command in (
+        f"scenes --point 7 45 {times}",
+        f"orbit --mission S1A {times}",
+        "dem --bounds 7 45 8 46",
+        "geoid",
+        f"scenes --point 7 45 {times} --catalogue asf",
+    ):
+        yield from CliRunner().invoke(app, ["fetch", *command.split()]).output.splitlines()
+
+for case in sys.argv[1:]:
+    kind, library = case.split()
+    if os.fork():
+        assert os.wait()[1] == 0
+        continue
+    sys.modules[library] = None
+    for line in {"doors": doors, "commands": commands}[kind]():
+        print(case, line, sep="\\t", flush=True)
+    os._exit(0)
 """
+"""A process for each kind of door and library that is missing, of one that has loaded neither."""
 
 
-@pytest.mark.parametrize(
-    ("script", "library", "count"),
-    [
-        (DOORS, "requests", 6),
-        (DOORS, "filelock", 6),
-        (COMMANDS, "requests", 5),
-        (COMMANDS, "urllib3", 5),
-        (COMMANDS, "pystac_client", 1),
-        (COMMANDS, "asf_search", 1),
-    ],
-)
-def test_without_the_extra_each_error_names_it(script: str, library: str, count: int) -> None:
-    environment = os.environ | {"SARHEIGHT_OFFLINE": "1"}
+def test_without_the_extra_each_error_names_it() -> None:
+    counts = {
+        "doors requests": 6,
+        "doors filelock": 6,
+        "commands requests": 5,
+        "commands urllib3": 5,
+        "commands pystac_client": 1,
+        "commands asf_search": 1,
+    }
     done = subprocess.run(
-        [sys.executable, "-c", script.format(library=library)],
-        capture_output=True, text=True, check=True, env=environment,
-    )  # fmt: skip
-    lines = [line for line in done.stdout.splitlines() if "SARHEIGHT_OFFLINE" not in line]
-    assert len(lines) == count
-    for line in lines:
-        assert library in line
+        [sys.executable, "-c", WITHOUT, *counts],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"SARHEIGHT_OFFLINE": "1"},
+    )
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    told = [(case, line) for case, line in lines if "SARHEIGHT_OFFLINE" not in line]
+    assert Counter(case for case, _ in told) == counts
+    for case, line in told:
+        assert case.split()[1] in line
         assert line.endswith("pip install 'sarheight[fetch]'")
         assert "unexpected" not in line
 

@@ -15,6 +15,7 @@ from sarheight.geometry.placement import (
     crop_grid_to_dem,
     crop_scene_to_dem,
     rotate_over_dem,
+    window_of_bounds,
 )
 from sarheight.orbit import look_at
 from sarheight.scene import Scene
@@ -49,6 +50,19 @@ def test_the_window_holds_every_cell_and_a_margin(*, ground_range: bool) -> None
     for name, size in (("line", part.lines), ("sample", part.samples)):
         assert place[name].min() >= MARGIN - 2
         assert place[name].max() <= size - 1 - MARGIN + 2
+
+
+@pytest.mark.parametrize("ground_range", [True, False])
+def test_under_a_dem_that_reaches_beyond_the_image_the_window_is_all_of_it(
+    *, ground_range: bool
+) -> None:
+    grid, orbit = synthetic_grid(lines=60, samples=70, ground_range=ground_range)
+    part = crop_grid_to_dem(hill(*CENTRE, cells=80), grid, orbit)
+    assert part.shape == grid.shape
+    assert part.first_time == grid.first_time
+    assert part.slant_range(0, 0) == pytest.approx(float(grid.slant_range(0, 0)), abs=1e-6)
+    wide = window_of_bounds((9.5, 45.7, 10.5, 46.3), grid, orbit)
+    assert wide == (slice(0, grid.lines), slice(0, grid.samples))
 
 
 def test_the_scene_is_cropped_like_its_grid() -> None:

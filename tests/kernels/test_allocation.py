@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.tiles import geolocate, geolocation_bounds
 from scipy import sparse
 
 from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pass_geometry, pixel_areas
@@ -17,7 +16,7 @@ from sarheight.layover import mapping
 from sarheight.layover.allocation import PIXEL_FLOOR, Comparison, PassTile, intensities
 from sarheight.layover.tiles import gaussian_taps
 from tests.dems import dem_around, hills
-from tests.mountains import LAW, mountain, raster, scene_of
+from tests.mountains import LAW, located_cells, mountain, raster, scene_of
 from tests.synthetic import synthetic_grid
 
 Floats = NDArray[np.float64]
@@ -171,16 +170,7 @@ def scene(
     """A DEM larger than the image, with line and sample of its cells."""
     grid, orbit = synthetic_grid(height=1000.0)
     seen = pass_geometry(dem_around(46.0, 10.0, heights), grid, orbit)
-    line, sample = np.empty(heights.shape), np.empty(heights.shape)
-    geolocate(
-        seen.ground,
-        seen.radar,
-        seen.heights,
-        line,
-        sample,
-        geolocation_bounds(seen.ground, seen.heights),
-    )
-    return seen, line, sample
+    return seen, *located_cells(seen)
 
 
 def sampled(

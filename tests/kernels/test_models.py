@@ -20,10 +20,10 @@ from sarheight_kernels.models import (
 )
 
 from sarheight.ellipsoid import SPEED_OF_LIGHT
-from sarheight.geometry.tables import ground_model, radar_model
+from sarheight.geometry.tables import LARGEST_PATCH, ground_model, radar_model
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
-from tests.dems import PLACES, dem_around, hills, positions
+from tests.dems import PLACES, TO_EARTH_FIXED, dem_around, hills, positions
 from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
@@ -56,6 +56,25 @@ def test_a_patch_serves_its_neighbours_cells() -> None:
         first = np.array(ground_position(ground, 0, 0, row, 30.0))
         second = np.array(ground_position(ground, 1, 0, row, 30.0))
         assert np.abs(first - second)[:3].max() < 4e-6
+
+
+@pytest.mark.parametrize(
+    ("code", "west", "north", "posting"),
+    [(4326, -70.0, -10.0, 0.02), (32632, 5e5, 5e6, 1500.0), (2056, 2.6e6, 1.2e6, 1500.0)],
+)
+def test_patches_of_a_wide_raster_shrink_until_they_follow_the_projection(
+    code: int, west: float, north: float, posting: float
+) -> None:
+    x, y = west + posting * np.arange(1000), north - posting * np.arange(1000)
+    ground = ground_model(x, y, pyproj.CRS(code))
+    assert ground.patch_rows < LARGEST_PATCH
+    rows, columns = np.random.default_rng(1).uniform(0.0, 999.0, (2, 300))
+    to_degrees = pyproj.Transformer.from_crs(code, 4326, always_xy=True)
+    place = to_degrees.transform(west + posting * columns, north - posting * rows)
+    exact = np.stack(TO_EARTH_FIXED.transform(*place, np.zeros(300)), axis=-1)
+    for row, column, expected in zip(rows, columns, exact, strict=True):
+        found = ground_position(ground, *ground_patch(ground, row, column), row, column)
+        assert np.abs(np.array(found[:3]) - expected).max() < 1e-6
 
 
 @given(st.integers(-500, 3000), st.integers(-500, 3000))

@@ -164,6 +164,26 @@ def test_code_of_another_signature_is_not_used(tmp_path: Path) -> None:
     assert run_kernels(tmp_path).stdout == "6.0 (4+6j) 2\n"
 
 
+@pytest.mark.parametrize("first", ["quarter(8.0), half(8.0)", "half(8.0), quarter(8.0)"])
+def test_a_function_is_called_by_kernels_and_from_python(tmp_path: Path, first: str) -> None:
+    """For kernels it is compiled by itself, without what only a call from Python needs."""
+    (tmp_path / "two_kernels.py").write_text(
+        "from sarheight_kernels._numba import njit\n"
+        "@njit\n"
+        "def half(value):\n"
+        "    return 0.5 * value\n"
+        "@njit\n"
+        "def quarter(value):\n"
+        "    return half(half(value))\n"
+        f"print(sorted([{first}]), len(half.signatures))\n"
+    )
+    for _ in range(2):
+        done = run_kernels(tmp_path)
+        assert (done.stdout, done.stderr) == ("[2.0, 4.0] 1\n", "")
+    names = {file.name.split("-")[0] for file in (tmp_path / "cache").rglob("*.nbc")}
+    assert names == {"two_kernels.half", "two_kernels.half.inner", "two_kernels.quarter"}
+
+
 def test_kernels_run_from_a_temporary_cache_where_no_folder_can_be_written(tmp_path: Path) -> None:
     """A file in the place of each folder stops the superuser as well."""
     for name in ("cache", "home", "__pycache__"):

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sarheight_kernels.footprints import PITCH, count_pieces
 from sarheight_kernels.projection import _add_row
-from sarheight_kernels.tiles import geolocate, geolocation_bounds, tile_surface
+from sarheight_kernels.tiles import tile_surface
 
 from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import ConstantGamma, Lambertian
 from sarheight.illumination.simulate import Illumination, illuminate
-from tests.mountains import look, mountain, random_terrain, raster
+from tests.mountains import located_cells, look, mountain, random_terrain, raster
 
 Floats = NDArray[np.float64]
 
@@ -59,15 +59,7 @@ def test_windows_of_any_width_are_added(samples: int, cells: int) -> None:
 def slow_image(one: Illumination, reflectivity: Floats) -> Floats:
     """Scatter cell by cell and quarter by quarter, as the formulas say."""
     seen = one.geometry
-    line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
-    geolocate(
-        seen.ground,
-        seen.radar,
-        seen.heights,
-        line,
-        sample,
-        geolocation_bounds(seen.ground, seen.heights),
-    )
+    line, sample = located_cells(seen)
     _, _, energy, _ = tile_surface(one.surface, 0)
     assert count_pieces(line) == 1
     lines, samples = seen.grid.shape

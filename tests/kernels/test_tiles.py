@@ -32,7 +32,8 @@ from sarheight.illumination.simulate import illuminate
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.dems import PLACES, dem_around, hills, positions
-from tests.mountains import look, mountain, random_terrain, raster
+from tests.kernels.test_facets import exact_areas
+from tests.mountains import located_cells, look, mountain, random_terrain, raster
 from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
@@ -305,15 +306,7 @@ def test_posts_of_a_tile_reach_one_beyond_it_and_are_void_beyond_the_dem() -> No
 def test_bounds_hold_every_cell_of_their_tile(ground_range: bool, look_side: str) -> None:  # noqa: FBT001
     grid, orbit = look(ground_range=ground_range, look_side=look_side)  # type: ignore[arg-type]
     seen = pass_geometry(raster(random_terrain(3, 150, 140, relief=150.0)), grid, orbit)
-    line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
-    geolocate(
-        seen.ground,
-        seen.radar,
-        seen.heights,
-        line,
-        sample,
-        geolocation_bounds(seen.ground, seen.heights),
-    )
+    line, sample = located_cells(seen)
     for tile in range(tile_count(seen.heights)):
         row, end_row, column, end_column = tile_box(seen.heights, tile)
         cells = slice(row, end_row), slice(column, end_column)
@@ -330,38 +323,8 @@ def test_facets_have_the_areas_of_their_diagonals_cross_product() -> None:
     seen = pass_geometry(dem, grid, orbit)
     law = CosinePower(0.3, 1.7)
     _, _, energy, projected = tile_surface(illuminate(seen, law).surface, 0)
-
-    to_earth = pyproj.Transformer.from_crs(32632, 4978, always_xy=True)
-    x, y = np.meshgrid(dem.x, dem.y)
-    to_geodetic = pyproj.Transformer.from_crs(32632, 4979, always_xy=True)
-    longitude, latitude = to_geodetic.transform(x, y)
-    to_earth = pyproj.Transformer.from_crs(4979, 4978, always_xy=True)
-    points = np.stack(
-        to_earth.transform(longitude, latitude, dem.values.astype(np.float64)), axis=-1
-    )
-    line, sample = np.empty(dem.shape), np.empty(dem.shape)
-    geolocate(
-        seen.ground,
-        seen.radar,
-        seen.heights,
-        line,
-        sample,
-        geolocation_bounds(seen.ground, seen.heights),
-    )
-    slant = grid.slant_range(line, sample)
-    satellite, _ = orbit.with_epoch(grid.epoch).state(grid.azimuth_time(line, slant).ravel())
-    sight = satellite.reshape(*dem.shape, 3) - points
-    sight /= np.linalg.norm(sight, axis=-1, keepdims=True)
-
-    down = points[1:, 1:] - points[:-1, :-1]
-    up = points[1:, :-1] - points[:-1, 1:]
-    vector = 0.5 * np.cross(down, up)
-    up_wards = np.sign((vector * points[:-1, :-1]).sum(axis=-1, keepdims=True))
-    vector *= up_wards
-    middle = 0.25 * (sight[1:, 1:] + sight[:-1, :-1] + sight[1:, :-1] + sight[:-1, 1:])
-    along = (vector * middle).sum(axis=-1)
-    area = np.linalg.norm(vector, axis=-1)
-    expected = np.where(along > 0.0, along, 0.0)
+    area, along = exact_areas(orbit, positions(dem))
+    expected = np.maximum(along, 0.0)
     # The tile has a border of posts beyond the DEM: its facets are void.
     assert (projected[0] == 0.0).all()
     assert (projected[:, 0] == 0.0).all()

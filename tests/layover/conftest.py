@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from sarheight.layover import tiles
+from tests.mountains import mountain, raster, scene_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.scene import Scene
+
+
+@pytest.fixture(scope="session")
+def dem() -> xr.DataArray:
+    """A mountain that folds."""
+    return raster(mountain())
+
+
+@pytest.fixture(scope="session")
+def scene(dem: xr.DataArray) -> Scene:
+    """Its image."""
+    return scene_of(dem)
+
+
+@pytest.fixture(scope="session")
+def scenes(dem: xr.DataArray, scene: Scene) -> list[Scene]:
+    """Images of an ascending and of a descending pass."""
+    return [scene, scene_of(dem, ascending=False)]
 
 
 @pytest.fixture(autouse=True)

@@ -30,16 +30,6 @@ SHAPE = (4, 5)
 
 
 @pytest.fixture(scope="module")
-def dem() -> xr.DataArray:
-    return raster(mountain())
-
-
-@pytest.fixture(scope="module")
-def scenes(dem: xr.DataArray) -> list[Scene]:
-    return [scene_of(dem, ascending=ascending) for ascending in (True, False)]
-
-
-@pytest.fixture(scope="module")
 def stacked(dem: xr.DataArray, scenes: list[Scene]) -> xr.Dataset:
     return reconstruct(scenes, dem, method=RTC())
 

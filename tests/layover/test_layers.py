@@ -13,7 +13,7 @@ from sarheight import output
 from sarheight.layover import RTC, composite, interval, local_resolution, reconstruct
 from sarheight.layover.layers import LAYERS, cell_bytes, select_layers
 from sarheight.layover.result import held_bytes
-from tests.mountains import LAW, mountain, raster, scene_of
+from tests.mountains import LAW
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,16 +21,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.scene import Scene
-
-
-@pytest.fixture(scope="module")
-def dem() -> xr.DataArray:
-    return raster(mountain())
-
-
-@pytest.fixture(scope="module")
-def scene(dem: xr.DataArray) -> Scene:
-    return scene_of(dem)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from sarheight.layover import (
     reconstruct,
 )
 from sarheight.layover.methods import describe, log_variance
-from tests.mountains import LAW, mountain, raster, scene_of
+from tests.mountains import LAW
 
 if TYPE_CHECKING:
     from sarheight.layover import Method
@@ -31,16 +31,6 @@ OTHER = PosteriorMean(
     prior=Prior(level=3.0, slope_angles=(10.0, 50.0), errors=ValueErrors(height_error=2.0)),
     estimate="median",
 )
-
-
-@pytest.fixture(scope="module")
-def dem() -> xr.DataArray:
-    return raster(mountain())
-
-
-@pytest.fixture(scope="module")
-def scene(dem: xr.DataArray) -> Scene:
-    return scene_of(dem)
 
 
 def test_ten_decibels_for_a_factor_of_ten() -> None:

@@ -16,7 +16,7 @@ from sarheight.illumination import ConstantGamma, Lambertian, simulate
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import RTC, PosteriorMean, Reallocation, mapping, reconstruct
 from sarheight.layover.allocation import PassTile, intensities
-from tests.mountains import LAW, look, mountain, random_terrain, raster, scene_of
+from tests.mountains import LAW, look, random_terrain, raster, scene_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,16 +28,6 @@ Floats = NDArray[np.float64]
 
 METHODS: list[Method] = [Reallocation(), PosteriorMean()]
 BY_NAME = {"ids": lambda method: type(method).__name__}
-
-
-@pytest.fixture(scope="module")
-def dem() -> xr.DataArray:
-    return raster(mountain())
-
-
-@pytest.fixture(scope="module")
-def scene(dem: xr.DataArray) -> Scene:
-    return scene_of(dem)
 
 
 def pixel_energy(scene: Scene, dem: xr.DataArray) -> Floats:

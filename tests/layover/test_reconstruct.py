@@ -20,7 +20,7 @@ from sarheight.geometry import geo2rdr
 from sarheight.illumination import ConstantGamma, CosinePower, simulate
 from sarheight.layover import PosteriorMean, Prior, Reallocation, mapping, reconstruct
 from sarheight.output import open_result, write
-from tests.mountains import LAW, look, mountain, raster, scene_of
+from tests.mountains import LAW, look, raster, scene_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,16 +34,6 @@ METHODS: list[Method] = [Reallocation(), PosteriorMean()]
 HOLE = slice(120, 124), slice(100, 106)
 """Pixels on the mountain's slope, in layover, that a test leaves without data."""
 BY_NAME = {"ids": lambda method: type(method).__name__}
-
-
-@pytest.fixture(scope="module")
-def dem() -> xr.DataArray:
-    return raster(mountain())
-
-
-@pytest.fixture(scope="module")
-def scene(dem: xr.DataArray) -> Scene:
-    return scene_of(dem)
 
 
 @pytest.fixture(scope="module")

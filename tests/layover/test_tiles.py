@@ -100,6 +100,18 @@ def test_parts_fit_together_without_a_seam(dem: xr.DataArray, scene: Scene, meth
     assert_same(found.compute(), expected)
 
 
+def test_a_wide_blur_leaves_no_seam_on_level_ground() -> None:
+    """No fold widens what a part needs there, and the blur reaches beyond a neighbouring tile."""
+    level = raster(np.full((260, 40), 500.0))
+    scene = scene_of(level, lines=860, samples=170)
+    method = PosteriorMean(blur=20.0, pooling=1.0)
+    expected = reconstruct(scene, level, law=LAW, method=method)
+    found = reconstruct(lazy(scene), level, law=LAW, method=method, memory_limit=SMALL)
+    assert found.gamma0.chunks is not None
+    assert len(found.gamma0.chunks[0]) == 5
+    assert_same(found.compute(), expected)
+
+
 @pytest.mark.parametrize("method", METHODS, ids=name)
 def test_walls_fit_together_without_a_seam(method: Method) -> None:
     """Heights jump from cell to cell, so that chains of shared pixels lead far."""
@@ -326,6 +338,22 @@ def test_the_limit_of_memory_chooses_the_parts(dem: xr.DataArray, scene: Scene) 
     for wrong in (0, -5.0, "much"):
         with pytest.raises(ValueError, match="found a memory limit of"):
             reconstruct(lazy(scene), dem, memory_limit=wrong)
+
+
+def test_no_size_of_tiles_is_tried_twice(
+    dem: xr.DataArray, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[object] = []
+
+    def counted(self: TilePlanner, core: Any, support: Any) -> Any:  # noqa: ANN401
+        tried.append(core)
+        return tile(self, core, support)
+
+    tile = TilePlanner.tile
+    monkeypatch.setattr(TilePlanner, "tile", counted)
+    reconstruct(lazy(scene), dem, law=LAW)
+    assert len(set(tried)) > 10
+    assert max(Counter(tried).values()) <= 2  # the one that is chosen is made, too
 
 
 def test_a_limit_below_what_python_takes_is_refused(

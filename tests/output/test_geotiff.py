@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from sarheight import output
 from sarheight.output import _geotiff
+from sarheight.output._bands import StoredBand
 from sarheight.output._geotiff import Statistics
 from sarheight.output.grid import LARGEST_PIECE, check_grid, join_chunks, list_pieces
 from tests.results import masks_of, result_of
@@ -191,6 +192,27 @@ def test_a_lazy_result_is_written_in_bounded_memory(tmp_path: Path, suffix: str)
     np.testing.assert_allclose(corner, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("chunks", [{}, 512, {"y": 512, "x": 512}])
+def test_only_the_window_of_a_lazy_result_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: int | dict[str, int]
+) -> None:
+    path = output.write(large(1024, 1280)[["gamma0"]], tmp_path / "result.tif")
+    windows: list[tuple[slice, slice]] = []
+    read = StoredBand.read
+
+    def noted(band: StoredBand, rows: slice, columns: slice) -> np.ndarray:
+        windows.append((rows, columns))
+        return read(band, rows, columns)
+
+    monkeypatch.setattr(StoredBand, "read", noted)
+    layer = output.open_result(path, chunks=chunks)["gamma0"]
+    part = layer.isel(y=slice(10, 20), x=slice(600, 640)).values
+    assert windows == [(slice(10, 20), slice(600, 640))]
+    expected = np.add.outer(np.arange(10, 20), np.arange(600, 640) / 1e4)
+    np.testing.assert_allclose(part, expected, rtol=1e-6)
+    assert layer.chunksizes["y"] == ((512, 512) if chunks else (1024,))
+
+
 def test_pieces_follow_the_chunks_and_stay_below_the_limit() -> None:
     pieces = list_pieces(check_grid(large(1024, 1024)))
     assert [piece["y"] for piece in pieces] == [slice(k, k + 256) for k in range(0, 1024, 256)]
@@ -215,17 +237,17 @@ def test_pieces_are_computed_while_others_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No more than one is ahead, and the values are those of the same pieces one by one."""
-    write = _geotiff.Layer.write
+    write = _geotiff.BandWriter.write
     ahead: list[int] = []
     written: list[int] = []
 
-    def write_slowly(*arguments: Any, **options: Any) -> int:  # noqa: ANN401
+    def write_slowly(*arguments: Any, **options: Any) -> None:  # noqa: ANN401
         time.sleep(0.1)
         written.append(1)
         ahead.append(2 * len(LIVE) - len(written))
-        return write(*arguments, **options)
+        write(*arguments, **options)
 
-    monkeypatch.setattr(_geotiff.Layer, "write", write_slowly)
+    monkeypatch.setattr(_geotiff.BandWriter, "write", write_slowly)
     dataset = check_grid(large(1024, 256))
     expected = dataset.compute()
     LIVE.clear()

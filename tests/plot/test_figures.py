@@ -398,6 +398,33 @@ def test_heights_before_and_after() -> None:
         plot.heights(result.drop_vars("height_sigma"))
 
 
+def test_the_profile_of_heights_that_are_cut_obliquely_is_one_with_values() -> None:
+    """On a grid that lies obliquely to the elevation model, no row has values throughout."""
+    y, x = 4e6 - 30.0 * np.arange(40), 5e5 + 30.0 * np.arange(50)
+    before = xr.DataArray(np.full((40, 50), 900.0), {"y": y, "x": x}, ("y", "x"))
+    change = np.where(np.arange(40) == 12, 3.0, 0.1)
+    change[0] = 9.0
+    after = before + xr.DataArray(change, {"y": y}, ("y",))
+    inside = (np.arange(50) > 1) & (np.arange(50) < 48) & (np.arange(40)[:, None] > 0)
+    inside[0, 20] = True
+    result = xr.Dataset({"height": after, "baseline": before, "height_sigma": 0 * before + 2.0})
+    result = result.where(xr.DataArray(inside, dims=("y", "x"))).rio.write_crs("EPSG:32632")
+    record = {"mission": "S1A", "start": "2024-01-01T05:59:58Z", "product_name": "NAME"}
+    result.attrs["acquisition"] = json.dumps([record])
+    figure = plot.heights(result)
+    _, drawn = (line.get_ydata() for line in figure.axes[3].lines)
+    np.testing.assert_allclose(drawn[2:48], 903.0)
+    assert figure.get_suptitle().startswith("NAME\nS1A, 2024-01-01 05:59 UTC")
+    for axes in figure.axes[:3]:
+        assert any(patch.get_hatch() for patch in axes.patches), "no data is hatched"
+    shade = np.ma.masked_invalid(figure.axes[0].images[0].get_array())
+    assert np.ma.getmaskarray(shade)[~inside].all()
+    assert not np.ma.getmaskarray(shade)[2:-1, 3:-3].any()
+    # So is one that is larger than a picture.
+    large = xr.Dataset({"height": (("y", "x"), np.ones((4100, 60)))})
+    assert plot.heights(large).axes[0].images[0].get_array() is not None
+
+
 def test_what_is_no_layer_or_no_power_is_refused() -> None:
     layer = xr.DataArray(np.ones((8, 9), dtype=np.float32), dims=("y", "x"))
     result = xr.Dataset({"gamma0": layer})

@@ -19,7 +19,7 @@ import xarray as xr
 
 from sarheight import output
 from sarheight.errors import OutputError
-from sarheight.output import _geotiff, atomic
+from sarheight.output import _cog, atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ DEEPEST = 3
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """GDAL's threads do not survive a fork."""
-    monkeypatch.setitem(_geotiff.CREATION, "num_threads", "1")
+    monkeypatch.setitem(_cog.COMPRESSION, "num_threads", "1")
 
 
 def constant(value: float, side: int = 40) -> xr.Dataset:

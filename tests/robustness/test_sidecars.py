@@ -20,7 +20,6 @@ from sarheight import output
 from sarheight._rasters import ALONE, DRIVERS, open_alone, open_raster
 from sarheight.archives import open_rtc
 from sarheight.buildings.items import read_window
-from sarheight.cli import app
 from sarheight.dem import grid_like, open_dem, open_map
 from sarheight.dem.tiles import open_tile
 from sarheight.errors import DemError
@@ -30,6 +29,7 @@ from sarheight.scene import Scene
 from sarheight.view._layers import ResultView
 from sarheight.workflow.images import is_map
 from tests.cities import grid_of
+from tests.cli.commands import run
 from tests.flattened_products import HYP3
 from tests.results import result_of
 from tests.servers import running
@@ -190,9 +190,8 @@ def count_labels(path: Path) -> xr.DataArray:
 
 
 def describe(path: Path) -> xr.DataArray:
-    from typer.testing import CliRunner
 
-    return xr.DataArray(CliRunner().invoke(app, ["info", str(path)]).output)
+    return xr.DataArray(run("info", str(path)).output)
 
 
 def read_half(opened: Any) -> xr.DataArray:  # noqa: ANN401  # of rasterio

@@ -284,6 +284,44 @@ def test_any_part_of_a_deflated_member_is_found(place: str, parts: list[tuple[in
         check_parts(member.open(), data, parts)
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 200), st.integers(1, 40), st.integers(1, 900), st.integers(0, 1)),
+        min_size=1,
+        max_size=8,
+    ),
+    st.booleans(),
+)
+@settings(deadline=None, max_examples=40)
+def test_any_rows_of_a_deflated_member_are_found(
+    windows: list[tuple[int, int, int, int]],
+    together: bool,  # noqa: FBT001
+) -> None:
+    """They are caught while they are decompressed, or read again, one by one or side by side."""
+    data = np.random.default_rng(5).integers(0, 40, 300_000).astype(np.uint8)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x", data.tobytes())
+        (info,) = archive.infolist()
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/packed", packed.getvalue())
+    member = DeflatedMember(Extent.whole(memory, "/packed", "x.zip").member(info), info)
+
+    def check(window: tuple[int, int, int, int]) -> None:
+        first, count, width, gap = window
+        begins = [1000 * first + row * (width + 50 * gap) for row in range(count)]
+        rows = np.zeros((count, width), np.uint8)
+        assert member.read_rows(begins, rows) == (begins[-1] + width <= data.size)
+        if begins[-1] + width <= data.size:
+            expected = [data[begin : begin + width] for begin in begins]
+            np.testing.assert_array_equal(rows, expected)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(4 if together else 1) as pool:
+        patch.setattr(_ranges, "STEP", 2**12)
+        patch.setattr(_ranges, "REMAINDER", 2**15)
+        list(pool.map(check, windows))
+
+
 class FullDisk(io.BytesIO):
     """A scratch file on a disk that has room for 100 kB."""
 

@@ -9,6 +9,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -86,6 +87,9 @@ def test_a_product_tells_what_it_is(product: Product) -> None:
     assert facts["orbit number"] == "51919, 22 of the repeat cycle"
     assert facts["place"] == "longitude 10.000 to 10.100, latitude 46.000 to 46.100"
     assert repr(product) == f"<Sentinel1Product {NAME}>"
+    shown = product._repr_html_()
+    assert shown.count("<tr>") == len(facts)
+    assert all(escape(text) in shown for fact in facts.items() for text in fact)
 
 
 @pytest.mark.parametrize("unit", "ABCD")

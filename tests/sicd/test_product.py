@@ -16,9 +16,7 @@ import sarkit.wgs84
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
-from typer.testing import CliRunner
 
-from sarheight.cli import app
 from sarheight.errors import MissingLibraryError, OptionError, ProductError
 from sarheight.geometry import geo2rdr
 from sarheight.illumination import simulate
@@ -27,6 +25,7 @@ from sarheight.product import is_product
 from sarheight.product import open_product as open_any
 from sarheight.sicd import open_product
 from sarheight.workflow import open_image
+from tests.cli.commands import passing
 from tests.dems import dem_around, hills
 from tests.mountains import mountain, raster
 from tests.synthetic import synthetic_grid
@@ -519,22 +518,20 @@ def test_the_commands_take_a_file(tmp_path: Path) -> None:
     image = (np.sqrt(0.5 * power) * numbers(0, grid.shape)).T.astype(np.complex64)
     path = write_sicd(tmp_path / "x.nitf", zero_doppler_tree(grid, orbit, height=1000.0), image)
 
-    def run(*words: str) -> str:
-        done = CliRunner().invoke(app, [str(word) for word in words])
-        assert done.exit_code == 0, done.output
-        return " ".join(done.output.split())
+    def told_by(*words: str) -> str:
+        return " ".join(passing(*words).output.split())
 
-    told = run("info", str(path))
+    told = told_by("info", str(path))
     assert "SICD of TEST-1" in told
     assert "RGZERO, RMA, as in the file" in told
     dem = ["--dem", str(tmp_path / "dem.tif"), "--vertical", "ellipsoidal"]
-    run("reconstruct", str(path), *dem, "--coregister", "none", "-o", str(tmp_path / "r.nc"))
+    told_by("reconstruct", str(path), *dem, "--coregister", "none", "-o", str(tmp_path / "r.nc"))
     with xr.open_dataset(tmp_path / "r.nc") as result:
         assert float(np.isfinite(result["gamma0"]).mean()) > 0.8
-    run("masks", "--like", str(path), *dem, "-o", str(tmp_path / "masks.tif"))
+    told_by("masks", "--like", str(path), *dem, "-o", str(tmp_path / "masks.tif"))
     with rasterio.open(tmp_path / "masks.tif") as written:
         assert (written.read(1) > 0).mean() > 0.01
-    run("simulate", "--like", str(path), *dem, "-o", str(tmp_path / "image.nc"))
+    told_by("simulate", "--like", str(path), *dem, "-o", str(tmp_path / "image.nc"))
     with xr.open_dataset(tmp_path / "image.nc") as simulated:
         assert simulated["beta0"].dims == ("line", "sample")
     with pytest.raises(OptionError, match=r"focusing: .*only a NISAR RSLC"):

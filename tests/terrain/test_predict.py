@@ -24,9 +24,6 @@ from sarheight.terrain import (
 from tests.dems import dem_around, hills
 from tests.mountains import look, mountain, raster
 
-# Test processes share the cores; threads of each would wait for each other.
-torch.set_num_threads(1)
-
 CHANNELS = (
     Channel("gamma0_posterior", "1", "decibel", -10.0, 4.0),
     Channel("local_incidence", "degree", "none", 40.0, 15.0),

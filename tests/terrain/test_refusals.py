@@ -56,8 +56,6 @@ if TYPE_CHECKING:
 
     from sarheight.scene import Scene
 
-torch.set_num_threads(1)
-
 CHANNELS = (Channel("gamma0_posterior", "1", "decibel"),)
 GAMMA0 = ("gamma0_posterior",)
 SMALL = {"width": 4, "depth": 2}

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-# Test processes share the cores; threads of each would wait for each other.
-torch.set_num_threads(1)
-
 CHANNELS = (
     Channel("gamma0_vv", "1", "decibel", -10.0, 4.0),
     Channel("local_incidence", "degree", "none", 40.0, 15.0),

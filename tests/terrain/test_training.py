@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-# Test processes share the cores; threads of each would wait for each other.
-torch.set_num_threads(1)
-
 SETTINGS = TerrainSettings(
     channels=("gamma0_posterior", "local_incidence"),
     network="ask_unet",

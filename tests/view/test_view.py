@@ -18,11 +18,9 @@ import numpy as np
 import pytest
 import rioxarray  # noqa: F401  # the accessor
 import xarray as xr
-from typer.testing import CliRunner
 from zarr.storage import LocalStore
 
 from sarheight import layover, output
-from sarheight.cli import app
 from sarheight.dem import reproject
 from sarheight.errors import DamagedFileError, OutputError
 from sarheight.layover.categories import MASK
@@ -32,6 +30,7 @@ from sarheight.view._layers import TILE, DatasetReader, LevelReader, ResultView
 from sarheight.view._page import _open, page_server
 from sarheight.view._places import Places
 from tests.browser import Browser
+from tests.cli.commands import run
 from tests.mountains import LAW, mountain, raster, scene_of
 from tests.results import result_of, scene
 from tests.zarr_2 import write_version_2
@@ -567,10 +566,6 @@ def test_a_port_that_may_not_be_used_is_said(
     with page_server(*opened) as server:
         monkeypatch.setattr(server, "server_address", ("127.0.0.1", 80))
         assert {"127.0.0.1", "127.0.0.1:80"} < server.hosts  # browsers omit this port
-
-
-def run(*words: object) -> Any:  # noqa: ANN401
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.mark.parametrize(

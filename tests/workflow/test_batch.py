@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from sarheight.cli import app
 from sarheight.errors import JobListError, ManifestError
 from sarheight.output import open_result, provenance, write
 from sarheight.output.radar_images import write_scene
@@ -28,6 +26,7 @@ from sarheight.workflow.batch import (
     run,
 )
 from sarheight.workflow.config import ReconstructConfig, ResultOutput
+from tests.cli import commands
 from tests.mountains import mountain, raster, scene_of
 
 if TYPE_CHECKING:
@@ -216,6 +215,31 @@ def test_a_result_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
         assert not outcome.failed
 
 
+def test_a_result_of_a_batch_that_was_killed_alone_counts(folder: Path, tmp_path: Path) -> None:
+    """Its last job goes on without it, and ends while or after the next batch does the same."""
+    settings = ReconstructConfig(
+        image=str(folder / "image0.nc"), dem=(str(folder / "dem.tif"),), method="rtc"
+    )
+    task = Job(settings=settings, result=ResultOutput(output=tmp_path / "a.tif"))
+    for path in settings.files().values():
+        os.utime(path, (time.time() - 60.0,) * 2)  # a result is younger, by whole seconds
+    record = provenance({}, {"command": "reconstruct", "settings": settings.record()})
+    result = raster(mountain(30, 40)).to_dataset(name="gamma0").assign_attrs(provenance=record)
+
+    def overtaken(configuration: str) -> tuple[list[str], str]:
+        write(result, task.output)
+        return copying(configuration)
+
+    with Manifest(tmp_path / "m.jsonl") as kept:
+        (outcome,) = run([task], kept, command=overtaken)
+        assert (outcome.failed, kept.pending([task])) == (False, [])
+        kept.add(Entry("failed", str(task.output), task.fingerprint(), error="exists already"))
+        assert kept.pending([task]) == []
+        # What existed before, and failed again, stays a failure.
+        (outcome,) = run([task], kept, command=lambda text: ([sys.executable, "-c", "1/0"], text))
+        assert outcome.failed
+
+
 def test_a_torn_last_line_does_not_count(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     jobs = [job(tmp_path, "a.tif"), job(tmp_path, "b.tif")]
@@ -290,8 +314,7 @@ def arguments(folder: Path, out: Path) -> list[str]:
 
 
 def test_a_dry_run_says_what_it_takes(folder: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, [*arguments(folder, tmp_path / "out"), "--dry-run"])
-    assert done.exit_code == 0, done.output
+    done = commands.passing(*arguments(folder, tmp_path / "out"), "--dry-run")
     assert "3 jobs, 0 complete, 3 to do: 3,600 cells, up to 79,200 bytes, about" in done.stderr
     assert not list((tmp_path / "out").glob("*.tif"))
 
@@ -327,8 +350,7 @@ def test_a_cluster_does_the_jobs(folder: Path, tmp_path: Path) -> None:
         n_workers=1, threads_per_worker=2, dashboard_address=":0"
     ) as cluster:
         given = [*arguments(folder, tmp_path / "out"), "--scheduler", cluster.scheduler_address]
-        done = CliRunner().invoke(app, given)
-    assert done.exit_code == 0, done.output
+        done = commands.passing(*given)
     assert len(list((tmp_path / "out").glob("*.tif"))) == 3
     assert done.stderr.count("done (") == 3
 
@@ -346,7 +368,7 @@ def test_a_cluster_does_the_jobs(folder: Path, tmp_path: Path) -> None:
 def test_a_wrong_command_is_reported_in_one_line(
     folder: Path, tmp_path: Path, changed: list[str], message: str
 ) -> None:
-    done = CliRunner().invoke(app, [*arguments(folder, tmp_path / "out"), *changed])
+    done = commands.run(*arguments(folder, tmp_path / "out"), *changed)
     assert done.exit_code == 2, done.output
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -354,7 +376,7 @@ def test_a_wrong_command_is_reported_in_one_line(
 
 def test_a_missing_elevation_model_is_found_before_the_work(folder: Path, tmp_path: Path) -> None:
     given = ["batch", str(folder / "*.nc"), "-o", str(tmp_path / "out")]
-    done = CliRunner().invoke(app, given)
+    done = commands.run(*given)
     assert done.exit_code == 2, done.output
     assert "dem: " in done.stderr
     assert not (tmp_path / "out").exists()

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import xarray as xr
-from typer.testing import CliRunner
 
 import sarheight
 from sarheight import archives, layover
-from sarheight.cli import app
 from sarheight.errors import OptionError
 from sarheight.output import open_result
 from sarheight.series import open_stack
 from sarheight.terrain import refine_files
+from tests.cli.commands import passing
 from tests.flattened_products import hyp3_folder, hyp3_of, opera_of, planetary_of
 from tests.mountains import mountain, raster, scene_of
 from tests.worlds.annotations import eof_xml
@@ -71,8 +70,7 @@ def test_a_product_is_reconstructed_from_python_and_by_the_command(place: Path) 
     )
     out = place / "result.nc"
     command = ["reconstruct", str(path), "--dem", str(place / "dem.tif"), "-o", str(out)]
-    made = CliRunner().invoke(app, [*command, "--vertical", "ellipsoidal", "--overwrite"])
-    assert made.exit_code == 0, made.output
+    made = passing(*command, "--vertical", "ellipsoidal", "--overwrite")
     assert "taken back" in made.output
     written = open_result(out)
     np.testing.assert_array_equal(written.gamma0.values, found.gamma0.values)
@@ -123,18 +121,14 @@ def test_a_product_without_orbit_gets_the_best_that_is_fetched(
 
 def test_a_product_in_a_list_of_jobs(place: Path, tmp_path: Path) -> None:
     command = ["batch", str(products(place)[0]), "--dem", str(place / "dem.tif")]
-    made = CliRunner().invoke(
-        app, [*command, "--set", "vertical=ellipsoidal", "-o", str(tmp_path / "many")]
-    )
-    assert made.exit_code == 0, made.output
+    passing(*command, "--set", "vertical=ellipsoidal", "-o", str(tmp_path / "many"))
     assert len(list((tmp_path / "many").glob("OPERA*"))) >= 1
 
 
 def test_dates_become_a_stack(place: Path) -> None:
     out = place / "stack.zarr"
     command = ["series", str(place / "dates"), "--dem", str(place / "dem.tif"), "-o", str(out)]
-    made = CliRunner().invoke(app, [*command, "--vertical", "ellipsoidal"])
-    assert made.exit_code == 0, made.output
+    passing(*command, "--vertical", "ellipsoidal")
     assert open_stack(out).sizes["time"] == 2
 
 

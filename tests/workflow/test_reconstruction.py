@@ -15,11 +15,9 @@ import pyproj
 import pytest
 import rasterio
 import xarray as xr
-from typer.testing import CliRunner
 
 import sarheight
 from sarheight import dem as elevations
-from sarheight.cli import app
 from sarheight.doppler import DopplerLUT
 from sarheight.errors import OptionError, VerticalDatumError
 from sarheight.layover import (
@@ -35,7 +33,7 @@ from sarheight.layover.layers import LAYERS, select_layers
 from sarheight.output import open_result
 from sarheight.product import open_product
 from sarheight.workflow import ImageConfig, ReconstructConfig, open_image
-from tests.cli.commands import write_dem
+from tests.cli.commands import passing, run, write_dem
 from tests.dems import geoid_bytes
 from tests.synthetic import synthetic_grid
 from tests.worlds.products import NAME, drawn_scene, grd_product, slc_product, write_product
@@ -102,8 +100,7 @@ def test_python_and_command_of_the_readme_give_the_same_bits(
     exec(compile(block("python"), "README.md", "exec"), names)  # noqa: S102
     lines = block("console").splitlines()
     command = next(line for line in lines if "reconstruct product.SAFE.zip" in line)
-    done = CliRunner().invoke(app, shlex.split(command.removeprefix("$ "))[1:])
-    assert done.exit_code == 0, done.output
+    done = passing(*shlex.split(command.removeprefix("$ "))[1:])
     assert ("averaging the SLC to 20 m" in done.stderr) == (kind == "slc")
     by_python, by_command = layers(place / "unfolded"), layers(place / "scene")
     assert by_python.keys() == by_command.keys()
@@ -129,16 +126,16 @@ def test_a_prior_of_ones_own_repeats_bit_for_bit(archive: Path, place: Path) -> 
     assert not made["gamma0"].equals(usual["gamma0"])
     sarheight.output.write(made, place / "first.nc")
     shutil.copy(image, place)
-    settings = CliRunner().invoke(app, ["info", "first.nc", "--config"]).stdout
+    settings = run("info", "first.nc", "--config").stdout
     (place / "run.toml").write_text(settings, encoding="utf-8")
-    run("reconstruct", "--config", "run.toml", "-o", "second.nc")
+    reported("reconstruct", "--config", "run.toml", "-o", "second.nc")
     second = open_result(place / "second.nc")
     tables = {"prior": {"edges": 0.7, "errors": {"height_error": 8.1}}, "steps": 1}
     third = sarheight.reconstruct(image, "glo30.tif", method={"PosteriorMean": tables}, **given)
     for name in made.data_vars:
         np.testing.assert_array_equal(second[name].values, made[name].values, err_msg=name)
         np.testing.assert_array_equal(third[name].values, made[name].values, err_msg=name)
-    assert CliRunner().invoke(app, ["info", "second.nc", "--config"]).stdout == settings
+    assert run("info", "second.nc", "--config").stdout == settings
     assert read_method(json.loads(second.attrs["parameters"])["method"]) == method
 
 
@@ -197,10 +194,8 @@ def test_an_image_is_opened_in_one_way(archive: Path) -> None:
 SEA = ("--dem", "glo30.tif", "--vertical", "EGM2008")
 
 
-def run(*arguments: str) -> str:
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 0, done.output
-    return done.stderr
+def reported(*arguments: str) -> str:
+    return passing(*arguments).stderr
 
 
 def grid_of(name: str) -> tuple[Any, ...]:
@@ -218,11 +213,11 @@ def test_all_commands_write_on_the_grid_of_a_reconstruction(
     refined = ("--factor", "2", "--iterations", "1", "--coregister", "none", "--polarisation", "VV")
     if grid:
         laea = ("--crs", "EPSG:3035", "--resolution", "35", "-o", "like.tif")
-        run("reconstruct", "product.SAFE.zip", *SEA, *rtc, *laea)
+        reported("reconstruct", "product.SAFE.zip", *SEA, *rtc, *laea)
         grid = tuple(text.format(like="like.tif") for text in grid)
-    run("reconstruct", "product.SAFE.zip", *SEA, *rtc, *grid, "-o", "scene.nc")
-    run("masks", "--like", "product.SAFE.zip", *SEA, *grid, "-o", "masks.nc")
-    run("refine", "product.SAFE.zip", *SEA, *grid, *refined, "-o", "heights.nc")
+    reported("reconstruct", "product.SAFE.zip", *SEA, *rtc, *grid, "-o", "scene.nc")
+    reported("masks", "--like", "product.SAFE.zip", *SEA, *grid, "-o", "masks.nc")
+    reported("refine", "product.SAFE.zip", *SEA, *grid, *refined, "-o", "heights.nc")
     expected = grid_of("scene.nc")
     assert grid_of("masks.nc") == expected
     crs, *axes = grid_of("heights.nc")
@@ -230,7 +225,7 @@ def test_all_commands_write_on_the_grid_of_a_reconstruction(
         axes = [np.reshape(axis, (-1, 2)).mean(axis=1).tolist() for axis in axes]
     assert (crs, *axes) == expected
     # The simulation is that of the same heights: the image made of it has no shift.
-    said = run("simulate", "--like", "product.SAFE.zip", *SEA, *grid, "-o", "image.nc")
+    said = reported("simulate", "--like", "product.SAFE.zip", *SEA, *grid, "-o", "image.nc")
     rows, columns = (len(axis) for axis in expected[1:])
     assert f"the result has {rows} x {columns} cells" in said
 
@@ -239,16 +234,16 @@ def test_all_commands_write_on_the_grid_of_a_reconstruction(
 def test_a_refinement_divides_the_cells_of_the_elevation_model(archive: Path) -> None:
     image, refined = str(archive / "grd.SAFE.zip"), ("--iterations", "1", "--coregister", "none")
     like = ("--crs", "EPSG:3035", "--resolution", "31", "-o", "like.nc")
-    run("masks", "--like", image, *SEA, *like)
+    reported("masks", "--like", image, *SEA, *like)
     given = (image, *SEA, *refined, "--polarisation", "VV")
-    run("refine", *given, "--like", "like.nc", "--factor", "2", "-o", "fine.nc")
+    reported("refine", *given, "--like", "like.nc", "--factor", "2", "-o", "fine.nc")
     assert grid_of("fine.nc") == grid_of("like.nc")
     # Where the elevation model does not reach there are no heights.
     with xr.open_dataset("fine.nc") as fine, xr.open_dataset("like.nc") as masks:
         reached = (masks["mask"].values != 255) & np.isfinite(masks["mask"].values)
         assert np.isfinite(fine["height"].values[reached]).mean() > 0.97
         assert np.isnan(fine["height"].values[0, 0])
-    run("refine", *given, "--resolution", "20", "-o", "own.nc")
+    reported("refine", *given, "--resolution", "20", "-o", "own.nc")
     crs, rows, _ = grid_of("own.nc")
     assert crs.to_epsg() == 32632
     assert rows[0] - rows[1] == 20.0
@@ -260,8 +255,8 @@ def test_layover_is_one_number(archive: Path) -> None:
     """By the same definition, in the same cells, for masks and a reconstruction."""
     image = str(archive / "grd.SAFE.zip")
     said = (
-        run("masks", "--like", image, *SEA, "-o", "masks.nc"),
-        run("reconstruct", image, *SEA, "--method", "rtc", "-o", "scene.nc"),
+        reported("masks", "--like", image, *SEA, "-o", "masks.nc"),
+        reported("reconstruct", image, *SEA, "--method", "rtc", "-o", "scene.nc"),
     )
     told = [re.findall(r"[\d.]+ % [a-z ]+", text.splitlines()[-1]) for text in said]
     assert told[0] == told[1]
@@ -280,7 +275,7 @@ def test_a_result_is_clipped_to_polygons(archive: Path) -> None:
     """It has the values that it has without, and none outside."""
     image = str(archive / "grd.SAFE.zip")
     method = ("--method", "rtc", "--polarisations", "VV", "--coregister", "none")
-    run("reconstruct", image, *SEA, *method, "-o", "whole.nc")
+    reported("reconstruct", image, *SEA, *method, "-o", "whole.nc")
     whole = open_result("whole.nc")
     to_degrees = pyproj.Transformer.from_crs(whole.rio.crs, 4326, always_xy=True)
     seen = np.argwhere(whole["mask"].values != 255).mean(axis=0).astype(int)
@@ -293,7 +288,7 @@ def test_a_result_is_clipped_to_polygons(archive: Path) -> None:
         ("reconstruct", image, *method, "-o", "part.nc"),
         ("masks", "--like", image, "-o", "masks.nc"),
     ):
-        run(*command, *SEA, "--clip", "area.geojson")
+        reported(*command, *SEA, "--clip", "area.geojson")
         part = open_result(command[-1])
         assert part.sizes["y"] < 40 > part.sizes["x"]
         same = whole.sel(y=part["y"], x=part["x"])

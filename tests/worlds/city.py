@@ -159,16 +159,17 @@ def _boxes(
             [-np.sin(block.angle), np.cos(block.angle)],
         ]
     )
-    found: list[tuple[float, ...]] = []
-    for along, across, length, width, height in DISTRICTS[block.district].fill(block, random):
-        corners = [
-            (along + a * length, across + b * width) for a in (-0.5, 0.5) for b in (-0.5, 0.5)
-        ]
-        if inside(np.array(corners) @ turn + (block.x, block.y)).all():
-            x, y = np.array([along, across]) @ turn + (block.x, block.y)
-            scaled = max(scale * height, LOWEST)
-            found.append((x, y, length, width, block.angle, scaled, block.district))
-    return found
+    boxes = np.array(list(DISTRICTS[block.district].fill(block, random))).reshape(-1, 5)
+    middle, size = boxes[:, None, :2], boxes[:, None, 2:4]
+    corners = middle + size * [(-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5)]
+    placed = (block.x, block.y)
+    kept = inside(corners.reshape(-1, 2) @ turn + placed).reshape(-1, 4).all(axis=1)
+    return [
+        (x, y, length, width, block.angle, max(scale * height, LOWEST), block.district)
+        for (x, y), (length, width, height) in zip(
+            (boxes[kept, :2] @ turn + placed).tolist(), boxes[kept, 2:].tolist(), strict=True
+        )
+    ]
 
 
 def plan_city(
@@ -219,28 +220,24 @@ def walls_of(
     boxes: Boxes, built: NDArray[np.bool_], raster: Raster, building: NDArray[np.floating]
 ) -> Walls:
     """Set points along all walls, and keep what rises above the place before it."""
-    sides = [np.empty((6, 0))]
-    for number in np.flatnonzero(built).tolist():
-        x, y, length, width, angle, height, _ = (float(column[number]) for column in boxes)
-        for quarter in range(4):
-            side, depth = (length, width) if quarter % 2 else (width, length)
-            normal = angle + 0.5 * math.pi * quarter
-            count = max(round(side / STEP), 1)
-            along = ((np.arange(count) + 0.5) / count - 0.5) * side
-            one = np.ones(count)
-            places = (
-                x + 0.5 * depth * math.cos(normal) - along * math.sin(normal),
-                y + 0.5 * depth * math.sin(normal) + along * math.cos(normal),
-            )
-            rest = (side / count * one, height * one, normal * one, number * one)
-            sides.append(np.stack([*places, *rest]))
-    x, y, piece, top, normal, owner = np.concatenate(sides, axis=1)
-    away = raster.posting * np.stack([np.cos(normal), np.sin(normal)])
+    number = np.repeat(np.flatnonzero(built), 4)
+    middle_x, middle_y, length, width, angle, height, _ = (column[number] for column in boxes)
+    quarter = np.arange(number.size) % 4
+    side, depth = np.where(quarter % 2, (length, width), (width, length))
+    count = np.maximum(np.rint(side / STEP), 1.0).astype(np.int64)
+    # From walls to their points.
+    wall = np.repeat(np.arange(number.size), count)
+    along = np.arange(wall.size) - np.repeat(np.cumsum(count) - count, count) + 0.5
+    along = (along / count[wall] - 0.5) * side[wall]
+    normal = (angle + 0.5 * math.pi * quarter)[wall]
+    east, north = np.cos(normal), np.sin(normal)
+    x = middle_x[wall] + 0.5 * depth[wall] * east - along * north
+    y = middle_y[wall] + 0.5 * depth[wall] * north + along * east
+    piece, top, owner = (side / count)[wall], height[wall], number[wall]
+    away = raster.posting * np.stack([east, north])
     rise = top - raster.values_at(building, x + away[0], y + away[1])
     kept = rise > LEAST_RISE
-    return Walls(
-        x[kept], y[kept], piece[kept], rise[kept], normal[kept], owner[kept].astype(np.int64)
-    )
+    return Walls(x[kept], y[kept], piece[kept], rise[kept], normal[kept], owner[kept])
 
 
 # Simulated cities: boxes on a street grid, trees and ground, on a fine raster.

@@ -41,8 +41,6 @@ from tests.zone_samples import city, patches
 if TYPE_CHECKING:
     from pathlib import Path
 
-torch.set_num_threads(1)
-
 FEW = ForestSettings(trees=10)
 RANDOM = np.random.default_rng(0)
 

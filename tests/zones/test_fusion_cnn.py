@@ -26,9 +26,6 @@ from sarheight.zones.fusion_cnn import branch_options, class_weights, published,
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Test processes share the cores; threads of each would wait for each other.
-torch.set_num_threads(1)
-
 GROUPS = ((0, 1), (2, 3, 4))
 SMALL = {"widths": (4, 4, 8, 8, 8), "dense": 8}
 CHANNELS = [Channel(name, "1", mean=1.0, std=2.0) for name in "abcde"]

@@ -28,9 +28,6 @@ from tests.zone_samples import city
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Test processes share the cores; threads of each would wait for each other.
-torch.set_num_threads(1)
-
 CLASSES = ("compact_high_rise", "open_low_rise", "water")
 
 

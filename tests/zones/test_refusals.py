@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-torch.set_num_threads(1)
-
 SETTINGS = ZoneSettings(
     options={"widths": [2] * 5, "dense": 2}, epochs=1, batch=8, precision="32-true"
 )

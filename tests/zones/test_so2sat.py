@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 h5py = pytest.importorskip("h5py", reason="the extra `learn` is not installed")
 
-from sarheight.cli import app
 from sarheight.errors import DatasetError
 from sarheight.zones import (
     OPTICAL_CHANNELS,
@@ -22,6 +20,7 @@ from sarheight.zones import (
     so2sat_files,
 )
 from sarheight.zones.samples import zone_statistics
+from tests.cli.commands import passing
 from tests.zone_samples import so2sat_arrays, write_so2sat
 
 if TYPE_CHECKING:
@@ -217,8 +216,7 @@ def test_files_of_so2sat_train_a_network_by_one_command(tmp_path: Path) -> None:
         "train", "zones", data, "--stages", "0,independent", "--seeds", 1, "--device", "cpu",
         "--settings", tmp_path / "settings.json", "-o", tmp_path / "run",
     ]  # fmt: skip
-    done = CliRunner().invoke(app, [str(each) for each in arguments])
-    assert done.exit_code == 0, done.output
+    passing(*arguments)
     table = json.loads((tmp_path / "run" / "table.json").read_text())
     assert table["samples"] == {"training": 340, "validation": 17, "test": 17}
     assert [form["independent"] for form in table["forms"]] == [False, True]

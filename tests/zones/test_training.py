@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
     from sarheight.zones import ZoneSamples
 
-# Test processes share the cores; threads of each would wait for each other.
-torch.set_num_threads(1)
-
 SPLIT = (("vh", "vv"), ("red", "nir"))
 SETTINGS = ZoneSettings(
     split=SPLIT,
