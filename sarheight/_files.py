@@ -128,6 +128,14 @@ def require_file(
         raise error(msg)
 
 
+def resolve_links(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path without symbolic links; links in a circle stay as they are.
+
+    `Path.resolve` raises RuntimeError for such links before Python 3.13, as if no file could be so.
+    """
+    return Path(os.path.realpath(path))
+
+
 def require_files_within(
     folder: str | os.PathLike[str], error: type[SarheightError] = DamagedFileError
 ) -> None:
@@ -412,11 +420,11 @@ def unverified_files(inputs: Iterable[object]) -> tuple[str, ...]:
     notes = _NOTES.get()
     if notes is None:
         return ()
-    paths = [Path(each).resolve() for each in inputs if isinstance(each, str | os.PathLike)]
+    paths = [resolve_links(each) for each in inputs if isinstance(each, str | os.PathLike)]
     found = _names(
         each
         for each in notes.products
-        if any(Path(each.label).resolve().is_relative_to(path) for path in paths)
+        if any(resolve_links(each.label).is_relative_to(path) for path in paths)
     )
     notes.told |= found
     return tuple(sorted(found))

@@ -10,6 +10,7 @@ import mmap
 import os
 import struct
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from sarheight._files import LARGEST_RATIO, LARGEST_SMALL, file_errors, incomple
 from sarheight.errors import DamagedFileError, SarheightError
 
 MOST_TEXTS = 1_000_000
+MOST_LOST = 100_000
+"""Chunks that are looked for one by one, where fewer are there."""
 
 
 def check_hdf5(
@@ -62,24 +65,8 @@ def check_hdf5(
             if item.dtype.kind == "O" and (begin := item.id.get_offset()):
                 _check_references(path, name, begin, item.size)
             item[()]
-        if complete and item.chunks is not None:
-            counts = [
-                -(-size // length) for size, length in zip(item.shape, item.chunks, strict=True)
-            ]
-            expected = {
-                tuple(index * length for index, length in zip(place, item.chunks, strict=True))
-                for place in product(*map(range, counts))
-            }
-            found: set[tuple[int, ...]] = set()
-
-            def note(chunk: Any) -> None:  # noqa: ANN401  # of h5py
-                # A chunk whose address or size was lost is read as fill values, like none.
-                if chunk.byte_offset > 0 and 0 < chunk.size <= size - chunk.byte_offset:
-                    found.add(tuple(chunk.chunk_offset))
-
-            item.id.chunk_iter(note)
-            if expected - found:
-                missing.append(f"{len(expected - found)} of {len(expected)} chunks of '{name}'")
+        if complete and item.chunks is not None and (lost := _count_lost(item, size)):
+            missing.append(f"{lost[0]} of {lost[1]} chunks of '{name}'")
 
     with file_errors(path, expected, error):
         _check_heaps(path)
@@ -89,6 +76,29 @@ def check_hdf5(
         file.visititems(check)
     if missing:
         raise incomplete(path, missing, error)
+
+
+def _count_lost(item: Any, size: int) -> tuple[int, int] | None:  # noqa: ANN401  # of h5py
+    """Count the chunks that a data set lacks, and all of them; None where it lacks none.
+
+    `size` is that of the file.
+    """
+    counts = [-(-length // chunk) for length, chunk in zip(item.shape, item.chunks, strict=True)]
+    expected, stored = prod(counts), item.id.get_num_chunks()
+    if expected > max(stored, MOST_LOST):
+        return expected - stored, expected  # at least; their places would take any memory
+    lost = {
+        tuple(index * length for index, length in zip(place, item.chunks, strict=True))
+        for place in product(*map(range, counts))
+    }
+
+    def note(chunk: Any) -> None:  # noqa: ANN401  # of h5py
+        # A chunk whose address or size was lost is read as fill values, like none.
+        if chunk.byte_offset > 0 and 0 < chunk.size <= size - chunk.byte_offset:
+            lost.discard(tuple(chunk.chunk_offset))
+
+    item.id.chunk_iter(note)
+    return (len(lost), expected) if lost else None
 
 
 def refuse_other_files(

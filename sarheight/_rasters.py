@@ -26,7 +26,7 @@ from rasterio.env import ensure_env_with_credentials
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 
-from sarheight._files import LARGEST_RATIO, LARGEST_SMALL, reason, require_file
+from sarheight._files import LARGEST_RATIO, LARGEST_SMALL, reason, require_file, resolve_links
 from sarheight._hdf5 import check_hdf5, refuse_other_files
 from sarheight._windows import span_of
 from sarheight.errors import DemError, SarheightError
@@ -319,7 +319,7 @@ def _resolve_vrt(path: str) -> tuple[bytes, set[str]]:
     except (ParseError, DefusedXmlException, ValueError) as error:
         msg = f"{path} is not a VRT, or it is damaged ({error})"
         raise DemError(msg) from error
-    folder = file.resolve().parent
+    folder = resolve_links(file).parent
     raw = {
         child
         for band in root.iter("VRTRasterBand")
@@ -347,7 +347,7 @@ def _resolve_source(element: Element, folder: Path, path: str) -> Path:
     stated = (element.text or "").strip()
     attributes = {name.lower(): value for name, value in element.items()}
     source = Path(stated) if attributes.get("relativetovrt") != "1" else folder / stated
-    source = source.resolve()
+    source = resolve_links(source)
     if not stated or len(element) or not source.is_relative_to(folder):
         raise _external_source_error(path, f"refers to {stated!r}, outside its folder")
     if not source.is_file():

@@ -23,11 +23,13 @@ from zarr.registry import register_codec
 from sarheight.errors import DamagedFileError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer
 
-__all__ = ["check_blosc", "check_chunks"]
+__all__ = ["check_blosc", "check_chunks", "chunk_files"]
 
 HEADER = struct.Struct("<4B3I")
 """Version of the format, version of the codec, flags, size of a number; then the bytes of the
@@ -133,3 +135,21 @@ def check_blosc(frame: NDArray[np.uint8], size: int | None = None) -> None:
     if ((starts < first) | (starts.astype(np.int64) + BLOCK_START.itemsize > frame.size)).any():
         msg = "a block of it begins outside of it"
         raise ValueError(msg)
+
+
+METADATA = ("zarr.json", ".zarray", ".zattrs")
+"""Files of an array that hold no chunks."""
+
+
+def chunk_files(folder: Path) -> set[str]:
+    """List the files that hold the chunks of an array, by their places in its folder.
+
+    Zarr's own count of chunks compares all that the metadata claim with each that is there.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The folder of the array.
+    """
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix() for file in files} - set(METADATA)

@@ -308,6 +308,8 @@ class SarItems:
         )
         if not chosen:
             _refuse_extent()
+        if isinstance(bands, str) or not isinstance(bands, Iterable | None):
+            _refuse("bands", f"found {bands!r}, expected a list of polarisations", LOADING)
         names = tuple(str(name).upper() for name in bands or ())
         if unknown := set(names) - set(POLARISATIONS):
             expected = f"expected some of {', '.join(POLARISATIONS)}"
@@ -323,11 +325,13 @@ class SarItems:
             return self.bounds
         corners = []
         for item in self.items:
-            if item.bbox is None:
-                _refuse("data", f"the item '{item.id}' has no bbox")
+            box = _numbers_of(item.bbox)
+            if len(box) not in {4, 6}:
+                found = f"found {item.bbox!r} for the bbox of the item '{item.id}'"
+                _refuse("data", f"{found}, expected four numbers, or six with heights")
             # A box may have heights: the third and the sixth number.
-            half = len(item.bbox) // 2
-            corners += [(x, y) for x in item.bbox[::half] for y in item.bbox[1::half]]
+            half = len(box) // 2
+            corners += [(x, y) for x in box[::half] for y in box[1::half]]
         return bounds_of_corners(np.array(corners), DEM_MARGIN)
 
 
@@ -353,6 +357,15 @@ def _items(
     return items
 
 
+def _numbers_of(values: Any) -> list[float]:  # noqa: ANN401  # of a catalogue
+    """Return finite numbers as they are listed; none where others are among them."""
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        return []
+    return numbers if np.isfinite(numbers).all() else []
+
+
 def _bounds(extent: Any) -> Bounds:  # noqa: ANN401  # checked here
     """Return the bounds of a spatial extent in degrees."""
     from rasterio.errors import CRSError
@@ -366,7 +379,8 @@ def _bounds(extent: Any) -> Bounds:  # noqa: ANN401  # checked here
     try:
         if isinstance(extent, Mapping) and "type" in extent:
             parts = extent.get("features", [extent])
-            boxes = np.array([shape(each.get("geometry", each)).bounds for each in parts])
+            shapes = [shape(each.get("geometry", each)) for each in parts]
+            boxes = np.array([each.bounds for each in shapes], float).reshape(-1, 4)
             edges = [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
             crs = None
         else:
@@ -419,11 +433,15 @@ def _time(item: pystac.Item) -> datetime:
 
 def _meets(item: pystac.Item, bounds: Bounds) -> bool:
     """Tell whether the outline of an item and an extent, which may span the date line, meet."""
+    from shapely.errors import ShapelyError
     from shapely.geometry import box, shape
 
     west, south, east, north = bounds
     spans = [(west, east)] if west < east else [(west, 180.0), (-180.0, east)]
-    outline = box(-180.0, -90.0, 180.0, 90.0) if item.geometry is None else shape(item.geometry)
+    try:
+        outline = box(-180.0, -90.0, 180.0, 90.0) if item.geometry is None else shape(item.geometry)
+    except (AttributeError, KeyError, TypeError, ValueError, ShapelyError) as error:
+        _refuse("id", f"the item '{item.id}' has no geometry of GeoJSON ({error})", LOADING)
     return any(outline.intersects(box(left, south, right, north)) for left, right in spans)
 
 
@@ -532,9 +550,12 @@ def sar_backscatter(
         _refuse("data", "found no items, expected one at least")
     measure, bands = COEFFICIENTS[coefficient], tuple(name for name in BANDS if flags[name])
     config = _configuration(items, measure, bands, options, noise_removal=bool(noise_removal))
+    images = _images(items)
+    if not images:
+        _refuse_extent()
     dem = _Dem.of(elevation_model)
     config = dem.into(config, items)
-    results = _parts(_images(items), config, measure, dem.heights, items.grid)
+    results = _parts(images, config, measure, dem.heights, items.grid)
     if not results and elevation_model is not None:
         _refuse_dem("it does not meet the images")
     if not results:
@@ -564,6 +585,9 @@ def _images(items: SarItems) -> list[_Image]:
     images = []
     for item in items.items:
         known = item.properties.get("sar:polarizations") or items.bands
+        if not isinstance(known, list | tuple):
+            found = f"found {known!r} for sar:polarizations of the item '{item.id}'"
+            _refuse("data", f"{found}, expected a list")
         names = tuple(name for name in items.bands if name in known)
         if names or not items.bands:
             images.append(_Image(_time(item), item.id, _product_of(item), names))

@@ -297,6 +297,71 @@ def test_items_are_selected_by_place_and_time(
 
 
 @pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"bbox": [1.0]}, r"found \[1.0\] for the bbox .* expected four numbers"),
+        ({"bbox": [np.nan] * 4}, "for the bbox of the item"),
+        ({"bbox": ["a", "b", "c", "d"]}, "for the bbox of the item"),
+        ({"bbox": None}, "found None for the bbox"),
+        ({"properties": {"sar:polarizations": 5}}, "found 5 for sar:polarizations .* a list"),
+        ({"geometry": {"type": "Polygon", "coordinates": "x"}}, "has no geometry of GeoJSON"),
+        ({"geometry": {"type": "Odd"}}, "has no geometry of GeoJSON"),
+    ],
+)
+def test_items_that_say_odd_things_are_refused(
+    world: World, changed: dict[str, Any], words: str
+) -> None:
+    """Not the elevation model, which is not to blame, and not by an error of Python's."""
+    item = world.items[0].clone()
+    for name, value in changed.items():
+        setattr(item, name, value)
+    extent = EXTENT if "geometry" in changed else None
+    with pytest.raises(OpenEoError, match=words) as raised:
+        sar_backscatter(SarItems.select([item], extent, None, ["VV"]), elevation_model=DEM)
+    assert raised.value.code == "ProcessParameterInvalid"
+
+
+@pytest.mark.parametrize(
+    ("selection", "words"),
+    [
+        ({"bands": "VV"}, "found 'VV', expected a list of polarisations"),
+        ({"bands": 5}, "found 5, expected a list of polarisations"),
+        ({"spatial_extent": {"type": "FeatureCollection", "features": []}}, "'spatial_extent'"),
+    ],
+)
+def test_what_selects_nothing_is_refused(
+    world: World, selection: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(OpenEoError, match=words) as raised:
+        SarItems.select(world.items, **selection)
+    assert raised.value.code == "ProcessParameterInvalid"
+
+
+def test_images_without_the_polarisation_are_no_data(world: World) -> None:
+    with pytest.raises(OpenEoError, match="no data available") as raised:
+        sar_backscatter(SarItems.select(world.items, EXTENT, None, ["HH"]), elevation_model=DEM)
+    assert raised.value.code == "NoDataAvailable"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"resolution": 0}, "found a resolution of 0"),
+        (
+            {"extent": [0.0, 0.0, 1e9, 1e9], "crs": "EPSG:32632", "resolution": 1.0},
+            "found a grid of 1000000000 x 1000000000 cells, expected at most 1000000 along a side",
+        ),
+    ],
+)
+def test_grids_that_no_memory_holds_are_refused(
+    world: World, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(OpenEoError, match=words) as raised:
+        sar_backscatter(SarItems.select(world.items), elevation_model=DEM, options=options)
+    assert raised.value.code == "ProcessParameterInvalid"
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (

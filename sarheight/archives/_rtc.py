@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import xarray as xr
 
-from sarheight._files import file_reader, read_json
+from sarheight._files import file_reader, read_json, resolve_links
 from sarheight._hdf5 import check_hdf5
 from sarheight._rasters import open_alone
 from sarheight.acquisition import SENTINEL_1_NAME, orbit_numbers, orbit_to_json
@@ -523,7 +523,7 @@ def _read_item(item: Any) -> tuple[Mapping[str, Any], Path | None]:  # noqa: ANN
     if not isinstance(item, str | os.PathLike):
         return item.to_dict(), None
     path = Path(item)
-    return read_json(path, ProductError), path.parent.resolve()
+    return read_json(path, ProductError), resolve_links(path.parent)
 
 
 def _located(href: str, folder: Path | None) -> str | RemoteImage:
@@ -536,7 +536,7 @@ def _located(href: str, folder: Path | None) -> str | RemoteImage:
         client = HttpClient.trusting(Settings.load())
         client.check(href)
         return RemoteImage(client, href)
-    target = None if folder is None else (folder / href).resolve()
+    target = None if folder is None else resolve_links(folder / href)
     if target is None or folder is None or not target.is_relative_to(folder):
         msg = (
             f"the item names the file {href!r}, which is not in its folder: nothing was read. "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from sarheight._files import file_errors, read_toml
+from sarheight._files import file_errors, read_toml, resolve_links
 from sarheight.buildings._footprints import rasterise_buildings, read_buildings
 from sarheight.buildings._images import (
     check_offset,
@@ -252,7 +252,9 @@ class StackConfiguration:
             tables["cities"] = tuple(
                 _from_table(City, city, f"a city of '{path}'") for city in cities
             )
-            return _from_table(cls, {**tables, "folder": str(path.resolve().parent)}, f"'{path}'")
+            return _from_table(
+                cls, {**tables, "folder": str(resolve_links(path).parent)}, f"'{path}'"
+            )
 
     def path(self, pattern: str, city: City) -> Path:
         """Return the path of a pattern with ``{name}`` for a city, relative to the folder."""

@@ -18,7 +18,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 
-from sarheight._files import read_text
+from sarheight._files import read_text, resolve_links
 from sarheight._rasters import open_alone
 from sarheight.buildings._images import FINER, POLARISATIONS, offset_of_baseline
 from sarheight.buildings.stack import OPTICAL_BANDS, on_grid_of
@@ -193,11 +193,11 @@ class _FilesOfFolder(pystac.StacIO):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.path, self.folder = path, path.resolve().parent
+        self.path, self.folder = path, resolve_links(path).parent
 
     def within(self, address: str) -> Path:
         """Return a file of the folder; UnsafeAddressError for any other."""
-        target = Path(address).resolve()
+        target = resolve_links(address)
         if "://" in address or not target.is_relative_to(self.folder):
             msg = f"the catalogue '{self.path}' names {address!r}, which is not in its folder"
             raise UnsafeAddressError(msg)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sarheight._files import resolve_links
 from sarheight.errors import OptionError
 from sarheight.workflow.config import OUTPUT, ResultOutput
 from sarheight.workflow.options import Option, option
@@ -49,7 +50,7 @@ def require_writable(
 def require_apart(path: Path | None, name: str, others: Iterable[Path | None]) -> None:
     """Check that the output of an option replaces no other file of its command."""
     for other in others:
-        if path is not None and other is not None and path.resolve() == other.resolve():
+        if path is not None and other is not None and resolve_links(path) == resolve_links(other):
             msg = f"'{path}' is another file of this command: give the output a name of its own"
             raise OptionError(msg, option=name)
 

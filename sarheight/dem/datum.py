@@ -20,6 +20,7 @@ from pyproj.exceptions import CRSError, ProjError
 from pyproj.transformer import AreaOfInterest, TransformerGroup
 from rasterio.errors import CRSError as RasterioCRSError
 
+from sarheight._files import resolve_links
 from sarheight._runtime import cached_geoid
 from sarheight.ellipsoid import EQUATORIAL_RADIUS
 from sarheight.errors import DemError, GeoidGridMissingError, VerticalDatumError
@@ -294,7 +295,7 @@ def _select_geoid(geoid: Geoid, positions: Positions) -> tuple[Undulation, str]:
         return lambda longitude, _latitude: np.full_like(longitude, metres), "constant"
     if is_grid_file(geoid):
         path = Path(str(geoid))
-        name = str(path.resolve()) if path.is_file() else str(geoid)
+        name = str(resolve_links(path)) if path.is_file() else str(geoid)
         return _evaluator(_grid_transformer(name)), f"grid {path.name}"
     return _model_undulation(str(geoid), positions)
 

@@ -189,9 +189,17 @@ def extent_grid(
         )
         raise DemError(msg)
     rows, columns = (int(count) for count in whole)
+    if max(rows, columns) > LONGEST_SIDE:
+        msg = (
+            f"found a grid of {rows} x {columns} cells, expected at most {LONGEST_SIDE} along a "
+            "side: check the edges, the resolution and their unit"
+        )
+        raise DemError(msg)
     return _geobox(rows, columns, Affine(size, 0.0, left, 0.0, -size, top), parse_crs(crs))
 
 
+LONGEST_SIDE = 1_000_000
+"""Cells: those of 40 m around the Earth."""
 WHOLE = 1e-6
 """Part of a number of cells by which it may differ from a whole one."""
 FALSE_NORTHING = 1e7

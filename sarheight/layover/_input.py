@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from sarheight.layover.tiles import GridScale
     from sarheight.orbit import Orbit
 
-MOST_NEGATIVE = 0.1
-"""Largest part of the power that may be negative, as noise removal leaves some."""
+MOST_NEGATIVE, LOUDEST = 0.1, 1.0
+"""Part of the power from which negative values are looked at, and linear power that no thermal
+noise has: where noise was removed from dark ground, as water in cross-polarisation, no value is
+below what was subtracted, and decibels are."""
 PIECE_PIXELS = 1 << 24
 """Pixels of a lazy image that are checked at a time, or a line of a chunk."""
 
@@ -338,11 +340,18 @@ def _require_power(sums: NDArray[np.float64], shape: tuple[int, ...]) -> None:
             "that was read"
         )
         raise ValueError(msg)
-    if -negative > MOST_NEGATIVE * positive:
+    least, greatest = sums[..., 3].min(), sums[..., 4].max()
+    in_decibels = -negative > MOST_NEGATIVE * positive and least < -LOUDEST
+    if in_decibels or positive + negative < 0.0:
+        what = "" if in_decibels else ", negative on average"
+        advice = (
+            "If it is in decibels, convert it first: 10 ** (image / 10)"
+            if least < -LOUDEST
+            else "Where it is of noise alone, leave the noise in, or take a larger part"
+        )
         msg = (
-            f"found an image whose values lie between {sums[..., 3].min():g} and "
-            f"{sums[..., 4].max():g}, most of them negative; expected linear power. If it is in "
-            "decibels, convert it first: 10 ** (image / 10)"
+            f"found an image whose values lie between {least:g} and {greatest:g}{what}; expected "
+            f"linear power. {advice}"
         )
         raise ValueError(msg)
     if positive == 0.0:

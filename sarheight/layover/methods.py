@@ -36,18 +36,31 @@ def _decibels(variance: float) -> float:
     return DECIBELS_PER_NEPER * math.sqrt(variance)
 
 
-def _require_numbers(thing: Any, **least: float) -> None:  # noqa: ANN401 - any of the dataclasses
-    """Refuse fields that are not finite, or smaller than they may be; 0 unless `least` says so."""
+def _require_numbers(thing: Any, **limits: tuple[float, float]) -> None:  # noqa: ANN401 - any of the dataclasses
+    """Refuse fields that are no numbers, or beyond their limits; `LIMITS` unless these say so."""
     for entry in fields(thing):
-        value, lowest = getattr(thing, entry.name), least.get(entry.name, 0.0)
-        if entry.type == "float" and not (_is_number(value) and lowest <= value < math.inf):
-            name = type(thing).__name__
-            msg = f"found {entry.name}={value!r} in {name}, expected a number from {lowest:g} up"
+        value, (least, most) = getattr(thing, entry.name), limits.get(entry.name, LIMITS)
+        whole = entry.type == "int"
+        if entry.type in {"float", "int"} and not (
+            _is_number(value, whole=whole) and least <= value <= most
+        ):
+            kind, name = "a whole number" if whole else "a number", type(thing).__name__
+            msg = (
+                f"found {entry.name}={value!r} in {name}, expected {kind} of {least:g} to {most:g}"
+            )
             raise ValueError(msg)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, float | int | np.floating | np.integer) and not isinstance(value, bool)
+def _is_number(value: object, *, whole: bool = False) -> bool:
+    kinds = int | np.integer if whole else float | int | np.floating | np.integer
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def _are_numbers(values: object, count: int) -> bool:
+    """Tell whether something is a sequence of so many numbers."""
+    return (
+        isinstance(values, tuple | list) and len(values) == count and all(map(_is_number, values))
+    )
 
 
 def _require_kind(name: str, value: object, kind: type[Any]) -> None:
@@ -61,8 +74,17 @@ Point = Literal["mean", "median"]
 """What is reported of the posterior distribution of gamma0."""
 LARGEST_EDGES = 20.0
 """Difference in decibels of neighbours that no two kinds of ground exceed."""
-SMALLEST_DEVIATION = 1e-3
-"""Least standard deviation in decibels that a prior may state: precisions must be finite."""
+SMALLEST_DEVIATION, LARGEST_DEVIATION = 1e-3, 1000.0
+"""Least and greatest standard deviation in decibels that a prior may state: precisions must be
+finite, and their inverse too."""
+LIMITS = 0.0, 1e6
+"""Of other numbers."""
+DEVIATIONS = SMALLEST_DEVIATION, LARGEST_DEVIATION
+SMALLEST_POOLING = 1e-3
+"""Postings over which values are pooled at least: a window of less holds one cell alone."""
+MOST_STEPS, FARTHEST = 100, 100.0
+"""Reallocations, and postings over which values are smoothed or pooled: far more than is of use,
+and little enough for the memory of any machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +131,8 @@ class ValueErrors:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        smallest = SMALLEST_DEVIATION
-        _require_numbers(self, least=smallest, usual_contrast=smallest, least_contrast=smallest)
+        names = ("least", "usual_contrast", "least_contrast")
+        _require_numbers(self, **dict.fromkeys(names, DEVIATIONS))
 
     def terms(
         self, grid: RadarGrid, samples_per_metre: float, contrast: float
@@ -177,26 +199,25 @@ class Prior:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        smallest = SMALLEST_DEVIATION
+        factors = SMALLEST_DEVIATION, LIMITS[1]
         _require_numbers(
             self,
-            level=smallest,
-            slope=smallest,
-            prediction=SMALLEST_DEVIATION,
-            open_inflation=SMALLEST_DEVIATION,
+            level=DEVIATIONS,
+            slope=DEVIATIONS,
+            roughness=(0.0, LARGEST_DEVIATION),
+            prediction=factors,
+            edges=(0.0, LARGEST_EDGES),
+            open_inflation=factors,
         )
-        if self.edges > LARGEST_EDGES:
-            msg = f"found edges={self.edges!r} in Prior, expected a difference of 0 to 20 dB"
-            raise ValueError(msg)
         _require_kind("errors", self.errors, ValueErrors)
-        object.__setattr__(self, "slope_angles", tuple(self.slope_angles))
-        first, last = self.slope_angles
-        if not 0.0 <= first < last <= 90.0:
+        angles = self.slope_angles
+        if not _are_numbers(angles, 2) or not 0.0 <= angles[0] < angles[1] <= 90.0:
             msg = (
-                f"found slope_angles={self.slope_angles} in Prior, expected two angles in degrees, "
-                "the smaller one first"
+                f"found slope_angles={angles!r} in Prior, expected two angles in degrees, the "
+                "smaller one first"
             )
             raise ValueError(msg)
+        object.__setattr__(self, "slope_angles", tuple(angles))
 
     @property
     def variances(self) -> tuple[float, float, float]:
@@ -261,9 +282,7 @@ class RTC(Reallocation):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not 0.0 <= self.blur < np.inf:
-            msg = f"found blur={self.blur}; expected a number of postings, not negative"
-            raise ValueError(msg)
+        _require_numbers(self, blur=(0.0, FARTHEST))
 
 
 @dataclass(frozen=True)
@@ -355,12 +374,12 @@ class PosteriorMean:
         if self.estimate not in get_args(Point):
             msg = f"found estimate={self.estimate!r}, expected 'mean' or 'median'"
             raise ValueError(msg)
-        if self.steps < 1 or not self.blur >= 0.0 or not self.pooling > 0.0:
-            msg = (
-                f"found steps={self.steps}, blur={self.blur}, pooling={self.pooling}; expected at "
-                "least one step, a blur that is not negative, and a positive pooling distance"
-            )
-            raise ValueError(msg)
+        _require_numbers(
+            self,
+            steps=(1, MOST_STEPS),
+            blur=(0.0, FARTHEST),
+            pooling=(SMALLEST_POOLING, FARTHEST),
+        )
 
     @property
     def errors(self) -> ValueErrors:
@@ -442,8 +461,11 @@ PARTS: dict[str, type[Any]] = {"prior": Prior, "errors": ValueErrors}
 """Fields that hold settings of their own, by name."""
 
 
-def _made(kind: type[Made], values: Mapping[str, Any]) -> Made:
+def _made(kind: type[Made], values: Any) -> Made:  # noqa: ANN401  # of a file
     """Make a dataclass of values by name."""
+    if not isinstance(values, Mapping):
+        msg = f"found {values!r}, expected the settings of {kind.__name__} by name"
+        raise ValueError(msg)  # noqa: TRY004  # of a file
     unknown = sorted(set(values) - {entry.name for entry in fields(kind)})  # type: ignore[arg-type]
     if unknown:
         known = ", ".join(entry.name for entry in fields(kind)) or "none"  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ import numpy as np
 import rasterio
 from rasterio.io import MemoryFile
 
-from sarheight._files import file_errors, read_json
+from sarheight._files import file_errors, read_json, resolve_links
 from sarheight.errors import DamagedFileError
 from sarheight.layover.layers import DECIBEL, LAYERS
 from sarheight.output._bands import (
@@ -384,7 +384,7 @@ def _list_layers(folder: Path) -> tuple[list[StoredBand], MapGrid | None, dict[s
             raise DamagedFileError(msg)
         for asset in assets.values():
             path = folder / asset["href"]
-            if path.resolve().parent != folder.resolve() or not path.is_file():
+            if resolve_links(path).parent != resolve_links(folder) or not path.is_file():
                 msg = (
                     f"'{item.name}' names {asset['href']!r}, which is no file of its folder: copy "
                     "the folder again from where it was whole, or remove the item"

@@ -18,7 +18,7 @@ from urllib.request import url2pathname
 import numpy as np
 import xarray as xr
 
-from sarheight._files import unverified_files, without_secrets
+from sarheight._files import resolve_links, unverified_files, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,7 +140,7 @@ def _describe_path(path: Path, *, whole: bool) -> dict[str, Any]:
     for file in files:
         total.update(f"{digest(file)}  {file.relative_to(path).as_posix()}\n".encode())
     return {
-        "path": path.resolve().name,
+        "path": resolve_links(path).name,
         "files": len(files),
         "bytes": sum(file.stat().st_size for file in files),
         name: total.hexdigest(),

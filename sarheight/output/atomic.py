@@ -26,6 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sarheight._files import resolve_links
 from sarheight.errors import OutputError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def check_writable(
             f"{path.suffix or 'no suffix'!r}; use one of {known}{folder}"
         )
         raise OutputError(msg)
-    target = path.resolve()
+    target = resolve_links(path)
     _check_folder(path, target.parent)
     if os.path.lexists(target):
         _check_replaceable(path, target, suffix, overwrite=overwrite)
@@ -270,7 +271,7 @@ def recover(path: str | os.PathLike[str]) -> None:
     path : path-like
         A result, whether it exists or not.
     """
-    parent = Path(path).resolve().parent
+    parent = resolve_links(path).parent
     if fcntl is None or not parent.is_dir():
         return
     for folder in [each for each in parent.iterdir() if PARTIAL.fullmatch(each.name)]:

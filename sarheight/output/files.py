@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sarheight._files import file_errors, parse_json
+from sarheight._files import file_errors, parse_json, resolve_links
 from sarheight._hdf5 import check_hdf5
 from sarheight._rasters import open_alone
 from sarheight._runtime import ignore_missing_georeference
@@ -182,7 +182,7 @@ def write(
     item = path.stem + STAC_SUFFIX if stac and suffix != LAYERS else ""
     with atomic_write(path, overwrite=overwrite, suffixes=RESULTS, beside=item) as work:
         if form.write is None:
-            write_layers(checked, work, path.resolve().name, scale=scale)
+            write_layers(checked, work, resolve_links(path).name, scale=scale)
         else:
             form.write(checked, work)
         if item:

@@ -52,6 +52,8 @@ METADATA, METADATA_2 = "zarr.json", ".zmetadata"
 CONSOLIDATED = "consolidated_metadata"
 CONVENTIONS, LEVELS, GEOZARR = "zarr_conventions", "multiscales", ("proj:", "spatial:")
 """Attributes of a store that follow from its grid: of GeoZarr, and not of the result."""
+MOST_LEVELS = 32
+"""Resolutions of a store: each has half the cells of the one before along both sides."""
 
 
 def zarr_compressor(version: int = 3) -> Any:  # noqa: ANN401  # of numcodecs, which has no types
@@ -72,8 +74,12 @@ def level_groups(path: Path) -> list[str]:
         groups = [str(level["asset"]) for level in described]
     except (OSError, KeyError, TypeError):
         return [""]
-    if not all(re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", group) for group in groups):
-        msg = f"'{path}' has its resolutions in {groups}, expected names of groups inside it"
+    several = len(groups) > MOST_LEVELS or len(set(groups)) < len(groups)
+    if several or not all(re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", group) for group in groups):
+        msg = (
+            f"'{path}' has its resolutions in {groups[:LISTED_ARRAYS]}, {len(groups)} in all; "
+            f"expected names of groups inside it, all different and at most {MOST_LEVELS}"
+        )
         raise DamagedFileError(msg)
     return groups or [""]
 
@@ -262,13 +268,17 @@ def _differing(path: Path) -> tuple[list[str], str]:
         return {name: value for name, value in metadata.items() if name != CONSOLIDATED}
 
     for group in {"": None, **dict.fromkeys(level_groups(path))}:
-        copies = (read(group).get(CONSOLIDATED) or {}).get("metadata", {})
-        prefix = f"{group}/" if group else ""
+        gathered = read(group).get(CONSOLIDATED)
+        if not gathered:
+            continue
+        copies, prefix = gathered.get("metadata", {}), f"{group}/" if group else ""
         differing = [
             f"{prefix}{name}/{METADATA}"
             for name, copy in copies.items()
-            if without_copies(read(f"{prefix}{name}")) != without_copies(copy)
+            if ".." in name or without_copies(read(f"{prefix}{name}")) != without_copies(copy)
         ]
+        unlisted = set(_holders(path / group, METADATA)) - set(copies)
+        differing += [f"{prefix}{name}/{METADATA}" for name in sorted(unlisted)]
         if differing:
             return differing, f"{prefix}{METADATA}"
     return [], METADATA
@@ -279,65 +289,90 @@ def _differing_2(path: Path) -> tuple[list[str], str]:
     if not (path / METADATA_2).exists():
         return [], METADATA_2
     copies = json.loads((path / METADATA_2).read_bytes())["metadata"]
-    return [
+    differing = [
         name for name, copy in copies.items() if json.loads((path / name).read_bytes()) != copy
-    ], METADATA_2
+    ]
+    unlisted = {f"{name}/.zarray" for name in _holders(path, ".zarray")} - set(copies)
+    return [*differing, *sorted(unlisted)], METADATA_2
+
+
+def _holders(folder: Path, metadata: str) -> list[str]:
+    """List groups and arrays below a group by their files of metadata."""
+    found = (file.parent for file in folder.rglob(metadata))
+    return [each.relative_to(folder).as_posix() for each in found if each != folder]
 
 
 INDEX = np.dtype([("place", "<u8"), ("size", "<u8")])
-ABSENT = 2**64 - 1
-"""Place and size of a chunk that a shard does not hold."""
+MOST_LOST = 100_000
+"""Files of an array that are looked for one by one, where there are fewer."""
 CHECKSUM = 4
 """Bytes of the CRC-32C behind the places of the chunks."""
 
 
 def _count_lost(folder: Path, array: Any) -> int:  # noqa: ANN401  # of Zarr
     """Count the chunks of an array that its files do not hold; a damaged shard holds none."""
+    from sarheight._zarr import chunk_files
+
+    lengths = array.shards or array.chunks
+    counts = [-(-n // length) for n, length in zip(array.shape, lengths, strict=True)]
+    files = chunk_files(folder)
+    if (expected := int(prod(counts))) > max(len(files), MOST_LOST):
+        return expected - len(files)  # at least; their names would take hours, or any memory
+    key = array.metadata.encode_chunk_key
+    places = product(*map(range, counts))
     if array.shards is None:
-        return int(array.nchunks - array.nchunks_initialized)
+        return sum(key(place) not in files for place in places)
+    return sum(
+        _count_lost_of_shard(folder / key(place), array, place, there=key(place) in files)
+        for place in places
+    )
+
+
+def _count_lost_of_shard(
+    file: Path,
+    array: Any,  # noqa: ANN401  # of Zarr
+    place: tuple[int, ...],
+    *,
+    there: bool,
+) -> int:
+    """Count the chunks that a shard does not hold."""
+    # Beyond the edge of the array a shard need not hold chunks.
+    used = tuple(
+        slice(-(-min(size - index * shard, shard) // chunk))
+        for index, size, shard, chunk in zip(
+            place, array.shape, array.shards, array.chunks, strict=True
+        )
+    )
+    expected = int(prod(part.stop for part in used))
+    if not there:
+        return expected
     codec = array.metadata.codecs[0]
     kinds = [type(each).__name__ for each in codec.index_codecs]
+    if kinds != ["BytesCodec", "Crc32cCodec"] or codec.index_location.value != "end":
+        return 0  # of another program
     inside = tuple(s // c for s, c in zip(array.shards, array.chunks, strict=True))
-    lost = 0
-    for place in product(
-        *(range(-(-n // s)) for n, s in zip(array.shape, array.shards, strict=True))
-    ):
-        # Beyond the edge of the array a shard need not hold chunks.
-        used = tuple(
-            slice(-(-min(size - index * shard, shard) // chunk))
-            for index, size, shard, chunk in zip(
-                place, array.shape, array.shards, array.chunks, strict=True
-            )
-        )
-        expected = prod(part.stop for part in used)
-        file = folder / array.metadata.encode_chunk_key(place)
-        if kinds != ["BytesCodec", "Crc32cCodec"] or codec.index_location.value != "end":
-            lost += 0 if file.exists() else expected  # of another program
-            continue
-        index, end = _read_index(file, prod(inside))
-        held = index.reshape(inside)[used]
-        # Sizes are compared by subtraction: a sum may be more than 64 bits hold.
-        found = (held["place"] <= end) & (held["size"] <= end - np.minimum(held["place"], end))
-        lost += expected - int(found.sum())
-    return lost
+    index = _read_index(file, prod(inside))
+    if index is None:
+        return expected
+    held, end = index[0].reshape(inside)[used], index[1]
+    # Sizes are compared by subtraction: a sum may be more than 64 bits hold.
+    found = (held["place"] <= end) & (held["size"] <= end - np.minimum(held["place"], end))
+    return expected - int(found.sum())
 
 
-def _read_index(file: Path, count: int) -> tuple[NDArray[Any], int]:
-    """Read the places of the chunks of a shard, and where they end; none of a damaged one."""
+def _read_index(file: Path, count: int) -> tuple[NDArray[Any], int] | None:
+    """Read the places of the chunks of a shard, and where they end; None of a damaged one."""
     from google_crc32c import value
 
-    nothing = np.full(count, ABSENT, "<u8")
-    absent = np.rec.fromarrays([nothing, nothing], dtype=INDEX)
     length = count * INDEX.itemsize
-    try:
-        end = file.stat().st_size - length - CHECKSUM
-        with file.open("rb") as stream:
-            stream.seek(max(end, 0))
-            data = stream.read(length + CHECKSUM)
-    except FileNotFoundError:
-        return absent, 0
-    if end < 0 or value(data[:length]) != int.from_bytes(data[length:], "little"):
-        return absent, 0
+    end = file.stat().st_size - length - CHECKSUM
+    if end < 0:
+        return None
+    with file.open("rb") as stream:
+        stream.seek(end)
+        data = stream.read(length + CHECKSUM)
+    if value(data[:length]) != int.from_bytes(data[length:], "little"):
+        return None
     return np.frombuffer(data[:length], INDEX), end
 
 

@@ -66,6 +66,8 @@ TABLES = {"beta0": "beta_nought", "sigma0": "sigma_nought", "gamma0": "gamma"}
 """Arrays of calibration vectors."""
 LARGEST_SIDE = 2**17
 """Lines or samples of an image: five times those of a product."""
+MOST_CHUNKS = 100_000
+"""Chunks of an image: ESA's have hundreds."""
 POINTS = (
     "slant_range_time_gcp",
     "latitude",
@@ -149,8 +151,11 @@ class EopfSource(EopfStore):
             array = self._array(measured)
             if dims_of(array)[:1] != ("polarization",):
                 self._refuse_early(measured, "no dimension of polarisations")
-            if array.ndim != 3 or max(array.shape) > LARGEST_SIDE:
-                msg = f"{measured} in {self.label} claims {array.shape} pixels, expected an image"
+            if array.ndim != 3 or max(array.shape) > LARGEST_SIDE or array.nchunks > MOST_CHUNKS:
+                msg = (
+                    f"{measured} in {self.label} claims {array.shape} pixels in {array.nchunks} "
+                    "chunks, expected an image"
+                )
                 raise ProductError(msg)
             if self.folder is not None and array.nchunks_initialized == 0:
                 msg = f"{measured} in {self.label} has no chunks with pixels: copy the store again"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sarheight._files import resolve_links
 from sarheight.errors import SarheightError, SeriesError
 from sarheight.layover import RTC, reconstruct
 from sarheight.layover.facets import require_cells
@@ -188,7 +189,7 @@ def build_stack(
     require_cells(smallest_area, facets)
     require_option("coregistration", coregistration, Coregistration)
     path, limit = Path(path), memory_bytes(memory_limit)
-    pending = Pending(path.resolve())
+    pending = Pending(resolve_links(path))
     dates, skipped = open_dates(images, product_options or {}, strict=strict)
     own = StackSettings(chosen, window, smallest_area, facets, coregistration, tolerance, limit)
     with pending.locked():

@@ -40,6 +40,12 @@ SCALES = {
     "gamma0": "GammaZeroSFPoly",
 }
 """Elements with the factors from squared magnitude to intensity."""
+NODES = 17
+"""Rows and columns at which polynomials are evaluated before the image is read."""
+LEAST, MOST = 1e-30, 1e30
+"""Factors that single precision holds with the square of any magnitude."""
+MOST_NOISE = 300.0
+"""Decibels, likewise."""
 
 
 @contextmanager
@@ -83,11 +89,24 @@ class Radiometry:
             factors["beta0"] = factors["gamma0"] * np.sin(graze) / np.cos(slope)
         level = stated.get("NoiseLevel", {})
         absolute = level.get("NoiseLevelType") == "ABSOLUTE"
-        found = cls(factors, np.asarray(level["NoisePoly"]) if absolute else None)
-        if not all(np.isfinite(each).all() for each in (*factors.values(), found.noise or 0.0)):
-            msg = "a polynomial of its Radiometric is not finite"
-            raise ValueError(msg)
-        return found
+        return cls(factors, np.asarray(level["NoisePoly"]) if absolute else None)
+
+    def require_plausible(self, pixels: Pixels) -> None:
+        """Raise where a polynomial has values in the image that are no factors, or no noise."""
+        place = pixels.metres(*(np.linspace(0.0, size - 1.0, NODES) for size in pixels.shape))
+        stated = [(name, each, LEAST, MOST) for name, each in self.factors.items()]
+        if self.noise is not None:
+            stated.append(("noise", self.noise, -MOST_NOISE, MOST_NOISE))
+        for name, coefficients, least, most in stated:
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = polynomial.polygrid2d(*place, coefficients)
+            wrong = values[~((values >= least) & (values <= most))]
+            if wrong.size:
+                msg = (
+                    f"the polynomial of {name} in its Radiometric is {wrong[0]:.3g} in a part of "
+                    f"the image, expected {least:g} to {most:g}"
+                )
+                raise ValueError(msg)
 
     def factor(self, calibration: Calibration, product: str) -> Floats:
         """Return the polynomial of a calibration, or say which ones there are."""

@@ -108,6 +108,7 @@ class SicdProduct(Summarised):
         with file_errors(path, EXPECTED, ProductError):
             self._pixels = Pixels.of(self._said)
             self._radiometry = Radiometry.of(self._said)
+            self._radiometry.require_plausible(self._pixels)
             self._fields = self._read_fields()
 
     def _read_fields(self) -> Fields:

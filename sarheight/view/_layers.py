@@ -14,7 +14,7 @@ import pyproj
 import xarray as xr
 from numpy.typing import NDArray
 
-from sarheight._files import file_errors
+from sarheight._files import file_errors, resolve_links
 from sarheight._runtime import nodata_value
 from sarheight.layover import layers as output_layers
 from sarheight.output import open_result
@@ -232,7 +232,7 @@ class ResultView:
             source: Path | None = None
         else:
             source = Path(result)
-            dataset, name = open_result(source, chunks={}), source.resolve().name
+            dataset, name = open_result(source, chunks={}), resolve_links(source).name
         _require_map(dataset, name)
         turned = {
             axis: slice(None, None, -1)

@@ -265,6 +265,9 @@ class GridConfig(DemConfig):
 
     def __post_init__(self) -> None:
         """Check options that exclude each other."""
+        if self.resolution is not None and not self.resolution > 0.0:
+            msg = f"found a resolution of {self.resolution}, expected a number above 0"
+            raise OptionError(msg, option="resolution")
         if AUTO in self.dem and self.dem != (AUTO,):
             msg = f"found {AUTO} beside files, expected one or the other"
             raise OptionError(msg, option="dem")

@@ -13,6 +13,7 @@ from sarheight.errors import DemError, GeometryError, OrbitCoverageError, Vertic
 from sarheight.geometry.pass_geometry import PixelAreas
 from sarheight.illumination import ConstantGamma, simulate
 from sarheight.layover import (
+    RTC,
     PosteriorMean,
     Reallocation,
     fit_law,
@@ -146,14 +147,35 @@ def test_an_image_in_decibels(scene: Scene, dem: xr.DataArray) -> None:
 
 def test_negative_power(scene: Scene, dem: xr.DataArray) -> None:
     """Noise removal leaves some; an image of it is a mistake."""
-    with pytest.raises(ValueError, match="most of them negative"):
+    with pytest.raises(ValueError, match=r"negative on average|If it is in decibels"):
         reconstruct(with_values(scene, -scene.image.values), dem)
+    with pytest.raises(ValueError, match=r"negative on average.*leave the noise in"):
+        reconstruct(with_values(scene, 1e-3 - 0.01 * scene.image.values), dem)
     some = scene.image.values - np.float32(0.01) * float(scene.image.mean())
     assert (some < 0.0).any()
     found = reconstruct(with_values(scene, some), dem, law=LAW, method=Reallocation())
     assert np.isfinite(found.gamma0).sum() > 1000
     total = found.attrs["rcs_cells"][0] + found.attrs["rcs_withheld"][0]
     assert total == pytest.approx(found.attrs["rcs_explained"][0], rel=1e-5)
+
+
+def test_ground_darker_than_the_noise_that_was_removed(scene: Scene, dem: xr.DataArray) -> None:
+    """As in cross-polarisation over water or dry sand: a fifth of the power is negative."""
+    noise, looks = 0.02, 4.4
+    signal = scene.image.values * (0.5 * noise / float(scene.image.mean()))
+    drawn = np.random.default_rng(0).gamma(looks, 1.0 / looks, signal.shape)
+    dark = (signal + noise * (drawn - 1.0)).astype(np.float32)
+    known = dark[np.isfinite(dark)]
+    assert -known[known < 0.0].sum() > 0.15 * known[known > 0.0].sum()
+    for method in (RTC(), PosteriorMean()):
+        found = reconstruct(with_values(scene, dark), dem, method=method)
+        clean = reconstruct(with_values(scene, signal.astype(np.float32)), dem, method=method)
+        mean, true = (
+            float((each.gamma0 * each.projected_area).sum() / each.projected_area.sum())
+            for each in (found, clean)
+        )
+        assert mean == pytest.approx(true, rel=0.05)
+        assert np.isfinite(found.gamma0_std.values[np.isfinite(found.gamma0.values)]).mean() > 0.9
 
 
 def test_an_image_that_is_zero_everywhere(scene: Scene, dem: xr.DataArray) -> None:
@@ -237,10 +259,21 @@ def test_a_smallest_area_out_of_range(scene: Scene, dem: xr.DataArray, part: flo
         reconstruct(scene, dem, smallest_area=part)
 
 
-def test_settings_of_the_method_out_of_range() -> None:
-    for settings in ({"steps": 0}, {"blur": -1.0}, {"pooling": 0.0}, {"pooling": float("nan")}):
-        with pytest.raises(ValueError, match="at least one step"):
-            PosteriorMean(**settings)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"steps": steps} for steps in (0, 2.5, True, "2", 101)),
+        *({"blur": blur} for blur in (-1.0, np.inf, 1e9, None)),
+        *({"pooling": pooling} for pooling in (0.0, np.nan, 1e300)),
+    ],
+)
+def test_settings_of_the_method_out_of_range(settings: dict[str, Any]) -> None:
+    """Also those that no memory holds, and those that are no numbers."""
+    with pytest.raises(ValueError, match=r"found \w+=.* in PosteriorMean, expected a (whole )?num"):
+        PosteriorMean(**settings)
+    for blur in {"blur"} & set(settings):
+        with pytest.raises(ValueError, match="in RTC, expected a number of 0 to 100"):
+            RTC(blur=settings[blur])
 
 
 def test_too_few_cells_to_fit_a_law(scene: Scene, dem: xr.DataArray) -> None:

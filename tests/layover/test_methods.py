@@ -74,6 +74,8 @@ def test_what_is_left_out_of_a_description_is_usual() -> None:
         ({"PosteriorMean": {"prior": {"errors": {"other": 1}}}}, "found other in ValueErrors"),
         ({"PosteriorMean": {"prior": {"level": -1.0}}}, "found level=-1.0 in Prior"),
         ({"PosteriorMean": {"prior": {"level": "high"}}}, "found level='high' in Prior"),
+        ({"PosteriorMean": {"prior": 3}}, "found 3, expected the settings of Prior by name"),
+        ({"PosteriorMean": {"prior": {"errors": []}}}, "expected the settings of ValueErrors by"),
         ({"PosteriorMean": {"estimate": "mode"}}, "found estimate='mode', expected 'mean' or 'med"),
         ({"PosteriorMean": {"estimate": None}}, "found estimate=None, expected 'mean' or 'median'"),
     ],
@@ -96,6 +98,13 @@ def test_what_is_no_description(described: Any, message: str) -> None:  # noqa: 
         {"edges": 20.5},
         {"slope_angles": (50.0, 20.0)},
         {"slope_angles": (-5.0, 20.0)},
+        {"slope_angles": (5.0, 20.0, 50.0)},
+        {"slope_angles": ("low", "high")},
+        {"slope_angles": 20.0},
+        # Variances of numbers that are larger would not be finite.
+        {"level": 1e308},
+        {"roughness": 1e200},
+        {"open_inflation": 1e300},
     ],
 )
 def test_what_a_prior_cannot_be(wrong: dict[str, Any]) -> None:
@@ -103,7 +112,9 @@ def test_what_a_prior_cannot_be(wrong: dict[str, Any]) -> None:
         Prior(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"least": 0.0}, {"others": -1.0}, {"height_error": np.nan}])
+@pytest.mark.parametrize(
+    "wrong", [{"least": 0.0}, {"least": 1e200}, {"others": -1.0}, {"height_error": np.nan}]
+)
 def test_what_errors_of_values_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"found \w+=.* in ValueErrors, expected a number"):
         ValueErrors(**wrong)

@@ -486,3 +486,16 @@ def test_a_picture_keeps_the_attributes(tmp_path: Path) -> None:
         assert json.loads(picture.info["provenance"]) == {"method": "one-step"}
     with pytest.raises(OutputError, match=r"saved as \.png"):
         output.save_png(None, tmp_path / "result.pdf")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_links_in_a_circle_are_not_written_to(tmp_path: Path, overwrite: bool) -> None:  # noqa: FBT001
+    """One error of one line, and nothing has changed."""
+    for name, other in (("one.nc", "two.nc"), ("two.nc", "one.nc"), ("folder", "folder")):
+        (tmp_path / name).symlink_to(tmp_path / other)
+    for path in (tmp_path / "one.nc", tmp_path / "folder" / "result.nc"):
+        with pytest.raises(OutputError, match=r"cannot write|exists already"):
+            output.check_writable(path, overwrite=overwrite)
+        with pytest.raises(FileNotFoundError, match="there is no"):
+            output.open_result(path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "one.nc", "two.nc"]

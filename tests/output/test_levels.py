@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -273,6 +274,19 @@ def test_groups_outside_the_store_are_refused(tmp_path: Path) -> None:
     (path / "zarr.json").write_text(text)
     with pytest.raises(DamagedFileError, match=r"scene\.zarr"):
         output.open_result(path)
+
+
+def test_a_group_that_is_listed_twice_is_refused(store: Path, tmp_path: Path) -> None:
+    """A list of many would make each of them be opened."""
+    path = tmp_path / "scene.zarr"
+    shutil.copytree(store, path)
+    root = json.loads((path / "zarr.json").read_bytes())
+    layout = root["attributes"]["multiscales"]["layout"]
+    for wrong in (layout[:1] * 2, [{"asset": str(number)} for number in range(40)]):
+        root["attributes"]["multiscales"]["layout"] = wrong
+        (path / "zarr.json").write_text(json.dumps(root))
+        with pytest.raises(DamagedFileError, match=r"all different and at most 32"):
+            output.open_result(path)
 
 
 def test_a_store_of_version_2_is_read_with_the_same_values(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
+from time import process_time
 from typing import TYPE_CHECKING
 
 import google_crc32c
@@ -169,6 +170,69 @@ def test_metadata_that_contradict_their_copy_are_refused(
     file.write_text(json.dumps(found))
     with pytest.raises(DamagedFileError, match=words):
         output.open_result(tmp_path / changed.split("/", maxsplit=1)[0])
+
+
+@pytest.mark.parametrize("kind", ["shards", "chunks", "version 2", "netcdf"])
+def test_more_chunks_than_there_are_files_for_are_not_counted_one_by_one(
+    tmp_path: Path, kind: str, store: Path, earlier: Path, netcdf: Path
+) -> None:
+    """Metadata that agree with each other may claim any number of them."""
+    side = 4000
+    path = {"version 2": earlier, "netcdf": netcdf}.get(kind, store)
+    if kind == "netcdf":
+        with h5py.File(netcdf, "r+") as file:
+            del file["mask"]
+            file.create_dataset("mask", (side, side), "u1", chunks=(1, 1))
+    elif kind == "version 2":
+        for name in (".zmetadata", "sigma0/.zarray"):
+            metadata = json.loads((earlier / name).read_bytes())
+            array = metadata["metadata"]["sigma0/.zarray"] if name == ".zmetadata" else metadata
+            array |= {"shape": [side, side], "chunks": [1, 1]}
+            (earlier / name).write_text(json.dumps(metadata))
+    else:
+        for name in ("zarr.json", "sigma0/zarr.json"):
+            metadata = json.loads((store / name).read_bytes())
+            inside = "consolidated_metadata" in metadata
+            array = metadata["consolidated_metadata"]["metadata"]["sigma0"] if inside else metadata
+            array["shape"] = [side, side]
+            array["chunk_grid"]["configuration"]["chunk_shape"] = [1, 1]
+            if kind == "shards":
+                array["codecs"][0]["configuration"]["chunk_shape"] = [1, 1]
+            else:
+                array["codecs"] = [{"name": "bytes", "configuration": {"endian": "little"}}]
+            (store / name).write_text(json.dumps(metadata))
+    begin = process_time()
+    with pytest.raises(DamagedFileError, match=r"found no (16000000|1599999\d) of 16000000 chunks"):
+        output.open_result(path)
+    assert process_time() - begin < 3.0
+    assert tmp_path == path.parent
+
+
+def test_a_shard_that_claims_more_chunks_than_it_has_bytes_is_damaged(store: Path) -> None:
+    """No memory is made for their places."""
+    for name in ("zarr.json", "sigma0/zarr.json"):
+        metadata = json.loads((store / name).read_bytes())
+        inside = "consolidated_metadata" in metadata
+        array = metadata["consolidated_metadata"]["metadata"]["sigma0"] if inside else metadata
+        array["chunk_grid"]["configuration"]["chunk_shape"] = [15_000_000, 15_000_000]
+        (store / name).write_text(json.dumps(metadata))
+    with pytest.raises(DamagedFileError, match="found no 16 of 16 chunks of 'sigma0'"):
+        output.open_result(store)
+
+
+@pytest.mark.parametrize("kind", ["store", "earlier"])
+def test_an_array_that_the_gathered_metadata_do_not_list_is_not_overlooked(
+    kind: str, store: Path, earlier: Path
+) -> None:
+    path, name = (store, "zarr.json") if kind == "store" else (earlier, ".zmetadata")
+    root = json.loads((path / name).read_bytes())
+    if kind == "store":
+        del root["consolidated_metadata"]["metadata"]["mask"]
+    else:
+        del root["metadata"]["mask/.zarray"], root["metadata"]["mask/.zattrs"]
+    (path / name).write_text(json.dumps(root))
+    with pytest.raises(DamagedFileError, match=rf"mask/\.?z\w+.* and {name} differ"):
+        output.open_result(path)
 
 
 def test_a_netcdf_file_without_a_chunk_is_refused(netcdf: Path) -> None:

@@ -433,6 +433,50 @@ def test_noise_is_subtracted_where_its_level_is_absolute(tmp_path: Path, name: s
     assert open_product(path).noise() is None
 
 
+def test_noise_may_vary_over_the_image(tmp_path: Path) -> None:
+    """A polynomial of several coefficients, as providers state it, in decibels."""
+    decibels = np.array([[-12.0, 1e-3], [2e-3, 1e-6]])
+    stated = {
+        "BetaZeroSFPoly": POLYNOMIAL,
+        "NoiseLevel": {"NoiseLevelType": "ABSOLUTE", "NoisePoly": decibels},
+    }
+    path = write_sicd(tmp_path / "any.nitf", Look().tree(), numbers(), radiometric=stated)
+    product = open_product(path)
+    level = 10.0 ** (0.1 * polynomial_on_lines(Look(), decibels))
+    assert level.max() > 1.05 * level.min()
+    level *= polynomial_on_lines(Look(), POLYNOMIAL)
+    noise = product.noise()
+    assert noise is not None
+    np.testing.assert_allclose(noise.image, level, rtol=1e-4)
+    subtracted = product.scene(noise_removal=False).image - product.scene().image
+    np.testing.assert_allclose(subtracted, level, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("radiometric", "found"),
+    [
+        ({"BetaZeroSFPoly": [[0.0]]}, "of beta0 in its Radiometric is 0 in a part of the image"),
+        ({"SigmaZeroSFPoly": [[-1.0]]}, "of sigma0 in its Radiometric is -1 in a part"),
+        ({"BetaZeroSFPoly": [[1e300]]}, r"of beta0 in its Radiometric is 1e\+300 in a part"),
+        # Positive at the scene's centre, and negative at its border.
+        ({"BetaZeroSFPoly": [[1.0, 0.1]]}, "of beta0 in its Radiometric is -"),
+        (
+            {
+                "BetaZeroSFPoly": [[1.0]],
+                "NoiseLevel": {"NoiseLevelType": "ABSOLUTE", "NoisePoly": [[4000.0]]},
+            },
+            r"of noise in its Radiometric is 4e\+03 in a part of the image, expected -300 to 300",
+        ),
+    ],
+)
+def test_polynomials_that_are_no_factors_are_refused(
+    tmp_path: Path, radiometric: dict[str, Any], found: str
+) -> None:
+    path = write_sicd(tmp_path / "any.nitf", Look().tree(), numbers(), radiometric=radiometric)
+    with pytest.raises(ProductError, match=found):
+        open_product(path)
+
+
 def test_zeros_and_what_is_not_valid_have_no_data(tmp_path: Path) -> None:
     values = numbers()
     values[50, 60] = 0.0
