@@ -155,10 +155,16 @@ def _utc(orbit: Orbit, time: float) -> str:
 
 
 def polarisation_names(scene: Scene) -> list[str]:
-    """Return the names of a scene's polarisations; none where neither image nor grid has them."""
+    """Return the names of a scene's polarisations.
+
+    Several that neither image nor grid names are called "1", "2" and so on; one has no name.
+    """
+    count = scene.image.sizes.get("polarisation", 1)
     if "polarisation" in scene.image.coords:
         return [str(name) for name in np.atleast_1d(scene.image["polarisation"].values)]
-    return list(scene.grid.polarisations)
+    if count == 1 or len(scene.grid.polarisations) == count:
+        return list(scene.grid.polarisations)
+    return [str(number + 1) for number in range(count)]
 
 
 # The orbit numbers in the names of Sentinel-1 products.

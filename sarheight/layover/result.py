@@ -219,9 +219,9 @@ def pass_dataset(
         layers[name] = (dims, values[0] if layered and not several else values, attributes)
     coordinates: dict[str, Any] = {}
     names = polarisation_names(scene)
-    if several and "polarisation" in scene.image.coords:
+    if several:
         coordinates["polarisation"] = names
-    elif not several and len(names) == 1:
+    elif len(names) == 1:
         coordinates["polarisation"] = names[0]
     coordinates["time"] = acquisition_time(scene.grid, scene.orbit)
     # All at once: xarray aligns at each assignment what it has with what comes.

@@ -102,8 +102,7 @@ class Date:
     def polarisations(self) -> list[str]:
         """Names of its polarisations; one without a name is called "1"."""
         names = polarisation_names(self.scene)
-        count = self.scene.image.sizes.get("polarisation", 1)
-        return names if len(names) == count else [str(number + 1) for number in range(count)]
+        return names if len(names) == self.scene.image.sizes.get("polarisation", 1) else ["1"]
 
     def select(self, polarisations: Sequence[str]) -> Date:
         """Return the same date with some polarisations, in that order."""

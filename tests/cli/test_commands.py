@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,20 @@ def test_the_simulated_image_holds_what_places_it(files: Files) -> None:
     assert scene.grid.samples < 500
     assert float(scene.image.max()) > 3 * float(scene.image.median())
     assert "simulated" in scene.image.attrs["long_name"]
+
+
+def test_an_image_that_shows_nothing_of_the_terrain_is_told_what_usually_helps(
+    files: Files, tmp_path: Path
+) -> None:
+    scene = read_scene(files.image)
+    speckle = np.random.default_rng(0).exponential(size=scene.image.shape).astype(np.float32)
+    write_scene(replace(scene, image=scene.image.copy(data=speckle)), tmp_path / "speckle.nc")
+    command = ("reconstruct", tmp_path / "speckle.nc", "--dem", files.dem, *SEA, "--method", "rtc")
+    done = passing(*command, "-o", tmp_path / "unfolded.nc")
+    said = " ".join(done.stderr.split())
+    assert "the image could not be compared with its simulation: usually" in said
+    for option in ("--vertical", "--orbit", "--focusing native"):
+        assert f"({option})" in said
 
 
 def test_reconstruct_needs_no_annotation_for_it(files: Files, tmp_path: Path) -> None:

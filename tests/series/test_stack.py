@@ -17,12 +17,12 @@ import xarray as xr
 import zarr
 from sarheight_kernels.pool import limit_threads
 
-from sarheight import series
+from sarheight import plot, series
 from sarheight.errors import OutputError, SeriesError
 from sarheight.layover import RTC, PosteriorMean, masks, reconstruct
 from sarheight.layover.tiles import TilePlanner
 from sarheight.layover.track import TrackPlan, reference_scene
-from sarheight.output import levels
+from sarheight.output import levels, open_result, write
 from sarheight.output.radar_images import write_scene
 from sarheight.output.stores import open_levels
 from sarheight.scene import Scene
@@ -240,6 +240,23 @@ def test_the_minority_is_named_wherever_it_is(
         series.build_stack([early, *dates[1:3]], dem, tmp_path / "s.zarr", coregistration="none")
     with pytest.raises(SeriesError, match=r"found 1 dates .*2024-01-01.*descending instead of asc"):
         series.mean_scene([*dates[1:3], early], dem)
+
+
+def test_polarisations_without_names_are_called_alike_everywhere(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    """By results, their files and pictures, and stacks."""
+    images = [dates[0].image.drop_vars("polarisation", errors="ignore")] * 2
+    image = xr.concat(images, "polarisation", combine_attrs="override")
+    scene = replace(dates[0], image=image, grid=replace(dates[0].grid, polarisations=()))
+    result = reconstruct(scene, dem, method=RTC())
+    write(result, tmp_path / "scene")
+    series.build_stack([scene], dem, tmp_path / "s.zarr", coregistration="none", method=RTC())
+    for found in (result, open_result(tmp_path / "scene"), open_result(tmp_path / "s.zarr")):
+        assert found["polarisation"].values.tolist() == ["1", "2"]
+    assert (tmp_path / "scene" / "scene_gamma0_2.tif").exists()
+    titles = [axes.get_title("left") for axes in plot.scene(result).axes]
+    assert len([title for title in titles if title.startswith("reconstructed")]) == 2
 
 
 def test_other_modes_orbits_and_polarisations_are_refused(
