@@ -218,7 +218,19 @@ def atomic_write(
                 _check_replaceable(each, final, suffix, overwrite=overwrite)
         for scratch in {each.name for each in work.iterdir()} - {each.name for each in places}:
             (work / scratch).rename(folder / scratch)
-        _put_in_place(folder, [final.name for final in places], replace=overwrite)
+        with _one_at_a_time(target.parent):
+            _put_in_place(folder, [final.name for final in places], replace=overwrite)
+
+
+@contextmanager
+def _one_at_a_time(parent: Path) -> Iterator[None]:
+    """Wait for other writers that put results into a folder: to replace one takes two renames."""
+    lock = _lock(parent, wait=True)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 @contextmanager
