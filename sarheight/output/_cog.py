@@ -65,6 +65,8 @@ AROUND = 4
 # Numbers of tags.
 SUBFILE_TYPE, WIDTH, LENGTH = 254, 256, 257
 OFFSETS, COUNTS = 324, 325
+ANEW = frozenset({WIDTH, LENGTH, OFFSETS, COUNTS})
+"""Tags that are written for each resolution by itself."""
 OF_OVERVIEWS = frozenset({258, 259, 262, 277, 284, 317, 320, 322, 323, 338, 339, 42113})
 """Tags that an overview shares with its image: on numbers, compression, palette and nodata."""
 SHORT, LONG, LONG8 = 3, 4, 16
@@ -312,8 +314,7 @@ def _head(
         ) + structure
         for level, (shape, places) in enumerate(zip(shapes, tiles, strict=True)):
             own = [tag for tag in image if tag.number in OF_OVERVIEWS] if level else list(image)
-            dropped = {WIDTH, LENGTH, OFFSETS, COUNTS}
-            tags = [tag for tag in own if tag.number not in dropped]
+            tags = [tag for tag in own if tag.number not in ANEW]
             tags += [Tag.of(SUBFILE_TYPE, LONG, [1])] if level else []
             tags += [Tag.of(WIDTH, LONG, [shape[1]]), Tag.of(LENGTH, LONG, [shape[0]])]
             tags += [Tag.of(OFFSETS, kind, end + places[:, 0]), Tag.of(COUNTS, LONG, places[:, 1])]
@@ -356,7 +357,8 @@ def write_cog(path: Path, description: bytes, bands: Sequence[Pyramid]) -> str:
     image = read_directory(description)
     shapes = [level.shape for level in bands[0].levels]
     head = _head(image, shapes, places, big=False)
-    if len(head) + end > LARGEST_CLASSIC or any(tag.kind == LONG8 for tag in _kept(image)):
+    wide = any(tag.kind == LONG8 for tag in image if tag.number not in ANEW)
+    if wide or len(head) + end > LARGEST_CLASSIC:
         head = _head(image, shapes, places, big=True)
     digest = hashlib.sha256()
     with path.open("xb", buffering=1 << 20) as file:
@@ -371,8 +373,3 @@ def write_cog(path: Path, description: bytes, bands: Sequence[Pyramid]) -> str:
                 data = band.read(place)
                 write(b"".join((struct.pack("<I", len(data)), data, data[-AROUND:])))
     return digest.hexdigest()
-
-
-def _kept(tags: Sequence[Tag]) -> list[Tag]:
-    """Leave out the tags that are written anew."""
-    return [tag for tag in tags if tag.number not in {WIDTH, LENGTH, OFFSETS, COUNTS}]
