@@ -5,6 +5,7 @@ Import it as ``from tests.synthetic import circular_orbit, synthetic_grid``.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sarheight.grid import RadarGrid
@@ -39,6 +40,7 @@ def circular_orbit(
     )
 
 
+@lru_cache(maxsize=512)
 def synthetic_grid(
     latitude: float = 46.0,
     longitude: float = 10.0,
@@ -54,7 +56,10 @@ def synthetic_grid(
     height: float = 0.0,
     looks: float = 1.0,
 ) -> tuple[RadarGrid, Orbit]:
-    """Make a radar grid whose centre looks at a place under an incidence angle, and its orbit."""
+    """Make a radar grid whose centre looks at a place under an incidence angle, and its orbit.
+
+    They are made once: many tests look at the same place.
+    """
     # Near its northernmost point an orbit takes long to leave a circle of latitude.
     duration = 300.0 if abs(latitude) < 60.0 else 900.0
     orbit = circular_orbit(latitude, longitude, ascending=ascending, duration=duration)

@@ -98,12 +98,13 @@ def _known_dem(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def by_command(world: World, number: int, *options: object) -> xr.Dataset:
-    """Reconstruct a product by the command, within the bounds of its item."""
-    output = world.folder / "command.nc"
-    more = (*SEA, "--variables", "all", "-o", output, "--overwrite")
+    """Reconstruct a product by the command, within the bounds of its item, once."""
+    output = world.folder / f"{number} {' '.join(map(str, options))}.nc".replace("/", " ")
+    more = (*SEA, "--variables", "all", "-o", output)
     if "--bounds" not in options:
         more += ("--bounds", *SarItems(world.items).extent)
-    passing("reconstruct", world.products[number].path, "--dem", world.dem, *more, *options)
+    if not output.exists():
+        passing("reconstruct", world.products[number].path, "--dem", world.dem, *more, *options)
     return open_result(output)
 
 

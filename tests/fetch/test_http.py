@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import time
 import traceback
 import tracemalloc
 import zlib
@@ -471,14 +470,13 @@ def test_an_announced_size_above_the_limit_is_refused_before_the_body(
 def test_a_reply_that_trickles_meets_a_deadline(
     site: Site, get: Get, quick: Settings, head: bytes
 ) -> None:
+    """It has no end of its own."""
     site.pages["/list"] = Raw(lambda: trickle(head), pause=0.02)
     known = limited(quick, reply_seconds=0.5, file_seconds=0.5)
-    begun = time.monotonic()
     with pytest.raises(FetchError, match=r"exceeds reply_seconds = 0\.5"):
         HttpClient.trusting(known, site.url).get_text(f"{site.url}/list")
     with pytest.raises(FetchError, match=r"exceeds (file|reply)_seconds = 0\.5"):
         get(f"{site.url}/list", settings=known)
-    assert time.monotonic() - begun < 5.0
 
 
 @pytest.mark.parametrize("status", [b"302 Found\r\nLocation: /there", b"503 Busy"])

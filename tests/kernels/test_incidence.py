@@ -103,8 +103,9 @@ def test_there_is_no_angle_to_nothing() -> None:
     assert np.isnan(angle_of(0.0, 0.0))
 
 
-@pytest.mark.parametrize("look_side", ["right", "left"])
-@pytest.mark.parametrize("incidence", [20.0, 34.0, 46.0])
+@pytest.mark.parametrize(
+    ("look_side", "incidence"), [("right", 20.0), ("left", 34.0), ("right", 46.0)]
+)
 @pytest.mark.parametrize("place", PLACES)
 def test_on_flat_ground_all_angles_are_the_ellipsoids(
     place: str, incidence: float, look_side: LookSide

@@ -37,7 +37,7 @@ SMALL = 1
 """A limit that nothing fits in: the parts are as small as they can be."""
 
 
-def rugged(rows: int = 200, columns: int = 280) -> xr.DataArray:
+def rugged(rows: int = 140, columns: int = 200) -> xr.DataArray:
     """Make mountains with folds and shadows everywhere."""
     heights = np.maximum(hills((rows, columns), relief=350.0, size=7.0, seed=4) - 400.0, 0.0)
     return raster(heights)
@@ -52,10 +52,16 @@ def dem() -> xr.DataArray:
 
 @pytest.fixture(scope="module")
 def scene(dem: xr.DataArray) -> Scene:
-    made = scene_of(dem.fillna(0.0), lines=480, samples=760, incidence=36.0)
+    made = scene_of(dem.fillna(0.0), lines=340, samples=540, incidence=36.0)
     image = made.image.copy()
     image[100:104, 200:320] = np.nan
     return replace(made, image=image)
+
+
+@pytest.fixture(scope="module")
+def whole(dem: xr.DataArray, scene: Scene) -> dict[str, xr.Dataset]:
+    """Results in memory, by the name of the method."""
+    return {name(method): reconstruct(scene, dem, method=method) for method in METHODS}
 
 
 def lazy(scene: Scene, lines: int = 97, samples: int = 131) -> Scene:
@@ -88,15 +94,17 @@ def assert_same(found: xr.Dataset, expected: xr.Dataset, tolerance: float = 1e-6
 
 
 @pytest.mark.parametrize("method", METHODS, ids=name)
-def test_parts_fit_together_without_a_seam(dem: xr.DataArray, scene: Scene, method: Method) -> None:
+def test_parts_fit_together_without_a_seam(
+    dem: xr.DataArray, scene: Scene, whole: dict[str, xr.Dataset], method: Method
+) -> None:
     """Folds, shadows, voids and missing pixels across the edges of 64 x 64 cells."""
-    expected = reconstruct(scene, dem, method=method)
+    expected = whole[name(method)]
     assert (expected["fold_count"].values == 3).sum() > 1000
-    assert (expected["mask"].values == 5).sum() > 300
+    assert (expected["mask"].values == 5).sum() > 150
     found = reconstruct(lazy(scene), dem.chunk(y=41, x=77), method=method, memory_limit=SMALL)
     assert found.gamma0.chunks is not None
-    assert len(found.gamma0.chunks[0]) == 4
-    assert len(found.gamma0.chunks[1]) == 5
+    assert len(found.gamma0.chunks[0]) == 3
+    assert len(found.gamma0.chunks[1]) == 4
     assert_same(found.compute(), expected)
 
 
@@ -116,9 +124,9 @@ def test_a_wide_blur_leaves_no_seam_on_level_ground() -> None:
 def test_walls_fit_together_without_a_seam(method: Method) -> None:
     """Heights jump from cell to cell, so that chains of shared pixels lead far."""
     rng = np.random.default_rng(8)
-    steps = np.kron(rng.integers(0, 2, (14, 20)), np.ones((15, 14))) * 260.0
+    steps = np.kron(rng.integers(0, 2, (10, 14)), np.ones((15, 14))) * 260.0
     wide = raster((steps + rng.uniform(0.0, 3.0, steps.shape)).astype(np.float32))
-    scene = scene_of(wide, lines=480, samples=760, incidence=36.0)
+    scene = scene_of(wide, lines=340, samples=540, incidence=36.0)
     expected = reconstruct(scene, wide, method=method)
     assert (expected["fold_count"].values >= 3).mean() > 0.1
     found = reconstruct(lazy(scene), wide, method=method, memory_limit=SMALL)
@@ -179,24 +187,27 @@ def test_it_does_not_matter_what_is_lazy(dem: xr.DataArray, scene: Scene) -> Non
         assert_same(reconstruct(image, heights, **how).compute(), expected)
 
 
-@pytest.mark.parametrize("sides", [(37, 83), (200, 65), (91, 280)])
+@pytest.mark.parametrize("sides", [(37, 83), (140, 65), (91, 200)])
 def test_the_edges_may_lie_anywhere(
-    dem: xr.DataArray, scene: Scene, sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    dem: xr.DataArray,
+    scene: Scene,
+    whole: dict[str, xr.Dataset],
+    sides: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    expected = reconstruct(scene, dem, method=Reallocation())
     monkeypatch.setattr(TilePlanner, "sides", lambda *_: sides)
     found = reconstruct(lazy(scene), dem, method=Reallocation())
     assert found.gamma0.chunks[0][0] == sides[0]
-    assert_same(found.compute(), expected)
+    assert_same(found.compute(), whole["Reallocation"])
 
 
 @pytest.mark.parametrize("method", METHODS, ids=name)
 def test_polarisations_and_passes(method: Method) -> None:
-    dem = raster(random_terrain(3, 90, 140, relief=200.0))
+    dem = raster(random_terrain(3, 80, 100, relief=200.0))
     scenes = []
     for ascending in (True, False):
-        one = scene_of(dem, seed=1, ascending=ascending, lines=280, samples=420)
-        other = scene_of(dem, seed=2, ascending=ascending, lines=280, samples=420)
+        one = scene_of(dem, seed=1, ascending=ascending, lines=250, samples=300)
+        other = scene_of(dem, seed=2, ascending=ascending, lines=250, samples=300)
         image = xr.concat([one.image, 0.2 * other.image], dim="polarisation")
         image = image.assign_coords(polarisation=["VV", "VH"])
         image[1, 50:55, 60:90] = np.nan
@@ -213,8 +224,8 @@ def test_any_map_and_any_look(look_side: Any, crs: str) -> None:  # noqa: ANN401
     """Where range runs along columns, rows or across both."""
     latitude = 74.0 if crs == "EPSG:3413" else 46.0
     place: dict[str, Any] = {"latitude": latitude, "longitude": 16.0}
-    dem = raster(random_terrain(5, 140, 150, relief=250.0), crs=crs, **place)
-    scene = scene_of(dem, lines=420, samples=460, look_side=look_side, **place)
+    dem = raster(random_terrain(5, 100, 110, relief=250.0), crs=crs, **place)
+    scene = scene_of(dem, lines=300, samples=330, look_side=look_side, **place)
     expected = reconstruct(scene, dem, law=LAW)
     found = reconstruct(lazy(scene), dem, law=LAW, memory_limit=SMALL)
     assert_same(found.compute(), expected)
@@ -222,8 +233,8 @@ def test_any_map_and_any_look(look_side: Any, crs: str) -> None:  # noqa: ANN401
 
 def test_a_dem_beyond_the_image_and_void_parts(scene: Scene) -> None:
     """Cells beside the image keep their masks and angles."""
-    wide = rugged(300, 260)
-    wide[200:, :] = np.nan
+    wide = rugged(200, 190)
+    wide[130:, :] = np.nan
     expected = reconstruct(scene, wide, law=LAW)
     found = reconstruct(lazy(scene), wide, law=LAW, memory_limit=SMALL)
     assert_same(found.compute(), expected)
@@ -242,9 +253,9 @@ def test_tiles_beside_the_image_are_not_sampled(
         return replay(*arguments)
 
     monkeypatch.setattr(room, "_replay_tile", counted)
-    part = slice(190, 330), slice(250, 480)
+    part = slice(100, 240), slice(155, 385)
     small = replace(scene, image=scene.image[part], grid=scene.grid.crop(*part))
-    wide = rugged(500, 600)
+    wide = rugged(280, 340)
     expected = reconstruct(small, wide, method=method)
     found = reconstruct(lazy(small), wide, method=method, memory_limit=SMALL)
     sampled = done["tiles"]
@@ -260,10 +271,10 @@ def test_statistics_of_areas_are_those_in_memory(
     method: Method, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large scene samples the same cells whether it is in memory or computed by areas."""
-    wide = raster(hills((300, 420), relief=90.0, size=8.0, seed=4))
-    scene = scene_of(wide, lines=700, samples=1100, incidence=36.0)
+    wide = raster(hills((210, 300), relief=90.0, size=8.0, seed=4))
+    scene = scene_of(wide, lines=500, samples=800, incidence=36.0)
     everywhere = reconstruct(scene, wide, method=method)
-    monkeypatch.setattr(_sampling, "AREA_CELLS", 30_000)
+    monkeypatch.setattr(_sampling, "AREA_CELLS", 15_000)
     monkeypatch.setattr(_sampling, "AREA", 64)
     cores: list[tuple[int, ...]] = []
     areas = TilePlanner.areas
@@ -300,7 +311,7 @@ def test_what_is_kept_between_passes_is_what_would_be_computed(
     statistics = observed["tiles"]
     first = kept.compute()
     beside = observed["tiles"] - statistics
-    assert beside < 0.2 * statistics / 3, "only tiles beside the image, which no statistic needs"
+    assert beside < 0.25 * statistics / 3, "only tiles beside the image, which no statistic needs"
     monkeypatch.setattr(_tasks, "unnamed_file", lambda *_: None)
     again = reconstruct(lazy(scene), dem, memory_limit=SMALL).compute()
     assert observed["tiles"] - beside > 2.2 * statistics

@@ -58,8 +58,10 @@ def complaints(path: Path) -> Iterable[str]:
                     yield f"{section['name']}: {message}"
 
 
-@pytest.mark.parametrize("crs", GRIDS)
-@pytest.mark.parametrize(("polarisations", "passes"), [(0, 1), (2, 1), (0, 2), (2, 2)])
+@pytest.mark.parametrize(
+    ("crs", "polarisations", "passes"),
+    [(GRIDS[0], 0, 1), (GRIDS[0], 2, 1), (GRIDS[0], 0, 2), *((crs, 2, 2) for crs in GRIDS)],
+)
 def test_reconstructions_follow_cf(
     tmp_path: Path, crs: str, polarisations: int, passes: int
 ) -> None:

@@ -92,24 +92,24 @@ def test_each_layer_keeps_its_type_and_nodata_value(tmp_path: Path) -> None:
             assert (file.colorinterp[0].name == "palette") == path.stem.endswith("mask")
 
 
-@pytest.mark.parametrize("chunks", [None, {}])
 @pytest.mark.parametrize(("polarisations", "passes"), [(0, 1), (1, 1), (2, 1), (1, 2), (2, 2)])
 def test_a_folder_is_read_as_it_was_written(
-    tmp_path: Path, polarisations: int, passes: int, chunks: dict[str, int] | None
+    tmp_path: Path, polarisations: int, passes: int
 ) -> None:
     result = result_of(polarisations=polarisations, passes=passes)
     folder = output.write(result, tmp_path / "scene")
     assert len(list(folder.glob("*.stac.json"))) == passes
-    with output.open_result(folder, chunks=chunks) as back:
-        assert list(back) == list(result)
-        assert set(back.coords) == set(result.coords)
-        for name, variable in result.variables.items():
-            assert back[name].dims == variable.dims
-            assert back[name].dtype.kind == variable.dtype.kind
-            np.testing.assert_array_equal(back[name], variable)
-        for name in result:
-            np.testing.assert_equal(back[name].rio.nodata, result[name].rio.nodata)
-        assert back.attrs["parameters"] == result.attrs["parameters"]
+    for chunks in (None, {}):
+        with output.open_result(folder, chunks=chunks) as back:
+            assert list(back) == list(result)
+            assert set(back.coords) == set(result.coords)
+            for name, variable in result.variables.items():
+                assert back[name].dims == variable.dims
+                assert back[name].dtype.kind == variable.dtype.kind
+                np.testing.assert_array_equal(back[name], variable)
+            for name in result:
+                np.testing.assert_equal(back[name].rio.nodata, result[name].rio.nodata)
+            assert back.attrs["parameters"] == result.attrs["parameters"]
 
 
 @pytest.mark.parametrize("name", ["scene", "scene.tif", "scene.nc", "scene.zarr"])

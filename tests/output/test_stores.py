@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
-from time import process_time
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import h5py
@@ -15,8 +15,9 @@ import pytest
 import rioxarray  # noqa: F401
 import xarray as xr
 import zarr
+from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
-from sarheight import output
+from sarheight import _hdf5, output
 from sarheight.errors import DamagedFileError
 from sarheight.output.grid import check_grid
 from sarheight.output.stores import write_zarr
@@ -172,9 +173,28 @@ def test_metadata_that_contradict_their_copy_are_refused(
         output.open_result(tmp_path / changed.split("/", maxsplit=1)[0])
 
 
+@pytest.fixture
+def looked_for(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Chunks whose names Zarr makes, or whose places in a NetCDF file are listed, from now on."""
+    places: list[object] = []
+
+    def noted(place: object) -> object:
+        places.append(place)
+        return place
+
+    for kind in (ArrayV2Metadata, ArrayV3Metadata):
+
+        def key(self: Any, place: Any, own: Any = kind.encode_chunk_key) -> Any:  # noqa: ANN401
+            return own(self, noted(place))
+
+        monkeypatch.setattr(kind, "encode_chunk_key", key)
+    monkeypatch.setattr(_hdf5, "product", lambda *sides: map(noted, product(*sides)))
+    return places
+
+
 @pytest.mark.parametrize("kind", ["shards", "chunks", "version 2", "netcdf"])
 def test_more_chunks_than_there_are_files_for_are_not_counted_one_by_one(
-    tmp_path: Path, kind: str, store: Path, earlier: Path, netcdf: Path
+    looked_for: list[object], kind: str, store: Path, earlier: Path, netcdf: Path
 ) -> None:
     """Metadata that agree with each other may claim any number of them."""
     side = 4000
@@ -201,11 +221,9 @@ def test_more_chunks_than_there_are_files_for_are_not_counted_one_by_one(
             else:
                 array["codecs"] = [{"name": "bytes", "configuration": {"endian": "little"}}]
             (store / name).write_text(json.dumps(metadata))
-    begin = process_time()
     with pytest.raises(DamagedFileError, match=r"found no (16000000|1599999\d) of 16000000 chunks"):
         output.open_result(path)
-    assert process_time() - begin < 3.0
-    assert tmp_path == path.parent
+    assert len(looked_for) < 100
 
 
 def test_a_shard_that_claims_more_chunks_than_it_has_bytes_is_damaged(store: Path) -> None:
