@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.programs import nursery
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.programs import Run
 
 BEFORE = """
 import sys, warnings
@@ -30,8 +37,13 @@ with ThreadPoolExecutor(8) as pool:
 }
 
 
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    with nursery("import pyproj, rasterio, xarray, sarheight.dem") as ready:
+        yield ready
+
+
 @pytest.mark.parametrize("use", USES)
-def test_rio_is_there_when_it_is_asked_for(use: str) -> None:
+def test_rio_is_there_when_it_is_asked_for(run: Run, tmp_path: Path, use: str) -> None:
     after = "import rioxarray; assert type(plane.rio) is rioxarray.raster_array.RasterArray"
-    code = f"{BEFORE}\n{USES[use]}\n{after}"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run(f"{BEFORE}\n{USES[use]}\n{after}", tmp_path).check_returncode()

@@ -218,6 +218,7 @@ def test_the_other_polarisation_shows_the_same_patches(archive: Archive) -> None
     np.testing.assert_allclose((other.level - dark.level)[~square], 0.0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_what_changes_is_counted_and_compared(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,10 +22,13 @@ from sarheight.output.radar_images import read_radar, read_scene, write_scene
 from sarheight.scene import Scene
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.cli.commands import EAST, SEA, Files, failing, passing, run, write_dem
+from tests.programs import nursery
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.programs import Run
 
 SUFFIXES = (".tif", ".nc", ".zarr")
 
@@ -431,20 +434,22 @@ def test_our_own_mistakes_are_called_so(
 # --- as its own process ------------------------------------------------------------------------
 
 
-def shell(*arguments: object, before: str = "") -> subprocess.CompletedProcess[str]:
-    script = f"{before}\nfrom sarheight.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+MAIN = "\nfrom sarheight.cli import main; main()"
 
 
-def test_help_and_version_answer_without_loading_anything_heavy() -> None:
+@pytest.fixture(scope="module")
+def start() -> Iterator[Run]:
+    with nursery(
+        "from sarheight.layover import masks, reconstruct\nimport rioxarray, sarheight.cli"
+    ) as ready:
+        yield ready
+
+
+def test_help_and_version_answer_without_loading_anything_heavy(tmp_path: Path) -> None:
     heavy = "import atexit, sys; atexit.register(lambda: print(*sys.modules))"
     for arguments in (("--help",), ("reconstruct", "--help"), ("--version",)):
-        done = shell(*arguments, before=heavy)
+        with nursery("import sys") as fresh:
+            done = fresh(heavy + MAIN, tmp_path, *arguments)
         assert done.returncode == 0, done.stderr
         loaded = set(done.stdout.split())
         assert loaded.isdisjoint({"numba", "xarray", "rasterio", "matplotlib", "torch"})
@@ -462,7 +467,9 @@ def test_python_m_is_the_same_command() -> None:
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_an_interruption_leaves_nothing(files: Files, tmp_path: Path, name: str, code: int) -> None:
+def test_an_interruption_leaves_nothing(
+    start: Run, files: Files, tmp_path: Path, name: str, code: int
+) -> None:
     """The signal comes while the file is half written."""
     half = f"""
 import os, signal, time
@@ -475,17 +482,18 @@ def write(dataset, path):
 FORMATS[".nc"] = replace(FORMATS[".nc"], write=write)
 """
     command = ("masks", "--like", files.image, "--dem", files.coarse, *SEA, "--geometry", "radar")
-    done = shell(*command, "-o", tmp_path / "x.nc", before=half)
+    done = start(half + MAIN, tmp_path, *command, "-o", tmp_path / "x.nc")
     assert done.returncode == code, done.stderr
     assert not list(tmp_path.iterdir())
     assert "Traceback" not in done.stderr
 
 
-def test_an_error_is_one_line_and_a_code(files: Files, tmp_path: Path) -> None:
-    done = shell("masks", "--like", files.image, "--dem", files.dem, "-o", tmp_path / "x.nc")
+def test_an_error_is_one_line_and_a_code(start: Run, files: Files, tmp_path: Path) -> None:
+    command = ("masks", "--like", files.image, "-o", tmp_path / "x.nc")
+    done = start(MAIN, tmp_path, *command, "--dem", files.dem)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    done = shell("masks", "--like", files.image, "-o", tmp_path / "x.nc")
+    done = start(MAIN, tmp_path, *command)
     assert done.returncode == 2
     assert "--dem" in done.stderr
     assert len(done.stderr.splitlines()) == 1

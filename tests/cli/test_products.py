@@ -376,17 +376,13 @@ def test_the_note_of_its_parts_is_that_of_a_composite(
 
 @pytest.mark.parametrize("verify", [False, True])
 def test_other_commands_that_read_products_in_part_tell_it_too(
-    archive: Archive, stored: Path, tmp_path: Path, *, verify: bool
+    stored: Path, tmp_path: Path, *, verify: bool
 ) -> None:
     checked = ("--verify",) if verify else ()
     code = 0 if verify else 3
-    dem = ("--dem", archive.dem, *SEA, "--coregister", "none")
-    heights = tmp_path / "heights.nc"
-    coarse = write_dem(tmp_path / "coarse.tif", 90.0)
-    done = run(
-        "refine", stored, "--dem", coarse, *SEA, "--coregister", "none", "--iterations", 1,
-        *checked, "-o", heights,
-    )  # fmt: skip
+    coarse, heights = write_dem(tmp_path / "coarse.tif", 90.0), tmp_path / "heights.nc"
+    dem = ("--dem", coarse, *SEA, "--coregister", "none")
+    done = run("refine", stored, *dem, "--iterations", 1, *checked, "-o", heights)
     assert done.exit_code == code, done.output
     assert bool(unverified(heights)) != verify
     done = run("series", stored, *dem, "--method", "rtc", *checked, "-o", tmp_path / "stack.zarr")
@@ -397,7 +393,7 @@ def test_other_commands_that_read_products_in_part_tell_it_too(
     listed = tmp_path / "jobs.toml"
     flag = str(verify).lower()
     listed.write_text(
-        f'[[job]]\nimage = "{stored}"\ndem = ["{archive.dem}"]\nvertical = "ellipsoidal"\n'
+        f'[[job]]\nimage = "{stored}"\ndem = ["{coarse}"]\nvertical = "ellipsoidal"\n'
         f'method = "rtc"\ncoregister = "none"\nverify = {flag}\noutput = "job.tif"\n'
     )
     done = run("batch", listed)

@@ -153,6 +153,7 @@ def test_importing_needs_no_library_of_the_extra() -> None:
 
 WITHOUT = """
 import os, sys
+import dask.array, numba, pyproj, rioxarray, scipy.optimize
 from unittest.mock import Mock
 from typer.testing import CliRunner
 from sarheight.cli import app

@@ -72,8 +72,9 @@ def tolerance(heights: Floats) -> float:
     return 2e-6 + float(np.ptp(heights)) / EARTH
 
 
-@pytest.mark.parametrize("look_side", ["right", "left"])
-@pytest.mark.parametrize("relief", [0.0, 2.0, 300.0])
+@pytest.mark.parametrize(
+    ("relief", "look_side"), [(0.0, "right"), (2.0, "left"), (300.0, "right"), (300.0, "left")]
+)
 @pytest.mark.parametrize("place", PLACES)
 def test_areas_are_those_of_the_facets(place: str, relief: float, look_side: LookSide) -> None:
     _, latitude, longitude = PLACES[place]

@@ -152,7 +152,12 @@ def test_masks_agree_with_a_search_in_space(
     relief: float,
 ) -> None:
     seen, orbit = scene(
-        place, look_side=look_side, ascending=ascending, incidence=incidence, relief=relief
+        place,
+        look_side=look_side,
+        ascending=ascending,
+        incidence=incidence,
+        relief=relief,
+        shape=(48, 48),
     )
     category, _ = classify_cells(seen)
     layover, shadow = searched(seen.dem, orbit)

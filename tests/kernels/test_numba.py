@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numba
 import numpy as np
@@ -15,8 +15,16 @@ from numba.core.caching import NullCache
 from numpy.typing import NDArray
 from sarheight_kernels._numba import njit
 
+from tests.programs import nursery
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.programs import Run
+
+Kernels: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
+"""Runs a script with kernels, in an environment."""
 
 
 @njit
@@ -87,9 +95,10 @@ def test_a_sum_keeps_its_order() -> None:
 
 
 @pytest.mark.parametrize(("checked", "returns"), [("0", 0), ("1", 1)])
-def test_the_environment_turns_index_checks_on(tmp_path: Path, checked: str, returns: int) -> None:
-    script = tmp_path / "past_the_end.py"
-    script.write_text(
+def test_the_environment_turns_index_checks_on(
+    run_kernels: Kernels, checked: str, returns: int
+) -> None:
+    code = (
         "import numpy as np\n"
         "from sarheight_kernels._numba import njit\n"
         "@njit\n"
@@ -97,10 +106,7 @@ def test_the_environment_turns_index_checks_on(tmp_path: Path, checked: str, ret
         "    return values[values.size]\n"
         "last(np.ones(4)[:3])\n"
     )
-    environment = {**os.environ, "NUMBA_BOUNDSCHECK": checked, "NUMBA_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False
-    )
+    done = run_kernels(code, NUMBA_BOUNDSCHECK=checked)
     assert done.returncode == returns
     assert ("IndexError" in done.stderr) == bool(returns)
 
@@ -118,56 +124,66 @@ print(double(3.0) + triple(5.0), sum(double.stats.cache_hits.values()))
 """
 
 
-def run_kernels(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run two small kernels in a process of their own, with a cache in a folder."""
-    script = folder / "two_kernels.py"
-    if not script.exists():
-        script.write_text(SCRIPT)
-    return subprocess.run(
-        [sys.executable, str(script)],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(folder / "cache"), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    # A first compilation sets up the compiler.
+    with nursery("import numba\nnumba.njit(lambda value: 2.0 * value + 1j)(1.0)") as ready:
+        yield ready
+
+
+@pytest.fixture
+def run_kernels(run: Run, tmp_path: Path) -> Kernels:
+    """Run small kernels in a process of their own, with a cache in a folder."""
+
+    def started(code: str = SCRIPT, **environment: str) -> subprocess.CompletedProcess[str]:
+        script = tmp_path / "two_kernels.py"
+        script.write_text(code)
+        cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        code = "import numba; numba.config.reload_config()\n" + code
+        return run(code, tmp_path, name=str(script), **(cache | environment))
+
+    return started
 
 
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
-def test_a_truncated_cache_is_replaced_and_said_once(tmp_path: Path, suffix: str) -> None:
-    assert run_kernels(tmp_path).stdout == "21.0 0\n"
-    assert run_kernels(tmp_path).stdout == "21.0 1\n"
+def test_a_truncated_cache_is_replaced_and_said_once(
+    run_kernels: Kernels, tmp_path: Path, suffix: str
+) -> None:
+    assert run_kernels().stdout == "21.0 0\n"
+    assert run_kernels().stdout == "21.0 1\n"
     files = list((tmp_path / "cache").rglob(f"*{suffix}"))
     assert len(files) == 2
     for file in files:
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    repaired = run_kernels(tmp_path)
+    repaired = run_kernels()
     assert repaired.returncode == 0
     assert repaired.stdout == "21.0 0\n"
     assert repaired.stderr.count("RuntimeWarning") == 1
     assert "is damaged" in repaired.stderr
-    after = run_kernels(tmp_path)
+    after = run_kernels()
     assert (after.stdout, after.stderr) == ("21.0 1\n", "")
 
 
-def test_code_of_another_signature_is_not_used(tmp_path: Path) -> None:
+def test_code_of_another_signature_is_not_used(run_kernels: Kernels, tmp_path: Path) -> None:
     """Two processes that compile one kernel for two types may give both the same file."""
-    script = tmp_path / "two_kernels.py"
-    script.write_text(SCRIPT.replace("double(3.0) + triple(5.0)", "double(3.0), double(2 + 3j)"))
-    assert run_kernels(tmp_path).stdout == "6.0 (4+6j) 0\n"
-    assert run_kernels(tmp_path).stdout == "6.0 (4+6j) 2\n"
+    code = SCRIPT.replace("double(3.0) + triple(5.0)", "double(3.0), double(2 + 3j)")
+    assert run_kernels(code).stdout == "6.0 (4+6j) 0\n"
+    assert run_kernels(code).stdout == "6.0 (4+6j) 2\n"
     first, second = sorted((tmp_path / "cache").rglob("*.nbc"))
     other = first.read_bytes()
     first.write_bytes(second.read_bytes())
     second.write_bytes(other)
-    repaired = run_kernels(tmp_path)
+    repaired = run_kernels(code)
     assert (repaired.stdout, repaired.stderr) == ("6.0 (4+6j) 0\n", "")
-    assert run_kernels(tmp_path).stdout == "6.0 (4+6j) 2\n"
+    assert run_kernels(code).stdout == "6.0 (4+6j) 2\n"
 
 
 @pytest.mark.parametrize("first", ["quarter(8.0), half(8.0)", "half(8.0), quarter(8.0)"])
-def test_a_function_is_called_by_kernels_and_from_python(tmp_path: Path, first: str) -> None:
+def test_a_function_is_called_by_kernels_and_from_python(
+    run_kernels: Kernels, tmp_path: Path, first: str
+) -> None:
     """For kernels it is compiled by itself, without what only a call from Python needs."""
-    (tmp_path / "two_kernels.py").write_text(
+    code = (
         "from sarheight_kernels._numba import njit\n"
         "@njit\n"
         "def half(value):\n"
@@ -178,19 +194,20 @@ def test_a_function_is_called_by_kernels_and_from_python(tmp_path: Path, first: 
         f"print(sorted([{first}]), len(half.signatures))\n"
     )
     for _ in range(2):
-        done = run_kernels(tmp_path)
+        done = run_kernels(code)
         assert (done.stdout, done.stderr) == ("[2.0, 4.0] 1\n", "")
     names = {file.name.split("-")[0] for file in (tmp_path / "cache").rglob("*.nbc")}
     assert names == {"two_kernels.half", "two_kernels.half.inner", "two_kernels.quarter"}
 
 
-def test_kernels_run_from_a_temporary_cache_where_no_folder_can_be_written(tmp_path: Path) -> None:
+def test_kernels_run_from_a_temporary_cache_where_no_folder_can_be_written(
+    run_kernels: Kernels, tmp_path: Path
+) -> None:
     """A file in the place of each folder stops the superuser as well."""
     for name in ("cache", "home", "__pycache__"):
         (tmp_path / name).write_text("no folder")
     (tmp_path / "temporary").mkdir()
     done = run_kernels(
-        tmp_path,
         HOME=str(tmp_path / "home"),
         XDG_CACHE_HOME=str(tmp_path / "home"),
         TMPDIR=str(tmp_path / "temporary"),

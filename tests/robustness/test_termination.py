@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.programs import nursery
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 if sys.platform == "win32":
@@ -25,15 +28,23 @@ PRELUDE = """
 """
 
 
-def run(folder: Path, *scripts: str) -> int:
-    """Run scripts, one after the other in one program, and return its exit code."""
-    text = "\n".join(textwrap.dedent(part) for part in (PRELUDE, *scripts))
-    return subprocess.run(
-        [sys.executable, "-c", text], cwd=folder, timeout=60, check=False
-    ).returncode
+@pytest.fixture(scope="module")
+def run() -> Iterator[Callable[..., int]]:
+    """Run scripts in a folder, one after the other in one program, and return its exit code."""
+    # A program that has loaded much takes long to end, and is interrupted meanwhile.
+    with (
+        nursery("import time") as plain,
+        nursery("import dask.array, rioxarray, xarray, sarheight.output.files") as loaded,
+    ):
+
+        def started(folder: Path, *scripts: str) -> int:
+            text = "\n".join(textwrap.dedent(part) for part in (PRELUDE, *scripts))
+            return (loaded if BIG in scripts else plain)(text, folder).returncode
+
+        yield started
 
 
-def test_a_termination_that_is_dropped_comes_again(tmp_path: Path) -> None:
+def test_a_termination_that_is_dropped_comes_again(run: Callable[..., int], tmp_path: Path) -> None:
     """An exception in a finaliser is printed and dropped."""
     script = """
         class Dropping:
@@ -48,7 +59,7 @@ def test_a_termination_that_is_dropped_comes_again(tmp_path: Path) -> None:
     assert not (tmp_path / "ended").exists()
 
 
-def test_a_clean_up_is_not_interrupted(tmp_path: Path) -> None:
+def test_a_clean_up_is_not_interrupted(run: Callable[..., int], tmp_path: Path) -> None:
     script = """
         try:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -80,7 +91,9 @@ BIG = """
 """
 
 
-def test_an_interrupt_finds_no_lock_of_netcdf_in_the_main_thread(tmp_path: Path) -> None:
+def test_an_interrupt_finds_no_lock_of_netcdf_in_the_main_thread(
+    run: Callable[..., int], tmp_path: Path
+) -> None:
     """An interrupt comes to the main thread; the lock that it takes just then is never released."""
     script = """
         import threading
@@ -99,7 +112,7 @@ def test_an_interrupt_finds_no_lock_of_netcdf_in_the_main_thread(tmp_path: Path)
     ("sent", "seconds"), [(signal.SIGINT, 0.0), (signal.SIGINT, 0.5), (signal.SIGTERM, 0.2)]
 )
 def test_a_netcdf_file_that_is_being_written_is_left_at_once(
-    tmp_path: Path, sent: signal.Signals, seconds: float
+    run: Callable[..., int], tmp_path: Path, sent: signal.Signals, seconds: float
 ) -> None:
     script = f"""
         import threading
@@ -117,7 +130,9 @@ def test_a_netcdf_file_that_is_being_written_is_left_at_once(
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_second_termination_ends_what_does_not_come_to_its_end(tmp_path: Path) -> None:
+def test_a_second_termination_ends_what_does_not_come_to_its_end(
+    run: Callable[..., int], tmp_path: Path
+) -> None:
     script = """
         import threading
         def terminate():

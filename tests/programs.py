@@ -1,0 +1,102 @@
+"""Programs of their own, which begin where libraries are loaded.
+
+Python takes a second or two to load what a program imports. A nursery loads that once, and each
+program is a fork of it. Import it as ``from tests.programs import nursery``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LONGEST = 100
+"""Seconds after which a program is ended."""
+FORKING = """
+import json, os, signal, sys
+{imports}
+for line in sys.stdin:
+    program = json.loads(line)
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        break
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
+    signal.alarm({longest})
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+os.chdir(program["folder"])
+os.environ.update(program["environment"])
+for number, name in enumerate((os.devnull, program["output"], program["errors"])):
+    file = os.open(name, os.O_RDWR | os.O_CREAT)
+    os.dup2(file, number)
+    os.close(file)
+sys.argv[1:] = program["arguments"]
+exec(compile(program["code"], program["name"], "exec"), {{"__name__": "__main__"}})
+"""
+
+
+class Run(Protocol):
+    """Run a program to its end."""
+
+    def __call__(
+        self,
+        code: str,
+        folder: Path,
+        *arguments: object,
+        name: str = "<string>",
+        **environment: str,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@contextmanager
+def nursery(imports: str) -> Iterator[Run]:
+    """Load libraries, and return a function that runs programs after that, in a folder.
+
+    Parameters
+    ----------
+    imports : str
+        Lines of Python. They must start no thread.
+    """
+    script = FORKING.format(imports=imports, longest=LONGEST)
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        requests, replies = process.stdin, process.stdout
+
+        def run(
+            code: str,
+            folder: Path,
+            *arguments: object,
+            name: str = "<string>",
+            **environment: str,
+        ) -> subprocess.CompletedProcess[str]:
+            paths = [folder.parent / f"{folder.name}.{kind}" for kind in ("output", "errors")]
+            program = {
+                "code": code,
+                "name": name,
+                "folder": str(folder),
+                "arguments": [str(argument) for argument in arguments],
+                "environment": os.environ | environment,
+                "output": str(paths[0]),
+                "errors": str(paths[1]),
+            }
+            for path in paths:
+                path.write_bytes(b"")
+            requests.write(json.dumps(program) + "\n")
+            requests.flush()
+            code_of_exit = int(replies.readline())
+            texts = [path.read_text() for path in paths]
+            return subprocess.CompletedProcess(program["arguments"], code_of_exit, *texts)
+
+        yield run
