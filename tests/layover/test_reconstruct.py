@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -41,16 +38,6 @@ def result(scene: Scene, dem: xr.DataArray) -> xr.Dataset:
     return reconstruct(scene, dem)
 
 
-THREADED = """
-import hashlib, sys
-from tests.mountains import mountain, raster, scene_of
-from tests.layover.test_reconstruct import digest
-from sarheight.layover import reconstruct
-dem = raster(mountain())
-print(digest(reconstruct(scene_of(dem), dem)))
-"""
-
-
 def digest(dataset: xr.Dataset) -> str:
     """Checksum of all bits."""
     parts = [dataset[name].values.tobytes() for name in sorted(dataset.data_vars)]
@@ -64,14 +51,6 @@ def test_any_number_of_threads_gives_the_same_bits(
     for count in (1, 2, 5):
         with limit_threads(count):
             assert digest(reconstruct(scene, dem)) == expected
-    other = subprocess.run(
-        [sys.executable, "-c", THREADED],
-        env=os.environ | {"SARHEIGHT_THREADS": "3"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert other.stdout.strip() == expected, other.stderr
 
 
 def test_nan_in_the_image_stays_local(dem: xr.DataArray, scene: Scene) -> None:
