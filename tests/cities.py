@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
 import rioxarray  # noqa: F401  # gives xarray objects their `rio`
 import xarray as xr
 from affine import Affine
+from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from sarheight.buildings import (
@@ -24,12 +27,6 @@ from sarheight.buildings import (
     resample_image,
 )
 from tests.conftest import shared_data
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 EPSG = 32631
 WEST, NORTH = 628_000.0, 5_804_000.0

@@ -8,19 +8,17 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import netCDF4
 import numpy as np
 import rasterio
+import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from sarheight.scene import Scene
+from sarheight.scene import Scene
 
 OPERA = "OPERA_L2_RTC-S1_T047-100908-IW3_20200702T000000Z_20230101T100506Z_S1B_30_v1.0"
 HYP3 = "S1A_IW_20180128T161201_DVP_RTC30_G_{}uned_FD6A"

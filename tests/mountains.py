@@ -5,24 +5,21 @@ Import it as ``from tests.mountains import look, mountain, raster``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.tiles import geolocate, geolocation_bounds
 
+from sarheight.ellipsoid import LookSide
+from sarheight.geometry.pass_geometry import PassGeometry
+from sarheight.grid import RadarGrid
 from sarheight.illumination import CosinePower, simulate
+from sarheight.orbit import Orbit
+from sarheight.scene import Scene
 from tests.dems import dem_around, hills
 from tests.synthetic import synthetic_grid
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from sarheight.ellipsoid import LookSide
-    from sarheight.geometry.pass_geometry import PassGeometry
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
-    from sarheight.scene import Scene
 
 Floats = NDArray[np.float64]
 

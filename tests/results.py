@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from sarheight import layover
+from sarheight.scene import Scene
 from tests.mountains import LAW, mountain, raster, scene_of
-
-if TYPE_CHECKING:
-    from sarheight.scene import Scene
 
 PRODUCT = "S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_EFA4"
 

@@ -13,15 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 from sarheight.fetch.settings import Network, Settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
 
 CONFORMS = [
     "https://api.stacspec.org/v1.0.0/core",

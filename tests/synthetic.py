@@ -6,13 +6,10 @@ Import it as ``from tests.synthetic import circular_orbit, synthetic_grid``.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
+from sarheight.ellipsoid import LookSide
 from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit, look_at
-
-if TYPE_CHECKING:
-    from sarheight.ellipsoid import LookSide
 
 
 def circular_orbit(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
@@ -15,22 +16,15 @@ from sarheight.doppler import DopplerLUT
 from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import pixel_areas
 from sarheight.geometry.tables import radar_model
+from sarheight.grid import RadarGrid
 from sarheight.illumination import ConstantGamma, simulate
-from sarheight.layover import RTC, PosteriorMean, Reallocation, reconstruct
+from sarheight.layover import RTC, Method, PosteriorMean, Reallocation, reconstruct
+from sarheight.orbit import Orbit
 from sarheight.product import open_product
 from tests.dems import dem_around, hills, positions
 from tests.synthetic import synthetic_grid
 from tests.worlds.products import NAME, write_product
 from tests.worlds.scatterer_geometry import path_of, radar_coordinates
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import xarray as xr
-
-    from sarheight.grid import RadarGrid
-    from sarheight.layover import Method
-    from sarheight.orbit import Orbit
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import shlex
 import shutil
 from itertools import pairwise, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 import matplotlib.pyplot as plt
@@ -21,6 +21,7 @@ import pytest
 import rasterio
 import xarray as xr
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
@@ -40,9 +41,6 @@ from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import annotation_xml, eof_xml
 from tests.worlds.products import grd_product
 from tests.worlds.safe import pack
-
-if TYPE_CHECKING:
-    from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[1]
 BUILT = {"_build", "gallery", "api"}

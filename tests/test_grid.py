@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from sarheight_kernels.orbit import zero_doppler_time
 from sarheight.ellipsoid import SPEED_OF_LIGHT, LookSide, look_sign, points_at_ranges
 from sarheight.errors import OrbitCoverageError
 from sarheight.grid import RadarGrid
+from sarheight.ground_range import GroundRange
 from sarheight.sentinel1 import geolocation_grid, read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
@@ -28,9 +29,6 @@ from tests.worlds.annotations import (
     LINES_PER_BURST,
     annotation_xml,
 )
-
-if TYPE_CHECKING:
-    from sarheight.ground_range import GroundRange
 
 Floats = NDArray[np.float64]
 

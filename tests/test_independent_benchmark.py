@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pyproj
@@ -15,7 +15,7 @@ from benchmarks._independent import changes, places, scores, variants
 from benchmarks._independent.filters import decibels, filled, tv, upsampled
 from benchmarks._independent.heights import back_projected, rtc_on_finer
 from benchmarks._independent.methods import METHODS, Estimate, Method, rtc
-from benchmarks._independent.observations import Archive, Image
+from benchmarks._independent.observations import Archive, Image, Observed
 from benchmarks._independent.oracles import expected_kinds, reallocated
 from benchmarks._independent.pictures import save_picture
 from benchmarks._independent.report import (
@@ -29,11 +29,6 @@ from benchmarks._independent.report import (
 from benchmarks.independent import scores_of
 from tests.dems import dem_around, hills
 from tests.worlds.scattering_ground import block_sums
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from benchmarks._independent.observations import Observed
 
 IMAGE = Image("leh", "several", 0, 33, ascending=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask
 import dask.array as da
@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from sarheight.grid import RadarGrid
 from sarheight.scene import Scene, ground_sample_spacing, looks_for_spacing, multilook
 from sarheight.sentinel1 import read_annotation, read_grid, read_orbit
 from sarheight.sentinel1.annotation import Spectrum
@@ -21,9 +22,6 @@ from sarheight.sentinel1.grid import equivalent_looks, independent_pixels
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import annotation_xml
-
-if TYPE_CHECKING:
-    from sarheight.grid import RadarGrid
 
 Floats = NDArray[np.float32]
 

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import odc.geo.xr  # noqa: F401  # gives arrays their `odc`
@@ -37,9 +38,6 @@ from sarheight.workflow import ReconstructConfig
 from tests.cli.commands import EAST, NORTH, SEA, passing, write_dem
 from tests.synthetic import synthetic_grid
 from tests.worlds.products import NAME, Made, grd_product
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DEM = "mountain"
 DATES = ("2024-01-01T06:00:00Z", "2024-01-13T06:00:00Z")

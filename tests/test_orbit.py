@@ -6,7 +6,7 @@ import lzma
 import re
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,17 +17,13 @@ from pyproj import Transformer
 from sarheight_kernels.orbit import zero_doppler_time
 
 from sarheight.acquisition import orbit_from_json, orbit_to_json
+from sarheight.ellipsoid import LookSide
 from sarheight.errors import AnnotationError, DamagedFileError, OrbitCoverageError
 from sarheight.orbit import Orbit, look_at, parse_compact_time
 from sarheight.sentinel1 import read_orbit, read_orbit_file
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import circular_orbit, synthetic_grid
 from tests.worlds.annotations import annotation_xml, eof_xml
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.ellipsoid import LookSide
 
 Floats = NDArray[np.float64]
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
+import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.pool import limit_threads
 from scipy.ndimage import binary_dilation
@@ -12,22 +14,16 @@ from scipy.stats import kstest
 
 from sarheight import geometry, layover
 from sarheight.dem import check_dem
+from sarheight.ellipsoid import LookSide
+from sarheight.grid import RadarGrid
 from sarheight.illumination import CosinePower, simulate
+from sarheight.orbit import Orbit
 from tests.dems import dem_around, hills, positions
 from tests.worlds import point_scatterers as points
 from tests.worlds import scatterer_geometry as radar
 from tests.worlds import scattering_ground as grounds
 from tests.worlds import slc_image
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import xarray as xr
-
-    from sarheight.ellipsoid import LookSide
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
-    from tests.worlds.point_scatterers import Observation
+from tests.worlds.point_scatterers import Observation
 
 Floats = NDArray[np.float64]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
+import xarray as xr
 
 from benchmarks.refinement import figures_of
 from tests.dems import hills
@@ -13,9 +12,6 @@ from tests.mountains import raster
 from tests.worlds.mean_images import Expected, expected_image, mean_image
 from tests.worlds.point_scatterers import observe
 from tests.worlds.scattering_ground import Ground, draw_ground
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 
 @pytest.fixture(scope="module")

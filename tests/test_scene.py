@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from xml.etree import ElementTree as ET
 
 import dask.array as da
 import numpy as np
@@ -12,17 +13,13 @@ import pytest
 import xarray as xr
 from defusedxml.ElementTree import fromstring
 
+from sarheight.ellipsoid import LookSide
 from sarheight.errors import OrbitCoverageError
 from sarheight.geometry import geo2rdr, look_vector
 from sarheight.orbit import Orbit
 from sarheight.scene import Scene
 from tests.results import scene
 from tests.synthetic import circular_orbit, synthetic_grid
-
-if TYPE_CHECKING:
-    from xml.etree import ElementTree as ET
-
-    from sarheight.ellipsoid import LookSide
 
 
 def scene_parts() -> dict[str, Any]:

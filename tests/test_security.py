@@ -7,9 +7,9 @@ import lzma
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -22,9 +22,6 @@ from sarheight.errors import AnnotationError, DamagedFileError
 from sarheight.sentinel1 import read_annotation
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import annotation_xml
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "security.md"

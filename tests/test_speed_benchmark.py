@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +13,6 @@ from benchmarks._mountains.scenes import ALPS, data_file
 from benchmarks._speed import product
 from benchmarks._speed.series import measure, measure_many, measure_means
 from sarheight.output import open_result
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DECIBELS = 0.05
 

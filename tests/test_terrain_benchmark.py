@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,15 +14,14 @@ import pytest
 pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
+from pathlib import Path
+
 from benchmarks import terrain
 from benchmarks._terrain.places import Ground
 from benchmarks.terrain import CORNERS, LENGTHS, SETTINGS, USUAL, figures_of, gain, results, tasks
 from sarheight.learning import split_bands
 from sarheight.terrain import simulate_scene
 from tests.mountains import look, mountain, raster
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 REGIONS = {"steep": 3.0, "gentle": 1.0}
 

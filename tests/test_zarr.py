@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import zarr
 from numcodecs import Blosc
+from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 from zarr.storage import LocalStore, MemoryStore
 
 from sarheight._zarr import check_blosc, check_chunks
 from sarheight.errors import DamagedFileError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 RANDOM = np.random.default_rng(7)
 NUMBERS = {

@@ -5,16 +5,12 @@ Import it as ``from tests.zarr_2 import write_version_2``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numcodecs
+import xarray as xr
 
 from sarheight.output.grid import add_cf_attributes, check_grid, plain_attributes
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import xarray as xr
 
 
 def write_version_2(

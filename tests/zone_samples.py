@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rioxarray  # noqa: F401
 import xarray as xr
+from numpy.typing import NDArray
 
 from sarheight.zones import OPTICAL_CHANNELS, RADAR_CHANNELS, ZonePatches
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 CHANNELS = (*RADAR_CHANNELS, *OPTICAL_CHANNELS)
 THREE = ("compact_high_rise", "dense_trees", "water")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +17,6 @@ from tests.archives.test_to_radar import product
 from tests.cli.commands import passing, run
 from tests.flattened_products import opera_of
 from tests.mountains import look, mountain, random_terrain, raster
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DEM = raster(0.35 * random_terrain(2, 90, 140, 220.0) + mountain(90, 140, 500.0))
 GRID, ORBIT = look(lines=400, samples=600)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pystac
@@ -35,10 +36,6 @@ from tests.flattened_products import (
     raster,
 )
 from tests.results import dem_of, scene
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 def product(kind: str, folder: Path) -> Path:

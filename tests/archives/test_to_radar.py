@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,16 +15,11 @@ from sarheight.archives import radar
 from sarheight.dem import reproject
 from sarheight.errors import GeometryError, OrbitCoverageError, ProductError
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
-from sarheight.illumination import ConstantGamma, simulate
+from sarheight.illumination import BackscatterLaw, ConstantGamma, simulate
+from sarheight.orbit import Orbit
 from tests.flattened_products import opera_table
 from tests.mountains import look, mountain, random_terrain, raster
 from tests.synthetic import circular_orbit
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.illumination import BackscatterLaw
-    from sarheight.orbit import Orbit
 
 GRID, ORBIT = look()
 DEM = raster(mountain())

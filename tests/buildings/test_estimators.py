@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 import xarray as xr
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
 
 from sarheight.buildings import (
     BuildingEstimate,
@@ -24,12 +27,6 @@ from sarheight.learning import (
 from sarheight.output import open_result, write
 from tests.cities import small_stack
 from tests.worlds.city_images import CitySettings, simulated_city
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from torch import Tensor
 
 BANDS = ("B04", "B08")
 CHANNELS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,9 +31,6 @@ from tests.cities import (
     write_3d_bag,
     write_buildings,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 shapely = pytest.importorskip("shapely")
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sarheight.buildings import image_items
 from sarheight.errors import FetchError, UnsafeAddressError
+from sarheight.fetch import Settings
 from sarheight.fetch.settings import Catalogue
 from tests.cities import place_of, write_catalogue, write_geotiff
 from tests.servers import Reply, Site, add_stac, alone, running, stac_item
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from sarheight.fetch import Settings
 
 ALPS = (10.5, 46.0, 11.5, 47.0)
 DAYS = ("2021-04-01", "2021-04-30")

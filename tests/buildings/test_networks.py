@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
+from pathlib import Path
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from sarheight.buildings import (
     BuildingHeightEstimator,
@@ -22,11 +25,6 @@ from sarheight.buildings.distributions import HeightBins
 from sarheight.buildings.resnet import ResNet50
 from sarheight.errors import CheckpointError
 from sarheight.learning import Channel
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import Tensor, nn
 
 Module = TypeVar("Module", bound="nn.Module")
 

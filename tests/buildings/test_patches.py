@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from sarheight.buildings import (
     OPTICAL_BANDS,
@@ -25,12 +28,6 @@ from sarheight.buildings.stack import band_statistics
 from sarheight.learning import Part
 from tests.cities import real_series, small_stack
 from tests.conftest import shared_data
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 STACK = small_stack(40, 40)
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import xarray as xr
 
 from sarheight import learning
 from sarheight.buildings import (
@@ -58,12 +63,6 @@ from tests.cities import (
     write_geotiff,
 )
 from tests.zone_samples import patches
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    import xarray as xr
 
 SMALL = {"width": 8, "depth": 2, "months_width": 8, "heads": 2, "bins": {"count": 8}}
 SETTINGS = BuildingSettings(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from sarheight import buildings
 from sarheight.buildings import (
@@ -47,9 +48,6 @@ from tests.cities import (
 )
 from tests.conftest import shared_data
 from tests.mountains import mountain, raster, scene_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 GRID = grid_of(12, 16)
 

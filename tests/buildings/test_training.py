@@ -6,7 +6,6 @@ import csv
 import json
 import math
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +13,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
+from pathlib import Path
+
+import xarray as xr
 from safetensors.torch import load_file, save_file
 
 from benchmarks.buildings import OURS
@@ -33,11 +35,6 @@ from sarheight.buildings.resnet import ResNet50
 from sarheight.learning import Channel, Part, packaged_model
 from tests.cities import small_stack
 from tests.worlds.city_images import CitySettings, simulated_city
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import xarray as xr
 
 BANDS = ("B04", "B08")
 SETTINGS = BuildingSettings(

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import rioxarray  # noqa: F401  # gives xarray objects their `rio`
 import xarray as xr
+from click.testing import Result
 from typer.testing import CliRunner
 
 from sarheight.cli import app
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from click.testing import Result
 
 # 46 N, 10 E in UTM zone 32.
 EAST, NORTH = 577_445.0, 5_094_584.0

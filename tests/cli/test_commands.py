@@ -6,8 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,13 +23,7 @@ from sarheight.output.radar_images import read_radar, read_scene, write_scene
 from sarheight.scene import Scene
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.cli.commands import EAST, SEA, Files, failing, passing, run, write_dem
-from tests.programs import nursery
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.programs import Run
+from tests.programs import Run, nursery
 
 SUFFIXES = (".tif", ".nc", ".zarr")
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
+from matplotlib.figure import Figure
 
 from sarheight.layover import RTC, composite, local_resolution, reconstruct
 from sarheight.output import open_result, read_provenance, with_heights, write
+from sarheight.scene import Scene
 from tests.cli.commands import passing, run
 from tests.mountains import mountain, raster, scene_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import xarray as xr
-    from matplotlib.figure import Figure
-
-    from sarheight.scene import Scene
 
 ELLIPSOIDAL = ("--vertical", "ellipsoidal")
 

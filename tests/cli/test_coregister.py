@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from sarheight.illumination import simulate
 from sarheight.output import open_result
@@ -13,11 +14,6 @@ from sarheight.scene import Scene
 from tests.cli.commands import passing
 from tests.dems import hills
 from tests.mountains import LAW, look, mountain, raster
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import xarray as xr
 
 SHIFT = (1.5, 4.0)
 

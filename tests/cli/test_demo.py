@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,11 +10,9 @@ from PIL import Image
 from sarheight_kernels.profiles import ACTIVE_LAYOVER, PASSIVE_LAYOVER
 
 from sarheight.cli import _demo_scene
+from sarheight.cli._demo_scene import Comparison, EmbeddedScene
 from sarheight.dem import local_posting
 from tests.cli.commands import passing, run
-
-if TYPE_CHECKING:
-    from sarheight.cli._demo_scene import Comparison, EmbeddedScene
 
 
 @pytest.fixture(scope="module")

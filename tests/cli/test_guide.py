@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +20,6 @@ from sarheight.output.radar_images import read_scene
 from tests.cli.commands import SEA, failing, passing, run, write_dem
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import annotation_xml
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 POSTING = 30.0
 

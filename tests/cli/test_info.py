@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -22,9 +22,6 @@ from tests.cli.commands import SEA, Files, failing, passing, run
 from tests.mountains import look, mountain, raster
 from tests.series.dates import date_of
 from tests.worlds.products import grd_product
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import rasterio
 import xarray as xr
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.warp import transform
 
 from sarheight._runtime import ignore_missing_georeference
@@ -23,15 +25,8 @@ from sarheight.errors import DamagedFileError, OutputError
 from sarheight.output import open_result
 from sarheight.output.insar import read_insar_mask, write_insar_mask
 from sarheight.output.radar_images import read_grid_and_orbit
-from tests.cli.commands import EAST, NORTH, SEA, failing, passing
+from tests.cli.commands import EAST, NORTH, SEA, Files, failing, passing
 from tests.worlds.cslc import write_cslc
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from tests.cli.commands import Files
 
 CLEAR = (0, 1)
 """Codes of a mask that neither layover nor shadow nor a lack of data has."""

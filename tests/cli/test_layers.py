@@ -6,7 +6,8 @@ import http.client
 import json
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pystac
@@ -19,6 +20,7 @@ from sarheight import dem
 from sarheight.cli import app
 from sarheight.illumination import simulate
 from sarheight.output import open_result, read_provenance
+from sarheight.view._page import PageServer
 from tests.browser import Browser
 from tests.cli.commands import SEA, failing, passing, run, write_dem
 from tests.synthetic import synthetic_grid
@@ -26,11 +28,6 @@ from tests.view.test_view import address_of, choose, look, position, serving
 from tests.worlds.annotations import eof_xml
 from tests.worlds.products import grd_product, write_product
 from tests.worlds.safe import pack
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.view._page import PageServer
 
 METHOD = ("--method", "one-step", "--law", "muhleman", "--coregister", "none")
 

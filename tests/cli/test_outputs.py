@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +20,6 @@ from tests.cli.commands import SEA, failing, passing, run
 from tests.dems import hills
 from tests.mountains import look, raster
 from tests.zone_samples import city
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FORMATS = (".tif", ".nc", ".zarr", ".png", "")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
+
+from pathlib import Path
 
 from sarheight.buildings import (
     BuildingHeightEstimator,
@@ -25,9 +25,6 @@ from sarheight.zones import (
 from tests.cities import EPSG, NORTH, WEST, small_stack, write_geotiff
 from tests.cli.commands import passing, run
 from tests.zone_samples import city
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")

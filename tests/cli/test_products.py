@@ -7,7 +7,8 @@ import re
 import shutil
 import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import xarray as xr
 
 from sarheight import fetch
 from sarheight.dem import open_dem
+from sarheight.grid import RadarGrid
 from sarheight.illumination import simulate
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
@@ -24,11 +26,6 @@ from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import eof_xml
 from tests.worlds.products import NAME, grd_of_scene, slc_product
 from tests.worlds.safe import pack
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.grid import RadarGrid
 
 
 @dataclass(frozen=True)

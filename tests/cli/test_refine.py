@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,10 +18,6 @@ from tests.cli.commands import passing, run
 from tests.dems import hills
 from tests.mountains import look, raster
 from tests.series.dates import date_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 SEA = ("--vertical", "ellipsoidal")
 

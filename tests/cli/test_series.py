@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +13,6 @@ from sarheight.output.radar_images import write_scene
 from tests.cli.commands import failing, passing
 from tests.mountains import mountain, raster
 from tests.series.dates import date_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PLAIN = ("--vertical", "ellipsoidal", "--coregister", "none")
 

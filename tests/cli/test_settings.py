@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +13,6 @@ from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
 from tests.cli.commands import passing, run
 from tests.mountains import mountain, raster, scene_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from typer.testing import Result
 
 from sarheight.output import open_result
 from sarheight.output.radar_images import read_scene
@@ -16,11 +18,6 @@ from tests.dems import dem_around, hills
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import annotation_xml
 from tests.worlds.products import write_product
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from typer.testing import Result
 
 
 class Files(NamedTuple):

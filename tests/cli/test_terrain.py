@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,6 +10,8 @@ import xarray as xr
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+
+from pathlib import Path
 
 from sarheight.dem import coarsen
 from sarheight.output import open_result
@@ -22,10 +23,6 @@ from tests.cli.commands import passing, run
 from tests.mountains import mountain, raster
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import annotation_xml
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 SEA = ("--vertical", "ellipsoidal")
 SETTINGS = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+
+from pathlib import Path
 
 from sarheight.buildings import (
     BuildingHeightEstimator,
@@ -16,10 +17,6 @@ from sarheight.buildings import (
 )
 from tests.cities import small_stack
 from tests.cli.commands import passing, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 SETTINGS = {
     "options": {"width": 4, "depth": 1, "months_width": 4, "heads": 2, "bins": {"count": 4}},

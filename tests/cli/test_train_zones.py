@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,10 +12,13 @@ pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 pytest.importorskip("h5py", reason="the extra `learn` is not installed")
 
 
+from pathlib import Path
+
 from sarheight.errors import OptionError
 from sarheight.zones import (
     FusionResult,
     ZoneClassifier,
+    ZoneSamples,
     fusion_strategies,
     workflow,
 )
@@ -29,11 +31,6 @@ from sarheight.zones.workflow import (
 )
 from tests.cli.commands import passing, run
 from tests.zone_samples import CHANNELS, city, so2sat_arrays, write_so2sat
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.zones import ZoneSamples
 
 
 def sizes(path: Path, *, random_split: bool = False) -> dict[str, int]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+
+from pathlib import Path
+
+import xarray as xr
+from click.testing import Result
 
 from sarheight.dem import coarsen
 from sarheight.illumination import simulate
@@ -25,12 +29,6 @@ from tests.cli.commands import passing, run
 from tests.mountains import look, mountain, raster
 from tests.worlds.products import NAME, grd_of_scene
 from tests.worlds.safe import pack
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import xarray as xr
-    from click.testing import Result
 
 GEOID = 48.0
 """Metres between the ellipsoid and the geoid that the elevation models refer to."""

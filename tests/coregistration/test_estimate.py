@@ -4,28 +4,23 @@ import json
 import math
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from sarheight.coregistration import Shift, apply_shift, estimate_shift
 from sarheight.errors import GeometryError
 from sarheight.geometry import geo2rdr
-from sarheight.grid import Burst
+from sarheight.grid import Burst, RadarGrid
 from sarheight.illumination import simulate
+from sarheight.orbit import Orbit
 from sarheight.scene import Scene
 from tests.dems import hills
 from tests.mountains import LAW, look, mountain, raster
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
 
 ROWS, COLUMNS = 100, 130
 LINES, SAMPLES = 230, 290

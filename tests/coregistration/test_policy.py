@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from sarheight.coregistration import Shift, coregister, is_significant
 from sarheight.scene import Scene
 from tests.mountains import mountain, raster, scene_of
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 
 @pytest.mark.parametrize(

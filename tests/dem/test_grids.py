@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +20,6 @@ from sarheight.dem.grids import mgrs_tile
 from sarheight.errors import DemError, GeometryError
 from tests.mountains import LAW
 from tests.results import dem_of, scene
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def hills(longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:

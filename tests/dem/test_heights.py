@@ -6,9 +6,9 @@ import heapq
 import os
 import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
@@ -31,9 +31,6 @@ from sarheight.errors import (
     VerticalDatumError,
 )
 from tests.dems import array, degree_array, rough, utm_array
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DEM_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "dem"
 

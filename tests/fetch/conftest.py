@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
 from sarheight.fetch import Settings, download_file
 from tests.servers import Site, alone, running
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Get: TypeAlias = Callable[..., bytes]
 """Downloads an address as `file` in the folder of the test, and returns its bytes."""

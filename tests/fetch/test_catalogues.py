@@ -6,14 +6,15 @@ import datetime as dt
 import json
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sarheight.errors import FetchError, MissingLibraryError, NotThereError, UnsafeAddressError
-from sarheight.fetch import Checksum, Limits, SceneRecord, scene_named, scenes
-from sarheight.fetch.catalogues import parse_time
+from sarheight.fetch import Checksum, Limits, SceneRecord, Settings, scene_named, scenes
+from sarheight.fetch.catalogues import Time, parse_time
 from sarheight.fetch.settings import Catalogue
 from tests.servers import (
     CONFORMS,
@@ -25,12 +26,6 @@ from tests.servers import (
     multihash,
     stac_item,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.fetch import Settings
-    from sarheight.fetch.catalogues import Time
 
 GRD = "S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_EFA4"
 LATER = "S1A_IW_GRDH_1SDV_20210407T052600_20210407T052625_037344_046690_1B2C"

@@ -8,11 +8,12 @@ import json
 import re
 import shlex
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from click.testing import Result
 
 from sarheight.cli._progress import show_progress
 from sarheight.fetch.elevation import Tile
@@ -22,11 +23,6 @@ from tests.fetch.test_elevation import geoid_bytes, tile_bytes
 from tests.fetch.test_orbits import bucket, eof_name
 from tests.servers import Site, add_stac, alone, multihash, running, stac_item
 from tests.worlds.annotations import eof_xml
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from click.testing import Result
 
 NAME = "S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_EFA4"
 ORBIT = eof_name(

@@ -7,11 +7,13 @@ import io
 import json
 import zipfile
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import rasterio
+import xarray as xr
 from affine import Affine
 from rasterio.io import MemoryFile
 
@@ -24,19 +26,11 @@ from sarheight.errors import (
     GeoidGridMissingError,
     NotThereError,
 )
-from sarheight.fetch import Limits, dem, geoid
+from sarheight.fetch import Limits, Settings, dem, geoid
 from sarheight.fetch.elevation import Tile
 from sarheight.fetch.settings import DemSource, GeoidSource
 from tests.dems import geoid_bytes
 from tests.servers import Site, Trouble, alone
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy.typing as npt
-    import xarray as xr
-
-    from sarheight.fetch import Settings
 
 ROWS = 60
 TEMPLATE = "/dem/DSM_{ns}{lat:02d}_00_{ew}{lon:03d}_00_DEM.tif"

@@ -7,8 +7,10 @@ import socket
 import traceback
 import tracemalloc
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -16,19 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sarheight.errors import FetchError, UnsafeAddressError
+from sarheight.fetch import Settings
 from sarheight.fetch.addresses import AddressRule, redact, safe_name
 from sarheight.fetch.http import HttpClient
 from sarheight.fetch.remote import RemoteImage
 from sarheight.fetch.settings import Account
 from sarheight.fetch.transfer import FileRequest, ensure_file
+from tests.fetch.conftest import Get
 from tests.servers import Raw, Reply, Request, Site, basic, running
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from sarheight.fetch import Settings
-    from tests.fetch.conftest import Get
 
 PUBLIC = AddressRule()
 LOCAL = AddressRule.of("http://127.0.0.1:8000/stac")

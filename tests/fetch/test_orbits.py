@@ -8,7 +8,8 @@ import json
 import threading
 import zipfile
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,16 +19,12 @@ from hypothesis import strategies as st
 from sarheight.errors import FetchError
 from sarheight.fetch import Settings, orbit
 from sarheight.fetch.orbits import mission_name
+from sarheight.fetch.settings import OrbitSource
 from sarheight.orbit import Orbit
 from sarheight.sentinel1 import read_orbit_file
 from sarheight.sentinel1.orbit import OrbitFileName, best_orbit_file
 from tests.servers import Reply, Request, Site, Trouble
 from tests.worlds.annotations import eof_xml
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.fetch.settings import OrbitSource
 
 AWS, STEP, DATA_SPACE = (Settings.load().orbits[name] for name in ("aws", "step", "copernicus"))
 START, STOP = "2024-01-01T06:02:00", "2024-01-01T06:02:25"

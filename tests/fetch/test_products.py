@@ -8,7 +8,8 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -25,9 +26,6 @@ from tests.servers import (
     multihash,
     stac_item,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAME = "S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_EFA4"
 STEM = "20210401t052623-20210401t052648-026269-032297"

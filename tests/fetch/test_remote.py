@@ -6,9 +6,10 @@ import ast
 import gc
 import pickle
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,16 +23,11 @@ from sarheight._rasters import open_alone
 from sarheight.archives.rasters import open_raster
 from sarheight.buildings import image_items
 from sarheight.errors import FetchError, NotThereError, ProductError, UnsafeAddressError
-from sarheight.fetch import dem
+from sarheight.fetch import Settings, dem
 from sarheight.fetch.http import HttpClient
 from sarheight.fetch.remote import RemoteImage
 from sarheight.fetch.settings import DemSource
 from tests.servers import Raw, Reply, Request, Site, Trouble, add_stac, alone, stac_item
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sarheight.fetch import Settings
 
 CODE = Path(archives.__file__).parents[1]
 VALUES = np.random.default_rng(5).random((320, 320), dtype=np.float32)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,9 +20,6 @@ from sarheight.fetch import Checksum, Limits, Network, Settings
 from sarheight.fetch.addresses import AddressRule
 from sarheight.fetch.elevation import Tile
 from sarheight.fetch.http import RetryPolicy
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)

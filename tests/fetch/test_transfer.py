@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,13 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sarheight.errors import ChecksumError, FetchError, NotThereError
-from sarheight.fetch import Checksum, download_file, transfer
+from sarheight.fetch import Checksum, Settings, download_file, transfer
 from sarheight.fetch.transfer import Partial
+from tests.fetch.conftest import Get
 from tests.servers import Site, Trouble, running, seconds_from_now
-
-if TYPE_CHECKING:
-    from sarheight.fetch import Settings
-    from tests.fetch.conftest import Get
 
 BODY = np.random.default_rng(7).bytes(600_000)
 SUM = Checksum("sha256", hashlib.sha256(BODY).hexdigest())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,12 +11,10 @@ from sarheight.ellipsoid import SPEED_OF_LIGHT, to_earth_fixed
 from sarheight.geometry import rdr2geo
 from sarheight.geometry.placement import time_and_range
 from sarheight.geometry.tables import radar_model
+from sarheight.grid import RadarGrid
 from sarheight.sentinel1 import geolocation_grid, read_annotation, read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.dems import TO_EARTH_FIXED
-
-if TYPE_CHECKING:
-    from sarheight.grid import RadarGrid
 
 Floats = NDArray[np.float64]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
@@ -14,15 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sarheight_kernels.orbit import zero_doppler_time
 
+from sarheight.ellipsoid import LookSide
 from sarheight.errors import GeometryError, OrbitCoverageError
 from sarheight.geometry import geo2rdr, incidence, rdr2geo
 from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
 from tests.dems import PLACES, TO_EARTH_FIXED, dem_around, hills, positions
 from tests.synthetic import circular_orbit, synthetic_grid
-
-if TYPE_CHECKING:
-    from sarheight.ellipsoid import LookSide
 
 Floats = NDArray[np.float64]
 

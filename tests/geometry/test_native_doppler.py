@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,14 +15,12 @@ from sarheight.acquisition import grid_from_json, grid_to_json
 from sarheight.doppler import DopplerLUT
 from sarheight.geometry import geo2rdr, incidence, rdr2geo
 from sarheight.geometry.placement import window_of_bounds
+from sarheight.grid import RadarGrid
 from sarheight.illumination import ConstantGamma, simulate
+from sarheight.orbit import Orbit
 from sarheight.scene import Scene
 from tests.dems import TO_EARTH_FIXED, dem_around, hills, positions
 from tests.synthetic import synthetic_grid
-
-if TYPE_CHECKING:
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
 
 Floats = NDArray[np.float64]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
@@ -13,14 +12,12 @@ from sarheight_kernels import rdr2geo as rdr2geo_kernels
 
 from sarheight import ellipsoid
 from sarheight.doppler import DopplerLUT
+from sarheight.ellipsoid import LookSide
 from sarheight.geometry import geo2rdr, incidence, look_vector, rdr2geo
+from sarheight.grid import RadarGrid
+from sarheight.orbit import Orbit
 from tests.dems import dem_around, hills
 from tests.synthetic import synthetic_grid
-
-if TYPE_CHECKING:
-    from sarheight.ellipsoid import LookSide
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
 
 
 def world(look_side: LookSide = "right", *, native: bool = False) -> tuple[RadarGrid, Orbit]:

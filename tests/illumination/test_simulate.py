@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -16,10 +14,8 @@ from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.illumination import ConstantGamma, CosinePower, Lambertian, Muhleman, simulate
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import FLAGS, masks
+from sarheight.scene import Calibration
 from tests.mountains import look, mountain, random_terrain, raster
-
-if TYPE_CHECKING:
-    from sarheight.scene import Calibration
 
 Floats = NDArray[np.float64]
 

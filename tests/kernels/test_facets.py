@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pyproj
 import pytest
@@ -14,14 +12,12 @@ from sarheight_kernels.facets import facet_areas, facet_rcs
 from sarheight_kernels.orbit import zero_doppler_time
 from sarheight_kernels.tiles import height_span
 
+from sarheight.ellipsoid import LookSide
 from sarheight.geometry.tables import ground_model, radar_model
+from sarheight.grid import RadarGrid
+from sarheight.orbit import Orbit
 from tests.dems import PLACES, dem_around, hills, positions
 from tests.synthetic import synthetic_grid
-
-if TYPE_CHECKING:
-    from sarheight.ellipsoid import LookSide
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
 
 Floats = NDArray[np.float64]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,12 +10,10 @@ from numpy.typing import NDArray
 from sarheight_kernels.incidence import angle_of, cell_angles
 from sarheight_kernels.orbit import zero_doppler_time
 
+from sarheight.ellipsoid import LookSide
 from sarheight.geometry.pass_geometry import pass_geometry
 from tests.dems import PLACES, dem_around, hills, positions
 from tests.synthetic import synthetic_grid
-
-if TYPE_CHECKING:
-    from sarheight.ellipsoid import LookSide
 
 Floats = NDArray[np.float64]
 

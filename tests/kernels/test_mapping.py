@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pytest
 from sarheight_kernels.mapping import band_weights, copy_band
 
 from sarheight.geometry.pass_geometry import pass_geometry
@@ -12,9 +11,6 @@ from sarheight.illumination import Lambertian
 from sarheight.illumination.simulate import Illumination, illuminate
 from sarheight.layover._mapping import _matrix
 from tests.mountains import look, mountain, raster
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def operator(**how: object) -> Illumination:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
 import pytest
+import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.orbit import zero_doppler_time
 from sarheight_kernels.profiles import (
@@ -21,17 +21,13 @@ from sarheight_kernels.profiles import (
 from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import binary_erosion, map_coordinates
 
+from sarheight.ellipsoid import LookSide
 from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
 from sarheight.geometry.visibility import classify_cells, classify_pixels, terrain_profiles
+from sarheight.orbit import Orbit
 from tests.dems import PLACES, dem_around, hills, positions
 from tests.synthetic import synthetic_grid
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from sarheight.ellipsoid import LookSide
-    from sarheight.orbit import Orbit
 
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]

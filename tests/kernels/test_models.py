@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
@@ -21,14 +20,12 @@ from sarheight_kernels.models import (
 
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry.tables import LARGEST_PATCH, ground_model, radar_model
+from sarheight.grid import RadarGrid
+from sarheight.ground_range import RangeInterpolation
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.dems import PLACES, TO_EARTH_FIXED, dem_around, hills, positions
 from tests.synthetic import synthetic_grid
-
-if TYPE_CHECKING:
-    from sarheight.grid import RadarGrid
-    from sarheight.ground_range import RangeInterpolation
 
 
 @pytest.mark.parametrize(("crs", "latitude", "longitude"), PLACES.values(), ids=PLACES)

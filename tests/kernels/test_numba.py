@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 import numba
 import numpy as np
@@ -15,13 +16,7 @@ from numba.core.caching import NullCache
 from numpy.typing import NDArray
 from sarheight_kernels._numba import njit
 
-from tests.programs import nursery
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.programs import Run
+from tests.programs import Run, nursery
 
 Kernels: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 """Runs a script with kernels, in an environment."""

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import dask
 import numpy as np
@@ -27,9 +27,6 @@ from sarheight_kernels.pool import (
     spread_rows,
     thread_count,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ROWS, COLUMNS = 301, 211
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pyproj
 import pytest
@@ -34,8 +32,10 @@ from sarheight_kernels.profiles import (
 from scipy.interpolate import RegularGridInterpolator
 
 from sarheight.doppler import zero_doppler_table
+from sarheight.ellipsoid import LookSide
 from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
 from sarheight.geometry.visibility import terrain_profiles
+from sarheight.orbit import Orbit
 from tests.cuts import (
     FORESHORTENING_THRESHOLD,
     HEIGHT,
@@ -51,10 +51,6 @@ from tests.cuts import (
 )
 from tests.dems import PLACES, dem_around, hills
 from tests.synthetic import synthetic_grid
-
-if TYPE_CHECKING:
-    from sarheight.ellipsoid import LookSide
-    from sarheight.orbit import Orbit
 
 
 def span(x: Floats, chosen: NDArray[np.bool_]) -> tuple[float, float]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pyproj
 import pytest
@@ -12,11 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sarheight_kernels.rdr2geo import geodetic, points_at_height
 
+from sarheight.ellipsoid import LookSide
 from sarheight.geometry.tables import radar_model
 from tests.synthetic import synthetic_grid
-
-if TYPE_CHECKING:
-    from sarheight.ellipsoid import LookSide
 
 Floats = NDArray[np.float64]
 

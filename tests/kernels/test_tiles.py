@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.models import cell_on_look_side, locate_cell
+from sarheight_kernels.models import GroundModel, RadarModel, cell_on_look_side, locate_cell
 from sarheight_kernels.tiles import (
     TILE,
     geolocate,
@@ -25,24 +25,19 @@ from sarheight_kernels.tiles import (
 )
 from scipy.interpolate import KroghInterpolator
 
+from sarheight.ellipsoid import LookSide
 from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.geometry.tables import ground_model, radar_model
+from sarheight.grid import RadarGrid
 from sarheight.illumination import CosinePower
 from sarheight.illumination.simulate import illuminate
+from sarheight.orbit import Orbit
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.dems import PLACES, dem_around, hills, positions
 from tests.kernels.test_facets import exact_areas
 from tests.mountains import located_cells, look, mountain, random_terrain, raster
 from tests.synthetic import synthetic_grid
-
-if TYPE_CHECKING:
-    import xarray as xr
-    from sarheight_kernels.models import GroundModel, RadarModel
-
-    from sarheight.ellipsoid import LookSide
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
 
 Floats = NDArray[np.float64]
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
+import xarray as xr
 
 from sarheight.layover import tiles
+from sarheight.scene import Scene
 from tests.mountains import mountain, raster, scene_of
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from sarheight.scene import Scene
 
 
 @pytest.fixture(scope="session")

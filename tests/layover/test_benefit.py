@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
@@ -15,13 +15,9 @@ from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import ConstantGamma, CosinePower, simulate
 from sarheight.illumination.simulate import illuminate, is_illuminated
 from sarheight.layover import FLAGS, PosteriorMean, Reallocation, reconstruct
+from sarheight.scene import Scene
 from tests.dems import hills
 from tests.mountains import look, raster
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from sarheight.scene import Scene
 
 Floats = NDArray[np.float64]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,19 +12,14 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from sarheight.geometry import geo2rdr
 from sarheight.illumination import ConstantGamma, simulate
 from sarheight.layover import RTC, composite, local_resolution, reconstruct
 from sarheight.output import open_result, write
+from sarheight.scene import Scene
 from tests.mountains import look, mountain, raster, scene_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from sarheight.scene import Scene
 
 SHAPE = (4, 5)
 

@@ -6,8 +6,10 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import dask
 import numpy as np
@@ -19,14 +21,9 @@ from sarheight.layover import Reallocation, reconstruct
 from sarheight.layover.tiles import TilePlanner
 from sarheight.output import open_result, write
 from sarheight.product import open_product
+from sarheight.scene import Scene
 from tests.mountains import LAW, mountain, raster, scene_of
 from tests.worlds.products import NAME, write_product
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from sarheight.scene import Scene
 
 distributed = pytest.importorskip("distributed")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import xarray as xr
 from numpy.typing import NDArray
 
 from sarheight.illumination import ConstantGamma, simulate
-from sarheight.layover import RTC, PosteriorMean, Reallocation, reconstruct
+from sarheight.layover import RTC, Method, PosteriorMean, Reallocation, reconstruct
 from sarheight.layover.facets import (
     divide_heights,
     facet_places,
@@ -22,11 +22,6 @@ from sarheight.layover.facets import (
 from sarheight.layover.tiles import HeightRange
 from tests.dems import dem_around, hills
 from tests.mountains import LAW, look, raster, scene_of
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from sarheight.layover import Method
 
 Floats = NDArray[np.float64]
 

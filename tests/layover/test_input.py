@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,10 +23,8 @@ from sarheight.layover import (
 )
 from sarheight.layover._input import image_rcs, scenes_of
 from sarheight.layover.allocation import intensities
+from sarheight.scene import Scene
 from tests.mountains import look, mountain, raster
-
-if TYPE_CHECKING:
-    from sarheight.scene import Scene
 
 LAW = ConstantGamma(0.2)
 

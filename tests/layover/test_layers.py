@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 
 from sarheight import output
 from sarheight.layover import RTC, composite, interval, local_resolution, reconstruct
 from sarheight.layover.layers import LAYERS, cell_bytes, select_layers
 from sarheight.layover.result import held_bytes
+from sarheight.scene import Scene
 from tests.mountains import LAW
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import xarray as xr
-
-    from sarheight.scene import Scene
 
 
 @pytest.fixture(scope="module")

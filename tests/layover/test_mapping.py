@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +16,6 @@ from sarheight.illumination.simulate import illuminate
 from sarheight.layover import Mapping, in_shadow, mapping, masks, reconstruct
 from sarheight.output import open_result, write
 from tests.mountains import look, mountain, raster, scene_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LINES, SAMPLES = 120, 150
 

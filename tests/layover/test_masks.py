@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from sarheight.geometry import geo2rdr, incidence
 from sarheight.layover import FLAGS, masks
 from tests.mountains import look, mountain, raster
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ import xarray as xr
 
 from sarheight.layover import (
     RTC,
+    Method,
     PosteriorMean,
     Prior,
     Reallocation,
@@ -20,11 +21,8 @@ from sarheight.layover import (
     reconstruct,
 )
 from sarheight.layover.methods import describe, log_variance
+from sarheight.scene import Scene
 from tests.mountains import LAW
-
-if TYPE_CHECKING:
-    from sarheight.layover import Method
-    from sarheight.scene import Scene
 
 OTHER = PosteriorMean(
     steps=3,

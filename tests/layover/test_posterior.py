@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,10 +14,8 @@ from scipy.stats import lognorm
 from sarheight.illumination import ConstantGamma, CosinePower, simulate
 from sarheight.layover import PosteriorMean, Prior, Reallocation, interval, reconstruct
 from sarheight.layover._input import kinds_of_ground
+from sarheight.scene import Scene
 from tests.mountains import look, random_terrain, raster
-
-if TYPE_CHECKING:
-    from sarheight.scene import Scene
 
 Floats = NDArray[np.float64]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -14,15 +15,10 @@ from numpy.typing import NDArray
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.illumination import ConstantGamma, Lambertian, simulate
 from sarheight.illumination.simulate import illuminate
-from sarheight.layover import RTC, PosteriorMean, Reallocation, mapping, reconstruct
+from sarheight.layover import RTC, Method, PosteriorMean, Reallocation, mapping, reconstruct
 from sarheight.layover.allocation import PassTile, intensities
+from sarheight.scene import Scene
 from tests.mountains import LAW, look, random_terrain, raster, scene_of
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from sarheight.layover import Method
-    from sarheight.scene import Scene
 
 Floats = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,15 +15,10 @@ from sarheight_kernels.pool import limit_threads
 
 from sarheight.geometry import geo2rdr
 from sarheight.illumination import ConstantGamma, CosinePower, simulate
-from sarheight.layover import PosteriorMean, Prior, Reallocation, mapping, reconstruct
+from sarheight.layover import Method, PosteriorMean, Prior, Reallocation, mapping, reconstruct
 from sarheight.output import open_result, write
+from sarheight.scene import Scene
 from tests.mountains import LAW, look, raster, scene_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.layover import Method
-    from sarheight.scene import Scene
 
 Floats = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ import pickle
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import dask.array
 import numpy as np
@@ -20,9 +20,6 @@ from sarheight import _runtime
 from sarheight._files import scratch_folder
 from sarheight.layover import _tasks as tasks
 from sarheight.layover._tasks import FILE_CACHE, Shelf, load, one_at_a_time, release_memory
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_gdal_keeps_no_more_of_files_than_it_may() -> None:

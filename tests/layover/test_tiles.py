@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask
 import numpy as np
@@ -14,16 +14,21 @@ import xarray as xr
 from sarheight_kernels.pool import limit_threads
 
 from sarheight.errors import GeometryError
-from sarheight.layover import PosteriorMean, Reallocation, _plan, _sampling, _tasks, reconstruct
+from sarheight.layover import (
+    Method,
+    PosteriorMean,
+    Reallocation,
+    _plan,
+    _sampling,
+    _tasks,
+    reconstruct,
+)
 from sarheight.layover import _scene_tiles as room
 from sarheight.layover._steps import support_of
 from sarheight.layover.tiles import TILE, HeightRange, TilePlanner
+from sarheight.scene import Scene
 from tests.dems import hills
 from tests.mountains import LAW, mountain, random_terrain, raster, scene_of
-
-if TYPE_CHECKING:
-    from sarheight.layover import Method
-    from sarheight.scene import Scene
 
 METHODS: list[Method] = [Reallocation(), PosteriorMean()]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from sarheight.dem.checked import CheckedDem
 from sarheight.illumination import simulate
 from sarheight.layover import PosteriorMean, Reallocation, mapping, masks, reconstruct
+from sarheight.scene import Scene
 from tests.dems import PLACES, dem_around
 from tests.layover.test_tiles import assert_same
 from tests.mountains import LAW, look
-
-if TYPE_CHECKING:
-    from sarheight.scene import Scene
 
 Floats = NDArray[np.float64]
 

@@ -6,13 +6,15 @@ import csv
 import errno
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+
+from pathlib import Path
 
 from torch import nn
 from torch.utils.data import DataLoader
@@ -28,9 +30,6 @@ from sarheight.learning import (
     train,
 )
 from sarheight.learning.training import EpochLoader, Optimiser, Schedule, split_batches
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SETTINGS = RunSettings(
     batch=4, epochs=6, patience=6, rate=3e-2, precision="32-true", threads=1, seed=3

@@ -6,21 +6,19 @@ import json
 import math
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+
+from collections.abc import Callable
+from pathlib import Path
 
 from safetensors.torch import save
 
 from sarheight.errors import CheckpointError, OutputError
 from sarheight.learning.channels import Channel
 from sarheight.terrain.sar2height import HeightEstimator
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 @pytest.fixture

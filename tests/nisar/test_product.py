@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from sarheight.doppler import DopplerLUT
 from sarheight.errors import ProductError
 from sarheight.geometry import geo2rdr
+from sarheight.grid import RadarGrid
 from sarheight.illumination import simulate
 from sarheight.nisar import open_product
+from sarheight.orbit import Orbit
 from sarheight.product import is_product
 from sarheight.product import open_product as open_any
 from tests.cli.commands import passing
@@ -24,12 +27,6 @@ from tests.dems import dem_around, hills
 from tests.mountains import PLAIN, mountain, raster
 from tests.synthetic import synthetic_grid
 from tests.worlds.rslc import write_rslc
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
 
 SHAPE = 60, 80
 

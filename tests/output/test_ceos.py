@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pystac
@@ -16,9 +17,6 @@ from tests.cli.commands import SEA, failing, passing, write_dem
 from tests.results import dem_of, masks_of, result_of
 from tests.synthetic import synthetic_grid
 from tests.worlds.products import grd_product, slc_product
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_the_layers_follow_from_the_result(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import odc.geo.xr  # noqa: F401  # the accessor
@@ -17,10 +19,6 @@ from sarheight import output
 from sarheight.output.grid import add_cf_attributes, cf_grid_mapping
 from sarheight.output.radar_images import write_scene
 from tests.results import dem_of, masks_of, result_of, scene
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 PLACE: dict[str, Any] = {".nc": {}, ".zarr": {"group": "0"}}
 """Where xarray finds the result in a file."""

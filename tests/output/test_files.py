@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import numpy as np
 import pytest
@@ -21,9 +22,6 @@ from sarheight import output
 from sarheight.errors import OutputError, SarheightError
 from sarheight.output import atomic as _atomic
 from sarheight.output.grid import decode_attributes, encode_attributes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 READABLE = (".tif", ".nc", ".zarr")
 WRITABLE = (*READABLE, ".png")

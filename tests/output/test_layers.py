@@ -7,10 +7,11 @@ import os
 import shutil
 import subprocess
 import textwrap
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pystac
@@ -24,9 +25,6 @@ from sarheight.errors import DamagedFileError, OutputError
 from sarheight.view._layers import ResultView
 from tests.mountains import LAW
 from tests.results import dem_of, masks_of, result_of, scene
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LAYERS = {
     "sigma0_vv",

@@ -6,7 +6,8 @@ import json
 import shutil
 from collections import Counter
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import odc.geo.xr  # noqa: F401  # the accessor
@@ -24,9 +25,6 @@ from sarheight.output.levels import halve
 from sarheight.output.stores import open_levels
 from tests.results import result_of
 from tests.zarr_2 import write_version_2
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GRIDS = ("EPSG:32632", "EPSG:4326", "EPSG:3857", "ESRI:54009")
 NODATA = 255

@@ -6,7 +6,7 @@ import hashlib
 import json
 import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -17,9 +17,6 @@ from sarheight import output
 from sarheight._files import without_secrets
 from sarheight.output.radar_images import write_scene
 from tests.results import masks_of, result_of, scene
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FORMATS = (".tif", ".nc", ".zarr", ".png")
 

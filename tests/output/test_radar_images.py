@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,9 +36,6 @@ from tests.results import result_of
 from tests.results import scene as result_scene
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FORMATS = (".tif", ".nc", ".zarr")
 

@@ -6,7 +6,8 @@ import json
 import shutil
 from contextlib import suppress
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import h5py
@@ -22,9 +23,6 @@ from sarheight.errors import DamagedFileError
 from sarheight.output.grid import check_grid
 from sarheight.output.stores import write_zarr
 from tests.zarr_2 import write_version_2
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def scene(side: int = 60) -> xr.Dataset:

@@ -6,7 +6,6 @@ import json
 import math
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,8 +14,10 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from sarheight import plot
 from sarheight.plot.maps import (
@@ -33,10 +34,6 @@ from sarheight.plot.maps import (
     robust_limits,
     subsample,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from numpy.typing import NDArray
 
 ROWS, COLUMNS = 30, 40
 VOID = (slice(0, 5), slice(0, 8))

@@ -11,16 +11,18 @@ import os
 import re
 import shlex
 import shutil
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 
 from sarheight.errors import DamagedFileError, SarheightError
 from tests.robustness.contract import Reading, Subject
 from tests.robustness.mutations import (
+    Mutation,
     bytes_of,
     json_of,
     raster_of,
@@ -29,11 +31,6 @@ from tests.robustness.mutations import (
     zip_of,
 )
 from tests.robustness.subjects import SUBJECTS, dataset_numbers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from tests.robustness.mutations import Mutation
 
 __all__ = ["COMMANDS"]
 

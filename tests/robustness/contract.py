@@ -17,18 +17,16 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sarheight.errors import SarheightError
 from tests.robustness.mutations import Mutation, folder_mutant
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from multiprocessing.process import BaseProcess
 
 __all__ = ["LONGEST", "Outcome", "Reading", "Subject", "compare", "outcomes"]
 

@@ -15,13 +15,11 @@ import shutil
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = [
     "Mutation",

@@ -7,7 +7,7 @@ import lzma
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import rioxarray  # noqa: F401
@@ -15,6 +15,8 @@ import xarray as xr
 
 from sarheight.doppler import DopplerLUT
 from sarheight.errors import DamagedFileError
+from sarheight.grid import RadarGrid
+from sarheight.orbit import Orbit
 from tests.flattened_products import hyp3_folder, opera_folder, opera_table, packed, planetary_item
 from tests.robustness.contract import Reading, Subject
 from tests.robustness.mutations import bytes_of, json_of, text_of, xml_of, zip_of
@@ -25,10 +27,6 @@ from tests.worlds.products import grd_product
 from tests.worlds.rslc import write_rslc
 from tests.worlds.safe import pack
 from tests.zone_samples import patches, so2sat_arrays, write_so2sat
-
-if TYPE_CHECKING:
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
 
 __all__ = ["SUBJECTS", "dataset_numbers"]
 

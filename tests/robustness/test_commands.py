@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,14 +16,13 @@ for library in ("geopandas", "pyarrow", "torch"):
     if find_spec(library) is None:  # other processes import this file: nothing slow here
         pytest.skip(f"needs {library}", allow_module_level=True)
 
+from pathlib import Path
+
 from tests.cli.commands import SEA, Files, failing
 from tests.robustness.commands import COMMANDS, KEEPS, MAKERS, ROWS, judged
 from tests.robustness.contract import LONGEST, Reading, Subject, outcomes
 from tests.robustness.mutations import odd_file, raster_of
 from tests.robustness.subjects import SUBJECTS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 

@@ -8,9 +8,10 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,6 @@ import xarray as xr
 from sarheight import output
 from sarheight.errors import OutputError
 from sarheight.output import _cog, atomic
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 if sys.platform == "win32":
     pytest.skip("needs processes that fork", allow_module_level=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import lzma
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -37,10 +38,6 @@ from tests.results import result_of
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import eof_xml
 from tests.worlds.rslc import write_rslc
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 GRID, ORBIT = synthetic_grid(lines=40, samples=50)
 SUFFIXES = (".tif", ".nc", ".zarr")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 import dask.array
 import numpy as np
@@ -16,14 +15,11 @@ for library in ("geopandas", "pyarrow", "sarkit", "torch"):
     if find_spec(library) is None:  # other processes import this file: nothing slow here
         pytest.skip(f"needs {library}", allow_module_level=True)
 
+from pathlib import Path
+
 from tests.robustness.contract import Reading, Subject, outcomes
-from tests.robustness.mutations import bytes_of, json_of, text_of, xml_of, zip_of
+from tests.robustness.mutations import Mutation, bytes_of, json_of, text_of, xml_of, zip_of
 from tests.robustness.subjects import SUBJECTS
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.robustness.mutations import Mutation
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -32,13 +33,8 @@ from tests.cities import grid_of
 from tests.cli.commands import run
 from tests.flattened_products import HYP3
 from tests.results import result_of
-from tests.servers import running
+from tests.servers import Site, running
 from tests.synthetic import synthetic_grid
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.servers import Site
 
 CODE = Path(sarheight.__file__).parent
 SIZE = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,9 +26,6 @@ from sarheight.sentinel1 import (
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import annotation_xml, eof_xml
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TO_EARTH_FIXED = Transformer.from_crs("EPSG:4979", "EPSG:4978")
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
+from sarheight.ellipsoid import LookSide
 from sarheight.errors import ProductError
 from sarheight.geometry import geo2rdr
 from sarheight.sentinel1.cslc import burst_geometry, burst_grid, is_burst
 from tests.synthetic import synthetic_grid
 from tests.worlds.cslc import write_cslc
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.ellipsoid import LookSide
 
 PLACED = GeoBox.from_bbox((576_500, 5_093_600, 578_400, 5_095_600), "EPSG:32632", shape=(200, 380))
 """Cells of 5 m x 10 m."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import numpy as np
@@ -14,18 +16,13 @@ import zarr
 from sarheight.errors import ProductError
 from sarheight.output import open_result
 from sarheight.product import is_product, open_product
+from sarheight.scene import Scene
+from sarheight.sentinel1 import Sentinel1Product
 from tests.cli.commands import SEA, passing, write_dem
 from tests.servers import running
 from tests.synthetic import synthetic_grid
 from tests.worlds.eopf_product import write_eopf
 from tests.worlds.products import drawn_scene, grd_product, write_product
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from sarheight.scene import Scene
-    from sarheight.sentinel1 import Sentinel1Product
 
 
 @pytest.fixture(scope="module")

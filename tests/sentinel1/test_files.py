@@ -9,8 +9,10 @@ import pickle
 import re
 import stat
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import fsspec
 import numpy as np
@@ -30,10 +32,6 @@ from tests.servers import running
 from tests.worlds.annotations import LINES_PER_BURST
 from tests.worlds.products import NAME, Made, drawn_scene, grd_product, slc_product, write_product
 from tests.worlds.safe import pack, tiff
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 MEASUREMENT = "measurement/s1a-iw-grd-vv-20240101t055958-20240101t060002-051919-0645f1-001.tiff"
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import dask
@@ -18,10 +20,18 @@ from numpy.typing import NDArray
 from sarheight_kernels.orbit import zero_doppler_time
 
 from sarheight import _windows
+from sarheight._windows import Span
 from sarheight.ellipsoid import SPEED_OF_LIGHT, points_at_ranges
 from sarheight.errors import ProductError
 from sarheight.scene import Scene
-from sarheight.sentinel1 import _images, geolocation_grid, read_annotation, read_grid, read_orbit
+from sarheight.sentinel1 import (
+    Annotation,
+    _images,
+    geolocation_grid,
+    read_annotation,
+    read_grid,
+    read_orbit,
+)
 from sarheight.sentinel1._files import ProductFiles
 from sarheight.sentinel1._images import (
     Channel,
@@ -46,13 +56,6 @@ from tests.worlds.annotations import (
 )
 from tests.worlds.products import BEGINS, BURSTS, LINES, SAMPLES, SWATHS, IwScene, write_product
 from tests.worlds.safe import tiff
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from sarheight._windows import Span
-    from sarheight.sentinel1 import Annotation
 
 Bools = NDArray[np.bool_]
 

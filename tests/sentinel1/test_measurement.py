@@ -8,7 +8,6 @@ the same satellite say for beta0.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,12 +17,10 @@ from scipy import ndimage
 
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.geometry import rdr2geo
+from sarheight.grid import RadarGrid
+from sarheight.orbit import Orbit
 from sarheight.sentinel1 import read_annotation, read_grid, read_orbit, read_orbit_file
 from tests.conftest import shared_data
-
-if TYPE_CHECKING:
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
 
 ANNOTATION = "s1a-iw3-slc-vv-20220918t074921-20220918t074946-045056-056232-006.xml.xz"
 ORBIT = "S1A_OPER_AUX_RESORB_OPOD_20220918T093241_V20220918T053155_20220918T084925.EOF.xz"

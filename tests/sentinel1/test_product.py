@@ -10,7 +10,8 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from html import escape
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import dask
 import fsspec
@@ -20,10 +21,13 @@ from numpy.typing import NDArray
 
 from sarheight.acquisition import SOURCE, grid_to_json
 from sarheight.errors import AnnotationError, GeometryError, ProductError
+from sarheight.geometry import placement as _area
 from sarheight.geometry import rdr2geo
 from sarheight.geometry.placement import bounds_of_corners, window_of_bounds
+from sarheight.orbit import Orbit
 from sarheight.output.radar_images import read_grid_and_orbit
 from sarheight.product import READERS, Product, open_product
+from sarheight.scene import Calibration
 from sarheight.sentinel1 import Sentinel1Product, _images, read_annotation
 from sarheight.sentinel1._manifest import read_manifest
 from sarheight.sentinel1._radiometry import Radiometry
@@ -34,13 +38,6 @@ from tests.synthetic import circular_orbit, synthetic_grid
 from tests.worlds.annotations import eof_xml
 from tests.worlds.products import NAME, IwScene, Made, grd_product, slc_product
 from tests.worlds.safe import NAMES, manifest_xml, pack, save, tiff
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.geometry import placement as _area
-    from sarheight.orbit import Orbit
-    from sarheight.scene import Calibration
 
 EOF = "S1A_OPER_AUX_{}_OPOD_20240121T000000_V20231231T225942_20240102T005942.EOF"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sarheight.errors import AnnotationError
+from sarheight.scene import Calibration
 from sarheight.sentinel1 import read_annotation
 from sarheight.sentinel1._radiometry import (
     REACH,
@@ -25,9 +26,6 @@ from tests.conftest import shared_data
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import annotation_xml
 from tests.worlds.safe import NAMES, Tables, calibration_xml, noise_xml
-
-if TYPE_CHECKING:
-    from sarheight.scene import Calibration
 
 Floats = NDArray[np.float64]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyproj
@@ -14,11 +15,13 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
 
 from sarheight import geometry
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry.placement import crop_grid_to_dem
 from sarheight.illumination import simulate
+from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_annotation, read_grid, read_orbit
 from sarheight.sentinel1._product import open_product
 from tests.conftest import ANNOTATIONS, shared_data
@@ -33,13 +36,6 @@ from tests.worlds.annotations import (
 )
 from tests.worlds.products import drawn_scene, write_product
 from tests.worlds.safe import NAMES
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from sarheight.scene import Calibration, Scene
 
 Kind = Literal["GRD", "SLC"]
 GRD, SLC = ANNOTATIONS[0], ANNOTATIONS[-1]

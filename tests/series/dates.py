@@ -6,16 +6,14 @@ Import it as ``from tests.series.dates import dates_of``.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from sarheight.illumination import simulate
 from sarheight.scene import Scene
 from tests.mountains import LAW, look
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 DAYS = 12
 METRES_PER_DEGREE = 77_000.0

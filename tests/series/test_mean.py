@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from numpy.typing import NDArray
 from sarheight_kernels.pool import limit_threads
 from sarheight_kernels.series import accumulate_resampled
 from scipy.ndimage import gaussian_filter
@@ -25,11 +26,6 @@ from sarheight.terrain import RefinementSettings, refine
 from tests.dems import hills
 from tests.mountains import LAW, raster
 from tests.series.dates import date_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 LOOKS = 4.4
 BASELINES = (0.0, 110.0, -160.0, 70.0, 30.0, -90.0)

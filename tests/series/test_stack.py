@@ -8,7 +8,8 @@ import shutil
 import threading
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import dask
 import numpy as np
@@ -18,6 +19,7 @@ import zarr
 from sarheight_kernels.pool import limit_threads
 
 from sarheight import plot, series
+from sarheight.dem.checked import CheckedDem
 from sarheight.errors import OutputError, SeriesError
 from sarheight.layover import RTC, PosteriorMean, masks, reconstruct
 from sarheight.layover.tiles import TilePlanner
@@ -31,11 +33,6 @@ from sarheight.series._dates import Date, open_date, side_by_side
 from tests.mountains import mountain, raster
 from tests.series.dates import date_of
 from tests.zarr_2 import write_version_2
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.dem.checked import CheckedDem
 
 BASELINES = (0.0, 110.0, -160.0, 70.0)
 OFFSETS = ((0.0, 0.0), (0.3, 0.6), (2.5, -3.2), (-0.4, 0.1))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyproj
@@ -17,10 +19,13 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
+from sarheight.ellipsoid import LookSide
 from sarheight.errors import MissingLibraryError, OptionError, ProductError
 from sarheight.geometry import geo2rdr
+from sarheight.grid import RadarGrid
 from sarheight.illumination import simulate
 from sarheight.layover import masks, reconstruct
+from sarheight.orbit import Orbit
 from sarheight.product import is_product
 from sarheight.product import open_product as open_any
 from sarheight.sicd import open_product
@@ -42,14 +47,6 @@ from tests.worlds.sicd import (
     zero_doppler_tree,
 )
 from tests.worlds.slc_image import focus
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from sarheight.ellipsoid import LookSide
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
 
 Floats = NDArray[np.float64]
 

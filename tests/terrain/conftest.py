@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.ndimage import gaussian_filter
 
 from sarheight.dem import coarsen
 from sarheight.illumination import CosinePower, simulate
+from sarheight.scene import Scene
 from tests.mountains import look, rough_hills
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from sarheight.scene import Scene
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pyproj
@@ -24,9 +24,6 @@ from sarheight.terrain import (
     read_known_elevations,
 )
 from tests.dems import PLACES, dem_around, hills
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ZONE = 32632
 POLYGON = """{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {"h": 1},

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import xarray as xr
 
 from sarheight.dem import coarsen
 from sarheight.errors import (
@@ -23,6 +27,7 @@ from sarheight.errors import (
 )
 from sarheight.illumination import simulate
 from sarheight.learning import Channel, Part, Tiling, UNet, split_bands, train
+from sarheight.scene import Scene
 from sarheight.terrain import (
     HeightEstimator,
     KnownElevations,
@@ -47,14 +52,6 @@ from sarheight.terrain import (
     terrain_task,
 )
 from tests.mountains import look, mountain, raster
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    import xarray as xr
-
-    from sarheight.scene import Scene
 
 CHANNELS = (Channel("gamma0_posterior", "1", "decibel"),)
 GAMMA0 = ("gamma0_posterior",)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+
+from pathlib import Path
+
+from torch import Tensor, nn
 
 from sarheight.errors import OutputError
 from sarheight.learning import (
@@ -22,11 +25,6 @@ from sarheight.terrain import (
     distance_channel,
 )
 from sarheight.terrain.sar2height import height_loss
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import Tensor, nn
 
 CHANNELS = (
     Channel("gamma0_vv", "1", "decibel", -10.0, 4.0),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from sarheight.dem import coarsen
+from sarheight.grid import RadarGrid
 from sarheight.learning import Part
+from sarheight.orbit import Orbit
 from sarheight.terrain import (
     SceneConfiguration,
     SceneSettings,
@@ -21,12 +23,6 @@ from sarheight.terrain import (
 from sarheight.terrain.scenes import degrade_dem, patchy_reflectivity
 from tests.dems import dem_around, hills
 from tests.mountains import look, mountain, raster
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
 
 CHANNELS = ("gamma0_geocoded", "local_incidence")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,9 +12,15 @@ from scipy.ndimage import gaussian_filter
 
 torch = pytest.importorskip("torch")
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import xarray as xr
+
 from sarheight.dem import reproject
 from sarheight.learning import packaged_model
 from sarheight.learning.tiles import Tiling
+from sarheight.scene import Scene
 from sarheight.terrain import (
     RefinementNetwork,
     RefinementSettings,
@@ -32,14 +37,6 @@ from sarheight.terrain.refinement_network import (
     mirrored,
     prepare_correction,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    import xarray as xr
-
-    from sarheight.scene import Scene
 
 Floats = NDArray[np.float32]
 SHAPE = 45, 54

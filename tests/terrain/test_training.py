@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +12,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
+from pathlib import Path
+
+import xarray as xr
 from torch.utils.data import DataLoader
 
 from sarheight import learning
@@ -29,12 +31,6 @@ from sarheight.terrain import (
 from sarheight.terrain.sar2height import height_loss
 from sarheight.terrain.training import measure_scale_factor
 from tests.mountains import look, mountain, raster
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import xarray as xr
-
 
 SETTINGS = TerrainSettings(
     channels=("gamma0_posterior", "local_incidence"),

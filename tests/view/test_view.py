@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -25,22 +27,16 @@ from sarheight.dem import reproject
 from sarheight.errors import DamagedFileError, OutputError
 from sarheight.layover.categories import MASK
 from sarheight.output.radar_images import write_scene
+from sarheight.scene import Scene
 from sarheight.view import _page
 from sarheight.view._layers import TILE, DatasetReader, LevelReader, ResultView
-from sarheight.view._page import _open, page_server
+from sarheight.view._page import PageServer, _open, page_server
 from sarheight.view._places import Places
 from tests.browser import Browser
 from tests.cli.commands import run
 from tests.mountains import LAW, mountain, raster, scene_of
 from tests.results import result_of, scene
 from tests.zarr_2 import write_version_2
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from sarheight.scene import Scene
-    from sarheight.view._page import PageServer
 
 FORMATS = ("", ".tif", ".nc", ".zarr")
 

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,9 +29,6 @@ from sarheight.workflow.batch import (
 from sarheight.workflow.config import ReconstructConfig, ResultOutput
 from tests.cli import commands
 from tests.mountains import mountain, raster, scene_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TOML = """
 [defaults]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,17 +13,13 @@ import sarheight
 from sarheight import archives, layover
 from sarheight.errors import OptionError
 from sarheight.output import open_result
+from sarheight.scene import Scene
 from sarheight.series import open_stack
 from sarheight.terrain import refine_files
 from tests.cli.commands import passing
 from tests.flattened_products import hyp3_folder, hyp3_of, opera_of, planetary_of
 from tests.mountains import mountain, raster, scene_of
 from tests.worlds.annotations import eof_xml
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.scene import Scene
 
 DEM = raster(mountain(50, 70, 500.0))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from xml.etree.ElementTree import Element, tostring
 
 import numpy as np
@@ -15,12 +15,10 @@ from defusedxml.ElementTree import fromstring
 from numpy.typing import NDArray
 
 from sarheight.ellipsoid import SPEED_OF_LIGHT, geodetic, look_sign, points_at_ranges
+from sarheight.grid import RadarGrid
+from sarheight.orbit import Orbit
 from sarheight.sentinel1 import read_annotation
 from sarheight.sentinel1.grid import burst_positions
-
-if TYPE_CHECKING:
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
 
 LINES_PER_BURST = 60
 BURST_STEP = 50

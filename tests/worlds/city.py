@@ -6,16 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from tests.worlds.city_districts import DISTRICTS, LOWEST, ROOF_SHARES, STYLES, Block, Style
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Window = tuple[slice, slice]
 

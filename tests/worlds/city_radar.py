@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pyproj import CRS
 from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter, minimum_filter
 
 from sarheight.geometry import geo2rdr
-from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
+from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry, pixel_areas
 from sarheight.geometry.visibility import illuminated_cells
 from sarheight.grid import RadarGrid
 from sarheight.illumination import CosinePower
@@ -19,12 +19,6 @@ from sarheight.illumination.simulate import illuminate
 from sarheight.layover.result import look_azimuth
 from sarheight.orbit import Orbit, look_at
 from tests.worlds.city import City, Cover
-
-if TYPE_CHECKING:
-    from pyproj import CRS
-
-    from sarheight.geometry.pass_geometry import PassGeometry
-
 
 FARTHEST = 130.0
 """Metres before a wall within which others can stand in its light."""

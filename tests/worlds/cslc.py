@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import h5py
 import numpy as np
+from odc.geo.geobox import GeoBox
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from odc.geo.geobox import GeoBox
-
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
+from sarheight.grid import RadarGrid
+from sarheight.orbit import Orbit
 
 
 def write_cslc(path: Path, placed: GeoBox, grid: RadarGrid, orbit: Orbit) -> Path:

@@ -14,7 +14,9 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element
 
 import numpy as np
 import zarr
@@ -23,10 +25,6 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from sarheight._runtime import ignore_missing_georeference
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from xml.etree.ElementTree import Element
 
 __all__ = ["write_eopf"]
 

@@ -10,7 +10,6 @@ cheaper than n images of point scatterers.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
@@ -21,6 +20,7 @@ from scipy.fft import fft2, ifft2
 from sarheight.scene import Scene
 from tests.worlds.point_scatterers import pass_over, scatterers_of
 from tests.worlds.scatterer_geometry import JIT, path_of, surface_of
+from tests.worlds.scattering_ground import Ground
 from tests.worlds.slc_image import (
     IW1,
     bands_of,
@@ -30,9 +30,6 @@ from tests.worlds.slc_image import (
     pixel_areas,
     slc_grid_for,
 )
-
-if TYPE_CHECKING:
-    from tests.worlds.scattering_ground import Ground
 
 __all__ = ["Expected", "expected_image", "mean_image"]
 

@@ -9,14 +9,16 @@ and the grid that describe the image are used.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyproj
 import xarray as xr
 from numpy.typing import NDArray
 
+from sarheight.ellipsoid import LookSide
 from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit, look_at
 from sarheight.scene import Scene
@@ -49,11 +51,6 @@ from tests.worlds.slc_image import (
     pixel_areas,
     slc_grid_for,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sarheight.ellipsoid import LookSide
 
 __all__ = ["Observation", "Scatterers", "observe", "pass_over", "scatterers_of", "truth_on"]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import xarray as xr
@@ -19,7 +19,9 @@ from defusedxml.ElementTree import fromstring
 from numpy.typing import NDArray
 
 from sarheight.acquisition import relative_orbit
-from sarheight.scene import Scene
+from sarheight.grid import RadarGrid
+from sarheight.orbit import Orbit
+from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_annotation
 from tests.synthetic import synthetic_grid
 from tests.worlds.annotations import (
@@ -31,11 +33,6 @@ from tests.worlds.annotations import (
     made_bursts,
 )
 from tests.worlds.safe import BLOCK, NAMES, ORBIT, Picture, Pixels, Tables, pack, write_safe
-
-if TYPE_CHECKING:
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
-    from sarheight.scene import Calibration
 
 Floats = NDArray[np.float64]
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from sarheight.doppler import DopplerLUT
 from sarheight.ellipsoid import SPEED_OF_LIGHT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from sarheight.doppler import DopplerLUT
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
+from sarheight.grid import RadarGrid
+from sarheight.orbit import Orbit
 
 HALF_COMPLEX = np.dtype([("r", np.float16), ("i", np.float16)])
 """Complex numbers of half precision, as NISAR stores them."""

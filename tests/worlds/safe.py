@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 from xml.etree.ElementTree import tostring
 
 import numpy as np
@@ -20,12 +20,10 @@ from rasterio.windows import Window
 
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.ellipsoid import look_sign, points_at_ranges
+from sarheight.grid import RadarGrid
+from sarheight.orbit import Orbit
+from sarheight.scene import Calibration
 from tests.worlds.annotations import header_xml
-
-if TYPE_CHECKING:
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
-    from sarheight.scene import Calibration
 
 Floats = NDArray[np.float64]
 

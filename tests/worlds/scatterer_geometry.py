@@ -19,18 +19,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 import pyproj
+import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, spline_filter
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from sarheight.orbit import Orbit
+from sarheight.orbit import Orbit
 
 __all__ = [
     "BLOCK",

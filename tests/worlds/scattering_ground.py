@@ -8,8 +8,9 @@ a reconstruction may use is another one: coarser or smoother, and wrong by a cor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import rioxarray  # noqa: F401 - registers the accessor
@@ -19,9 +20,6 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from tests.worlds.scatterer_geometry import level_positions
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = [
     "AS_USED",

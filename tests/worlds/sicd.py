@@ -13,7 +13,9 @@ NGA.STND.0024 (2023). Sensor Independent Complex Data (SICD), volumes 1 to 3, ve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 import lxml.etree
 import numpy as np
@@ -22,14 +24,9 @@ import sarkit.wgs84
 from numpy.polynomial import polynomial
 from numpy.typing import NDArray
 
+from sarheight.grid import RadarGrid
+from sarheight.orbit import Orbit
 from tests.worlds.slc_image import Instrument, focus
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
 
 Floats = NDArray[np.float64]
 Tree = Any

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
@@ -21,10 +20,8 @@ from numba import prange
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
+from sarheight.grid import RadarGrid
 from tests.worlds.scatterer_geometry import JIT, Path, ellipsoid_points
-
-if TYPE_CHECKING:
-    from sarheight.grid import RadarGrid
 
 __all__ = [
     "IW1",

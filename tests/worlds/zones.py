@@ -9,9 +9,11 @@ data, and its scores say nothing about the accuracy of a network on those.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +22,6 @@ from scipy.ndimage import gaussian_filter, shift
 from sarheight._runtime import require
 from sarheight.output.atomic import atomic_write
 from sarheight.zones.classes import CLIMATE_ZONES
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
 
 Floats = NDArray[np.float64]
 COVERS, ROOFS, MATERIALS, BANDS = 7, 3, 10, 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,6 +10,8 @@ import xarray as xr
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("sklearn", reason="the extra `learn` is not installed")
+
+from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
@@ -37,9 +38,6 @@ from sarheight.zones.forest import (
 )
 from sarheight.zones.samples import zone_statistics
 from tests.zone_samples import city, patches
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FEW = ForestSettings(trees=10)
 RANDOM = np.random.default_rng(0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+
+from pathlib import Path
 
 from sarheight.errors import CheckpointError
 from sarheight.learning import Channel
@@ -22,9 +23,6 @@ from sarheight.zones import (
     fusion_strategies,
 )
 from sarheight.zones.fusion_cnn import branch_options, class_weights, published, split_channels
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GROUPS = ((0, 1), (2, 3, 4))
 SMALL = {"widths": (4, 4, 8, 8, 8), "dense": 8}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -11,6 +10,8 @@ import rasterio
 import xarray as xr
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+
+from pathlib import Path
 
 from sarheight.errors import OutputError
 from sarheight.learning import Channel
@@ -24,9 +25,6 @@ from sarheight.zones import (
     write_zones,
 )
 from tests.zone_samples import city
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CLASSES = ("compact_high_rise", "open_low_rise", "water")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +13,9 @@ import xarray as xr
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("sklearn", reason="the extra `learn` is not installed")
 h5py = pytest.importorskip("h5py", reason="the extra `learn` is not installed")
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from sarheight import learning
 from sarheight.errors import CheckpointError, DatasetError
@@ -46,10 +49,6 @@ from sarheight.zones.evaluation import scores_from_confusion
 from sarheight.zones.fusion_cnn import split_channels
 from sarheight.zones.samples import require_classes, zone_statistics
 from tests.zone_samples import THREE, city, patches, so2sat_arrays, write_so2sat
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
 
 SETTINGS = ZoneSettings(
     options={"widths": [2] * 5, "dense": 2}, epochs=1, batch=8, precision="32-true"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,9 +22,6 @@ from sarheight.zones.classes import CLIMATE_ZONES, zone_of_code, zone_of_name
 from sarheight.zones.samples import zone_statistics
 from tests.conftest import shared_data
 from tests.zone_samples import city, patches
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_there_are_17_zones_with_their_own_names_and_colours() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import h5py  # type: ignore[import-untyped]
 import numpy as np
@@ -24,9 +25,6 @@ from tests.worlds.zones import (
     simulated_zone_patches,
     write_simulated_so2sat,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TINY = ZoneSceneSettings(
     patches={"training": 40, "validation": 20, "test": 24},

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 h5py = pytest.importorskip("h5py", reason="the extra `learn` is not installed")
+
+from pathlib import Path
 
 from sarheight.errors import DatasetError
 from sarheight.zones import (
@@ -22,9 +23,6 @@ from sarheight.zones import (
 from sarheight.zones.samples import zone_statistics
 from tests.cli.commands import passing
 from tests.zone_samples import so2sat_arrays, write_so2sat
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,10 +11,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
+from pathlib import Path
+
 from sarheight import learning
 from sarheight.zones import (
     FusionResult,
     ZoneClassifier,
+    ZoneSamples,
     ZoneSettings,
     calibration_error,
     compare_fusion,
@@ -31,11 +33,6 @@ from sarheight.zones.evaluation import scores_from_confusion
 from sarheight.zones.fusion import train_strategy
 from sarheight.zones.fusion_cnn import FusionStrategy
 from tests.zone_samples import patches
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sarheight.zones import ZoneSamples
 
 SPLIT = (("vh", "vv"), ("red", "nir"))
 SETTINGS = ZoneSettings(
