@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyproj import Transformer
@@ -429,7 +429,6 @@ def seen_under(orbit: Orbit, place: tuple[float, float, float]) -> tuple[float, 
     return float(np.degrees(np.arccos(cosine))), float(side)
 
 
-@settings(max_examples=12)
 @given(
     st.floats(-70.0, 70.0),
     st.floats(-180.0, 180.0),
