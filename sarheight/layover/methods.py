@@ -93,7 +93,7 @@ class ValueErrors:
 
     The logarithm of a value has the error variance
 
-    .. math:: e = e_0 + e_s \nu + e_m (1 - s)^2 + e_q q + e_b b
+    .. math:: e = e_0 + e_s \nu + e_m (1 - s)^2 + e_q q + e_b b s^2
 
     with the relative variance :math:`\nu` that speckle of one look leaves in the cell, its
     contribution share s, the mean square q of the relative change of simulated RCS from sample to
@@ -119,7 +119,8 @@ class ValueErrors:
     bends : float
         Variance by relief that the DEM does not resolve, where its slopes change by 1 from one
         stretch of ground to the next: ground on which they change much has relief within its cells
-        as well. A stretch is 90 m, but one posting at least and three at most. It is eb.
+        as well. A stretch is 90 m, but one posting at least and three at most. It is eb, and
+        falls with the squared share: where pixels are those of others, em has what relief does.
     usual_contrast : float
         Standard deviation in dB between places where a scene is too small to measure it.
     least_contrast : float
@@ -129,9 +130,9 @@ class ValueErrors:
     least: float = field(default=_decibels(0.012))
     ground_range_speckle: float = 4.6
     slant_range_speckle: float = 1.5
-    others: float = 0.85
+    others: float = 0.6
     height_error: float = 5.5
-    bends: float = 0.35
+    bends: float = 0.5
     usual_contrast: float = field(default=_decibels(0.35))
     least_contrast: float = field(default=_decibels(0.02))
 

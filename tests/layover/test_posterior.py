@@ -120,7 +120,7 @@ def test_polarisations_and_dates_know_edges_together(
     for index, factor in enumerate((1.0, 0.2)):
         each = polarisations.isel(polarisation=index)
         joint = error_in_decibels(each.assign(gamma0=each.gamma0 / factor), kinds)[open_cells]
-        assert rms(joint) < 0.998 * apart[index]
+        assert rms(joint) < 0.995 * apart[index]
     held = (polarisations.gamma0 * polarisations.projected_area).sum(("y", "x")).values
     np.testing.assert_allclose(held, polarisations.attrs["rcs_cells"], rtol=1e-5)
 
@@ -145,7 +145,7 @@ def test_ground_of_another_brightness_keeps_its_edge(
     ]
     assert border.sum() > 500
     assert errors[0] < 1.05 * errors[1]
-    assert errors[2] > 1.1 * errors[1]
+    assert errors[2] > 1.15 * errors[1]
 
 
 def test_cells_that_share_their_pixels_move_less(dem: xr.DataArray, scene: Scene) -> None:
