@@ -203,7 +203,7 @@ class Prior:
     edges: float = 1.2
     errors: ValueErrors = field(default_factory=ValueErrors)
     open_inflation: float = 0.9
-    layover_inflation: float = 2.2
+    layover_inflation: float = 2.35
 
     def __post_init__(self) -> None:
         """Check the numbers."""

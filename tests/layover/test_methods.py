@@ -214,7 +214,7 @@ def test_intervals_widen_with_their_inflation(dem: xr.DataArray, scene: Scene) -
         reconstruct(scene, dem, law=LAW, method=PosteriorMean(prior=prior))
         for prior in (
             Prior(),
-            Prior(open_inflation=2 * 0.9, layover_inflation=2 * 2.2),
+            Prior(open_inflation=2 * 0.9, layover_inflation=2 * 2.35),
             Prior(layover_inflation=0.0),
             Prior(open_inflation=1e-3),
         )
