@@ -62,8 +62,9 @@ three at most, as a finer DEM resolves more."""
 BEND_REACH = 3
 """How many such distances it takes to the farthest heights that count for a cell."""
 MOST_BENDS = 0.25
-"""Mean square change of slope beyond which nothing is known: the roughest hundredth of the cells of
-the places for development of the independent test has 0.14 to 0.25. Rougher ground counts as that."""
+"""Mean square change of slope that rougher ground counts as: of the places for development of the
+independent test, by which its effect is known, the roughest hundredth of the cells has 0.14 to
+0.25."""
 
 
 # Surroundings on which a method depends.
