@@ -10,7 +10,7 @@ import ctypes
 import importlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from html import escape
@@ -205,32 +205,8 @@ class Described:
 
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows."""
-        return _table(type(self).__name__, self.facts())
-
-
-class Summarised:
-    """A product that is displayed by its name, and in a notebook as its summary."""
-
-    @property
-    def name(self) -> str:
-        """Name of the product."""
-        raise NotImplementedError
-
-    def summary(self) -> Sequence[tuple[str, str]]:
-        """Describe the product as pairs of a label and a text."""
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
-
-    def _repr_html_(self) -> str:
-        """Return the table that a notebook shows."""
-        return _table(type(self).__name__, dict(self.summary()))
-
-
-def _table(caption: str, facts: Mapping[str, str]) -> str:
-    """Write facts as a table of HTML."""
-    rows = "".join(
-        f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in facts.items()
-    )
-    return f"<table><caption>{caption}</caption>{rows}</table>"
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
+            for name, text in self.facts().items()
+        )
+        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"

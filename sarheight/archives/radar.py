@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw
     from sarheight.orbit import Orbit
 
-__all__ = ["PIXEL", "provider_heights", "to_radar"]
 
 Floats = NDArray[np.float32]
 

@@ -17,25 +17,6 @@ if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw
     from sarheight.layover import Method
 
-__all__ = [
-    "ClipConfig",
-    "DemConfig",
-    "FileOutput",
-    "GridConfig",
-    "ImageConfig",
-    "KnownConfig",
-    "MaskConfig",
-    "MaskOutput",
-    "Messages",
-    "PassConfig",
-    "PassImageConfig",
-    "ReconstructConfig",
-    "RefineConfig",
-    "ResultOutput",
-    "Running",
-    "SeriesConfig",
-]
-
 
 # Words and checks of options.
 

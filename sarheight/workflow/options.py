@@ -23,21 +23,6 @@ from typing import Any, Literal, Self, Union, cast, get_args, get_origin, get_ty
 from sarheight._files import require_file
 from sarheight.errors import DamagedFileError, OptionError, SettingsError
 
-__all__ = [
-    "AUTO",
-    "Configuration",
-    "Described",
-    "Option",
-    "Values",
-    "argument",
-    "configurations",
-    "describe",
-    "known_option",
-    "option",
-    "read_table",
-    "to_toml",
-]
-
 Values = dict[str, Any]
 
 AUTO = "auto"

@@ -11,7 +11,7 @@ from sarheight._files import noting_unverified
 from sarheight.errors import OptionError, naming_extras
 from sarheight.workflow.config import FIT, ReconstructConfig, parse_law, parse_method
 from sarheight.workflow.elevations import clip
-from sarheight.workflow.images import ImageSource, Silent
+from sarheight.workflow.images import ImageSource, Reporter
 from sarheight.workflow.window import Area, open_area
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.product import Product
     from sarheight.scene import Scene
-    from sarheight.workflow.images import Reporter
 
-__all__ = ["Reconstruction", "chosen_layers", "reconstruct", "run_reconstruction"]
 
 SQUARE = 1e-9
 """Part of the sides of a cell by which they may differ."""
@@ -128,7 +126,7 @@ def reconstruct(
     config = ReconstructConfig.from_dict(options)
     config.require_files()
     with noting_unverified():
-        made = run_reconstruction(config, reporter or Silent(), image=source, heights=heights)
+        made = run_reconstruction(config, reporter or Reporter(), image=source, heights=heights)
     return made.result
 
 
