@@ -157,8 +157,10 @@ def keep_freed_memory() -> None:
     A system clears fresh memory page by page, and a virtual machine may have to ask its host for
     it: for large arrays that takes longer than to compute them. The settings hold for the whole
     process. They are left as they are where the environment has its own (``MALLOC_*`` or
-    ``GLIBC_TUNABLES``), and with other C libraries.
+    ``GLIBC_TUNABLES``) or ``SARHEIGHT_KEEP_MEMORY=0``, and with other C libraries.
     """
+    if os.environ.get("SARHEIGHT_KEEP_MEMORY") == "0":
+        return
     if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
     try:

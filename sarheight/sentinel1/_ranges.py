@@ -217,34 +217,6 @@ class _MemberStream(ZipExtFile):
             raise ProductError(msg) from error
 
 
-class _Caught:
-    """Bytes of a range, caught as they are decompressed."""
-
-    def __init__(self, begin: int, target: memoryview) -> None:
-        self._begin, self._target = begin, target
-        self._span = (0, 0)  # of the target: what was caught
-
-    def take(self, position: int, data: bytes) -> None:
-        """Take the bytes of the range, where they follow those that were caught before."""
-        first = max(position - self._begin, 0)
-        last = min(position + len(data) - self._begin, len(self._target))
-        begin, end = self._span
-        if first < last and end in {begin, first}:
-            start = self._begin + first - position
-            self._target[first:last] = data[start : start + last - first]
-            self._span = (first if begin == end else begin), last
-
-    def missing(self) -> list[tuple[list[int], NDArray[np.uint8]]]:
-        """List the parts that were not caught: the position of each, and where it belongs."""
-        begin, end = self._span
-        parts = [(0, len(self._target))] if begin == end else [(0, begin), (end, len(self._target))]
-        return [
-            ([self._begin + first], np.frombuffer(self._target[first:last], np.uint8)[None])
-            for first, last in parts
-            if first < last
-        ]
-
-
 class DeflatedMember:
     """A deflated member of a zip, decompressed once, as far as it is read.
 
@@ -287,29 +259,19 @@ class DeflatedMember:
     def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
         """Read rows of bytes, decompressed so far first.
 
-        See `sarheight._files.read_rows`; False without a scratch file, or beyond its end. Rows
-        without gaps get what is decompressed for them at once, others all from the scratch file.
+        See `sarheight._files.read_rows`; False without a scratch file, or beyond its end.
         """
         end = begins[-1] + rows[-1].nbytes
         if end > self._info.file_size:
             return False
-        caught = _Caught(begins[0], memoryview(rows.data).cast("B"))
-        whole = end - begins[0] == rows.nbytes
-        scratch = self._filled(end, caught.take if whole else None)
+        scratch = self._filled(end)
         if scratch is None:
             return False
         with self._lock:
-            if not whole:
-                return read_rows(scratch, begins, rows)
-            return all(read_rows(scratch, *rest) for rest in caught.missing())
+            return read_rows(scratch, begins, rows)
 
-    def _filled(
-        self, end: int, take: Callable[[int, bytes], None] | None = None
-    ) -> IO[bytes] | None:
-        """Return the scratch file, decompressed up to a position at least; None without one.
-
-        `take` is called with the bytes that are decompressed here, and their position.
-        """
+    def _filled(self, end: int) -> IO[bytes] | None:
+        """Return the scratch file, decompressed up to a position at least; None without one."""
         size = self._info.file_size
         goal = size if size - end <= REMAINDER else end
         while True:
@@ -329,8 +291,6 @@ class DeflatedMember:
                 except ProductError as error:
                     self._failure = error
                     raise
-                if take is not None:
-                    take(self._end, data)
                 self._append(data)
 
     def _append(self, data: bytes) -> None:
