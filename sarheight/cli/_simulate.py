@@ -104,7 +104,7 @@ def simulate(settings: SimulateConfig, result: FileOutput, running: Running) -> 
     with session("simulate", running, {"read": 1, "simulate": 6, "write": 3}) as current:
         current.stage("read")
         from sarheight import illumination, plot
-        from sarheight.output import provenance, save_png
+        from sarheight.output import save_png
         from sarheight.output.radar_images import write_scene
 
         heights = place_on_grid(read_dem(settings), settings, current)
@@ -125,14 +125,7 @@ def simulate(settings: SimulateConfig, result: FileOutput, running: Running) -> 
             seed=settings.seed,
         )
         current.stage("write")
-        record = provenance(
-            settings.files(),
-            {
-                "command": "simulate",
-                "settings": settings.record(),
-                "rotation_degrees": rotation,
-            },
-        )
+        record = settings.provenance("simulate", rotation_degrees=rotation)
         write_scene(scene, output, attributes={"provenance": record}, overwrite=result.overwrite)
         if result.quicklook is not None:
             save_png(plot.backscatter(scene.image), result.quicklook, overwrite=result.overwrite)

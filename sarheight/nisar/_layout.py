@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight._files import file_errors, reason
-from sarheight._hdf5 import check_hdf5, refuse_other_files
+from sarheight._hdf5 import check_product, hdf5_text
 from sarheight.errors import ProductError
 from sarheight.orbit import Orbit, nanoseconds
 
@@ -42,20 +42,12 @@ UNEVEN = 1e-3
 SPECIFICATION = "an RSLC as the NISAR product specification describes it"
 
 
-LARGEST_SEARCHED = 2**30
-"""Bytes of a file that is searched for texts that would hang the library. A whole product is ten
-times as large: to search it takes as long as to read it."""
-
-
 def check_file(path: Path) -> None:
     """Refuse a file that is not HDF5, or is damaged in a way that would hang its library."""
     if not path.is_file():
         msg = f"there is no file {path}"
         raise FileNotFoundError(msg)
-    if path.stat().st_size <= LARGEST_SEARCHED:
-        check_hdf5(path, "an HDF5 file", ProductError)
-    else:
-        refuse_other_files(path, "an HDF5 file", ProductError)
+    check_product(path, "an HDF5 file")
 
 
 @contextmanager
@@ -131,7 +123,7 @@ class Layout:
     def identification(self, file: h5py.File, name: str) -> str:
         """Return a text of the identification; "" where there is none."""
         found = file.get(f"science/{self.band}/identification/{name}")
-        return "" if found is None else text(found[()])
+        return "" if found is None else hdf5_text(found[()])
 
     def frequencies(self, file: h5py.File) -> dict[str, tuple[str, ...]]:
         """Return the polarisations of each frequency, such as {"A": ("HH", "HV")}."""
@@ -142,7 +134,7 @@ class Layout:
             if not (name.startswith("frequency") and isinstance(group, h5py.Group)):
                 continue
             listed = (
-                [text(each).upper() for each in np.ravel(group["listOfPolarizations"][()])]
+                [hdf5_text(each).upper() for each in np.ravel(group["listOfPolarizations"][()])]
                 if ("listOfPolarizations" in group)
                 else sorted(each for each in group if re.fullmatch(r"[HVLR][HV]", each))
             )
@@ -156,7 +148,7 @@ class Layout:
 
     def epoch(self, file: h5py.File, name: str) -> np.datetime64:
         """Return the time (UTC) from which a dataset of times counts its seconds."""
-        units = text(self.dataset(file, name).attrs.get("units", ""))
+        units = hdf5_text(self.dataset(file, name).attrs.get("units", ""))
         parts = EPOCH.fullmatch(units.strip())
         if parts is None:
             msg = (
@@ -186,7 +178,7 @@ class Layout:
     def orbit(self, file: h5py.File) -> Orbit:
         """Return the state vectors."""
         kind = file.get(f"{self.group}/metadata/orbit/orbitType")
-        name = "" if kind is None else f" ({text(kind[()])})"
+        name = "" if kind is None else f" ({hdf5_text(kind[()])})"
         with file_errors(self.path, SPECIFICATION, ProductError):
             return Orbit(
                 epoch=self.epoch(file, "metadata/orbit/time"),
@@ -250,16 +242,6 @@ class Layout:
             )
             raise ProductError(msg)
         return np.stack(arrays) if arrays else None
-
-
-def text(value: object) -> str:
-    """Return a text of HDF5: bytes, a string, or an array of one."""
-    found = value
-    if isinstance(found, np.ndarray):
-        found = found.ravel()[0] if found.size else ""
-    return (found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)).strip(
-        "\0 "
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,14 +18,13 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipExtFile
 
 import numpy as np
 
-from sarheight._files import read_rows, unnamed_file
+from sarheight._files import RangeFile, read_rows, unnamed_file
 from sarheight.errors import ProductError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from zipfile import ZipInfo
 
-    from _typeshed import WriteableBuffer
     from fsspec import AbstractFileSystem
     from numpy.typing import NDArray
 
@@ -130,46 +129,7 @@ class Extent(NamedTuple):
 
     def open(self, buffer: int = BUFFER) -> io.BufferedReader:
         """Open the extent as a file that reads ahead: small reads do not become small requests."""
-        return io.BufferedReader(_RangeFile(self.size, _ReadAhead(self).read), buffer)
-
-
-class _RangeFile(io.RawIOBase):
-    """A file of known size, from a function that returns all bytes of a range."""
-
-    def __init__(self, size: int, read_range: Callable[[int, int], bytes]) -> None:
-        super().__init__()
-        self._size, self._read_range = size, read_range
-        self._position = 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position of the next byte."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position."""
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if origin + offset < 0:
-            msg = f"found the position {origin + offset}, expected one within the file"
-            raise ValueError(msg)
-        self._position = origin + offset
-        return self._position
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        """Fill a buffer with the next bytes, as far as there are some."""
-        view = memoryview(buffer).cast("B")
-        size = max(min(len(view), self._size - self._position), 0)
-        data = self._read_range(self._position, size) if size else b""
-        view[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+        return io.BufferedReader(RangeFile(self.size, _ReadAhead(self).read), buffer)
 
 
 class _ReadAhead:
@@ -237,7 +197,7 @@ class DeflatedMember:
         if self._filled(0) is None:
             return cast("BinaryIO", _MemberStream(self._packed, self._info))
         return cast(
-            "BinaryIO", io.BufferedReader(_RangeFile(self._info.file_size, self.read), BUFFER)
+            "BinaryIO", io.BufferedReader(RangeFile(self._info.file_size, self.read), BUFFER)
         )
 
     def read(self, begin: int, size: int) -> bytes:

@@ -80,7 +80,6 @@ def refine_files(
         As reading and refinement raise them.
     """
     from sarheight.dem.grids import grid_record
-    from sarheight.output import provenance
     from sarheight.terrain.refinement import refine
 
     given = images.to_dict() if isinstance(images, RefineConfig) else {"images": images}
@@ -117,13 +116,8 @@ def refine_files(
             report=lambda fraction: told.advance("refine", fraction),
         )
         result = clip(fit_to_grid(result, config, whole, config.factor), config)
-        result.attrs["provenance"] = provenance(
-            config.files(),
-            {
-                "command": "refine",
-                "settings": config.record(),
-                "grid": grid_record(heights) or "that of the elevation model",
-            },
+        result.attrs["provenance"] = config.provenance(
+            "refine", grid=grid_record(heights) or "that of the elevation model"
         )
     return result
 

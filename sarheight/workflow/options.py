@@ -252,6 +252,20 @@ class Configuration:
             values[name] = [_public(each) for each in value] if several else _public(value)
         return values
 
+    def provenance(
+        self,
+        command: str,
+        inputs: Mapping[str, Path] | None = None,
+        *,
+        whole: bool = True,
+        **more: Any,  # noqa: ANN401  # what else is told
+    ) -> Values:
+        """Return the provenance of a result of a command, by which it can be repeated."""
+        from sarheight.output import provenance
+
+        parameters = {"command": command, "settings": self.record(), **more}
+        return provenance({**self.files(), **(inputs or {})}, parameters, whole=whole)
+
     def files(self) -> dict[str, Path]:
         """Return the local files by name; of several, each with its number."""
         paths: dict[str, Path | str] = {}

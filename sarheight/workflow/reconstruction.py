@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sarheight._files import noting_unverified
 from sarheight.errors import OptionError, naming_extras
-from sarheight.workflow.config import FIT, ReconstructConfig, parse_law, parse_method
+from sarheight.workflow.config import (
+    FIT,
+    ReconstructConfig,
+    parse_law,
+    parse_method,
+    require_memory,
+)
 from sarheight.workflow.elevations import clip
 from sarheight.workflow.images import ImageSource, Reporter
 from sarheight.workflow.window import Area, open_area
@@ -224,8 +230,13 @@ def run_reconstruction(
     near = crop_scene_to_dem(whole, dem, margin=SHIFT_MARGIN)
     limit = memory_bytes(config.memory)
     in_parts = _memory_needed(near, heights) > array_bytes(limit)
-    if in_parts and in_memory:
-        _refuse_picture(_memory_needed(near, heights), limit)
+    if in_memory:
+        require_memory(
+            config.memory,
+            _memory_needed(near, heights),
+            "a result that is only drawn",
+            "write .zarr, .tif or .nc with --quicklook, which work in parts",
+        )
     if in_parts:
         near, limit = _in_parts(near, limit, heights)
     else:
@@ -338,20 +349,16 @@ def _describe(
 ) -> None:
     """Add the provenance of a result, by which it can be repeated."""
     from sarheight.dem.grids import grid_record
-    from sarheight.output import provenance
 
-    result.attrs["provenance"] = provenance(
-        config.files() | area.fetched,
-        {
-            "command": "reconstruct",
-            "settings": config.record(),
-            "fraction_of_image": fraction,
-            "calibration": scene.calibration,
-            "polarisations": scene.grid.polarisations,
-            "orbit": scene.orbit.source,
-            "grid": grid_record(area.of_result) or "that of the elevation model",
-        },
+    result.attrs["provenance"] = config.provenance(
+        "reconstruct",
+        area.fetched,
         whole=not area.is_window,
+        fraction_of_image=fraction,
+        calibration=scene.calibration,
+        polarisations=scene.grid.polarisations,
+        orbit=scene.orbit.source,
+        grid=grid_record(area.of_result) or "that of the elevation model",
     )
     if shift is not None:
         result.attrs["coregistration"] = shift.to_json()
@@ -395,19 +402,6 @@ def _in_parts(scene: Scene, limit: float, heights: xr.DataArray) -> tuple[Scene,
             f"{limit / (1 << 20):.1f} MiB: pass a larger one, or a part of them (--bounds)"
         )
         raise OptionError(msg, option="memory") from error
-
-
-def _refuse_picture(needed: float, limit: float) -> None:
-    """Refuse a picture whose result would not fit in the memory limit."""
-    from sarheight.layover.tiles import PROCESS_BYTES
-
-    taken, most = ((size / (1 << 30)) for size in (needed + PROCESS_BYTES, limit))
-    msg = (
-        f"a result that is only drawn is held in memory, about {taken:.1f} GiB with the program, "
-        f"and the limit is {most:.1f} GiB: write .zarr, .tif or .nc with --quicklook, which work "
-        "in parts, or pass a larger limit"
-    )
-    raise OptionError(msg, option="memory")
 
 
 def _memory_needed(scene: Scene, heights: xr.DataArray) -> float:
