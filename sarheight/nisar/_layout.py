@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,11 @@ class Layout:
         )
         raise ProductError(msg)
 
+    def refuse(self, name: str, found: str, expected: str) -> NoReturn:
+        """Raise the error of an unexpected value below the product group."""
+        msg = f"found {found} as {self.group}/{name} in {self.path}, expected {expected}"
+        raise ProductError(msg)
+
     def dataset(self, file: h5py.File, name: str) -> h5py.Dataset:
         """Return a dataset by its name within the product group."""
         import h5py
@@ -107,11 +112,7 @@ class Layout:
         found = self.numbers(file, name)
         # NaN is not above zero either.
         if found.size != 1 or not found.item() > 0.0 or np.isinf(found.item()):
-            msg = (
-                f"found {found.tolist()!s:.40} as {self.group}/{name} in {self.path}, expected a "
-                "number above zero"
-            )
-            raise ProductError(msg)
+            self.refuse(name, f"{found.tolist()!s:.40}", "a number above zero")
         return float(found.item())
 
     def numbers(self, file: h5py.File, name: str) -> Floats:
@@ -151,28 +152,19 @@ class Layout:
         units = hdf5_text(self.dataset(file, name).attrs.get("units", ""))
         parts = EPOCH.fullmatch(units.strip())
         if parts is None:
-            msg = (
-                f"found {self.group}/{name} in units of {units!r} in {self.path}, expected "
-                "'seconds since' a date and time"
-            )
-            raise ProductError(msg)
+            self.refuse(name, f"units of {units!r}", "'seconds since' a date and time")
         return nanoseconds(np.datetime64(f"{parts[1]}T{parts[2]}"))
 
     def even_axis(self, file: h5py.File, name: str) -> tuple[float, float, int]:
         """Return first value, step and size of an axis of the image."""
         values = self.numbers(file, name)
         if values.ndim != 1 or values.size < 2:
-            msg = f"found {self.group}/{name} of shape {values.shape}, expected an axis of an image"
-            raise ProductError(msg)
+            self.refuse(name, f"the shape {values.shape}", "an axis of an image")
         step = float((values[-1] - values[0]) / (values.size - 1))
         even = values[0] + step * np.arange(values.size)
         # NaN must count as uneven.
         if not (step > 0.0 and np.abs(values - even).max() <= UNEVEN * step):
-            msg = (
-                f"found {self.group}/{name} of {self.path} in steps that are not even, expected an "
-                "axis that ascends evenly"
-            )
-            raise ProductError(msg)
+            self.refuse(name, "steps that are not even", "an axis that ascends evenly")
         return float(values[0]), step, int(values.size)
 
     def orbit(self, file: h5py.File) -> Orbit:
@@ -209,11 +201,8 @@ class Layout:
             msg = f"{self.path} has no axes of the table {self.group}/{folder}/{name}"
             raise ProductError(msg)
         if values.shape != (times.size, ranges.size):
-            msg = (
-                f"found the table {self.group}/{folder}/{name} of shape {values.shape} in "
-                f"{self.path}, expected {(times.size, ranges.size)} as its axes say"
-            )
-            raise ProductError(msg)
+            expected = f"{(times.size, ranges.size)} as its axes say"
+            self.refuse(f"{folder}/{name}", f"a table of shape {values.shape}", expected)
         return epoch, times, ranges, values
 
     def _axis(self, file: h5py.File, name: str) -> Floats:
@@ -221,11 +210,7 @@ class Layout:
         values = self.numbers(file, name)
         # NaN is not finite, and never ascends.
         if values.ndim != 1 or not (np.isfinite(values).all() and (np.diff(values) > 0.0).all()):
-            msg = (
-                f"found {self.group}/{name} of shape {values.shape} in {self.path}, expected an "
-                "axis of ascending numbers"
-            )
-            raise ProductError(msg)
+            self.refuse(name, f"the shape {values.shape}", "an axis of ascending numbers")
         return values
 
     def valid_samples(
@@ -236,11 +221,11 @@ class Layout:
         names = sorted(name for name in group if name.startswith("validSamples"))
         arrays = [np.asarray(group[name][()], dtype=np.int64) for name in names]
         if any(array.shape != (lines, 2) for array in arrays):
-            msg = (
-                f"found {', '.join(names)} of shapes {[array.shape for array in arrays]} in "
-                f"{self.path}, expected {(lines, 2)}: one span of samples for each line"
+            self.refuse(
+                f"swaths/frequency{frequency}/{', '.join(names)}",
+                f"the shapes {[array.shape for array in arrays]}",
+                f"{(lines, 2)}: one span of samples for each line",
             )
-            raise ProductError(msg)
         return np.stack(arrays) if arrays else None
 
 
