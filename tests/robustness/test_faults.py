@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
 import pytest
 import rioxarray  # noqa: F401
@@ -317,7 +318,8 @@ def test_a_kill_between_the_files_of_a_store_keeps_the_earlier_result(
 
         LocalStore.set = kill  # type: ignore[method-assign, assignment]
         later = constant(2.0, side=600)
-        output.write(later.chunk(y=150, x=150) if lazy else later, path, overwrite=True)
+        with dask.config.set(scheduler="synchronous"):  # threads do not survive a fork
+            output.write(later.chunk(y=150, x=150) if lazy else later, path, overwrite=True)
 
     assert in_child(overwrite) == KILLED
     assert hidden(tmp_path)
