@@ -110,6 +110,19 @@ def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
     assert (result["height_sigma"] > 0.0).all()
 
 
+def test_a_part_that_is_smaller_than_a_patch_is_refused_before_training(
+    folder: Path, scene: Path, tmp_path: Path
+) -> None:
+    done = run(
+        "train", "terrain", scene, "-o", tmp_path / "run", "--settings", folder / "settings.json",
+        "--validation", 0.4, "--held-out", 0.1, "--gap", 60, "--device", "cpu",
+    )  # fmt: skip
+    assert done.exit_code == 1
+    assert "found no patch of 16 x 16 cells with true heights in scenes of [(48, 7)]" in done.stderr
+    assert "smaller patches or larger parts" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_heights_of_an_image_by_a_network_of_ones_own(
     folder: Path, model: Path, image: Path, tmp_path: Path
 ) -> None:
