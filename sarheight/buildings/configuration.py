@@ -39,6 +39,7 @@ from sarheight.buildings.stack import (
 )
 from sarheight.errors import StackError
 from sarheight.output import provenance
+from sarheight.output.files import MADE_BY, is_made_by
 
 if TYPE_CHECKING:
     import os
@@ -294,9 +295,6 @@ def _from_table(kind: type[Table], table: Mapping[str, Any], where: str) -> Tabl
 
 # Building stacks.
 
-CONFIGURATION = "configuration"
-"""Attribute of a stack with the settings that it was built by."""
-
 
 def write_stacks(
     configuration: StackConfiguration,
@@ -343,7 +341,7 @@ def write_stacks(
     for city in configuration.cities:
         path = folder / f"{city.name}.zarr"
         paths.append(path)
-        if _configuration_of(path) != _to_json(configuration.of_city(city)):
+        if not is_made_by(path, _to_json(configuration.of_city(city)), open_stack):
             stack = make_stack(configuration, city, settings=settings, report=report)
             write_stack(stack, path, overwrite=path.exists())
     return paths
@@ -381,17 +379,6 @@ def _to_json(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
-def _configuration_of(path: Path) -> str | None:
-    """Return the settings that an existing stack was built by, None if it cannot be read."""
-    if not path.exists():
-        return None
-    try:
-        with open_stack(path, chunks={}) as stack:
-            return str(stack.attrs.get(CONFIGURATION, ""))
-    except (OSError, ValueError, KeyError):
-        return None
-
-
 class _Builder:
     """Builds the stack of one city, and records the images that it uses."""
 
@@ -423,7 +410,7 @@ class _Builder:
         settings = configuration.of_city(city)
         attributes = {
             "title": f"Sentinel-1 and Sentinel-2 of {city.name}, {months[0]} to {months[1]}",
-            CONFIGURATION: _to_json(settings),
+            MADE_BY: _to_json(settings),
             "provenance": json.dumps(provenance({}, {**settings, "images": self.images})),
         }
         return city_stack(

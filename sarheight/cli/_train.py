@@ -109,8 +109,8 @@ def terrain(
     """
     with run.session("terrain"):
         from sarheight.learning import split_bands, train
+        from sarheight.output import open_result
         from sarheight.terrain.sar2height import TerrainSettings
-        from sarheight.terrain.scenes import open_scene
         from sarheight.terrain.training import (
             evaluate_terrain,
             terrain_patches,
@@ -118,7 +118,7 @@ def terrain(
         )
 
         chosen = run.chosen(TerrainSettings, published=published)
-        opened = [open_scene(path) for path in scenes]
+        opened = [open_result(path) for path in scenes]
         fractions = {"training": 1.0 - validation - held_out, "validation": validation}
         if held_out > 0.0:
             fractions["test"] = held_out

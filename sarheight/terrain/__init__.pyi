@@ -34,7 +34,6 @@ from .scenes import (
     SceneConfiguration as SceneConfiguration,
     SceneSettings as SceneSettings,
     observe_scene as observe_scene,
-    open_scene as open_scene,
     prepare_scene as prepare_scene,
     simulate_scene as simulate_scene,
     write_scenes as write_scenes,

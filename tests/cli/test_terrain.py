@@ -16,7 +16,6 @@ from sarheight.dem import coarsen
 from sarheight.output import open_result
 from sarheight.terrain import (
     draw_known_elevations,
-    open_scene,
 )
 from tests.cli.commands import passing, run
 from tests.mountains import mountain, raster
@@ -69,7 +68,7 @@ def model(folder: Path, scene: Path) -> Path:
 
 
 def test_scenes_are_kept_when_they_are_asked_for_again(folder: Path, scene: Path) -> None:
-    made = open_scene(scene)
+    made = open_result(scene)
     assert "simulated" in made.attrs
     before = scene.stat().st_mtime_ns
     passing(
@@ -80,7 +79,7 @@ def test_scenes_are_kept_when_they_are_asked_for_again(folder: Path, scene: Path
 
 
 def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
-    truth = open_scene(scene)["height"]
+    truth = open_result(scene)["height"]
     known = draw_known_elevations(truth, 5).to_crs(4326)
     rows = zip(known.x, known.y, known.height, strict=True)
     points = tmp_path / "known.csv"
