@@ -22,7 +22,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
 from sarheight.errors import DamagedFileError, SarheightError
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Record = TypeVar("Record")
 
 # Scratch files, which lie on a disk and take no memory.
 
@@ -241,19 +240,27 @@ def read_json(
     return parse_json(read_text(path, "JSON", error), str(path), error)
 
 
-def read_settings(kind: type[Record], path: str | os.PathLike[str]) -> Record:
-    """Make settings, a dataclass, of a JSON file; missing ones have their defaults.
+class JsonSettings:
+    """Base of settings, a dataclass, that are read from JSON."""
 
-    Raises ValueError where the file is no JSON or holds an unknown setting, OSError where it cannot
-    be read.
-    """
-    found = read_json(path)
-    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]  # a dataclass
-    if set(found) - known:
-        strange = ", ".join(sorted(set(found) - known))
-        msg = f"found {strange} in '{path}', expected settings: {', '.join(sorted(known))}"
-        raise ValueError(msg)
-    return kind(**found)
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Self:
+        """Read settings from JSON; missing ones have their defaults.
+
+        Raises
+        ------
+        ValueError
+            If the file is no JSON, or holds an unknown setting.
+        OSError
+            If it cannot be read.
+        """
+        found = read_json(path)
+        known = {each.name for each in fields(cls)}  # type: ignore[arg-type]  # a dataclass
+        if set(found) - known:
+            strange = ", ".join(sorted(set(found) - known))
+            msg = f"found {strange} in '{path}', expected settings: {', '.join(sorted(known))}"
+            raise ValueError(msg)
+        return cls(**found)
 
 
 DEEPEST_KEY = 32

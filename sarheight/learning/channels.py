@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -164,11 +164,15 @@ class ChannelStatistics:
             )
             self._moments[name].add(transformed[np.isfinite(transformed)])
 
-    def channels(self, *, allow_empty: bool = False) -> list[Channel]:
+    def channels(
+        self, names: Iterable[str] | None = None, *, allow_empty: bool = False
+    ) -> list[Channel]:
         """Return the channels, normalised by what was added.
 
         Parameters
         ----------
+        names : iterable of str, optional
+            Of the channels, in their order; all by default.
         allow_empty : bool
             Whether a channel without a value keeps its mean and standard deviation.
 
@@ -178,8 +182,8 @@ class ChannelStatistics:
             If a channel has no value, or the same one everywhere.
         """
         constant, found = [], []
-        for name, channel in self._channels.items():
-            moments = self._moments[name]
+        for name in self._channels if names is None else names:
+            channel, moments = self._channels[name], self._moments[name]
             variance = moments.squares / max(moments.count, 1)
             if allow_empty and not moments.count:
                 found.append(channel)
