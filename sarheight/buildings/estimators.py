@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sarheight.buildings.distributions import (
+    MIN_PROBABILITY,
     BuildingDistribution,
     BuildingEstimate,
     SeriesDistribution,
@@ -20,7 +21,7 @@ from sarheight.buildings.mbhr import MBHRNet
 from sarheight.buildings.resnet import ResNet50, load_resnet_weights
 from sarheight.buildings.stack import BANDS, check_stack
 from sarheight.errors import CheckpointError
-from sarheight.learning.channels import Channel
+from sarheight.learning.channels import Channel, normalise
 from sarheight.learning.tiles import Corner, Mosaic, Tiling, as_tensors, match_chunks
 from sarheight.learning.weights import Pretrained, select_device
 
@@ -206,7 +207,15 @@ class BuildingHeightEstimator(Pretrained):
         lower, upper : Tensor, shape (batch, 1, rows, columns)
             Metres.
         """
-        return self.distribution_network.interval(distribution, level)
+        network = self.distribution_network
+        built, heights = network.calibrated(distribution)
+        limits = []
+        for quantile in ((1.0 - level) / 2.0, (1.0 + level) / 2.0):
+            # The probability of no building, 1 - p, lies at 0 m, below all heights.
+            above = (quantile - (1.0 - built)) / built.clamp(min=MIN_PROBABILITY)
+            height = network.bins.quantile(heights, above.clamp(0.0, 1.0))
+            limits.append(torch.where(above > 0.0, height, 0.0))
+        return limits[0], limits[1]
 
     def load_encoders(
         self, weights: Mapping[str, str | os.PathLike[str]]
@@ -273,9 +282,7 @@ class BuildingHeightEstimator(Pretrained):
                 )
                 raise ValueError(msg)
             valid[name] = torch.isfinite(image).any(dim=2, keepdim=True)
-            images[name] = torch.stack(
-                [band.normalise(image[:, :, number]) for number, band in enumerate(bands)], dim=2
-            )
+            images[name] = normalise(bands, image, axis=2)
         month = sample.get("month")
         if month is None:
             month = torch.zeros(batch, months, dtype=torch.int64, device=like.device)

@@ -103,6 +103,21 @@ class Channel:
         return asdict(self)
 
 
+def normalise(channels: Sequence[Channel], image: Tensor, axis: int = 1) -> Tensor:
+    """Normalise an image, whose channels lie along an axis; 0 where a value is missing.
+
+    Raises ValueError if their number is another one.
+    """
+    import torch
+
+    if image.shape[axis] != len(channels):
+        names = ", ".join(channel.name for channel in channels)
+        msg = f"found {image.shape[axis]} channels, expected {len(channels)}: {names}"
+        raise ValueError(msg)
+    layers = zip(channels, image.unbind(axis), strict=True)
+    return torch.stack([channel.normalise(layer) for channel, layer in layers], dim=axis)
+
+
 # Statistics over the data of training.
 
 

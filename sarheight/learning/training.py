@@ -364,10 +364,6 @@ class Task(lightning.LightningModule, Generic[Network]):
         self.measure(output, sample)
         self.log_dict(self.metrics, on_step=False, on_epoch=True, prog_bar=True)
 
-    def predict_step(self, sample: Sample, _index: int) -> Any:  # noqa: ANN401
-        """Return the network's output for a batch."""
-        return self(sample)
-
     def _logged_loss(self, name: str, output: Any, sample: Sample) -> Tensor:  # noqa: ANN401
         loss = self.loss(output, sample)
         size = len(next(iter(sample.values())))
