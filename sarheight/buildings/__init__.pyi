@@ -32,7 +32,11 @@ from .estimators import (
     BuildingHeightEstimator as BuildingHeightEstimator,
     predict_buildings as predict_buildings,
 )
-from .items import ImageItem as ImageItem, image_items as image_items
+from .items import (
+    ImageItem as ImageItem,
+    building_tiles as building_tiles,
+    image_items as image_items,
+)
 from .mbhr import MBHRNet as MBHRNet, regression_loss as regression_loss
 from .metrics import (
     BuildingErrors as BuildingErrors,
@@ -57,7 +61,6 @@ from .stack import (
     valid_months as valid_months,
     write_stack as write_stack,
 )
-from .tiles import building_tiles as building_tiles
 from .training import (
     BuildingSettings as BuildingSettings,
     BuildingTask as BuildingTask,

@@ -541,7 +541,7 @@ class _Builder:
         """Return the files of buildings; tiles of an index are downloaded."""
         configuration, city = self.configuration, self.city
         if source.index:
-            from sarheight.buildings.tiles import building_tiles
+            from sarheight.buildings.items import building_tiles
 
             remote = "://" in source.index
             index = source.index if remote else str(configuration.path(source.index, city))

@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from sarheight.buildings.calibration import calibrate, learn_novelty
-from sarheight.buildings.distributions import distribution_loss
+from sarheight.buildings.distributions import calibrate, distribution_loss, learn_novelty
 from sarheight.buildings.estimators import BUILDING_NETWORKS, BuildingHeightEstimator
 from sarheight.buildings.mbhr import OPTICAL_BANDS, Vectors, published, regression_loss
 from sarheight.buildings.patches import BuildingPatches

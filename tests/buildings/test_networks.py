@@ -17,8 +17,7 @@ from sarheight.buildings import (
     BuildingHeightEstimator,
     load_resnet_weights,
 )
-from sarheight.buildings.calibration import learn_novelty
-from sarheight.buildings.distributions import HeightBins
+from sarheight.buildings.distributions import HeightBins, learn_novelty
 from sarheight.buildings.resnet import ResNet50
 from sarheight.errors import CheckpointError
 from sarheight.learning import Channel

@@ -25,9 +25,8 @@ from sarheight.buildings import (
     BuildingTask,
     building_task,
 )
-from sarheight.buildings.calibration import LEAST_CELLS, calibrate
-from sarheight.buildings.calibration import _width as width_of
-from sarheight.buildings.distributions import HeightBins, distribution_loss
+from sarheight.buildings.distributions import LEAST_CELLS, HeightBins, calibrate, distribution_loss
+from sarheight.buildings.distributions import _width as width_of
 from sarheight.buildings.mbhr import regression_loss
 from sarheight.buildings.resnet import ResNet50
 from sarheight.learning import Channel, Part, packaged_model
