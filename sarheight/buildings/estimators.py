@@ -21,7 +21,7 @@ from sarheight.buildings.mbhr import MBHRNet
 from sarheight.buildings.resnet import ResNet50, load_resnet_weights
 from sarheight.buildings.stack import BANDS, check_stack
 from sarheight.errors import CheckpointError
-from sarheight.learning.channels import Channel, normalise
+from sarheight.learning.channels import Channel, normalise, require_channels
 from sarheight.learning.tiles import Corner, Mosaic, Tiling, as_tensors, match_chunks
 from sarheight.learning.weights import Pretrained, select_device
 
@@ -143,17 +143,20 @@ class BuildingHeightEstimator(Pretrained):
         return isinstance(self.network, SeriesDistribution)
 
     @property
-    def loss_weights(self) -> tuple[float, float]:
-        """Weights of squared error and cosine in the loss of MBHR-Net."""
-        return self._mbhr().variant.weights
-
-    @property
     def distribution_network(self) -> SeriesDistribution:
         """The network, which must be one with a distribution."""
         if not isinstance(self.network, SeriesDistribution):
             msg = f"found the network {self.network_kind!r}, expected 'series', with a distribution"
             raise ValueError(msg)  # noqa: TRY004  # what is wrong is the configuration's value
         return self.network
+
+    @property
+    def mbhr_network(self) -> MBHRNet:
+        """The network, which must be MBHR-Net."""
+        if not isinstance(self.network, _MonthlyRegression):
+            msg = f"found the network {self.network_kind!r}, expected 'mbhr': it has no ResNet50"
+            raise ValueError(msg)  # noqa: TRY004  # what is wrong is the configuration's value
+        return self.network.network
 
     def forward(self, sample: Mapping[str, Tensor]) -> BuildingEstimate:
         """Estimate building heights.
@@ -239,7 +242,7 @@ class BuildingHeightEstimator(Pretrained):
         ValueError
             If the network has no such encoder.
         """
-        encoders = self._mbhr().encoders
+        encoders = self.mbhr_network.encoders
         unknown = sorted(set(weights) - set(encoders))
         if unknown:
             msg = f"found weights of {', '.join(unknown)}, expected some of {', '.join(encoders)}"
@@ -248,12 +251,6 @@ class BuildingHeightEstimator(Pretrained):
             name: load_resnet_weights(cast("ResNet50", encoders[name]), path)
             for name, path in weights.items()
         }
-
-    def _mbhr(self) -> MBHRNet:
-        if not isinstance(self.network, _MonthlyRegression):
-            msg = f"found the network {self.network_kind!r}, expected 'mbhr': it has no ResNet50"
-            raise ValueError(msg)  # noqa: TRY004  # what is wrong is the configuration's value
-        return self.network.network
 
     def inputs(
         self, sample: Mapping[str, Tensor]
@@ -390,16 +387,10 @@ def _images(estimator: BuildingHeightEstimator, stack: xr.Dataset) -> dict[str, 
             missing.append(name)
             continue
         axis = BANDS[name][0]
-        bands = [channel.name for channel in channels]
         available = [str(band) for band in stack[axis].values]
-        lacking = [band for band in bands if band not in available]
-        if lacking:
-            msg = (
-                f"found no {', '.join(lacking)} among the {name} bands {', '.join(available)}; the "
-                "model was trained with them: add them by sarheight.buildings.select_bands"
-            )
-            raise CheckpointError(msg)
-        images[name] = stack[name].sel({axis: bands})
+        advice = "add it by sarheight.buildings.select_bands"
+        require_channels(channels, available, f"{name} of a stack", advice)
+        images[name] = stack[name].sel({axis: [channel.name for channel in channels]})
     if missing and (not images or not estimator.gives_distribution):
         msg = (
             f"found no {' and no '.join(missing)} in the stack, which the model requires: add the "

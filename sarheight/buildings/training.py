@@ -179,7 +179,7 @@ class BuildingTask(Task[BuildingHeightEstimator]):
         """Return the loss of MBHR-Net, or of a distribution."""
         (height, distribution), truth = output, sample["height"]
         if distribution is None:
-            weights = self.network.loss_weights
+            weights = self.network.mbhr_network.variant.weights
             return regression_loss(height, truth, weights, self.settings.vectors)
         bins = self.network.distribution_network.bins
         return distribution_loss(distribution, height, bins, truth, sample["footprint"], self.unit)

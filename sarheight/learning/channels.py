@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from sarheight.errors import CheckpointError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -116,6 +118,19 @@ def normalise(channels: Sequence[Channel], image: Tensor, axis: int = 1) -> Tens
         raise ValueError(msg)
     layers = zip(channels, image.unbind(axis), strict=True)
     return torch.stack([channel.normalise(layer) for channel, layer in layers], dim=axis)
+
+
+def require_channels(
+    channels: Sequence[Channel], present: Collection[str], where: str, advice: str
+) -> None:
+    """Raise CheckpointError if data lack a channel of a model; `where` names the data."""
+    missing = [channel.name for channel in channels if channel.name not in present]
+    if missing:
+        msg = (
+            f"found no {', '.join(missing)} in {where} that has {', '.join(present)}; the model "
+            f"was trained with it: {advice}"
+        )
+        raise CheckpointError(msg)
 
 
 # Statistics over the data of training.
