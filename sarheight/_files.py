@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import tomllib
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Record = TypeVar("Record")
 
 # Scratch files, which lie on a disk and take no memory.
 
@@ -240,6 +241,21 @@ def read_json(
     return parse_json(read_text(path, "JSON", error), str(path), error)
 
 
+def make_settings(
+    kind: type[Record],
+    values: Mapping[str, Any],
+    where: str,
+    error: type[ValueError] = ValueError,
+) -> Record:
+    """Make a dataclass of values by name; raise `error` if one is unknown. `where` names them."""
+    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # a dataclass
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        msg = f"found {', '.join(unknown)} in {where}, expected some of {', '.join(known)}"
+        raise error(msg)
+    return kind(**values)
+
+
 class JsonSettings:
     """Base of settings, a dataclass, that are read from JSON."""
 
@@ -254,13 +270,7 @@ class JsonSettings:
         OSError
             If it cannot be read.
         """
-        found = read_json(path)
-        known = {each.name for each in fields(cls)}  # type: ignore[arg-type]  # a dataclass
-        if set(found) - known:
-            strange = ", ".join(sorted(set(found) - known))
-            msg = f"found {strange} in '{path}', expected settings: {', '.join(sorted(known))}"
-            raise ValueError(msg)
-        return cls(**found)
+        return make_settings(cls, read_json(path), f"'{path}'")
 
 
 DEEPEST_KEY = 32

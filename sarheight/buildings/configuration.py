@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from glob import glob
 from numbers import Real
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from sarheight._files import file_errors, read_toml, resolve_links
+from sarheight._files import file_errors, make_settings, read_toml, resolve_links
 from sarheight.buildings._footprints import rasterise_buildings, read_buildings
 from sarheight.buildings._images import (
     check_offset,
@@ -278,16 +278,11 @@ def _is_plain(name: str) -> bool:
 
 def _from_table(kind: type[Table], table: Mapping[str, Any], where: str) -> Table:
     """Make a dataclass from a table of TOML; lists become tuples."""
-    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # all are dataclasses
-    unknown = sorted(set(table) - set(known))
-    if unknown:
-        msg = f"found {', '.join(unknown)} in {where}, expected some of {', '.join(known)}"
-        raise StackError(msg)
     values = {
         name: tuple(value) if isinstance(value, list) else value for name, value in table.items()
     }
     try:
-        return kind(**values)
+        return make_settings(kind, values, where, StackError)
     except TypeError as error:
         msg = f"{where} is incomplete or has the wrong kind of value: {error}"
         raise StackError(msg) from error
