@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer
 
-__all__ = ["check_blosc", "check_chunks", "chunk_files"]
 
 HEADER = struct.Struct("<4B3I")
 """Version of the format, version of the codec, flags, size of a number; then the bytes of the
