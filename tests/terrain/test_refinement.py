@@ -38,7 +38,7 @@ from sarheight.terrain.inversion import (
 from sarheight.terrain.posterior import _scale_error, unknowns_of
 from sarheight.workflow.config import RefineConfig
 from sarheight.workflow.elevations import place_on_grid
-from sarheight.workflow.images import Silent
+from sarheight.workflow.images import Reporter
 from tests.mountains import raster
 
 Floats = NDArray[np.float32]
@@ -188,7 +188,7 @@ def test_cells_that_the_edge_of_a_dem_in_degrees_crosses_continue_its_slope() ->
     plane = (flat + 1e4 * (flat["x"] - 10.0) - 8e3 * (flat["y"] - 46.0) + 500.0).astype(np.float32)
     plane = plane.transpose("y", "x").assign_attrs(flat.attrs).rio.write_crs(4326)
     config = RefineConfig(images=("image.nc",), dem=("plane.tif",))
-    placed = place_on_grid(plane, config, Silent(), factor=3)
+    placed = place_on_grid(plane, config, Reporter(), factor=3)
     place = np.meshgrid(placed["x"], placed["y"])
     x, y = Transformer.from_crs(placed.rio.crs, 4326, always_xy=True).transform(*place)
     expected = 1e4 * (x - 10.0) - 8e3 * (y - 46.0) + 500.0
