@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import zarr
 
+from sarheight._zarr import prepare_zarr
 from sarheight.errors import OutputError
 from sarheight.output import open_result
 from sarheight.output.atomic import check_writable, require_path
@@ -127,6 +128,7 @@ class Pending:
     def locked(self) -> Iterator[None]:
         """Lock the stack against other processes, and finish an append that was interrupted."""
         check_writable(self.stack, overwrite=True, suffixes=(".zarr",))
+        prepare_zarr()
         self.folder.mkdir(exist_ok=True)
         with (self.folder / LOCK).open("ab") as lock:
             if fcntl is not None:
