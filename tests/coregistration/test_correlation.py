@@ -128,7 +128,7 @@ def test_detail_leaves_out_what_varies_slowly() -> None:
 @pytest.mark.parametrize("holes", [0.0, 0.3])
 def test_a_constant_has_no_detail_at_borders_either(holes: float) -> None:
     valid = np.random.default_rng(0).random((40, 33)) >= holes
-    assert np.abs(bandpass(np.full(valid.shape, 7.0), valid)).max() < 1e-12
+    assert np.abs(bandpass(np.full(valid.shape, 7.0), valid)).max() < 1e-5  # single precision
 
 
 def test_negative_power_and_no_power_are_no_trouble() -> None:
