@@ -50,8 +50,8 @@ def bandpass(values: Floats, valid: Mask) -> Floats:
 def _gaussian(width: float) -> NDArray[np.float32]:
     """Sample a Gaussian out to four standard deviations, with a sum of 1."""
     reach = round(4.0 * width)
-    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
-    return (taps / taps.sum()).astype(np.float32)
+    taps: Floats = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
+    return np.asarray(taps / taps.sum(), dtype=np.float32)
 
 
 TAPS = _gaussian(FINE_SIGMA), _gaussian(COARSE_SIGMA)

@@ -490,9 +490,9 @@ class _Run:
                 part = stored["gamma0"].isel(
                     time=number, y=slice(box[0], box[1]), x=slice(box[2], box[3])
                 )
-                return np.array(part.values, np.float32)
+                return np.asarray(part.values, np.float32)
             array = self.pending.array(fresh[number - before].key, "gamma0")
-            return np.array(array[:, box[0] : box[1], box[2] : box[3]], np.float32)
+            return np.asarray(array[:, box[0] : box[1], box[2] : box[3]], np.float32)
 
         with ThreadPoolExecutor(WRITERS) as writers:
             written: deque[Future[None]] = deque()
