@@ -50,6 +50,8 @@ VERSION = 2
 STORED = 0x2
 """Flag of numbers that are stored as they are, without blocks."""
 BLOCK_START = np.dtype("<u4")
+READ_AT_ONCE = 0.5
+"""Part of the chunks of a shard from which all are read when they are wanted."""
 FIXED_SIZE = "biufc"
 """Kinds of numbers: texts have no size that an array states."""
 
@@ -85,6 +87,12 @@ class WholeShards(ShardingCodec):
         """The codecs of the chunks."""
         made: ShardPipeline = ShardPipeline.from_codecs(self.codecs)
         return made
+
+    def _is_total_shard(
+        self, all_chunk_coords: set[tuple[int, ...]], chunks_per_shard: tuple[int, ...]
+    ) -> bool:
+        """Tell whether a shard is read at once: else each chunk is, one after the other."""
+        return len(all_chunk_coords) >= READ_AT_ONCE * prod(chunks_per_shard)
 
 
 class ShardPipeline(BatchedCodecPipeline):
