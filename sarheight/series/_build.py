@@ -378,7 +378,7 @@ class _Run:
             for number, tile in enumerate(tiles)
             if self.pending.is_done(key, tile)
         }
-        return run_tiles(self.stack.plan, passes, tiles, self.pending, done)
+        return run_tiles(self.stack.plan, passes, tiles, self.pending.write_and_reduce, done)
 
     def _reconstruct(
         self, placed: Sequence[_Placed], skipped: dict[str, str]

@@ -209,11 +209,14 @@ class Pending:
     def __call__(self, key: str, tile: Tile, values: NDArray[np.float32]) -> None:
         """Write gamma0 of a date in a tile, shape (polarisations, rows, columns)."""
         first, end, left, right = tile.core
-        array = self.array(key, "gamma0")
-        array[:, first:end, left:right] = values
-        if array.shape == values.shape:
-            self.add_overviews(key, "gamma0", values)
+        self.array(key, "gamma0")[:, first:end, left:right] = values
         (self.folder / key / f"{first}-{left}.done").touch()
+
+    def write_and_reduce(self, key: str, tile: Tile, values: NDArray[np.float32]) -> None:
+        """Write gamma0 of a date in a tile, and its overviews where the tile is the whole grid."""
+        self(key, tile, values)
+        if self.array(key, "gamma0").shape == values.shape:
+            self.add_overviews(key, "gamma0", values)
 
     def is_done(self, key: str, tile: Tile) -> bool:
         """Tell whether a tile of a date was written."""
