@@ -100,7 +100,7 @@ KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
         allocation.allocate_rcs,
         (SURFACE, LAYER4, MEASURED, WEIGHED, _numbers(4, I8), ALLOCATED, GEOCODED),
     ),
-    (estimation.error_variance, (*(LAYER4,) * 4, _numbers(4), LAYER4)),
+    (estimation.error_variance, (*(LAYER4,) * 5, _numbers(5), LAYER4)),
     (rdr2geo.points_at_height, (RADAR, *(LINE8,) * 5)),
     (masks.classify_profiles, (SCAN, F8, I8, CODES, CODES)),
     (ratios.weigh_ratios, (LAYERS4, LINE8, TABLE8, LAYER4, LINE4, LINE4, F8, _array(F4, 4))),

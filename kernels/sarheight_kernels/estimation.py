@@ -11,11 +11,13 @@ result is held in full.
 Estimation is in logarithms of reflectivity relative to the backscatter law, y. A value has the
 error variance
 
-.. math:: e = e_0 + e_s k + e_m (1 - c)^2 + e_q q
+.. math:: e = e_0 + e_s k + e_m (1 - c)^2 + e_q q + e_b b c^2
 
 with the relative variance k that speckle of one look leaves in it, the contribution share c (the
-part of its pixels' RCS that is its own), and the mean square q of the relative change of simulated
-RCS from sample to sample, by which an error of the DEM's heights becomes an error of brightness.
+part of its pixels' RCS that is its own), the mean square q of the relative change of simulated RCS
+from sample to sample, by which an error of the DEM's heights becomes an error of brightness, and
+the mean square b by which slopes change around it, as relief does within cells (where
+pixels are those of others, the third term has what relief does).
 The neighbourhood predicts the value by a local regression on the incidence angle; the posterior
 averages value and prediction by their precision.
 """
@@ -308,7 +310,8 @@ def error_variance(
     speckle: F4,
     change: F4,
     expected: F4,
-    terms: tuple[float, float, float, float],
+    bends: F4,
+    terms: tuple[float, float, float, float, float],
     error: F4,
 ) -> None:
     """Evaluate the error model of the values of cells, see the head of this module.
@@ -321,20 +324,25 @@ def error_variance(
     change, expected : array, shape (rows, columns)
         Sums of RCS times q, and of RCS: their ratio is the mean square q of the change of simulated
         RCS from sample to sample.
+    bends : array, shape (rows, columns)
+        Mean square b of the change of slope around each cell.
     terms : tuple
-        e0, es, em and eq.
+        e0, es, em, eq and eb.
     error : array, shape (rows, columns)
         Receives the error variance of the logarithm; NaN where nothing is expected.
     """
     least, by_speckle = np.float32(terms[0]), np.float32(terms[1])
     by_others, by_change = np.float32(terms[2]), np.float32(terms[3])
+    by_bends = np.float32(terms[4])
     for i in range(begin, end):
         for j in range(error.shape[1]):
-            others = ONE - (min(contribution[i, j], ONE) if contribution[i, j] > ZERO else ZERO)
+            own = min(contribution[i, j], ONE) if contribution[i, j] > ZERO else ZERO
+            others = ONE - own
             error[i, j] = (
                 least
                 + by_speckle * speckle[i, j]
                 + by_others * others * others
+                + by_bends * bends[i, j] * own * own
                 + by_change * (change[i, j] / expected[i, j] if expected[i, j] > ZERO else NAN)
             )
 

@@ -262,6 +262,7 @@ class Support:
     allocations: int
     smoothing: tuple[float, float]  # lines, samples by which an image is smoothed to either side
     pooling: tuple[float, float]  # rows, columns over which values are pooled to either side
+    heights: tuple[float, float]  # rows, columns beyond, whose heights tell how values err
     bytes_per_cell: tuple[int, int]  # in all, and for each polarisation
     bytes_per_pixel: tuple[int, int]  # likewise
 
@@ -422,7 +423,7 @@ class TilePlanner:
                 towards = SLACK * (fall / slope + (highest - lowest) * slope) * cells
                 for metres in (away, towards):
                     halo = np.maximum(halo, (-metres, metres))
-        border += support.pooling
+        border += np.add(support.pooling, support.heights)
         border += BORDER * (support.allocations + 1)
         above, left, below, right = np.ceil(halo + border).astype(int).ravel().tolist()
         return above, below, left, right

@@ -28,11 +28,14 @@ def test_errors_add_up_by_their_terms() -> None:
     speckle, change = np.full_like(share, 0.02), np.full_like(share, 0.3)
     speckle[0, 2] = np.nan
     error = np.empty_like(share)
-    expected = np.full_like(change, 4.0)
-    error_variance(share, speckle, 4.0 * change, expected, (0.03, 2.0, 0.8, 0.1), error)
-    rest = 0.03 + 2.0 * 0.02 + 0.1 * 0.3
+    expected, bends = np.full_like(change, 4.0), np.full_like(change, 0.2)
+    terms = (0.03, 2.0, 0.8, 0.1, 0.5)
+    error_variance(share, speckle, 4.0 * change, expected, bends, terms, error)
+    rest, bent = 0.03 + 2.0 * 0.02 + 0.1 * 0.3, 0.5 * 0.2
     np.testing.assert_allclose(
-        error[0], [rest + 0.8, rest + 0.2, np.nan, rest, rest + 0.8], rtol=1e-5
+        error[0],
+        [rest + 0.8, rest + 0.2 + 0.25 * bent, np.nan, rest + bent, rest + 0.8],
+        rtol=1e-5,
     )
 
 

@@ -19,7 +19,9 @@ from sarheight.layover import (
     read_method,
     reconstruct,
 )
+from sarheight.layover._steps import bend_squares
 from sarheight.layover.methods import describe, log_variance
+from sarheight.layover.tiles import GridScale
 from tests.mountains import LAW
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def test_the_usual_prior_is_that_of_the_documentation() -> None:
     """In decibels, as its documentation rounds them."""
     prior, errors = Prior(), ValueErrors()
     found = prior.level, prior.slope, prior.roughness, errors.usual_contrast, errors.least
-    assert np.round(found, 1).tolist() == [2.5, 1.5, 1.0, 2.6, 0.8]
+    assert np.round(found, 1).tolist() == [2.5, 1.5, 1.0, 2.6, 0.5]
     np.testing.assert_allclose(prior.variances, (0.053, 0.33, 0.12), rtol=1e-12)
     assert prior.angle_scale == (35.0, 10.0, -3.0, 2.5)
 
@@ -113,7 +115,14 @@ def test_what_a_prior_cannot_be(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"least": 0.0}, {"least": 1e200}, {"others": -1.0}, {"height_error": np.nan}]
+    "wrong",
+    [
+        {"least": 0.0},
+        {"least": 1e200},
+        {"others": -1.0},
+        {"height_error": np.nan},
+        {"bends": -0.1},
+    ],
 )
 def test_what_errors_of_values_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"found \w+=.* in ValueErrors, expected a number"):
@@ -122,8 +131,8 @@ def test_what_errors_of_values_cannot_be(wrong: dict[str, Any]) -> None:
 
 def test_errors_of_values_are_by_their_causes(scene: Scene) -> None:
     """Variances: of speckle by the looks, of others by the contrast, of heights by displacement."""
-    errors, looks = ValueErrors(height_error=5.0, others=0.5), scene.grid.looks
-    least, speckle, others, heights = errors.terms(scene.grid, 0.2, 0.3)
+    errors, looks = ValueErrors(height_error=5.0, others=0.5, bends=0.4), scene.grid.looks
+    least, speckle, others, heights, bends = errors.terms(scene.grid, 0.2, 0.3)
     assert least == pytest.approx(log_variance(errors.least))
     sharing = (
         errors.ground_range_speckle if scene.grid.is_ground_range else errors.slant_range_speckle
@@ -133,6 +142,7 @@ def test_errors_of_values_are_by_their_causes(scene: Scene) -> None:
     # An error of 5 m at 0.2 samples a metre displaces by one sample; twice as many by two.
     assert heights == pytest.approx(1.0)
     assert errors.terms(scene.grid, 0.4, 0.3)[3] == pytest.approx(4.0)
+    assert bends == 0.4
 
 
 def test_parts_of_another_kind_are_refused() -> None:
@@ -156,6 +166,43 @@ def test_own_pixels_weigh_less_the_more_they_err(dem: xr.DataArray, scene: Scene
     assert shares[0] > shares[1] > shares[2]
 
 
+def test_own_pixels_weigh_less_where_slopes_change(dem: xr.DataArray, scene: Scene) -> None:
+    rough = [
+        own_share(dem, scene, Prior(errors=ValueErrors(bends=bends))) for bends in (0.0, 0.5, 5.0)
+    ]
+    assert rough[0] > rough[1] > rough[2]
+
+
+@pytest.mark.parametrize("posting", [(30.0, 30.0), (45.0, 30.0), (90.0, 90.0)])
+def test_slopes_change_by_as_much_on_every_grid(posting: tuple[float, float]) -> None:
+    """Of a parabola by the same over 90 m, whatever the cells; of a plane by nothing."""
+    size, curvature = 6000.0, 1e-3
+    down, across = (np.arange(0.0, size, step) for step in posting)
+    mean = float(np.sqrt(posting[0] * posting[1]))
+    scale = GridScale(
+        (down.size, across.size), mean**2, (mean / posting[0], mean / posting[1]), (), ()
+    )
+    plane = 0.4 * down[:, None] - 0.1 * across
+    parabola = plane + 0.5 * curvature * down[:, None] ** 2
+    inner = (slice(down.size // 4, -down.size // 4), slice(across.size // 4, -across.size // 4))
+    found = bend_squares(parabola.astype(np.float32), scale)[inner]
+    # The mean of the square down the parabola, and of nothing across.
+    np.testing.assert_allclose(found, 0.5 * (curvature * 90.0) ** 2, rtol=1e-3)
+    assert bend_squares(plane.astype(np.float32), scale)[inner].max() < 1e-8
+
+
+def test_voids_do_not_bend(dem: xr.DataArray) -> None:
+    heights = dem.values.copy()
+    scale = GridScale(dem.shape, 400.0, (1.0, 1.0), (), ())  # type: ignore[arg-type]
+    heights[40:50, 60:70] = np.nan
+    found, whole = bend_squares(heights, scale), bend_squares(dem.values, scale)
+    assert np.isfinite(found).all()
+    assert (found <= whole * (1.0 + 1e-5)).all()
+    assert found[45, 65] < 0.7 * whole[45, 65]
+    # A DEM that is smaller than what slopes are compared over.
+    assert not bend_squares(heights[:5, :5], scale).any()
+
+
 def test_own_pixels_weigh_more_the_less_neighbours_predict(dem: xr.DataArray, scene: Scene) -> None:
     usual = Prior()
     assert own_share(dem, scene, replace(usual, prediction=2.0)) > own_share(dem, scene, usual)
@@ -167,7 +214,7 @@ def test_intervals_widen_with_their_inflation(dem: xr.DataArray, scene: Scene) -
         reconstruct(scene, dem, law=LAW, method=PosteriorMean(prior=prior))
         for prior in (
             Prior(),
-            Prior(open_inflation=2 * 0.9, layover_inflation=2 * 2.2),
+            Prior(open_inflation=2 * 0.9, layover_inflation=2 * 2.35),
             Prior(layover_inflation=0.0),
             Prior(open_inflation=1e-3),
         )
