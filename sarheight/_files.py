@@ -9,6 +9,7 @@ is room for them.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from sarheight.errors import DamagedFileError, SarheightError
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    from _typeshed import WriteableBuffer
     from numpy.typing import NDArray
 
 P = ParamSpec("P")
@@ -87,6 +89,45 @@ def read_rows(file: IO[bytes], begins: Sequence[int], rows: NDArray[Any]) -> boo
                 return False
             place += count
     return True
+
+
+class RangeFile(io.RawIOBase):
+    """A file of known size, from a function that returns all bytes of a range."""
+
+    def __init__(self, size: int, read_range: Callable[[int, int], bytes]) -> None:
+        super().__init__()
+        self._size, self._read_range = size, read_range
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell that it can be read anywhere."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position of the next byte."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position."""
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        if origin + offset < 0:
+            msg = f"found the position {origin + offset}, expected one within the file"
+            raise ValueError(msg)
+        self._position = origin + offset
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Fill a buffer with the next bytes, as far as there are some."""
+        view = memoryview(buffer).cast("B")
+        size = max(min(len(view), self._size - self._position), 0)
+        data = self._read_range(self._position, size) if size else b""
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
 
 
 def without_secrets(address: str) -> str:

@@ -14,8 +14,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sarheight._files import LARGEST_RATIO, LARGEST_SMALL, file_errors, incomplete
-from sarheight.errors import DamagedFileError, SarheightError
+from sarheight.errors import DamagedFileError, ProductError, SarheightError
 
 MOST_TEXTS = 1_000_000
 MOST_LOST = 100_000
@@ -76,6 +78,25 @@ def check_hdf5(
         file.visititems(check)
     if missing:
         raise incomplete(path, missing, error)
+
+
+LARGEST_SEARCHED = 2**30
+"""Bytes of a product that is searched for texts that would hang the library. A whole product is ten
+times as large: to search it takes as long as to read it."""
+
+
+def check_product(path: str | os.PathLike[str], expected: str) -> None:
+    """Check a product in HDF5; one that is too large to be searched, for other files only."""
+    searched = Path(path).stat().st_size <= LARGEST_SEARCHED
+    (check_hdf5 if searched else refuse_other_files)(path, expected, ProductError)
+
+
+def hdf5_text(value: object) -> str:
+    """Return a text of HDF5: bytes, a string, or an array of one."""
+    if isinstance(value, np.ndarray):
+        value = value.ravel()[0] if value.size else ""
+    told = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return told.strip("\0 ")
 
 
 def _count_lost(item: Any, size: int) -> tuple[int, int] | None:  # noqa: ANN401  # of h5py

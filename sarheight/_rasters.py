@@ -11,10 +11,9 @@ from __future__ import annotations
 import os
 import warnings
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 from xml.etree.ElementTree import Element, ParseError, tostring
 
@@ -28,7 +27,7 @@ from rasterio.io import DatasetReader, MemoryFile
 
 from sarheight._files import LARGEST_RATIO, LARGEST_SMALL, reason, require_file, resolve_links
 from sarheight._hdf5 import check_hdf5, refuse_other_files
-from sarheight._windows import span_of
+from sarheight._windows import Windowed, lazy_array
 from sarheight.errors import DemError, SarheightError
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rasterio.windows import Window
 
-    from sarheight._windows import Index
+    from sarheight._windows import Span
 
 GEOTIFF = ("GTiff",)
 ALONE = (*GEOTIFF, "JP2OpenJPEG", "NITF", "PNG")
@@ -222,7 +221,6 @@ def open_bands(
     rasterio lets no other close what an `opener` opened. Raises `error` where there are several
     rasters, or more pixels than the file can hold.
     """
-    import dask.array
     import rioxarray
     import xarray as xr
 
@@ -238,29 +236,18 @@ def open_bands(
             if chunks is None:
                 return image.load()
             reopen = partial(open_alone, path, (driver,)) if opener is None else opener.open
-            bands = _Bands(reopen, image.shape, image.dtype)
-            meta = np.empty((0, 0, 0), image.dtype)
-            lazy = dask.array.from_array(bands, image.chunks, name=f"raster-{uuid4()}", meta=meta)  # type: ignore[no-untyped-call]
+            bands = Windowed(image.shape, partial(_read_bands, reopen), image.dtype)
+            lazy = lazy_array(bands, image.chunks, f"raster-{uuid4()}")
     return image.copy(data=lazy)
 
 
-@dataclass(frozen=True, eq=False)
-class _Bands:
-    """The bands of a raster, which is opened for each window: whenever dask reads it."""
-
-    reopen: Callable[[], AbstractContextManager[DatasetReader]]
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    ndim: ClassVar[int] = 3
-
-    def __getitem__(self, key: tuple[Index, ...]) -> NDArray[Any]:
-        """Read a window."""
-        spans, picks = zip(*map(span_of, key, self.shape), strict=True)
-        bands, rows, columns = spans
-        with self.reopen() as file:
-            values = file.read(list(range(bands[0] + 1, bands[1] + 1)), window=(rows, columns))
-        found: NDArray[Any] = values[picks]
-        return found
+def _read_bands(
+    reopen: Callable[[], AbstractContextManager[DatasetReader]], bands: Span, *window: Span
+) -> NDArray[Any]:
+    """Read a window of bands of a raster, which is opened for it: whenever dask reads."""
+    with reopen() as file:
+        found: NDArray[Any] = file.read(list(range(bands[0] + 1, bands[1] + 1)), window=window)
+    return found
 
 
 def _require_plausible(path: str, image: xr.DataArray, error: type[SarheightError]) -> None:

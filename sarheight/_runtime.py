@@ -10,7 +10,7 @@ import ctypes
 import importlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from html import escape
@@ -157,8 +157,10 @@ def keep_freed_memory() -> None:
     A system clears fresh memory page by page, and a virtual machine may have to ask its host for
     it: for large arrays that takes longer than to compute them. The settings hold for the whole
     process. They are left as they are where the environment has its own (``MALLOC_*`` or
-    ``GLIBC_TUNABLES``), and with other C libraries.
+    ``GLIBC_TUNABLES``) or ``SARHEIGHT_KEEP_MEMORY=0``, and with other C libraries.
     """
+    if os.environ.get("SARHEIGHT_KEEP_MEMORY") == "0":
+        return
     if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
     try:
@@ -205,32 +207,8 @@ class Described:
 
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows."""
-        return _table(type(self).__name__, self.facts())
-
-
-class Summarised:
-    """A product that is displayed by its name, and in a notebook as its summary."""
-
-    @property
-    def name(self) -> str:
-        """Name of the product."""
-        raise NotImplementedError
-
-    def summary(self) -> Sequence[tuple[str, str]]:
-        """Describe the product as pairs of a label and a text."""
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
-
-    def _repr_html_(self) -> str:
-        """Return the table that a notebook shows."""
-        return _table(type(self).__name__, dict(self.summary()))
-
-
-def _table(caption: str, facts: Mapping[str, str]) -> str:
-    """Write facts as a table of HTML."""
-    rows = "".join(
-        f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in facts.items()
-    )
-    return f"<table><caption>{caption}</caption>{rows}</table>"
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
+            for name, text in self.facts().items()
+        )
+        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"

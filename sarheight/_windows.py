@@ -20,24 +20,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import dask.array as da
     import xarray as xr
 
 Span = tuple[int, int]
 """First and one past the last line, or sample."""
 Index = int | slice
-Reader = Callable[[Span, Span], NDArray[Any]]
-"""Reads a window by its lines and its samples."""
+Reader = Callable[..., NDArray[Any]]
+"""Reads a window by its span along each axis, such as lines and samples."""
 
 
 @dataclass(frozen=True, eq=False)
 class Windowed:
     """An array that reads the windows that dask indexes: by integers, or slices with steps > 0."""
 
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     read: Reader
     dtype: np.dtype[Any]
-    ndim: ClassVar[int] = 2
     dims: ClassVar[tuple[str, ...]] = ("line", "sample")
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
 
     def __getitem__(self, key: tuple[Index, ...]) -> NDArray[Any]:
         """Read a window."""
@@ -60,7 +65,7 @@ class _Stacked:
     dims: ClassVar[tuple[str, ...]] = ("polarisation", "line", "sample")
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         return len(self.sources), *self.sources[0].shape
 
     @property
@@ -109,17 +114,24 @@ def _read_from(read: Reader, line: int, sample: int, lines: Span, samples: Span)
     return read((lines[0] + line, lines[1] + line), (samples[0] + sample, samples[1] + sample))
 
 
-def image_on_dask(source: Windowed | _Stacked, chunks: Any, name: str) -> xr.DataArray:  # noqa: ANN401  # as dask has them
-    """Put an array that reads windows on dask, in chunks."""
+def lazy_array(source: Windowed | _Stacked, chunks: Any, name: str) -> da.Array:  # noqa: ANN401  # as dask has them
+    """Put an array that reads windows on dask, in chunks, under a name of its own."""
     import dask.array as da
-    import xarray as xr
 
-    image = da.from_array(  # type: ignore[no-untyped-call]
+    return da.from_array(  # type: ignore[no-untyped-call, no-any-return]
         source,
         chunks=chunks,
-        name=f"{name}-{uuid4().hex}",
+        name=name,
+        asarray=False,
         meta=np.empty((0,) * source.ndim, dtype=source.dtype),
     )
+
+
+def image_on_dask(source: Windowed | _Stacked, chunks: Any, name: str) -> xr.DataArray:  # noqa: ANN401  # as dask has them
+    """Put an array that reads windows on dask, in chunks."""
+    import xarray as xr
+
+    image = lazy_array(source, chunks, f"{name}-{uuid4().hex}")
     _SOURCES[image.name] = source
     return xr.DataArray(image, dims=source.dims, name=name)
 

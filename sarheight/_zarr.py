@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     Place = tuple[ArraySpec, SelectorTuple, SelectorTuple, bool]
     """A chunk, the part of it that counts, that part in the whole array, and whether it is all."""
 
-__all__ = ["check_blosc", "chunk_files", "prepare_zarr"]
-
 HEADER = struct.Struct("<4B3I")
 """Version of the format, version of the codec, flags, size of a number; then the bytes of the
 numbers, of a block of them, and of the whole frame."""

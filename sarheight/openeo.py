@@ -46,7 +46,7 @@ from sarheight.layover import in_layover, in_shadow
 from sarheight.output import nodata_value
 from sarheight.workflow.config import ImageConfig, ReconstructConfig
 from sarheight.workflow.elevations import DEM_MARGIN, read_dem
-from sarheight.workflow.images import Silent, open_image
+from sarheight.workflow.images import Reporter, open_image
 from sarheight.workflow.options import AUTO, describe
 from sarheight.workflow.reconstruction import reconstruct
 
@@ -695,7 +695,7 @@ def _parts(
             with _telling(image.name, grid_is_stated=config.states_grid):
                 parts.append((image.time, _result(each, measure, heights, grid)))
         except GeometryError as error:
-            Silent().warn(f"{image.name} is left out: {error}")
+            Reporter().warn(f"{image.name} is left out: {error}")
     return parts
 
 

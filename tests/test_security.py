@@ -60,6 +60,7 @@ HELD: dict[str, tuple[str, ...]] = {
         "sentinel1/test_annotation::test_an_entity_bomb_is_refused",
         "sentinel1/test_annotation::test_an_external_entity_is_refused_and_not_read",
         "sentinel1/test_files::test_an_entity_bomb_in_the_manifest_is_refused",
+        "sicd/test_product::test_entities_are_not_expanded",
         "dem/test_open::test_damaged_vrt",
     ),
     "| raster of any kind |": (

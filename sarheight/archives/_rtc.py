@@ -23,7 +23,7 @@ import numpy as np
 import xarray as xr
 
 from sarheight._files import file_reader, read_json, resolve_links
-from sarheight._hdf5 import check_hdf5
+from sarheight._hdf5 import check_hdf5, hdf5_text
 from sarheight._rasters import open_alone
 from sarheight.acquisition import SENTINEL_1_NAME, orbit_numbers, orbit_to_json
 from sarheight.archives.rasters import (
@@ -316,7 +316,8 @@ def _open_hdf5(paths: Sequence[str], chunks: Any) -> _Product:  # noqa: ANN401  
     images = {name: power(on_map(name)) for name in ORDER if name in data}
     masks = [OPERA_MASK.converted(on_map(name)) for name in OPERA_MASKS if name in data]
     tags = {
-        _snake(str(name)): _text(value.values) for name, value in identification.variables.items()
+        _snake(str(name)): hdf5_text(value.values)
+        for name, value in identification.variables.items()
     }
     name = tags.get("product_id") or Path(path).stem
     product = _opera_product(name, images, {"mask": masks[0]} if masks else {}, tags)
@@ -332,7 +333,7 @@ def _hdf5_orbit(path: str) -> dict[str, str]:
             return {}
         group = file["metadata/orbit"]
         time, position, velocity = (group[name][()] for name in ("time", "position", "velocity"))
-        epoch = _text(group["referenceEpoch"][()]).removesuffix("Z")
+        epoch = hdf5_text(group["referenceEpoch"][()]).removesuffix("Z")
     source = f"state vectors of {Path(path).name}"
     orbit = Orbit(np.datetime64(epoch, "ns"), time, position, velocity, source)
     return {ORBIT: orbit_to_json(orbit)}
@@ -349,11 +350,6 @@ def _group(path: str, group: str, chunks: Any) -> xr.Dataset:  # noqa: ANN401
 def _snake(name: str) -> str:
     """Return the name of a field, such as ``absoluteOrbitNumber``, as the GeoTIFFs spell it."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-
-
-def _text(value: Any) -> str:  # noqa: ANN401  # of HDF5
-    item = value.item() if np.ndim(value) == 0 else ""
-    return item.decode("utf-8", errors="replace") if isinstance(item, bytes) else str(item)
 
 
 def _opera_product(

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
-__all__ = ["Audit", "Check", "audit"]
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

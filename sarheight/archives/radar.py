@@ -29,7 +29,7 @@ from sarheight.dem.layout import outer_edges
 from sarheight.ellipsoid import to_earth_fixed
 from sarheight.errors import DemError, GeometryError, OrbitCoverageError, ProductError
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
-from sarheight.geometry.placement import time_and_range
+from sarheight.geometry.placement import describe_place, time_and_range
 from sarheight.grid import RadarGrid
 from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw
     from sarheight.orbit import Orbit
 
-__all__ = ["PIXEL", "provider_heights", "to_radar"]
 
 Floats = NDArray[np.float32]
 
@@ -491,7 +490,7 @@ def _within(reflectivity: xr.DataArray, dem: xr.DataArray, facts: Facts) -> xr.D
 
 def _degrees(raster: xr.DataArray) -> str:
     west, south, east, north = transform_bounds(raster.rio.crs, 4326, *outer_edges(raster))
-    return f"longitude {west:.2f} to {east:.2f}, latitude {south:.2f} to {north:.2f}"
+    return describe_place(np.array([west, east]), np.array([south, north]), 2)
 
 
 def _overlap(chosen: slice, before: int, size: int) -> tuple[slice, slice]:

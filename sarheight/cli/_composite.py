@@ -72,7 +72,7 @@ def composite(settings: CompositeConfig, result: ResultOutput, running: Running)
     with session("composite", running, {"read": 1, "local resolution": 1, "write": 8}) as current:
         current.stage("read")
         from sarheight import layover, plot
-        from sarheight.output import open_result, provenance
+        from sarheight.output import open_result
 
         parts = [open_result(Path(each), chunks={}) for each in settings.results]
         passes = _passes(settings.results, parts)
@@ -84,9 +84,7 @@ def composite(settings: CompositeConfig, result: ResultOutput, running: Running)
         combined = layover.composite(parts, weights)
         current.stage("write")
         combined.attrs["acquisition"] = _acquisitions(parts)
-        record = provenance(
-            settings.files(), {"command": "composite", "settings": settings.record()}
-        )
+        record = settings.provenance("composite")
         unverified = {name for part in parts for name in _unverified(part)}
         combined.attrs["provenance"] = record | (
             {"unverified": sorted(unverified)} if unverified else {}

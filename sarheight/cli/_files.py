@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sarheight._files import resolve_links
 from sarheight.errors import OptionError
-from sarheight.workflow.config import OUTPUT, ResultOutput
+from sarheight.workflow.config import OUTPUT, FileOutput, ResultOutput
 from sarheight.workflow.options import Option, option
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def require_result(
     from sarheight.output.atomic import RESULTS
     from sarheight.output.stac import STAC_SUFFIX
 
-    output, overwrite, picture = result.output, result.overwrite, result.quicklook
+    output, overwrite = result.output, result.overwrite
     inputs = list(inputs)
     require_apart(output, "output", inputs)
     require_writable(output, "output", overwrite=overwrite, suffixes=suffixes or RESULTS)
@@ -81,8 +81,14 @@ def require_result(
     if result.scale != "linear" and output.suffix.lower() == PICTURE:
         msg = f"'{output}' is a picture, which shows decibels: leave it out"
         raise OptionError(msg, option="scale")
-    require_apart(picture, "quicklook", (output, *inputs))
-    require_writable(picture, "quicklook", overwrite=overwrite)
+    require_picture(result, inputs)
+
+
+def require_picture(result: FileOutput, inputs: Iterable[Path]) -> None:
+    """Check that the picture of a result can be written, and replaces no other file."""
+    picture = result.quicklook
+    require_apart(picture, "quicklook", (result.output, *inputs))
+    require_writable(picture, "quicklook", overwrite=result.overwrite)
     if picture is not None and picture.suffix.lower() != PICTURE:
         msg = f"found '{picture}', expected a name that ends in .png"
         raise OptionError(msg, option="quicklook")

@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from sarheight.cli._files import (
     output_folder,
@@ -210,14 +210,6 @@ class PredictConfig(PassImageConfig, KnownConfig, ClipConfig):
             raise OptionError(msg, option="images")
         return Path(self.images[0])
 
-    def provenance(self, model: Path) -> dict[str, Any]:
-        """Return the provenance of a result."""
-        from sarheight.output import provenance
-
-        return provenance(
-            self.files() | {"model": model}, {"command": "predict", "settings": self.record()}
-        )
-
 
 def predict(settings: PredictConfig, result: ResultOutput, running: Running) -> None:
     r"""Map terrain heights, building heights or Local Climate Zones, as the network decides.
@@ -324,7 +316,8 @@ def _map_buildings(
         )
     current.stage("estimate")
     heights = predict_buildings(estimator, stack, device=settings.device)
-    heights.attrs |= {"provenance": settings.provenance(model), ACQUISITION: _months(stack)}
+    heights.attrs["provenance"] = settings.provenance("predict", {"model": model})
+    heights.attrs[ACQUISITION] = _months(stack)
     heights = write_result(heights, result, plot_building_heights, current)
     if settings.footprints is not None:
         table = heights_of_outlines(heights, settings.footprints)
@@ -386,7 +379,7 @@ def _map_zones(
         report=lambda fraction: current.advance("estimate", fraction),
     )
     current.stage("write")
-    zones.attrs["provenance"] = settings.provenance(model)
+    zones.attrs["provenance"] = settings.provenance("predict", {"model": model})
     files = [result.output]
     if result.output.suffix.lower() in COLOURED:
         files = write_zones(zones, result.output, overwrite=result.overwrite)
@@ -430,7 +423,7 @@ def _map_heights(
     estimate = _heights_of_image if settings.dem else _heights_of_scene
     heights = estimate(settings, image, estimator, known, current)
     current.stage("write")
-    heights.attrs["provenance"] = settings.provenance(model)
+    heights.attrs["provenance"] = settings.provenance("predict", {"model": model})
     write_result(heights, result, plot.heights, current)
     rows, columns = heights["height"].shape
     count = heights.attrs["known_elevations"]

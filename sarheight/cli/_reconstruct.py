@@ -56,14 +56,13 @@ def masks(settings: MaskConfig, result: MaskOutput, running: Running) -> None:
         current.compile_kernels()
         from sarheight import layover, plot
         from sarheight.geometry.placement import crop_grid_to_dem
-        from sarheight.output import provenance
         from sarheight.output.radar_images import add_grid_and_orbit, write_radar
         from sarheight.workflow.elevations import clip, place_on_grid, read_dem
         from sarheight.workflow.images import open_geometry
 
         heights = read_dem(settings)
         grid, orbit = open_geometry(settings.like, settings.orbit)
-        record = provenance(settings.files(), {"command": "masks", "settings": settings.record()})
+        record = settings.provenance("masks")
         if settings.geometry == "radar":
             grid = crop_grid_to_dem(heights, grid, orbit)
             current.stage("classify")

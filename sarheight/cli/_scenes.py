@@ -27,7 +27,7 @@ from sarheight.workflow.config import (
     Running,
 )
 from sarheight.workflow.elevations import place_on_grid, read_dem
-from sarheight.workflow.images import Silent, open_geometry
+from sarheight.workflow.images import Reporter, open_geometry
 from sarheight.workflow.options import Configuration, argument, option
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _scene_configuration(
     simulated = terrain.SceneSettings(coarser=settings.coarser, height_error=settings.height_error)
 
     def make() -> xr.Dataset:
-        dem = place_on_grid(read_dem(settings), settings, Silent())
+        dem = place_on_grid(read_dem(settings), settings, Reporter())
         grid, orbit = open_geometry(settings.like, settings.orbit)
         grid = multilooked(grid, settings.multilook)
         grid, orbit, _ = cut_to_dem(dem, grid, orbit, incidence)

@@ -21,6 +21,7 @@ import typer
 from sarheight._files import noting_unverified
 from sarheight.errors import OptionError, SarheightError, naming_extras
 from sarheight.workflow.config import UNVERIFIED, Running
+from sarheight.workflow.images import Reporter
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -111,7 +112,7 @@ EXPECTED = (SarheightError, ValueError, TypeError, OSError, LookupError, MemoryE
 """Errors of the user's data or machine; all others are defects of the program."""
 
 
-class Session:
+class Session(Reporter):
     """The stages of a command, shown on the standard error stream and in a log file.
 
     Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from sarheight.cli._files import require_apart, require_writable
+from sarheight.cli._files import require_apart, require_picture, require_writable
 from sarheight.cli._session import Session, session
 from sarheight.errors import OptionError
 from sarheight.workflow.config import (
@@ -97,12 +97,14 @@ def simulate(settings: SimulateConfig, result: FileOutput, running: Running) -> 
         msg = f"found '{output}', expected .tif, .nc or .zarr: products are read, not written"
         raise OptionError(msg, option="output")
     settings.require_files()
-    require_apart(output, "output", settings.files().values())
+    inputs = list(settings.files().values())
+    require_apart(output, "output", inputs)
     require_writable(output, "output", overwrite=result.overwrite)
+    require_picture(result, inputs)
     with session("simulate", running, {"read": 1, "simulate": 6, "write": 3}) as current:
         current.stage("read")
-        from sarheight import illumination
-        from sarheight.output import provenance
+        from sarheight import illumination, plot
+        from sarheight.output import save_png
         from sarheight.output.radar_images import write_scene
 
         heights = place_on_grid(read_dem(settings), settings, current)
@@ -123,15 +125,10 @@ def simulate(settings: SimulateConfig, result: FileOutput, running: Running) -> 
             seed=settings.seed,
         )
         current.stage("write")
-        record = provenance(
-            settings.files(),
-            {
-                "command": "simulate",
-                "settings": settings.record(),
-                "rotation_degrees": rotation,
-            },
-        )
+        record = settings.provenance("simulate", rotation_degrees=rotation)
         write_scene(scene, output, attributes={"provenance": record}, overwrite=result.overwrite)
+        if result.quicklook is not None:
+            save_png(plot.backscatter(scene.image), result.quicklook, overwrite=result.overwrite)
         current.say(f"{output}: simulated image, {grid.lines} lines x {grid.samples} samples")
 
 

@@ -52,6 +52,8 @@ _KEEP = "keep"
 """Value of `vertical` that leaves the heights as they are stored."""
 
 _FORMAT_DATUM = {"SRTMHGT": "EGM96"}
+RADAR_GRID = "radar_grid"
+"""End of the name of a tag that images in radar geometry have."""
 
 
 def open_dem(
@@ -167,6 +169,13 @@ def _read_blocks(
     with open_raster(path, external=external) as source:
         if source.crs is not None:
             require_map_grid(source.transform, path)
+        elif any(name.endswith(RADAR_GRID) for name in source.tags()):
+            msg = (
+                f"{path} is an image in radar geometry, with the sampling of its pixels, expected "
+                "an elevation model"
+            )
+            advice = "pass a raster of heights on a map grid that covers the image"
+            raise DemError(msg, advice, file_advice=advice)
         band = _band(source, path, band)
         blocks = [CellBlock.whole(source.transform, source.shape)]
         if bounds is not None:

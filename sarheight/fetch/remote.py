@@ -8,7 +8,6 @@ are read from a file system of fsspec that does the same.
 from __future__ import annotations
 
 import hashlib
-import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import requests
 from fsspec import AbstractFileSystem
 from rasterio.errors import RasterioError
 
+from sarheight._files import RangeFile
 from sarheight._rasters import open_alone
 from sarheight.errors import FetchError, NotThereError
 from sarheight.fetch.addresses import redact
@@ -92,7 +92,7 @@ class RemoteImage:
             raise image.failures[0]
 
 
-class _RemoteFile(io.RawIOBase):
+class _RemoteFile(RangeFile):
     """A file on a server; what is read of it is requested then.
 
     GDAL loses exceptions: they are kept among `failures`, and the file ends there.
@@ -101,58 +101,33 @@ class _RemoteFile(io.RawIOBase):
     def __init__(self, client: HttpClient, url: str, failures: list[Exception]) -> None:
         self._client, self._url, self._failures = client, url, failures
         self._session = client.session()
-        self._version: Version | None = None
-        self._place = 0
-        self._begin, self._bytes = 0, b""
-        self._request(0, _AHEAD)
+        self._begin, self._bytes, self._version = _request_part(
+            client, self._session, url, (0, _AHEAD), None
+        )
+        super().__init__(self._version.size or 0, self._part)
 
-    @property
-    def size(self) -> int:
-        """Its bytes."""
-        return (self._version and self._version.size) or 0
-
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Tell that it can be read anywhere."""
-        return True
-
-    def tell(self) -> int:
-        """Return the place of the next byte."""
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place, counted from the beginning, from here, or from the end."""
-        self._place = offset + {io.SEEK_CUR: self._place, io.SEEK_END: self.size}.get(whence, 0)
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  # any that bytes can be written to
-        """Read as many bytes as fit into a buffer or are left; none where that fails."""
-        begin, end = self._place, min(self._place + len(buffer), self.size)
-        if begin >= end:
-            return 0
+    def _part(self, begin: int, size: int) -> bytes:
+        """Return bytes of the file; none where that fails."""
+        end = begin + size
         if begin < self._begin or end > self._begin + len(self._bytes):
             try:
-                self._request(begin, max(end, begin + _AHEAD))
+                # The whole file, from servers that send no parts.
+                self._begin, self._bytes, self._version = _request_part(
+                    self._client,
+                    self._session,
+                    self._url,
+                    (begin, max(end, begin + _AHEAD)),
+                    self._version,
+                )
             except Exception as error:  # noqa: BLE001  # raised once GDAL has returned
                 self._failures.append(error)
-                return 0
-        buffer[: end - begin] = self._bytes[begin - self._begin : end - self._begin]
-        self._place = end
-        return end - begin
+                return b""
+        return self._bytes[begin - self._begin : end - self._begin]
 
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
         super().close()
-
-    def _request(self, begin: int, end: int) -> None:
-        """Request a part, and keep it: the whole file, from servers that send no parts."""
-        self._begin, self._bytes, self._version = _request_part(
-            self._client, self._session, self._url, (begin, end), self._version
-        )
 
 
 def _request_part(

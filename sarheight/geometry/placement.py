@@ -256,6 +256,16 @@ def require_bounds(bounds: Bounds) -> None:
         raise ValueError(msg)
 
 
+def describe_place(
+    longitude: NDArray[np.float64], latitude: NDArray[np.float64], digits: int = 3
+) -> str:
+    """Say between which longitudes and latitudes in degrees places lie."""
+    east, north = (
+        f"{each.min():.{digits}f} to {each.max():.{digits}f}" for each in (longitude, latitude)
+    )
+    return f"longitude {east}, latitude {north}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cut:
     """The part of a product's image to read, and how its pixels are averaged.

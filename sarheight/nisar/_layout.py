@@ -14,13 +14,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sarheight._files import file_errors, reason
-from sarheight._hdf5 import check_hdf5, refuse_other_files
+from sarheight._hdf5 import check_product, hdf5_text
 from sarheight.errors import ProductError
 from sarheight.orbit import Orbit, nanoseconds
 
@@ -42,20 +42,12 @@ UNEVEN = 1e-3
 SPECIFICATION = "an RSLC as the NISAR product specification describes it"
 
 
-LARGEST_SEARCHED = 2**30
-"""Bytes of a file that is searched for texts that would hang the library. A whole product is ten
-times as large: to search it takes as long as to read it."""
-
-
 def check_file(path: Path) -> None:
     """Refuse a file that is not HDF5, or is damaged in a way that would hang its library."""
     if not path.is_file():
         msg = f"there is no file {path}"
         raise FileNotFoundError(msg)
-    if path.stat().st_size <= LARGEST_SEARCHED:
-        check_hdf5(path, "an HDF5 file", ProductError)
-    else:
-        refuse_other_files(path, "an HDF5 file", ProductError)
+    check_product(path, "an HDF5 file")
 
 
 @contextmanager
@@ -98,6 +90,11 @@ class Layout:
         )
         raise ProductError(msg)
 
+    def refuse(self, name: str, found: str, expected: str) -> NoReturn:
+        """Raise the error of an unexpected value below the product group."""
+        msg = f"found {found} as {self.group}/{name} in {self.path}, expected {expected}"
+        raise ProductError(msg)
+
     def dataset(self, file: h5py.File, name: str) -> h5py.Dataset:
         """Return a dataset by its name within the product group."""
         import h5py
@@ -115,11 +112,7 @@ class Layout:
         found = self.numbers(file, name)
         # NaN is not above zero either.
         if found.size != 1 or not found.item() > 0.0 or np.isinf(found.item()):
-            msg = (
-                f"found {found.tolist()!s:.40} as {self.group}/{name} in {self.path}, expected a "
-                "number above zero"
-            )
-            raise ProductError(msg)
+            self.refuse(name, f"{found.tolist()!s:.40}", "a number above zero")
         return float(found.item())
 
     def numbers(self, file: h5py.File, name: str) -> Floats:
@@ -131,7 +124,7 @@ class Layout:
     def identification(self, file: h5py.File, name: str) -> str:
         """Return a text of the identification; "" where there is none."""
         found = file.get(f"science/{self.band}/identification/{name}")
-        return "" if found is None else text(found[()])
+        return "" if found is None else hdf5_text(found[()])
 
     def frequencies(self, file: h5py.File) -> dict[str, tuple[str, ...]]:
         """Return the polarisations of each frequency, such as {"A": ("HH", "HV")}."""
@@ -142,7 +135,7 @@ class Layout:
             if not (name.startswith("frequency") and isinstance(group, h5py.Group)):
                 continue
             listed = (
-                [text(each).upper() for each in np.ravel(group["listOfPolarizations"][()])]
+                [hdf5_text(each).upper() for each in np.ravel(group["listOfPolarizations"][()])]
                 if ("listOfPolarizations" in group)
                 else sorted(each for each in group if re.fullmatch(r"[HVLR][HV]", each))
             )
@@ -156,37 +149,28 @@ class Layout:
 
     def epoch(self, file: h5py.File, name: str) -> np.datetime64:
         """Return the time (UTC) from which a dataset of times counts its seconds."""
-        units = text(self.dataset(file, name).attrs.get("units", ""))
+        units = hdf5_text(self.dataset(file, name).attrs.get("units", ""))
         parts = EPOCH.fullmatch(units.strip())
         if parts is None:
-            msg = (
-                f"found {self.group}/{name} in units of {units!r} in {self.path}, expected "
-                "'seconds since' a date and time"
-            )
-            raise ProductError(msg)
+            self.refuse(name, f"units of {units!r}", "'seconds since' a date and time")
         return nanoseconds(np.datetime64(f"{parts[1]}T{parts[2]}"))
 
     def even_axis(self, file: h5py.File, name: str) -> tuple[float, float, int]:
         """Return first value, step and size of an axis of the image."""
         values = self.numbers(file, name)
         if values.ndim != 1 or values.size < 2:
-            msg = f"found {self.group}/{name} of shape {values.shape}, expected an axis of an image"
-            raise ProductError(msg)
+            self.refuse(name, f"the shape {values.shape}", "an axis of an image")
         step = float((values[-1] - values[0]) / (values.size - 1))
         even = values[0] + step * np.arange(values.size)
         # NaN must count as uneven.
         if not (step > 0.0 and np.abs(values - even).max() <= UNEVEN * step):
-            msg = (
-                f"found {self.group}/{name} of {self.path} in steps that are not even, expected an "
-                "axis that ascends evenly"
-            )
-            raise ProductError(msg)
+            self.refuse(name, "steps that are not even", "an axis that ascends evenly")
         return float(values[0]), step, int(values.size)
 
     def orbit(self, file: h5py.File) -> Orbit:
         """Return the state vectors."""
         kind = file.get(f"{self.group}/metadata/orbit/orbitType")
-        name = "" if kind is None else f" ({text(kind[()])})"
+        name = "" if kind is None else f" ({hdf5_text(kind[()])})"
         with file_errors(self.path, SPECIFICATION, ProductError):
             return Orbit(
                 epoch=self.epoch(file, "metadata/orbit/time"),
@@ -217,11 +201,8 @@ class Layout:
             msg = f"{self.path} has no axes of the table {self.group}/{folder}/{name}"
             raise ProductError(msg)
         if values.shape != (times.size, ranges.size):
-            msg = (
-                f"found the table {self.group}/{folder}/{name} of shape {values.shape} in "
-                f"{self.path}, expected {(times.size, ranges.size)} as its axes say"
-            )
-            raise ProductError(msg)
+            expected = f"{(times.size, ranges.size)} as its axes say"
+            self.refuse(f"{folder}/{name}", f"a table of shape {values.shape}", expected)
         return epoch, times, ranges, values
 
     def _axis(self, file: h5py.File, name: str) -> Floats:
@@ -229,11 +210,7 @@ class Layout:
         values = self.numbers(file, name)
         # NaN is not finite, and never ascends.
         if values.ndim != 1 or not (np.isfinite(values).all() and (np.diff(values) > 0.0).all()):
-            msg = (
-                f"found {self.group}/{name} of shape {values.shape} in {self.path}, expected an "
-                "axis of ascending numbers"
-            )
-            raise ProductError(msg)
+            self.refuse(name, f"the shape {values.shape}", "an axis of ascending numbers")
         return values
 
     def valid_samples(
@@ -244,22 +221,12 @@ class Layout:
         names = sorted(name for name in group if name.startswith("validSamples"))
         arrays = [np.asarray(group[name][()], dtype=np.int64) for name in names]
         if any(array.shape != (lines, 2) for array in arrays):
-            msg = (
-                f"found {', '.join(names)} of shapes {[array.shape for array in arrays]} in "
-                f"{self.path}, expected {(lines, 2)}: one span of samples for each line"
+            self.refuse(
+                f"swaths/frequency{frequency}/{', '.join(names)}",
+                f"the shapes {[array.shape for array in arrays]}",
+                f"{(lines, 2)}: one span of samples for each line",
             )
-            raise ProductError(msg)
         return np.stack(arrays) if arrays else None
-
-
-def text(value: object) -> str:
-    """Return a text of HDF5: bytes, a string, or an array of one."""
-    found = value
-    if isinstance(found, np.ndarray):
-        found = found.ravel()[0] if found.size else ""
-    return (found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)).strip(
-        "\0 "
-    )
 
 
 @dataclass(frozen=True, eq=False)

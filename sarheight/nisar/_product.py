@@ -6,20 +6,19 @@ import re
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from sarheight._runtime import Summarised
 from sarheight._windows import Windowed, image_on_dask
 from sarheight.doppler import DopplerLUT
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import ProductError
-from sarheight.geometry.placement import HEIGHTS, Bounds, Cut, chosen_names, stack_polarisations
+from sarheight.geometry.placement import chosen_names, stack_polarisations
 from sarheight.grid import RadarGrid
 from sarheight.nisar._layout import Factor, Intensity, Layout, check_file, open_file
 from sarheight.orbit import seconds_between
-from sarheight.scene import Scene
+from sarheight.product import Focusing, Opened, Product
 from sarheight.sentinel1 import read_orbit_file
 
 if TYPE_CHECKING:
@@ -31,12 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sarheight.orbit import Orbit
+    from sarheight.product import ImageOptions
     from sarheight.scene import Calibration
-
-__all__ = ["Focusing", "NisarProduct", "open_product", "recognises"]
-
-Focusing = Literal["zero", "native"]
-"""Doppler geometry to which an image is focused."""
 
 SUFFIXES = (".h5", ".hdf5")
 CALIBRATION = "metadata/calibrationInformation/geometry"
@@ -74,7 +69,7 @@ def open_product(
     return NisarProduct(Path(source))
 
 
-class NisarProduct(Summarised):
+class NisarProduct(Product):
     """A range-Doppler single-look complex image (RSLC) of NISAR; `open_product` makes it.
 
     Files in the layout of an RSLC that hold images of other satellites are read, too.
@@ -90,6 +85,9 @@ class NisarProduct(Summarised):
         If there is no such file, or it is no RSLC.
     """
 
+    form = "an RSLC, which has no bursts and says what is valid"
+    focusings = get_args(Focusing)
+
     def __init__(self, path: Path) -> None:
         self._path = path
         check_file(path)
@@ -103,40 +101,19 @@ class NisarProduct(Summarised):
             self._says = {name: self._layout.identification(file, name) for name in names}
             self._outline = self._layout.identification(file, "boundingPolygon")
             self._frequencies = self._layout.frequencies(file)
-
-    @property
-    def name(self) -> str:
-        """Name of the product: its granule, or the file's name."""
         granule = self._says["granuleId"]
-        return granule if re.fullmatch(r"\w+", granule) else self._path.stem
+        self.name = granule if re.fullmatch(r"\w+", granule) else path.stem
+        self.mission = self._says["missionId"]
+        self.swaths = tuple(sorted(self._frequencies))
+        self.polarisations = self._frequencies[self.swaths[0]]
 
-    @property
-    def mission(self) -> str:
-        """Satellite, such as "NISAR"."""
-        return self._says["missionId"]
-
-    @property
-    def product_type(self) -> str:
-        """Product type: "SLC"."""
-        return "SLC"
-
-    @property
-    def swaths(self) -> tuple[str, ...]:
-        """Frequencies of the product: "A", "B" or both."""
-        return tuple(sorted(self._frequencies))
-
-    @property
-    def polarisations(self) -> tuple[str, ...]:
-        """Polarisations of the first frequency, such as ("HH", "HV")."""
-        return self._frequencies[self.swaths[0]]
-
-    @property
+    @cached_property
     def start(self) -> np.datetime64:
         """Time of the first line (UTC)."""
         grid = self._grid(self.swaths[0])
         return grid.epoch + np.timedelta64(round(grid.line_zero_time * 1e9), "ns")
 
-    @property
+    @cached_property
     def stop(self) -> np.datetime64:
         """Time of the last line (UTC)."""
         grid = self._grid(self.swaths[0])
@@ -156,17 +133,6 @@ class NisarProduct(Summarised):
             msg = f"found the outline {self._outline!r} in {self._path}, expected POLYGON ((…))"
             raise ProductError(msg)
         return points
-
-    def burst_footprint(self, burst: int, swath: str = "") -> NDArray[np.float64]:  # noqa: ARG002  # as others
-        """Refuse: an RSLC has no bursts.
-
-        Raises
-        ------
-        ValueError
-            Always.
-        """
-        msg = f"found burst={burst}, and {self.name} is an RSLC, which has no bursts"
-        raise ValueError(msg)
 
     def summary(self) -> list[tuple[str, str]]:
         """Describe the product as pairs of a label and a text."""
@@ -188,12 +154,7 @@ class NisarProduct(Summarised):
             ("noise", "not removed"),
         ]
         if self._outline:
-            longitude, latitude = self.footprint.T
-            place = (
-                f"longitude {longitude.min():.3f} to {longitude.max():.3f}, "
-                f"latitude {latitude.min():.3f} to {latitude.max():.3f}"
-            )
-            facts.insert(3, ("place", place))
+            facts.insert(3, self._place())
         return facts
 
     def doppler(self, frequency: str = "") -> DopplerLUT:
@@ -240,140 +201,31 @@ class NisarProduct(Summarised):
         orbit: Orbit | str | os.PathLike[str] | None = None,
         focusing: Focusing = "zero",
     ) -> tuple[RadarGrid, Orbit]:
-        """Read the radar grid and the orbit, without the image.
-
-        Parameters
-        ----------
-        swaths : sequence of str
-            The frequency, "A" or "B"; by default the first.
-        orbit : Orbit, path or str, optional
-            As for `scene`.
-        focusing : {"zero", "native"}
-            As for `scene`.
-
-        Returns
-        -------
-        RadarGrid, Orbit
-
-        Raises
-        ------
-        ValueError
-            If the product does not have the frequency.
-        ProductError
-            If something is missing or damaged.
-        """
-        if focusing not in get_args(Focusing):
-            msg = f"found focusing={focusing!r}, expected 'zero' or 'native'"
-            raise ValueError(msg)
+        """Read the radar grid and the orbit, without the image; see `Product`."""
         name = self._frequency(swaths)
         grid = self._grid(name)
         if focusing == "native":
             grid = replace(grid, doppler=self.doppler(name))
         return grid, self._orbit(grid, orbit)
 
-    def scene(
-        self,
-        *,
-        polarisations: Sequence[str] = (),
-        calibration: Calibration = "beta0",
-        bounds: Bounds | None = None,
-        heights: tuple[float, float] = HEIGHTS,
-        multilook: tuple[int, int] | None = None,
-        spacing: float | None = None,
-        swaths: Sequence[str] = (),
-        burst: int | None = None,
-        noise_removal: bool = True,  # noqa: ARG002  # `summary` says it, too
-        border_cleaning: bool | None = None,
-        orbit: Orbit | str | os.PathLike[str] | None = None,
-        focusing: Focusing = "zero",
-    ) -> Scene:
-        """Open the calibrated image; it is read when it is computed.
-
-        Parameters
-        ----------
-        polarisations : sequence of str
-            Which ones, in this order; by default all of the frequency. With several the image has a
-            dimension `polarisation`.
-        calibration : {"beta0", "sigma0", "gamma0"}
-            What the image is normalised to. The squared magnitude is multiplied by the product's
-            table for it. Products whose tables are not filled in (they equal one another) are
-            calibrated to beta0.
-        bounds : (west, south, east, north), optional
-            Area in degrees: only the part of the image that shows it is opened.
-        heights : (lowest, highest)
-            Heights of the ground in that area, in metres above the ellipsoid.
-        multilook : (lines, samples), optional
-            Pixels to average into one.
-        spacing : float, optional
-            In place of `multilook`, the distance between pixels on the ground in metres.
-        swaths : sequence of str
-            The frequency, "A" or "B"; by default the first.
-        noise_removal : bool
-            Without effect: thermal noise stays in the image.
-        burst, border_cleaning : optional
-            Not for an RSLC, which has no bursts and says what is valid.
-        orbit : Orbit, path or str, optional
-            An orbit, or an orbit file of ESA (EOF); by default, and for "annotation", the orbit in
-            the product.
-        focusing : {"zero", "native"}
-            Doppler geometry of the image. An RSLC of NISAR is focused to zero Doppler. A file does
-            not say where that is not so, as of early samples from images of other satellites.
-
-        Returns
-        -------
-        Scene
-            Image on dims (line, sample) or (polarisation, line, sample), on dask.
-
-        Raises
-        ------
-        ValueError
-            If the product does not have what is requested, or options contradict each other.
-        GeometryError
-            If the image does not show the area.
-        ProductError
-            If something is missing or damaged.
-        OrbitCoverageError
-            If the orbit does not cover the image.
-        """
-        name = self._frequency(swaths)
+    def _open(self, options: ImageOptions) -> Opened:
+        """Open the image, calibrated."""
+        self._require_no_bursts(options)
+        name = self._frequency(options.swaths)
         where, contents = f"frequency {name} of {self.name}", self._contents()
         present = self._frequencies[name]
-        names = chosen_names("polarisations", polarisations, present, where, contents)
-        if border_cleaning or burst is not None:
-            msg = (
-                f"found {f'burst={burst}' if burst is not None else 'border_cleaning'}, and "
-                f"{self.name} is an RSLC, which has no bursts and says what is valid"
-            )
-            raise ValueError(msg)
-        cut = Cut(bounds=bounds, heights=heights, multilook=multilook, spacing=spacing)
-        grid, vectors = self.grid_and_orbit(swaths=(name,), orbit=orbit, focusing=focusing)
-        grid = replace(grid, polarisations=names)
-        image = self._image(name, names, grid, calibration)
-        image, grid = cut.crop(image, grid, vectors)
-        independent = self._independent(name, grid)
-        image, grid = cut.average(
-            image, grid, vectors, lambda *window: max(window[0] * window[1] * independent, 1.0)
+        names = chosen_names("polarisations", options.polarisations, present, where, contents)
+        grid, orbit = self.grid_and_orbit(
+            swaths=(name,), orbit=options.orbit, focusing=options.focusing
         )
-        return Scene(image, grid, vectors, calibration)
-
-    def noise(self, **_: Any) -> None:  # noqa: ANN401  # the options of `scene`
-        """Return None: the thermal noise of an RSLC is not read."""
-
-    @property
-    def unverified(self) -> tuple[str, ...]:
-        """Empty: an RSLC lists no checksums."""
-        return ()
-
-    def verify(self) -> None:
-        """Refuse: an RSLC lists no checksums.
-
-        Raises
-        ------
-        ProductError
-            Always.
-        """
-        msg = f"{self.name} lists no checksums of its own: compare the file with the archive's"
-        raise ProductError(msg)
+        grid = replace(grid, polarisations=names)
+        independent = self._independent(name, grid)
+        return Opened(
+            self._image(name, names, grid, options.calibration),
+            grid,
+            orbit,
+            lambda lines, samples: max(lines * samples * independent, 1.0),
+        )
 
     def _image(
         self, frequency: str, names: tuple[str, ...], grid: RadarGrid, calibration: Calibration

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import dask.array
 import numpy as np
@@ -22,7 +22,7 @@ from rasterio.windows import Window
 from sarheight._files import file_errors
 from sarheight._rasters import open_alone
 from sarheight._runtime import nodata_value
-from sarheight._windows import span_of
+from sarheight._windows import Windowed, lazy_array
 from sarheight.errors import DamagedFileError
 from sarheight.layover.layers import LAYERS
 from sarheight.output._provenance import file_digest
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from rasterio import DatasetReader
 
-    from sarheight._windows import Index
+    from sarheight._windows import Span
 
 # float32 holds every whole number up to 2^24.
 LARGEST_EXACT_INTEGER = 1 << 24
@@ -380,39 +380,17 @@ def changed(path: Path) -> DamagedFileError:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Windows:
-    """A band of which windows are read: an array as dask takes it."""
-
-    band: StoredBand
-    ndim: ClassVar[int] = 2
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.band.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.band.dtype
-
-    def __getitem__(self, key: tuple[Index, ...]) -> Array:
-        """Read a window."""
-        (rows, columns), picks = zip(*map(span_of, key, self.shape), strict=True)
-        window: Array = self.band.read(slice(*rows), slice(*columns))[picks]
-        return window
-
-
 def _lazy(band: StoredBand, chunks: Any) -> Any:  # noqa: ANN401  # of Dask
     """Let windows of a band be read when they are computed."""
     # The time is part of the name that Dask gives to a file's contents.
     changed = band.path.stat().st_mtime_ns
-    return dask.array.from_array(
-        _Windows(band),
-        chunks=_lengths(chunks),
-        name=f"band-{tokenize(band, changed)}",
-        asarray=False,
-        meta=np.empty((0, 0), band.dtype),
-    )  # type: ignore[no-untyped-call]
+    source = Windowed(band.shape, partial(_read_window, band), band.dtype)
+    return lazy_array(source, _lengths(chunks), f"band-{tokenize(band, changed)}")
+
+
+def _read_window(band: StoredBand, rows: Span, columns: Span) -> Array:
+    """Read a window of a band by its spans."""
+    return band.read(slice(*rows), slice(*columns))
 
 
 def _lengths(chunks: Any) -> tuple[int, int]:  # noqa: ANN401  # as xarray has it

@@ -20,10 +20,11 @@ import json
 import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 import numpy as np
 import xarray as xr
@@ -31,6 +32,7 @@ from xarray.backends.locks import HDF5_LOCK, NETCDFC_LOCK, combine_locks
 
 from sarheight._files import LISTED_ARRAYS, file_errors, incomplete, require_files_within
 from sarheight._hdf5 import check_hdf5
+from sarheight._windows import Windowed, lazy_array
 from sarheight.errors import DamagedFileError
 from sarheight.output.grid import SPATIAL, TIME, add_cf_attributes, computed_ahead, plain_attributes
 
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
     import netCDF4
     from numpy.typing import NDArray
+
+    from sarheight._windows import Span
 
 GRID_MAPPING = "grid_mapping"
 TEXTS = "OUT"
@@ -195,42 +199,20 @@ def read_store(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xar
     return dataset
 
 
-@dataclass(frozen=True, eq=False)
-class _StoredVariable:
-    """A variable of a file, of which parts are read: an array as dask takes it."""
-
-    path: Path
-    variable: xr.Variable  # not read yet
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.variable.shape
-
-    @property
-    def ndim(self) -> int:
-        return self.variable.ndim
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return cast("np.dtype[Any]", self.variable.dtype)
-
-    def __getitem__(self, part: tuple[slice, ...]) -> NDArray[Any]:
-        """Read a part; an error names the file, as it comes long after opening."""
-        with file_errors(self.path, "a result"):
-            return np.asarray(self.variable[part].values)
+def _read_part(path: Path, variable: xr.Variable, *spans: Span) -> NDArray[Any]:
+    """Read a part of a variable; an error names the file, as it comes long after opening."""
+    with file_errors(path, "a result"):
+        return np.asarray(variable[tuple(slice(*each) for each in spans)].values)
 
 
 def _lazy(path: Path, variable: xr.DataArray) -> xr.DataArray:
     """Let parts of a variable be read when they are computed, in chunks or shards of the file."""
-    import dask.array
-
     sizes = variable.encoding.get("preferred_chunks", {})
     own = tuple(sizes.get(dim, size) for dim, size in variable.sizes.items())
     chunks = variable.encoding.get("shards") or own
-    stored = _StoredVariable(path, variable.variable)
-    data = dask.array.from_array(  # type: ignore[no-untyped-call]
-        stored, chunks=chunks, name=False, asarray=False, meta=np.empty((), stored.dtype)
-    )
+    read = partial(_read_part, path, variable.variable)
+    source = Windowed(variable.shape, read, variable.dtype)
+    data = lazy_array(source, chunks, f"stored-{uuid4()}")
     lazy = xr.DataArray(data, variable.coords, variable.dims, variable.name, variable.attrs)
     lazy.encoding = variable.encoding
     return lazy

@@ -87,9 +87,9 @@ def valid_cells(variable: xr.DataArray) -> np.ndarray[Any, Any]:
     return np.ones(values.shape, dtype=bool) if nodata is None else np.asarray(values != nodata)
 
 
-def average_blocks(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Average power over blocks down to the size of a picture, without NaN."""
-    step = -(-max(values.shape) // LARGEST_SIDE)
+def average_blocks(values: np.ndarray[Any, Any], step: int = 0) -> np.ndarray[Any, Any]:
+    """Average over blocks of a side, by default down to the size of a picture, without NaN."""
+    step = step or -(-max(values.shape) // LARGEST_SIDE)
     if step == 1:
         return values
     padding = [(0, -size % step) for size in values.shape]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sarheight._runtime import Summarised
 from sarheight.acquisition import SOURCE
 from sarheight.ellipsoid import SPEED_OF_LIGHT
-from sarheight.geometry.placement import HEIGHTS, Bounds, Cut, chosen_names, stack_polarisations
-from sarheight.scene import Scene
+from sarheight.geometry.placement import chosen_names, stack_polarisations
+from sarheight.product import Opened, Product
 from sarheight.sentinel1._eopf import EopfSource
 from sarheight.sentinel1._files import ProductFiles, is_safe
 from sarheight.sentinel1._images import grd_image, noise_image, slc_image, slc_numbers
@@ -33,10 +32,14 @@ if TYPE_CHECKING:
 
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
+    from sarheight.product import ImageOptions
     from sarheight.scene import Calibration
     from sarheight.sentinel1._images import Channel
     from sarheight.sentinel1._manifest import Manifest
     from sarheight.sentinel1.annotation import Annotation
+
+    Opener = Callable[..., tuple[xr.DataArray, RadarGrid]]
+    Channels = Mapping[str, dict[str, Channel]]  # by polarisation and swath
 
 COPOLARISED = ("VV", "HH")
 ZERO_NOISE = "not removed: all noise vectors of the product are zero"
@@ -58,74 +61,34 @@ def open_product(
     return Sentinel1Product(SafeSource(ProductFiles.open(source, storage_options)))
 
 
-@dataclass(frozen=True)
-class _Options:
-    """Which image is opened, and how; `Sentinel1Product.scene` describes the fields."""
-
-    polarisations: Sequence[str] = ()
-    calibration: Calibration = "beta0"
-    bounds: Bounds | None = None
-    heights: tuple[float, float] = HEIGHTS
-    multilook: tuple[int, int] | None = None
-    spacing: float | None = None
-    swaths: Sequence[str] = ()
-    burst: int | None = None
-    orbit: OrbitSource = None
-
-    @property
-    def cut(self) -> Cut:
-        """Part and averaging of the image."""
-        return Cut(
-            bounds=self.bounds,
-            heights=self.heights,
-            multilook=self.multilook,
-            spacing=self.spacing,
-        )
-
-
-class Sentinel1Product(Summarised):
+class Sentinel1Product(Product):
     """A GRD or SLC of Sentinel-1; `open_product` makes it.
 
     Parameters
     ----------
     source : SafeSource or EopfSource
         Where it is read from.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        Content of the product's manifest.
     """
 
     def __init__(self, source: SafeSource | EopfSource) -> None:
         self._source = source
-
-    @property
-    def name(self) -> str:
-        """Name of the product."""
-        return self._source.name
-
-    @property
-    def manifest(self) -> Manifest:
-        """Content of the product's manifest."""
-        return self._source.manifest
-
-    @property
-    def mission(self) -> str:
-        """Satellite, such as "S1A"."""
-        return self.manifest.mission
-
-    @property
-    def product_type(self) -> str:
-        """Product type: "GRD" or "SLC"."""
-        return self.manifest.product_type
-
-    @property
-    def polarisations(self) -> tuple[str, ...]:
-        """Polarisations in the order of the manifest, such as ("VV", "VH")."""
-        present = {polarisation for _, polarisation in self._source.images}
-        listed = [name for name in self.manifest.polarisations if name in present]
-        return tuple(listed + sorted(present - set(listed)))
-
-    @property
-    def swaths(self) -> tuple[str, ...]:
-        """Swaths: ("IW",) for a GRD, ("IW1", "IW2", "IW3") for an SLC."""
-        return tuple(sorted({swath for swath, _ in self._source.images}))
+        self.manifest: Manifest = source.manifest
+        self.name, self.mission = source.name, self.manifest.mission
+        self.product_type = self.manifest.product_type
+        swaths, polarisations = (set(names) for names in zip(*source.images, strict=True))
+        listed = [name for name in self.manifest.polarisations if name in polarisations]
+        self.polarisations = (*listed, *sorted(polarisations - set(listed)))
+        self.swaths = tuple(sorted(swaths))
+        self.form = (
+            "a GRD, in which bursts are merged"
+            if self.product_type == "GRD"
+            else "an SLC, which says what is valid"
+        )
 
     @property
     def start(self) -> np.datetime64:
@@ -173,27 +136,7 @@ class Sentinel1Product(Summarised):
         )
 
     def burst_footprint(self, burst: int, swath: str = "") -> NDArray[np.float64]:
-        """Return where a burst lies, from the geolocation grid.
-
-        Parameters
-        ----------
-        burst : int
-            Counted from 0.
-        swath : str, optional
-            Such as "IW1"; by default the first.
-
-        Returns
-        -------
-        array of float, shape (n, 2)
-            Longitude and latitude in degrees of the points on its edges and in it.
-
-        Raises
-        ------
-        IndexError
-            If there is no such burst.
-        ProductError, AnnotationError
-            If there is no such swath, or the annotation is damaged.
-        """
+        """Return the points of the geolocation grid in a burst and at its edges; see `Product`."""
         annotation = self.annotation(swath)
         read_grid(annotation, burst=burst)
         points, count = annotation.geolocation, annotation.lines_per_burst
@@ -204,7 +147,6 @@ class Sentinel1Product(Summarised):
     def summary(self) -> list[tuple[str, str]]:
         """Describe the product as pairs of a label and a text."""
         manifest = self.manifest
-        longitude, latitude = manifest.footprint.T
         kind = f"{manifest.mission} {manifest.mode} {manifest.product_type}"
         simulated = "simulated " if manifest.simulated else ""
         version = manifest.processor_version
@@ -215,17 +157,13 @@ class Sentinel1Product(Summarised):
             for annotation in [self.annotation(swath)]
         ]
         start, stop = (time.astype("datetime64[us]") for time in (manifest.start, manifest.stop))
-        place = (
-            f"longitude {longitude.min():.3f} to {longitude.max():.3f}, "
-            f"latitude {latitude.min():.3f} to {latitude.max():.3f}"
-        )
         orbit = f"{manifest.orbit_number}, {manifest.relative_orbit} of the repeat cycle"
         return [
             ("what", f"{simulated}Sentinel-1 product: {kind}, {self.name}"),
             ("polarisations", ", ".join(self.polarisations)),
             ("images", "; ".join(images)),
             ("pass", manifest.passing),
-            ("place", place),
+            self._place(),
             ("time", f"{start} to {stop} UTC"),
             ("orbit number", orbit),
             ("checks", self._source.checks),
@@ -235,154 +173,38 @@ class Sentinel1Product(Summarised):
     def grid_and_orbit(
         self, *, swaths: Sequence[str] = (), orbit: OrbitSource = None
     ) -> tuple[RadarGrid, Orbit]:
-        """Read the radar grid and the orbit, without the image.
-
-        Parameters
-        ----------
-        swaths : sequence of str
-            Swaths of an SLC; all by default.
-        orbit : Orbit, path or str, optional
-            As for `scene`.
-
-        Returns
-        -------
-        RadarGrid, Orbit
-
-        Raises
-        ------
-        ProductError, AnnotationError
-            If an annotation is missing or damaged.
-        """
+        """Read the radar grid and the orbit, without the image; see `Product`."""
         chosen = tuple(swaths) or self.swaths
         polarisation = self.polarisations[0]
         grids = [read_grid(self.annotation(swath, polarisation)) for swath in chosen]
         grid = grids[0] if len(grids) == 1 else merge_grids(grids)[0]
         return grid, self._orbit(grid, self.annotation(chosen[0], polarisation), orbit)
 
-    def scene(
-        self,
-        *,
-        polarisations: Sequence[str] = (),
-        calibration: Calibration = "beta0",
-        bounds: Bounds | None = None,
-        heights: tuple[float, float] = HEIGHTS,
-        multilook: tuple[int, int] | None = None,
-        spacing: float | None = None,
-        swaths: Sequence[str] = (),
-        burst: int | None = None,
-        noise_removal: bool = True,
-        border_cleaning: bool | None = None,
-        orbit: OrbitSource = None,
-    ) -> Scene:
-        """Open the calibrated image; it is read when it is computed.
+    def _open(self, options: ImageOptions) -> Opened:
+        """Open the image, calibrated."""
+        chosen, removal = self._chosen(options), options.noise_removal
+        if self.product_type == "SLC":
+            if options.border_cleaning:
+                self._refuse("border_cleaning")
+            cleaned = False
+            opener: Opener = partial(slc_image, burst=options.burst, noise_removal=removal)
+        else:
+            old = self.manifest.processor_version < CLEAN_SINCE
+            cleaned = old if options.border_cleaning is None else options.border_cleaning
+            border = self._border(chosen) if cleaned else None
+            opener = partial(grd_image, border=border, noise_removal=removal)
+        channels = self._channels_of(chosen, noise=cleaned or removal)
+        record = {
+            "checks": self._source.checks,
+            "thermal_noise": self._noise_record(channels, removed=removal),
+        }
+        return self._opened(chosen, channels, opener, record)
 
-        Parameters
-        ----------
-        polarisations : sequence of str
-            Which ones, in this order; all by default. With several the image has a dimension
-            `polarisation`.
-        calibration : {"beta0", "sigma0", "gamma0"}
-            What the image is normalised to.
-        bounds : (west, south, east, north), optional
-            Area in degrees: only the part of the image that shows it is opened. West is larger
-            than east across the date line.
-        heights : (lowest, highest)
-            Heights of the ground in that area, in metres above the ellipsoid; for a narrower
-            range less is read.
-        multilook : (lines, samples), optional
-            Pixels to average into one.
-        spacing : float, optional
-            In place of `multilook`, the distance between pixels on the ground in metres.
-        swaths : sequence of str
-            Swaths of an SLC, on one merged grid; all by default.
-        burst : int, optional
-            Open this burst of one swath of an SLC alone, counted from 0.
-        noise_removal : bool
-            Whether to subtract the thermal noise.
-        border_cleaning : bool, optional
-            Whether to remove the borders of a GRD that hold no image; by default in products of
-            IPF before 2.9.
-        orbit : Orbit, path or str, optional
-            An orbit; an orbit file (EOF); a folder with orbit files, of which the best is used;
-            or "annotation". By default an orbit file beside the product, otherwise the orbit
-            of the annotation.
-
-        Returns
-        -------
-        Scene
-            Image on dims (line, sample) or (polarisation, line, sample), on dask.
-
-        Raises
-        ------
-        ValueError
-            If the product does not have what is requested, or options contradict each other.
-        GeometryError
-            If the image does not show the area.
-        ProductError, AnnotationError
-            If files are missing, damaged, or contradict each other.
-        OrbitCoverageError
-            If the orbit does not cover the image.
-        """
-        options = _Options(
-            polarisations, calibration, bounds, heights, multilook, spacing, swaths, burst, orbit
-        )
-        if self.product_type == "SLC" and border_cleaning:
-            msg = f"found border_cleaning, and {self.name} is an SLC, which says what is valid"
-            raise ValueError(msg)
-        return self._scene(options, noise_removal=noise_removal, border_cleaning=border_cleaning)
-
-    def noise(self, **options: Any) -> Scene:  # noqa: ANN401  # those of `scene`
-        """Open the thermal noise as an image: what `scene` subtracts. No pixels are read.
-
-        Parameters
-        ----------
-        **options
-            `polarisations`, `calibration`, `bounds`, `heights`, `multilook`, `spacing`, `swaths`,
-            `burst` and `orbit` as for `scene`.
-
-        Returns
-        -------
-        Scene
-            Noise-equivalent backscatter, linear power, sampled as `scene` with these options.
-
-        Raises
-        ------
-        TypeError
-            For other options.
-        ValueError, GeometryError, ProductError, AnnotationError, OrbitCoverageError
-            As for `scene`.
-        """
-        return self._scene(_Options(**options))
-
-    def _scene(
-        self,
-        options: _Options,
-        *,
-        noise_removal: bool | None = None,
-        border_cleaning: bool | None = None,
-    ) -> Scene:
-        """Open an image, cut it, and average it; see `_opened`."""
-        names = chosen_names("polarisations", options.polarisations, self.polarisations, self.name)
-        swaths = chosen_names("swaths", options.swaths, self.swaths, self.name)
-        if self.product_type == "GRD" and options.burst is not None:
-            msg = (
-                f"found burst={options.burst}, and {self.name} is a GRD, in which bursts are merged"
-            )
-            raise ValueError(msg)
-        chosen = replace(options, polarisations=names, swaths=swaths)
-        image, grid = self._opened(
-            chosen, noise_removal=noise_removal, border_cleaning=border_cleaning
-        )
-        vectors = self._orbit(grid, self.annotation(swaths[0], names[0]), options.orbit)
-        full = grid
-        image, grid = options.cut.crop(image, grid, vectors)
-
-        def looks(lines: int, samples: int) -> float:
-            annotations = [self.annotation(swath, names[0]) for swath in swaths]
-            return equivalent_looks(annotations, full, lines, samples)
-
-        image, grid = options.cut.average(image, grid, vectors, looks)
-        return Scene(image, grid, vectors, options.calibration)
+    def _open_noise(self, options: ImageOptions) -> Opened:
+        """Open the thermal noise, calibrated as the image."""
+        chosen = self._chosen(options)
+        opener = partial(noise_image, burst=chosen.burst)
+        return self._opened(chosen, self._channels_of(chosen, noise=True), opener, {})
 
     def complex_images(
         self,
@@ -437,21 +259,13 @@ class Sentinel1Product(Summarised):
         return images, replace(grid, polarisations=names)
 
     def verify(self) -> None:
-        """Compare all files with their checksums in the manifest.
-
-        This reads the whole product. XML files are compared whenever they are read.
-
-        Raises
-        ------
-        ProductError
-            If files are missing or differ.
-        """
+        """Compare all files with their checksums in the manifest; see `Product`."""
         self._source.verify()
 
     def _orbit(self, grid: RadarGrid, annotation: Annotation, source: OrbitSource) -> Orbit:
         return product_orbit(source, grid, annotation, self.manifest, self._source.folder)
 
-    def _border(self, options: _Options) -> Channel:
+    def _border(self, options: ImageOptions) -> Channel:
         """Return the image that tells where the borders of a GRD are."""
         # Cross-polarised backscatter of water is close to the noise: co-polarised decides.
         named = (name for name in self.polarisations if name in COPOLARISED)
@@ -459,56 +273,47 @@ class Sentinel1Product(Summarised):
             options.swaths[0], next(named, options.polarisations[0]), noise=True
         )
 
-    def _opened(
-        self, options: _Options, *, noise_removal: bool | None, border_cleaning: bool | None
-    ) -> tuple[xr.DataArray, RadarGrid]:
-        """Return the images of polarisations on one dimension, and their grid.
+    def _chosen(self, options: ImageOptions) -> ImageOptions:
+        """Return the options with the names of all polarisations and swaths."""
+        if self.product_type == "GRD" and options.burst is not None:
+            self._refuse(f"burst={options.burst}")
+        return replace(
+            options,
+            polarisations=chosen_names(
+                "polarisations", options.polarisations, self.polarisations, self.name
+            ),
+            swaths=chosen_names("swaths", options.swaths, self.swaths, self.name),
+        )
 
-        They are calibrated power, or the thermal noise where `noise_removal` is None.
-        """
-        cleaned = False
-        opener: Callable[..., tuple[xr.DataArray, RadarGrid]]
-        if noise_removal is None:
-            opener = partial(noise_image, burst=options.burst)
-        elif self.product_type == "SLC":
-            opener = partial(slc_image, burst=options.burst, noise_removal=noise_removal)
-        else:
-            old = self.manifest.processor_version < CLEAN_SINCE
-            cleaned = old if border_cleaning is None else border_cleaning
-            border = self._border(options) if cleaned else None
-            opener = partial(grd_image, border=border, noise_removal=noise_removal)
-        noise = cleaned or noise_removal is not False
-        channels = {
-            name: self._channels(options.swaths, name, noise=noise)
-            for name in options.polarisations
-        }
+    def _opened(
+        self, options: ImageOptions, channels: Channels, opener: Opener, record: dict[str, Any]
+    ) -> Opened:
+        """Open the images of polarisations on one dimension, with a record of their source."""
         opened = {
             name: opener(self._source.rasters, each, calibration=options.calibration)
             for name, each in channels.items()
         }
-        used = {name: list(each.values()) for name, each in channels.items()}
-        grid = next(iter(opened.values()))[1]
-        record = self._source_record(grid, used)
-        if noise_removal is not None:
-            record["checks"] = self._source.checks
-            record["thermal_noise"] = self._noise_record(used, removed=noise_removal)
-        attributes = {SOURCE: json.dumps(record)}
+        grid = replace(next(iter(opened.values()))[1], polarisations=tuple(opened))
+        attributes = {SOURCE: json.dumps(self._source_record(grid, channels) | record)}
         if self.manifest.simulated:
             attributes["simulated"] = "says the product"
+        annotations = [channel.annotation for channel in next(iter(channels.values())).values()]
         images = {name: image for name, (image, _) in opened.items()}
-        stacked = stack_polarisations(images, self.name, attributes)
-        return stacked, replace(grid, polarisations=tuple(images))
+        return Opened(
+            stack_polarisations(images, self.name, attributes),
+            grid,
+            self._orbit(grid, annotations[0], options.orbit),
+            partial(equivalent_looks, annotations, grid),
+        )
 
-    def _noise_record(
-        self, channels: Mapping[str, Sequence[Channel]], *, removed: bool
-    ) -> dict[str, str]:
+    def _noise_record(self, channels: Channels, *, removed: bool) -> dict[str, str]:
         """Say of each polarisation whether its noise is removed; warn where it cannot be."""
         if not removed:
             return dict.fromkeys(channels, "not removed")
         silent = [
             name
             for name, own in channels.items()
-            if any(each.radiometry.noise and each.radiometry.noise.is_zero for each in own)
+            if any(one.radiometry.noise and one.radiometry.noise.is_zero for one in own.values())
         ]
         if silent and not self.manifest.simulated:
             msg = (
@@ -516,14 +321,12 @@ class Sentinel1Product(Summarised):
                 "processors wrote them: no thermal noise is removed; a product that was processed "
                 "again has them"
             )
-            warnings.warn(msg, stacklevel=5)
+            warnings.warn(msg, stacklevel=4)
         return {name: ZERO_NOISE if name in silent else "removed" for name in channels}
 
-    def _source_record(
-        self, grid: RadarGrid, channels: Mapping[str, Sequence[Channel]]
-    ) -> dict[str, Any]:
+    def _source_record(self, grid: RadarGrid, channels: Channels) -> dict[str, Any]:
         """Describe how the product was processed and sampled, for metadata of results."""
-        annotations = [channel.annotation for channel in next(iter(channels.values()))]
+        annotations = [channel.annotation for channel in next(iter(channels.values())).values()]
         incidence = np.concatenate([each.geolocation.incidence_angle for each in annotations])
         version = self.manifest.processor_version
         return {
@@ -551,8 +354,15 @@ class Sentinel1Product(Summarised):
             "noise_equivalent_sigma0": {
                 name: level
                 for name, own in channels.items()
-                if (level := noise_level([channel.radiometry for channel in own], annotations))
+                if (level := noise_level([each.radiometry for each in own.values()], annotations))
             },
+        }
+
+    def _channels_of(self, options: ImageOptions, *, noise: bool) -> Channels:
+        """Return the images of polarisations and swaths."""
+        return {
+            name: self._channels(options.swaths, name, noise=noise)
+            for name in options.polarisations
         }
 
     def _channels(

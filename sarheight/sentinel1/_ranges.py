@@ -18,14 +18,13 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipExtFile
 
 import numpy as np
 
-from sarheight._files import read_rows, unnamed_file
+from sarheight._files import RangeFile, read_rows, unnamed_file
 from sarheight.errors import ProductError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from zipfile import ZipInfo
 
-    from _typeshed import WriteableBuffer
     from fsspec import AbstractFileSystem
     from numpy.typing import NDArray
 
@@ -130,46 +129,7 @@ class Extent(NamedTuple):
 
     def open(self, buffer: int = BUFFER) -> io.BufferedReader:
         """Open the extent as a file that reads ahead: small reads do not become small requests."""
-        return io.BufferedReader(_RangeFile(self.size, _ReadAhead(self).read), buffer)
-
-
-class _RangeFile(io.RawIOBase):
-    """A file of known size, from a function that returns all bytes of a range."""
-
-    def __init__(self, size: int, read_range: Callable[[int, int], bytes]) -> None:
-        super().__init__()
-        self._size, self._read_range = size, read_range
-        self._position = 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position of the next byte."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position."""
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if origin + offset < 0:
-            msg = f"found the position {origin + offset}, expected one within the file"
-            raise ValueError(msg)
-        self._position = origin + offset
-        return self._position
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        """Fill a buffer with the next bytes, as far as there are some."""
-        view = memoryview(buffer).cast("B")
-        size = max(min(len(view), self._size - self._position), 0)
-        data = self._read_range(self._position, size) if size else b""
-        view[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+        return io.BufferedReader(RangeFile(self.size, _ReadAhead(self).read), buffer)
 
 
 class _ReadAhead:
@@ -217,34 +177,6 @@ class _MemberStream(ZipExtFile):
             raise ProductError(msg) from error
 
 
-class _Caught:
-    """Bytes of a range, caught as they are decompressed."""
-
-    def __init__(self, begin: int, target: memoryview) -> None:
-        self._begin, self._target = begin, target
-        self._span = (0, 0)  # of the target: what was caught
-
-    def take(self, position: int, data: bytes) -> None:
-        """Take the bytes of the range, where they follow those that were caught before."""
-        first = max(position - self._begin, 0)
-        last = min(position + len(data) - self._begin, len(self._target))
-        begin, end = self._span
-        if first < last and end in {begin, first}:
-            start = self._begin + first - position
-            self._target[first:last] = data[start : start + last - first]
-            self._span = (first if begin == end else begin), last
-
-    def missing(self) -> list[tuple[list[int], NDArray[np.uint8]]]:
-        """List the parts that were not caught: the position of each, and where it belongs."""
-        begin, end = self._span
-        parts = [(0, len(self._target))] if begin == end else [(0, begin), (end, len(self._target))]
-        return [
-            ([self._begin + first], np.frombuffer(self._target[first:last], np.uint8)[None])
-            for first, last in parts
-            if first < last
-        ]
-
-
 class DeflatedMember:
     """A deflated member of a zip, decompressed once, as far as it is read.
 
@@ -265,7 +197,7 @@ class DeflatedMember:
         if self._filled(0) is None:
             return cast("BinaryIO", _MemberStream(self._packed, self._info))
         return cast(
-            "BinaryIO", io.BufferedReader(_RangeFile(self._info.file_size, self.read), BUFFER)
+            "BinaryIO", io.BufferedReader(RangeFile(self._info.file_size, self.read), BUFFER)
         )
 
     def read(self, begin: int, size: int) -> bytes:
@@ -287,29 +219,19 @@ class DeflatedMember:
     def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
         """Read rows of bytes, decompressed so far first.
 
-        See `sarheight._files.read_rows`; False without a scratch file, or beyond its end. Rows
-        without gaps get what is decompressed for them at once, others all from the scratch file.
+        See `sarheight._files.read_rows`; False without a scratch file, or beyond its end.
         """
         end = begins[-1] + rows[-1].nbytes
         if end > self._info.file_size:
             return False
-        caught = _Caught(begins[0], memoryview(rows.data).cast("B"))
-        whole = end - begins[0] == rows.nbytes
-        scratch = self._filled(end, caught.take if whole else None)
+        scratch = self._filled(end)
         if scratch is None:
             return False
         with self._lock:
-            if not whole:
-                return read_rows(scratch, begins, rows)
-            return all(read_rows(scratch, *rest) for rest in caught.missing())
+            return read_rows(scratch, begins, rows)
 
-    def _filled(
-        self, end: int, take: Callable[[int, bytes], None] | None = None
-    ) -> IO[bytes] | None:
-        """Return the scratch file, decompressed up to a position at least; None without one.
-
-        `take` is called with the bytes that are decompressed here, and their position.
-        """
+    def _filled(self, end: int) -> IO[bytes] | None:
+        """Return the scratch file, decompressed up to a position at least; None without one."""
         size = self._info.file_size
         goal = size if size - end <= REMAINDER else end
         while True:
@@ -329,8 +251,6 @@ class DeflatedMember:
                 except ProductError as error:
                     self._failure = error
                     raise
-                if take is not None:
-                    take(self._end, data)
                 self._append(data)
 
     def _append(self, data: bytes) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sarheight._files import file_errors
-from sarheight._hdf5 import check_hdf5, refuse_other_files
+from sarheight._hdf5 import check_product, hdf5_text
 from sarheight.errors import ProductError
 from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 KIND = "a burst of OPERA (CSLC-S1)"
 BURST, ORBIT = "metadata/processing_information/input_burst_metadata", "metadata/orbit"
 AXES, CODE = ("data/y_coordinates", "data/x_coordinates"), "data/projection"
-LARGEST_SEARCHED = 2**30
-"""Bytes of a file that is searched for texts that would hang the library."""
 UNEVEN = 1e-3
 """Largest departure of coordinates from even steps, in steps."""
 
@@ -162,13 +160,10 @@ def _read(path: str | os.PathLike[str], names: Any) -> dict[str, Any]:  # noqa: 
     """Read values and texts of a file, by name."""
     import h5py
 
-    if Path(path).stat().st_size <= LARGEST_SEARCHED:
-        check_hdf5(path, KIND, ProductError)
-    else:
-        refuse_other_files(path, KIND, ProductError)
+    check_product(path, KIND)
     with h5py.File(path) as file:
         values = {name: file[name][()] for name in names}
     return {
-        name: value.decode().strip("\0 ") if isinstance(value, bytes) else value
+        name: hdf5_text(value) if isinstance(value, bytes) else value
         for name, value in values.items()
     }

@@ -11,7 +11,9 @@ of its own, or several. A stack of version 2, which has no overviews, is appende
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,7 +26,7 @@ import numpy as np
 import zarr
 
 from sarheight._zarr import prepare_zarr
-from sarheight.errors import OutputError
+from sarheight.errors import OutputError, SarheightError
 from sarheight.output import open_result
 from sarheight.output.atomic import check_writable, require_path
 from sarheight.output.grid import check_grid
@@ -39,7 +41,6 @@ from sarheight.output.stores import (
 )
 
 if TYPE_CHECKING:
-    import os
     from pathlib import Path
 
     import xarray as xr
@@ -108,6 +109,10 @@ def open_stack(path: str | os.PathLike[str], *, chunks: Any = "stored") -> xr.Da
     return dataset.sortby("time")
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""Errors of a disk that takes no more."""
+
+
 @dataclass(frozen=True)
 class Pending:
     """The hidden folder beside a stack, in which dates are computed."""
@@ -139,6 +144,15 @@ class Pending:
             try:
                 self.finish()
                 yield
+            except OSError as error:
+                if isinstance(error, SarheightError) or error.errno not in FULL:
+                    raise
+                msg = (
+                    f"could not write '{self.stack}': {os.strerror(error.errno).lower()}; its "
+                    "earlier dates were kept: repeat the command once there is room, which goes on "
+                    "with what is done of the others"
+                )
+                raise OutputError(msg) from error
             finally:
                 # Parts that can be resumed stay.
                 if {inside.name for inside in self.folder.iterdir()} <= {LOCK, SETTINGS}:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sarheight._files import file_errors
-from sarheight._runtime import Summarised, require
+from sarheight._runtime import require
 from sarheight._windows import Windowed, image_on_dask
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import ProductError
-from sarheight.geometry.placement import HEIGHTS, Bounds, Cut, chosen_names, stack_polarisations
+from sarheight.geometry.placement import chosen_names, stack_polarisations
 from sarheight.orbit import Orbit
-from sarheight.scene import Scene
+from sarheight.product import Opened, Product
 from sarheight.sicd._geometry import RELIEF, Fields, Sampling, find_sampling
 from sarheight.sicd._pixels import BLOCK, EXPECTED, Intensity, Pixels, Radiometry, open_file
 
@@ -24,14 +24,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-    import xarray as xr
     from numpy.typing import NDArray
 
     from sarheight._windows import Reader
     from sarheight.grid import RadarGrid
-    from sarheight.scene import Calibration
-
-__all__ = ["SicdProduct", "open_product", "recognises"]
+    from sarheight.product import ImageOptions
 
 SUFFIXES = (".nitf", ".ntf")
 POLARISATIONS = {"V": "V", "H": "H", "RHC": "R", "LHC": "L"}
@@ -70,7 +67,7 @@ def open_product(
     return SicdProduct(Path(source))
 
 
-class SicdProduct(Summarised):
+class SicdProduct(Product):
     """A complex image in the sensor-independent form (SICD); `open_product` makes it.
 
     Images of all grid types that the standard projects to the ground are read, if one satellite
@@ -94,6 +91,8 @@ class SicdProduct(Summarised):
     NGA.STND.0024 (2023). Sensor Independent Complex Data (SICD), volumes 1 to 3, version 1.4.0.
     """
 
+    form = "a SICD, which has no bursts, no swaths and no borders"
+
     def __init__(self, path: Path) -> None:
         require("sarkit", "jbpy", extra="sicd")
         import sarkit.sicd as sksicd
@@ -110,6 +109,9 @@ class SicdProduct(Summarised):
             self._radiometry = Radiometry.of(self._said)
             self._radiometry.require_plausible(self._pixels)
             self._fields = self._read_fields()
+            self.name = str(self._said["CollectionInfo"]["CoreName"])
+        self.mission = str(self._fields.grid["mission"])
+        self.polarisations = self._fields.grid["polarisations"]
 
     def _read_fields(self) -> Fields:
         """Read what describes the geometry, and refuse what it does not reach."""
@@ -156,64 +158,26 @@ class SicdProduct(Summarised):
         with file_errors(self._path, EXPECTED, ProductError):
             return find_sampling(self._fields)
 
-    @property
-    def name(self) -> str:
-        """Name of the product: that of its collection."""
-        return str(self._said["CollectionInfo"]["CoreName"])
-
-    @property
-    def mission(self) -> str:
-        """Satellite, such as "UMBRA-05"."""
-        return str(self._fields.grid["mission"])
-
-    @property
-    def product_type(self) -> str:
-        """Product type: "SLC"."""
-        return "SLC"
-
-    @property
-    def swaths(self) -> tuple[str, ...]:
-        """Empty: a SICD holds one image."""
-        return ()
-
-    @property
-    def polarisations(self) -> tuple[str, ...]:
-        """The polarisation of the image, sent and received, such as ("VV",)."""
-        names: tuple[str, ...] = self._fields.grid["polarisations"]
-        return names
-
-    @property
+    @cached_property
     def start(self) -> np.datetime64:
         """Time of the first line (UTC)."""
         return self._sampling.orbit.utc(self._sampling.grid.first_time)
 
-    @property
+    @cached_property
     def stop(self) -> np.datetime64:
         """Time of the last line (UTC)."""
         return self._sampling.orbit.utc(self._sampling.grid.last_time)
 
-    @property
+    @cached_property
     def footprint(self) -> NDArray[np.float64]:
         """Corners of the image: longitude and latitude in degrees, shape (n, 2)."""
         with file_errors(self._path, EXPECTED, ProductError):
             corners = np.asarray(self._said["GeoData"]["ImageCorners"], dtype=np.float64)
             return corners.reshape(-1, 2)[:, ::-1]
 
-    def burst_footprint(self, burst: int, swath: str = "") -> NDArray[np.float64]:  # noqa: ARG002  # as others
-        """Refuse: a SICD has no bursts.
-
-        Raises
-        ------
-        ValueError
-            Always.
-        """
-        msg = f"found burst={burst}, and {self.name} is a SICD, which has no bursts"
-        raise ValueError(msg)
-
     def summary(self) -> list[tuple[str, str]]:
         """Describe the product as pairs of a label and a text."""
         sampling, said = self._sampling, self._said
-        longitude, latitude = self.footprint.T
         rows, columns = self._pixels.shape
         velocity = sampling.orbit.state(sampling.grid.first_time)[1]
         known = ", ".join(self._radiometry.factors) or "none: the power is relative"
@@ -221,10 +185,6 @@ class SicdProduct(Summarised):
         image = (
             f"{rows} rows x {columns} columns of {', '.join(self.polarisations)}, "
             f"{said['ImageData']['PixelType']}, {sampling.grid.mode.lower()}"
-        )
-        place = (
-            f"longitude {longitude.min():.3f} to {longitude.max():.3f}, "
-            f"latitude {latitude.min():.3f} to {latitude.max():.3f}"
         )
         geometry = (
             f"{self._fields.kind}, {way}, within {sampling.error:.2g} m at heights up to "
@@ -234,7 +194,7 @@ class SicdProduct(Summarised):
             ("what", f"SICD of {self.mission}, {self.name}"),
             ("image", image),
             ("pass", "ascending" if velocity[2] > 0.0 else "descending"),
-            ("place", place),
+            self._place(),
             ("geometry", geometry),
             ("calibration", known),
             ("noise", "not stated" if self._radiometry.noise is None else "stated"),
@@ -243,29 +203,9 @@ class SicdProduct(Summarised):
     def grid_and_orbit(
         self, *, swaths: Sequence[str] = (), orbit: Orbit | str | os.PathLike[str] | None = None
     ) -> tuple[RadarGrid, Orbit]:
-        """Read the radar grid and the orbit, without the image.
-
-        Parameters
-        ----------
-        swaths : sequence of str
-            None: a SICD holds one image.
-        orbit : Orbit, optional
-            As for `scene`.
-
-        Returns
-        -------
-        RadarGrid, Orbit
-
-        Raises
-        ------
-        ValueError
-            If the product does not have what is requested.
-        ProductError
-            If something is missing or damaged.
-        """
+        """Read the radar grid and the orbit, without the image; see `Product`."""
         if swaths:
-            msg = f"found swaths={swaths}, and {self.name} is a SICD, which holds one image"
-            raise ValueError(msg)
+            self._refuse(f"swaths={swaths}")
         grid = self._sampling.grid
         if isinstance(orbit, Orbit):
             return grid, orbit.with_epoch(grid.epoch)
@@ -276,120 +216,37 @@ class SicdProduct(Summarised):
         )
         raise ValueError(msg)
 
-    def scene(
-        self,
-        *,
-        polarisations: Sequence[str] = (),
-        calibration: Calibration = "beta0",
-        bounds: Bounds | None = None,
-        heights: tuple[float, float] = HEIGHTS,
-        multilook: tuple[int, int] | None = None,
-        spacing: float | None = None,
-        swaths: Sequence[str] = (),
-        burst: int | None = None,
-        noise_removal: bool = True,
-        border_cleaning: bool | None = None,
-        orbit: Orbit | str | os.PathLike[str] | None = None,
-    ) -> Scene:
-        """Open the calibrated image; it is read when it is computed.
+    def _open(self, options: ImageOptions) -> Opened:
+        """Open the image, calibrated, and without its noise where the product states it."""
+        self._require_no_bursts(options)
+        source = self._intensity(options)
+        removal = options.noise_removal and self._radiometry.noise is not None
+        return self._sampled(replace(source, removal=removal).read, options)
 
-        Parameters
-        ----------
-        polarisations : sequence of str
-            That of the image.
-        calibration : {"beta0", "sigma0", "gamma0"}
-            What the image is normalised to, by the polynomial of the product; beta0 follows from
-            that of sigma0 or gamma0 where it is missing. The ground of sigma0 and gamma0 is the
-            plane that touches the ellipsoid at the scene's centre.
-        bounds : (west, south, east, north), optional
-            Area in degrees: only the part of the image that shows it is opened.
-        heights : (lowest, highest)
-            Heights of the ground in that area, in metres above the ellipsoid.
-        multilook : (lines, samples), optional
-            Pixels to average into one.
-        spacing : float, optional
-            In place of `multilook`, the distance between pixels on the ground in metres.
-        noise_removal : bool
-            Whether to subtract the noise, where the product states its absolute level.
-        swaths, burst, border_cleaning : optional
-            Not for a SICD, which holds one image and says what is valid.
-        orbit : Orbit, optional
-            In place of the orbit in the product.
+    def _open_noise(self, options: ImageOptions) -> Opened | None:
+        """Open the noise, calibrated as the image; None where its level is not stated."""
+        self._require_no_bursts(options)
+        source = self._intensity(options)
+        return None if source.noise is None else self._sampled(source.read_noise, options)
 
-        Returns
-        -------
-        Scene
-            Image on dims (line, sample), on dask.
-
-        Raises
-        ------
-        ValueError
-            If the product does not have what is requested, or options contradict each other.
-        GeometryError
-            If the image does not show the area.
-        ProductError
-            If something is missing or damaged, or the product is not calibrated.
-        OrbitCoverageError
-            If the orbit does not cover the image.
-        """
-        chosen_names("polarisations", polarisations, self.polarisations, self.name)
-        if border_cleaning or burst is not None:
-            found = f"burst={burst}" if burst is not None else "border_cleaning"
-            msg = f"found {found}, and {self.name} is a SICD, which has no bursts and no borders"
-            raise ValueError(msg)
-        cut = Cut(bounds=bounds, heights=heights, multilook=multilook, spacing=spacing)
-        source = self._intensity(calibration)
-        removal = noise_removal and self._radiometry.noise is not None
-        reading = replace(source, removal=removal)
-        place = self.grid_and_orbit(swaths=swaths, orbit=orbit)
-        return self._cut(reading.read, cut, calibration, place)
-
-    def noise(
-        self,
-        *,
-        polarisations: Sequence[str] = (),
-        calibration: Calibration = "beta0",
-        bounds: Bounds | None = None,
-        heights: tuple[float, float] = HEIGHTS,
-        multilook: tuple[int, int] | None = None,
-        spacing: float | None = None,
-        swaths: Sequence[str] = (),
-        orbit: Orbit | str | os.PathLike[str] | None = None,
-    ) -> Scene | None:
-        """Open the noise as an image, sampled as `scene`; None where its level is not stated.
-
-        Options, and what is raised, are those of `scene`.
-        """
-        chosen_names("polarisations", polarisations, self.polarisations, self.name)
-        if self._radiometry.noise is None:
-            return None
-        cut = Cut(bounds=bounds, heights=heights, multilook=multilook, spacing=spacing)
-        place = self.grid_and_orbit(swaths=swaths, orbit=orbit)
-        return self._cut(self._intensity(calibration).read_noise, cut, calibration, place)
-
-    def _intensity(self, calibration: Calibration) -> Intensity:
+    def _intensity(self, options: ImageOptions) -> Intensity:
         """Return what reads the image."""
-        factor = self._radiometry.factor(calibration, self.name)
+        chosen_names("polarisations", options.polarisations, self.polarisations, self.name)
+        factor = self._radiometry.factor(options.calibration, self.name)
         return Intensity(self._path, self._sampling, self._pixels, factor, self._radiometry.noise)
 
-    def _cut(
-        self,
-        read: Reader,
-        cut: Cut,
-        calibration: Calibration,
-        place: tuple[RadarGrid, Orbit],
-    ) -> Scene:
-        """Open what a function reads, cut it, and average it."""
-        grid, vectors = place
+    def _sampled(self, read: Reader, options: ImageOptions) -> Opened:
+        """Put on dask what a function reads."""
+        grid, orbit = self.grid_and_orbit(swaths=options.swaths, orbit=options.orbit)
         source = Windowed(grid.shape, read, np.dtype(np.float32))
-        image: xr.DataArray = image_on_dask(source, (2 * BLOCK, 2 * BLOCK), calibration)
-        image = stack_polarisations({self.polarisations[0]: image}, self.name, {})
-        image, grid = cut.crop(image, grid, vectors)
+        image = image_on_dask(source, (2 * BLOCK, 2 * BLOCK), options.calibration)
         independent = self._independent()
-        image, grid = cut.average(
-            image, grid, vectors, lambda *window: max(window[0] * window[1] * independent, 1.0)
+        return Opened(
+            stack_polarisations({self.polarisations[0]: image}, self.name, {}),
+            grid,
+            orbit,
+            lambda lines, samples: max(lines * samples * independent, 1.0),
         )
-        return Scene(image, grid, vectors, calibration)
 
     def _independent(self) -> float:
         """Return the part of the pixels that are independent: bandwidths over sampling rates."""
@@ -398,22 +255,6 @@ class SicdProduct(Summarised):
         for axis in ("Row", "Col"):
             found *= min(float(grid[axis]["ImpRespBW"]) * float(grid[axis]["SS"]), 1.0)
         return found
-
-    @property
-    def unverified(self) -> tuple[str, ...]:
-        """Empty: a SICD lists no checksums."""
-        return ()
-
-    def verify(self) -> None:
-        """Refuse: a SICD lists no checksums.
-
-        Raises
-        ------
-        ProductError
-            Always.
-        """
-        msg = f"{self.name} lists no checksums of its own: compare the file with the provider's"
-        raise ProductError(msg)
 
 
 def _polarisation(text: str) -> str:

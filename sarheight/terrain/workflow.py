@@ -12,7 +12,7 @@ from sarheight._runtime import library
 from sarheight.errors import OptionError, naming_extras
 from sarheight.workflow.config import RefineConfig, require_memory
 from sarheight.workflow.elevations import clip, fit_to_grid, place_on_grid, read_dem
-from sarheight.workflow.images import ImageSource, Silent
+from sarheight.workflow.images import ImageSource, Reporter
 from sarheight.workflow.series import average_dates
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from sarheight.terrain.elevations import KnownElevations
     from sarheight.terrain.posterior import RefinementSettings
     from sarheight.workflow.config import KnownConfig, PassImageConfig
-    from sarheight.workflow.images import Reporter
 
 __all__ = ["read_elevations", "read_pass", "refine_files"]
 
@@ -81,13 +80,12 @@ def refine_files(
         As reading and refinement raise them.
     """
     from sarheight.dem.grids import grid_record
-    from sarheight.output import provenance
     from sarheight.terrain.refinement import refine
 
     given = images.to_dict() if isinstance(images, RefineConfig) else {"images": images}
     config = RefineConfig.from_dict(given | ({} if dem is None else {"dem": dem}) | options)
     config.require_files()
-    told = reporter or Silent()
+    told = reporter or Reporter()
     chosen = _settings(config)
     network = _network() if config.network else None
     if config.known is not None:
@@ -118,13 +116,8 @@ def refine_files(
             report=lambda fraction: told.advance("refine", fraction),
         )
         result = clip(fit_to_grid(result, config, whole, config.factor), config)
-        result.attrs["provenance"] = provenance(
-            config.files(),
-            {
-                "command": "refine",
-                "settings": config.record(),
-                "grid": grid_record(heights) or "that of the elevation model",
-            },
+        result.attrs["provenance"] = config.provenance(
+            "refine", grid=grid_record(heights) or "that of the elevation model"
         )
     return result
 

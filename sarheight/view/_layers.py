@@ -21,7 +21,7 @@ from sarheight.output import open_result
 from sarheight.output.files import StoredBand, stored_bands
 from sarheight.output.grid import SCALE, SCALES, SPATIAL
 from sarheight.output.stores import open_levels
-from sarheight.plot.maps import SPARE_COLOURS, count_classes, flag_colours
+from sarheight.plot.maps import SPARE_COLOURS, average_blocks, count_classes, flag_colours
 
 if TYPE_CHECKING:
     import os
@@ -114,24 +114,13 @@ class DatasetReader:
 
     def _averaged(self, values: Floats, name: str, step: int) -> Floats:
         """Average quantities over squares; of codes and counts take one in each square."""
-        if step == 1:
-            return values
-        if self.dataset[name].dtype.kind != "f":
-            rows, columns = (min(step // 2, size - 1) for size in values.shape)
-            sampled = values[rows::step, columns::step]
-            # The last square may be cut off.
-            pad = [(0, -(-n // step) - m) for n, m in zip(values.shape, sampled.shape, strict=True)]
-            return np.pad(sampled, pad, mode="edge")
-        padded = np.pad(
-            values, [(0, -size % step) for size in values.shape], constant_values=np.nan
-        )
-        squares = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
-        known = np.isfinite(squares)
-        count = known.sum(axis=(1, 3))
-        total = np.where(known, squares, 0.0).sum(axis=(1, 3), dtype=np.float64)
-        mean = np.full(count.shape, np.nan, np.float32)
-        np.divide(total, count, out=mean, where=count > 0, casting="same_kind")
-        return mean
+        if self.dataset[name].dtype.kind == "f" or step == 1:
+            return average_blocks(values, step).astype(np.float32, copy=False)
+        rows, columns = (min(step // 2, size - 1) for size in values.shape)
+        sampled = values[rows::step, columns::step]
+        # The last square may be cut off.
+        pad = [(0, -(-n // step) - m) for n, m in zip(values.shape, sampled.shape, strict=True)]
+        return np.pad(sampled, pad, mode="edge")
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,18 +32,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = [
-    "Entry",
-    "Estimate",
-    "Job",
-    "Manifest",
-    "estimate",
-    "jobs_of_files",
-    "parse_manifest",
-    "read_jobs",
-    "run",
-]
-
 
 # Jobs.
 

@@ -17,25 +17,6 @@ if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw
     from sarheight.layover import Method
 
-__all__ = [
-    "ClipConfig",
-    "DemConfig",
-    "FileOutput",
-    "GridConfig",
-    "ImageConfig",
-    "KnownConfig",
-    "MaskConfig",
-    "MaskOutput",
-    "Messages",
-    "PassConfig",
-    "PassImageConfig",
-    "ReconstructConfig",
-    "RefineConfig",
-    "ResultOutput",
-    "Running",
-    "SeriesConfig",
-]
-
 
 # Words and checks of options.
 
@@ -266,7 +247,11 @@ class GridConfig(DemConfig):
     def __post_init__(self) -> None:
         """Check options that exclude each other."""
         if self.resolution is not None and not self.resolution > 0.0:
-            msg = f"found a resolution of {self.resolution}, expected a number above 0"
+            msg = (
+                f"found a resolution of {self.resolution:g}, expected the side of a cell, above 0, "
+                "in units of the reference system: pass one such as 20 metres, or leave it out for "
+                "that of the elevation model"
+            )
             raise OptionError(msg, option="resolution")
         if AUTO in self.dem and self.dem != (AUTO,):
             msg = f"found {AUTO} beside files, expected one or the other"
@@ -665,10 +650,13 @@ class FileOutput(Configuration):
         Output; its suffix chooses the format.
     overwrite : bool
         Replace existing outputs.
+    quicklook : pathlib.Path, optional
+        Also draw a picture of the result, `.png`.
     """
 
     output: Annotated[Path, option(OUTPUT, "--output", "-o")]
     overwrite: Overwrite = False
+    quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -686,14 +674,11 @@ class ResultOutput(FileOutput):
     scale : {"linear", "db", "amplitude", "db-int16"}
         How files hold σ⁰ and γ⁰: linear power, decibels, its square root, or, in folders,
         hundredths of decibels as whole numbers, in half the space.
-    quicklook : pathlib.Path, optional
-        Also draw a picture of the result, `.png`.
     """
 
     output: Annotated[Path, option(OUTPUT, "--output", "-o")]
     stac: Annotated[bool, option(OUTPUT, "--stac")] = False
     scale: Annotated[Scale, option(OUTPUT)] = "linear"
-    quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,17 +20,6 @@ if TYPE_CHECKING:
     from sarheight.geometry.placement import Bounds
     from sarheight.workflow.images import Reporter
 
-__all__ = [
-    "choose_grid",
-    "clip",
-    "fit_to_grid",
-    "open_elevations",
-    "place_on_grid",
-    "read_dem",
-    "read_polygons",
-    "say_grid",
-    "stated_grid",
-]
 
 DATUMS = (
     "ellipsoidal",

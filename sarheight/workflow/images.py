@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,17 +26,6 @@ if TYPE_CHECKING:
     from sarheight.product import Product
     from sarheight.scene import Scene
 
-__all__ = [
-    "ImageSource",
-    "Reporter",
-    "Silent",
-    "fetch_orbit",
-    "is_map",
-    "map_source",
-    "open_geometry",
-    "open_image",
-    "radar_source",
-]
 
 AROUND = np.timedelta64(30, "s")
 """Time around a terrain-flattened product for which its orbit is read."""
@@ -48,55 +36,33 @@ LOG = logging.getLogger("sarheight")
 Progress = Callable[[str, int, int | None], None]
 
 
-class Reporter(Protocol):
-    """What a workflow tells while it runs."""
+class Reporter:
+    """What a workflow tells while it runs: here it goes to the log ``sarheight``."""
 
     def stage(self, what: str) -> None:
         """Begin a stage."""
-
-    def following(self, passes: int) -> AbstractContextManager[None]:
-        """Report the progress of dask, which walks so many times through its parts."""
-
-    def advance(self, what: str, fraction: float) -> None:
-        """Report the fraction of the stage that is done."""
-
-    def say(self, what: str) -> None:
-        """Tell what was decided or found."""
-
-    def warn(self, what: str) -> None:
-        """Tell what the user should look at."""
-
-    def downloading(self) -> AbstractContextManager[Progress]:
-        """Report the progress of downloads."""
-
-
-class Silent:
-    """Reports of functions that are called in Python: they go to the log ``sarheight``."""
-
-    def stage(self, what: str) -> None:
-        """Log a stage."""
         LOG.debug(what)
 
     def advance(self, what: str, fraction: float) -> None:
-        """Log progress."""
+        """Report the fraction of a stage that is done."""
         LOG.debug("%s: %.0f %%", what, 100.0 * fraction)
 
     @contextmanager
-    def following(self, passes: int) -> Iterator[None]:  # noqa: ARG002  # as others do
-        """Log nothing of dask."""
+    def following(self, passes: int) -> Iterator[None]:  # noqa: ARG002  # of others
+        """Report the progress of dask, which walks so many times through its parts."""
         yield
 
     def say(self, what: str) -> None:
-        """Log what was decided or found."""
+        """Tell what was decided or found."""
         LOG.info(python_names(what))
 
     def warn(self, what: str) -> None:
-        """Log what the user should look at."""
+        """Tell what the user should look at."""
         LOG.warning(python_names(what))
 
     @contextmanager
     def downloading(self) -> Iterator[Progress]:
-        """Log nothing of downloads."""
+        """Report the progress of downloads."""
         yield lambda _name, _done, _total: None
 
 
@@ -145,7 +111,7 @@ def open_image(
         given = {name: value for name, value in config.to_dict().items() if name in known}
         options = given | options
     chosen = ImageConfig.from_dict(options)
-    source = ImageSource.of(image, chosen, reporter or Silent())
+    source = ImageSource.of(image, chosen, reporter or Reporter())
     return source.scene(bounds=chosen.bounds, heights=dem)
 
 
@@ -171,7 +137,7 @@ class ImageSource:
 
     name: str
     config: ImageConfig
-    reporter: Reporter = field(default_factory=Silent)
+    reporter: Reporter = field(default_factory=Reporter)
     product: Product | None = None
     opened: Scene | None = None
     flattened: xr.Dataset | None = None
@@ -392,7 +358,7 @@ def product_options(config: ImageConfig, product: Product) -> dict[str, Any]:
     if config.burst is not None:
         options["burst"] = config.burst
     if config.focusing != "zero":
-        if "focusing" not in inspect.signature(product.scene).parameters:
+        if config.focusing not in product.focusings:
             msg = f"the Doppler of '{product.name}' is known; only a NISAR RSLC leaves it open"
             raise OptionError(msg, option="focusing")
         options["focusing"] = config.focusing

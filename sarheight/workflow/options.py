@@ -23,21 +23,6 @@ from typing import Any, Literal, Self, Union, cast, get_args, get_origin, get_ty
 from sarheight._files import require_file
 from sarheight.errors import DamagedFileError, OptionError, SettingsError
 
-__all__ = [
-    "AUTO",
-    "Configuration",
-    "Described",
-    "Option",
-    "Values",
-    "argument",
-    "configurations",
-    "describe",
-    "known_option",
-    "option",
-    "read_table",
-    "to_toml",
-]
-
 Values = dict[str, Any]
 
 AUTO = "auto"
@@ -266,6 +251,20 @@ class Configuration:
             several = isinstance(value, list)
             values[name] = [_public(each) for each in value] if several else _public(value)
         return values
+
+    def provenance(
+        self,
+        command: str,
+        inputs: Mapping[str, Path] | None = None,
+        *,
+        whole: bool = True,
+        **more: Any,  # noqa: ANN401  # what else is told
+    ) -> Values:
+        """Return the provenance of a result of a command, by which it can be repeated."""
+        from sarheight.output import provenance
+
+        parameters = {"command": command, "settings": self.record(), **more}
+        return provenance({**self.files(), **(inputs or {})}, parameters, whole=whole)
 
     def files(self) -> dict[str, Path]:
         """Return the local files by name; of several, each with its number."""

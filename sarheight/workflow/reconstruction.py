@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sarheight._files import noting_unverified
 from sarheight.errors import OptionError, naming_extras
-from sarheight.workflow.config import FIT, ReconstructConfig, parse_law, parse_method
+from sarheight.workflow.config import (
+    FIT,
+    ReconstructConfig,
+    parse_law,
+    parse_method,
+    require_memory,
+)
 from sarheight.workflow.elevations import clip
-from sarheight.workflow.images import ImageSource, Silent
+from sarheight.workflow.images import ImageSource, Reporter
 from sarheight.workflow.window import Area, open_area
 
 if TYPE_CHECKING:
@@ -23,9 +29,7 @@ if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.product import Product
     from sarheight.scene import Scene
-    from sarheight.workflow.images import Reporter
 
-__all__ = ["Reconstruction", "chosen_layers", "reconstruct", "run_reconstruction"]
 
 SQUARE = 1e-9
 """Part of the sides of a cell by which they may differ."""
@@ -128,7 +132,7 @@ def reconstruct(
     config = ReconstructConfig.from_dict(options)
     config.require_files()
     with noting_unverified():
-        made = run_reconstruction(config, reporter or Silent(), image=source, heights=heights)
+        made = run_reconstruction(config, reporter or Reporter(), image=source, heights=heights)
     return made.result
 
 
@@ -226,8 +230,13 @@ def run_reconstruction(
     near = crop_scene_to_dem(whole, dem, margin=SHIFT_MARGIN)
     limit = memory_bytes(config.memory)
     in_parts = _memory_needed(near, heights) > array_bytes(limit)
-    if in_parts and in_memory:
-        _refuse_picture(_memory_needed(near, heights), limit)
+    if in_memory:
+        require_memory(
+            config.memory,
+            _memory_needed(near, heights),
+            "a result that is only drawn",
+            "write .zarr, .tif or .nc with --quicklook, which work in parts",
+        )
     if in_parts:
         near, limit = _in_parts(near, limit, heights)
     else:
@@ -340,20 +349,16 @@ def _describe(
 ) -> None:
     """Add the provenance of a result, by which it can be repeated."""
     from sarheight.dem.grids import grid_record
-    from sarheight.output import provenance
 
-    result.attrs["provenance"] = provenance(
-        config.files() | area.fetched,
-        {
-            "command": "reconstruct",
-            "settings": config.record(),
-            "fraction_of_image": fraction,
-            "calibration": scene.calibration,
-            "polarisations": scene.grid.polarisations,
-            "orbit": scene.orbit.source,
-            "grid": grid_record(area.of_result) or "that of the elevation model",
-        },
+    result.attrs["provenance"] = config.provenance(
+        "reconstruct",
+        area.fetched,
         whole=not area.is_window,
+        fraction_of_image=fraction,
+        calibration=scene.calibration,
+        polarisations=scene.grid.polarisations,
+        orbit=scene.orbit.source,
+        grid=grid_record(area.of_result) or "that of the elevation model",
     )
     if shift is not None:
         result.attrs["coregistration"] = shift.to_json()
@@ -397,19 +402,6 @@ def _in_parts(scene: Scene, limit: float, heights: xr.DataArray) -> tuple[Scene,
             f"{limit / (1 << 20):.1f} MiB: pass a larger one, or a part of them (--bounds)"
         )
         raise OptionError(msg, option="memory") from error
-
-
-def _refuse_picture(needed: float, limit: float) -> None:
-    """Refuse a picture whose result would not fit in the memory limit."""
-    from sarheight.layover.tiles import PROCESS_BYTES
-
-    taken, most = ((size / (1 << 30)) for size in (needed + PROCESS_BYTES, limit))
-    msg = (
-        f"a result that is only drawn is held in memory, about {taken:.1f} GiB with the program, "
-        f"and the limit is {most:.1f} GiB: write .zarr, .tif or .nc with --quicklook, which work "
-        "in parts, or pass a larger limit"
-    )
-    raise OptionError(msg, option="memory")
 
 
 def _memory_needed(scene: Scene, heights: xr.DataArray) -> float:

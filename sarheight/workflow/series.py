@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from sarheight.series import Report
     from sarheight.workflow.images import Reporter
 
-__all__ = ["average_dates", "run_series"]
-
 
 def run_series(config: SeriesConfig, output: Path, reporter: Reporter) -> Report:
     """Make a stack of the dates that a configuration names, or append them to one.

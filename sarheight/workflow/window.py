@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from sarheight.workflow.config import ReconstructConfig
     from sarheight.workflow.images import ImageSource, Reporter
 
-__all__ = ["Area", "open_area"]
 
 STATISTICS_MARGIN = 3000.0
 """Metres around a window on which the statistics of its scene rest, too."""

@@ -257,7 +257,7 @@ def test_a_picture_that_does_not_fit_in_memory_is_refused(
     command = ("reconstruct", files.image, "--dem", files.dem, *SEA, "--memory", "1 MiB")
     done = run(*command, "-o", tmp_path / "r.png")
     assert done.exit_code == 2
-    assert "--memory: a result that is only drawn is held in memory" in done.stderr
+    assert "--memory: a result that is only drawn is done in memory" in done.stderr
     assert "--quicklook" in done.stderr
     assert not (tmp_path / "r.png").exists()
     command = (*command, "--method", "rtc", "-o", tmp_path / "r.zarr")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pytest
 
-from sarheight.output import open_result
+from sarheight import plot
+from sarheight.output import open_result, save_png
 from sarheight.output.radar_images import read_scene
 from sarheight.product import open_product
 from tests.cli.commands import passing, run
@@ -102,3 +103,34 @@ def test_conditioning_removes_the_false_layover_of_pits(files: Files, tmp_path: 
     assert layover["dem"] == 0.0
     assert layover["pitted"] > 0.005
     assert layover["pittedfill"] < 0.2 * layover["pitted"]
+
+
+def test_a_picture_shows_the_simulated_image(files: Files, tmp_path: Path) -> None:
+    image, picture = tmp_path / "image.nc", tmp_path / "image.png"
+    for name in ("look.tif", image.name):
+        line = refused(simulate(files, image, "--quicklook", tmp_path / name))
+        assert "--quicklook: " in line
+        assert not list(tmp_path.iterdir())
+    assert simulate(files, image, "--quicklook", picture).exit_code == 0
+    drawn = tmp_path / "drawn.png"
+    save_png(plot.backscatter(read_scene(image).image), drawn)
+    assert picture.read_bytes() == drawn.read_bytes()
+    line = refused(simulate(files, tmp_path / "other.nc", "--quicklook", picture))
+    assert "exists already" in line
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".tif"])
+def test_an_image_is_no_elevation_model(files: Files, tmp_path: Path, suffix: str) -> None:
+    image, output = tmp_path / f"image{suffix}", tmp_path / "masks.nc"
+    assert simulate(files, image).exit_code == 0
+    command = ("masks", "--like", files.annotation, "--dem", image, "--vertical", "ellipsoidal")
+    line = refused(run(*command, "-o", output), 1)
+    assert f"image{suffix} is an image in radar geometry" in line
+    assert "expected an elevation model; pass a raster of heights on a map grid" in line
+
+
+@pytest.mark.parametrize("resolution", ["-5", "0", "nan"])
+def test_cells_have_a_size(files: Files, tmp_path: Path, resolution: str) -> None:
+    line = refused(simulate(files, tmp_path / "image.nc", f"--resolution={resolution}"))
+    assert f"--resolution: found a resolution of {resolution}, expected the side of a cell" in line
+    assert "pass one such as 20 metres, or leave it out" in line

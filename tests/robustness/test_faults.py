@@ -12,10 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
 import pytest
 import rioxarray  # noqa: F401
 import xarray as xr
+from zarr.storage import LocalStore
 
 from sarheight import output
 from sarheight.errors import OutputError
@@ -290,6 +292,40 @@ def test_two_writers_leave_one_whole_result(tmp_path: Path, suffix: str) -> None
         assert os.waitpid(child, 0)[1] == 0
     assert value_of(path) in {1.0, 2.0}
     assert hidden(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [1, 3, 8, 20])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_kill_between_the_files_of_a_store_keeps_the_earlier_result(
+    tmp_path: Path,
+    number: int,
+    lazy: bool,  # noqa: FBT001
+) -> None:
+    """With overviews, of an array in memory and of one that is computed piece by piece."""
+    path = tmp_path / "result.zarr"
+    output.write(constant(1.0, side=600), path)
+
+    def overwrite() -> None:
+        written = 0
+        keep = LocalStore.set
+
+        async def kill(store: LocalStore, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
+            nonlocal written
+            written += 1
+            await keep(store, *arguments, **options)
+            if written == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        LocalStore.set = kill  # type: ignore[method-assign, assignment]
+        later = constant(2.0, side=600)
+        with dask.config.set(scheduler="synchronous"):  # threads do not survive a fork
+            output.write(later.chunk(y=150, x=150) if lazy else later, path, overwrite=True)
+
+    assert in_child(overwrite) == KILLED
+    assert hidden(tmp_path)
+    assert value_of(path) == 1.0
+    output.write(constant(3.0, side=600), path, overwrite=True)
+    assert (value_of(path), hidden(tmp_path)) == (3.0, [])
 
 
 @pytest.mark.parametrize("suffix", [".zarr", ".nc", ".tif"])

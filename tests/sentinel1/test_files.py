@@ -297,7 +297,7 @@ def test_any_rows_of_a_deflated_member_are_found(
     windows: list[tuple[int, int, int, int]],
     together: bool,  # noqa: FBT001
 ) -> None:
-    """They are caught while they are decompressed, or read again, one by one or side by side."""
+    """They are decompressed for it, or were before, one by one or side by side."""
     data = np.random.default_rng(5).integers(0, 40, 300_000).astype(np.uint8)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import sys
 import threading
 import tracemalloc
 from dataclasses import replace
@@ -597,6 +598,30 @@ def test_an_interrupted_append_is_finished_by_the_next_run(
     report = series.build_stack(dates[:2], None, path, coregistration="none")
     assert (report.dates, len(report.present)) == (2, 2)
     assert series.open_stack(path, chunks=None).gamma0.shape[0] == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
+def test_a_full_disk_keeps_the_earlier_dates(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    import resource
+
+    path = tmp_path / "s.zarr"
+    series.build_stack(dates[:1], dem, path, coregistration="none")
+    earlier = series.open_stack(path, chunks=None).gamma0.values
+    most, never = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (0, 5000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, never))
+        try:
+            with pytest.raises(OutputError, match="its earlier dates were kept") as caught:
+                series.build_stack(dates[1:2], None, path, coregistration="none")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, never))
+        assert "\n" not in str(caught.value)
+        found = series.open_stack(path, chunks=None).gamma0.values
+        np.testing.assert_array_equal(found, earlier)
+    report = series.build_stack(dates[1:2], None, path, coregistration="none")
+    assert (report.dates, len(report.added)) == (2, 1)
 
 
 def test_two_processes_do_not_write_one_stack(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -669,3 +670,38 @@ def test_the_library_is_named_where_it_is_missing(
     ):
         open_product(path)
     assert "sarkit" in sys.modules
+
+
+LAUGHS = '<!ENTITY a0 "ha">' + "".join(
+    f'<!ENTITY a{level} "{f"&a{level - 1};" * 10}">' for level in range(1, 10)
+)
+
+
+def with_entities(path: Path, declared: str, text: str) -> Path:
+    """Write a product whose XML declares entities, in a file of the size of one without them."""
+    tree, room = Look().tree(), "x" * 2000
+    for element in tree.iter("{*}CoreName"):
+        element.text = room
+    data = write_sicd(path, tree, numbers()).read_bytes()
+    begin, end = data.index(b"<SICD"), data.index(b"</SICD>") + len(b"</SICD>")
+    xml = data[begin:end].replace(room.encode(), text.encode())
+    spoilt = f"<!DOCTYPE SICD [{declared}]>".encode() + xml
+    path.write_bytes(data[:begin] + spoilt.ljust(end - begin) + data[end:])
+    return path
+
+
+@pytest.mark.parametrize("way", ["bomb", "file"])
+def test_entities_are_not_expanded(tmp_path: Path, way: str) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("a password")
+    declared, text = {
+        "bomb": (LAUGHS, "&a9;"),
+        "file": (f'<!ENTITY x SYSTEM "{secret.as_uri()}">', "&x;"),
+    }[way]
+    path = with_entities(tmp_path / "any.nitf", declared, text)
+    begun = time.process_time()
+    with pytest.raises(ProductError, match="is not a SICD file") as caught:
+        open_product(path)
+    assert time.process_time() - begun < 5.0
+    assert "a password" not in str(caught.value)
+    assert "\n" not in str(caught.value)

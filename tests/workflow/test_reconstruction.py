@@ -8,7 +8,7 @@ import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyproj
@@ -19,7 +19,8 @@ import xarray as xr
 import sarheight
 from sarheight import dem as elevations
 from sarheight.doppler import DopplerLUT
-from sarheight.errors import OptionError, VerticalDatumError
+from sarheight.errors import DemError, GeometryError, OptionError, VerticalDatumError
+from sarheight.illumination import simulate
 from sarheight.layover import (
     RTC,
     PosteriorMean,
@@ -34,11 +35,14 @@ from sarheight.output import open_result
 from sarheight.product import open_product
 from sarheight.workflow import ImageConfig, ReconstructConfig, open_image
 from tests.cli.commands import passing, run, write_dem
-from tests.dems import geoid_bytes
+from tests.dems import geoid_bytes, hills
 from tests.synthetic import synthetic_grid
 from tests.worlds.products import NAME, drawn_scene, grd_product, slc_product, write_product
 from tests.worlds.rslc import write_rslc
 from tests.worlds.safe import pack
+
+if TYPE_CHECKING:
+    from sarheight.scene import Scene
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 UNDULATION = 48.0
@@ -408,3 +412,53 @@ def test_methods_by_name_and_paths_are_understood_by_the_core(archive: Path) -> 
     for path in ("product.SAFE.zip", Path("product.SAFE.zip")):
         with pytest.raises(TypeError, match=r"found the path 'product.SAFE.zip', expected a Scene"):
             reconstruct(path, heights)  # type: ignore[call-overload]
+
+
+def world_at(longitude: float) -> tuple[xr.DataArray, Scene]:
+    """Make mountains in degrees around a longitude, at the edge of a zone of UTM, and an image."""
+    side = 80
+    steps = (np.arange(side) + 0.5 - side / 2) / 1200
+    heights = hills((side, side), relief=150.0, seed=3).astype(np.float32)
+    dem = xr.DataArray(
+        heights,
+        coords={"y": 46.0 - steps, "x": longitude + steps},
+        dims=("y", "x"),
+        attrs={"units": "m", "vertical_datum": "ellipsoid"},
+    ).rio.write_crs(4326)
+    grid, orbit = synthetic_grid(46.0, longitude, lines=220, samples=260, looks=4.4, height=1e3)
+    return dem, simulate(dem, grid, orbit, seed=1)
+
+
+def test_a_scene_across_the_antimeridian_is_as_any_other(tmp_path: Path) -> None:
+    """By symmetry: the zones of UTM are alike, and orbits turn with the Earth."""
+    given: dict[str, Any] = {"law": "muhleman", "vertical": "ellipsoidal"}
+    expected = sarheight.reconstruct(world_at(6.01)[1], world_at(6.01)[0], **given)
+    for longitude in (180.01, -179.99):
+        dem, scene = world_at(longitude)
+        found = sarheight.reconstruct(scene, dem, **given)
+        assert found.rio.crs.to_epsg() == 32601
+        np.testing.assert_array_equal(found["mask"], expected["mask"])
+        np.testing.assert_allclose(found["gamma0"], expected["gamma0"], rtol=1e-5)
+    dem, scene = world_at(180.01)
+    # One array from 179.98 to -179.96, tiles on either side, and bounds from east to west.
+    beyond = np.where(dem["x"] > 180.0, dem["x"] - 360.0, dem["x"])
+    jumping = sarheight.reconstruct(scene, dem.assign_coords(x=beyond), **given)
+    west, east = (dem.isel(x=half) for half in (slice(0, 30), slice(30, None)))
+    paths = [tmp_path / "east.tif", tmp_path / "west.tif"]
+    east.assign_coords(x=east["x"] - 360.0).rio.to_raster(paths[0])
+    west.rio.to_raster(paths[1])
+    tiles = sarheight.reconstruct(scene, paths, **given)
+    for other in (jumping, tiles):
+        np.testing.assert_allclose(other["gamma0"], found["gamma0"], rtol=1e-4)
+    part = sarheight.reconstruct(scene, paths, bounds=(179.99, 45.98, -179.99, 46.02), **given)
+    assert 0 < part.sizes["x"] < found.sizes["x"]
+    assert np.isfinite(part["gamma0"]).any()
+
+
+def test_near_a_pole_a_map_has_to_be_chosen() -> None:
+    dem, scene = world_at(20.0)
+    polar = dem.assign_coords(y=dem["y"] + 43.9)
+    with pytest.raises(DemError, match=r"no UTM zone at latitude 89\.90: pass .* EPSG:3413"):
+        sarheight.reconstruct(scene, polar)
+    with pytest.raises(GeometryError):
+        sarheight.reconstruct(scene, polar, crs="EPSG:3413")
