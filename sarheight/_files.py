@@ -17,13 +17,13 @@ import shutil
 import tempfile
 import tomllib
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
 from sarheight.errors import DamagedFileError, SarheightError
 
@@ -282,19 +282,36 @@ def read_json(
     return parse_json(read_text(path, "JSON", error), str(path), error)
 
 
-def read_settings(kind: type[Record], path: str | os.PathLike[str]) -> Record:
-    """Make settings, a dataclass, of a JSON file; missing ones have their defaults.
+def make_settings(
+    kind: type[Record],
+    values: Mapping[str, Any],
+    where: str,
+    error: type[ValueError] = ValueError,
+) -> Record:
+    """Make a dataclass of values by name; raise `error` if one is unknown. `where` names them."""
+    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # a dataclass
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        msg = f"found {', '.join(unknown)} in {where}, expected some of {', '.join(known)}"
+        raise error(msg)
+    return kind(**values)
 
-    Raises ValueError where the file is no JSON or holds an unknown setting, OSError where it cannot
-    be read.
-    """
-    found = read_json(path)
-    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]  # a dataclass
-    if set(found) - known:
-        strange = ", ".join(sorted(set(found) - known))
-        msg = f"found {strange} in '{path}', expected settings: {', '.join(sorted(known))}"
-        raise ValueError(msg)
-    return kind(**found)
+
+class JsonSettings:
+    """Base of settings, a dataclass, that are read from JSON."""
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Self:
+        """Read settings from JSON; missing ones have their defaults.
+
+        Raises
+        ------
+        ValueError
+            If the file is no JSON, or holds an unknown setting.
+        OSError
+            If it cannot be read.
+        """
+        return make_settings(cls, read_json(path), f"'{path}'")
 
 
 DEEPEST_KEY = 32

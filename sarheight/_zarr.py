@@ -1,14 +1,19 @@
-"""Chunks of Zarr stores that Blosc compressed are checked before they are decompressed.
+"""Zarr stores: frames of Blosc are checked, and the chunks of a shard coded in one thread.
 
 Blosc decompresses as many bytes as the header of a chunk states, however many there are: a chunk
 that was cut short, or whose header was damaged, makes it read beyond the end of its memory. `Zstd`
-and `zlib` know where their input ends. `check_chunks` therefore registers codecs that compare each
+and `zlib` know where their input ends. `prepare_zarr` therefore registers codecs that compare each
 frame with its header, and with the array that it belongs to. The layout of the header is that of
 c-blosc 1 (https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst).
+
+Zarr hands each chunk of a shard to a thread by itself, through an event loop that all threads
+share, which takes longer than decompressing it. `prepare_zarr` registers a codec of shards that
+does all chunks of one in a single thread. Shards have the same bytes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -17,18 +22,24 @@ import numcodecs
 import numcodecs.registry
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, ShardingCodec
+from zarr.core.codec_pipeline import BatchedCodecPipeline, fill_value_or_default
 from zarr.registry import register_codec
 
 from sarheight.errors import DamagedFileError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from zarr.abc.store import ByteGetter, ByteSetter
     from zarr.core.array_spec import ArraySpec
-    from zarr.core.buffer import Buffer
+    from zarr.core.buffer import Buffer, NDBuffer
+    from zarr.core.indexing import SelectorTuple
 
+    Place = tuple[ArraySpec, SelectorTuple, SelectorTuple, bool]
+    """A chunk, the part of it that counts, that part in the whole array, and whether it is all."""
 
 HEADER = struct.Struct("<4B3I")
 """Version of the format, version of the codec, flags, size of a number; then the bytes of the
@@ -37,6 +48,8 @@ VERSION = 2
 STORED = 0x2
 """Flag of numbers that are stored as they are, without blocks."""
 BLOCK_START = np.dtype("<u4")
+READ_AT_ONCE = 0.5
+"""Part of the chunks of a shard from which all are read when they are wanted."""
 FIXED_SIZE = "biufc"
 """Kinds of numbers: texts have no size that an array states."""
 
@@ -64,11 +77,111 @@ class CheckedNumcodecsBlosc(numcodecs.Blosc):  # type: ignore[misc]  # untyped
         return super().decode(buf, out)
 
 
-def check_chunks() -> None:
-    """Check chunks of Blosc in all stores of this process that are opened from now on."""
-    register_codec("blosc", CheckedBlosc)
-    name = f"{CheckedBlosc.__module__}.{CheckedBlosc.__qualname__}"
-    zarr.config.set({"codecs.blosc": name})
+class WholeShards(ShardingCodec):
+    """The codec of shards, whose chunks are coded one after the other in one thread."""
+
+    @property
+    def codec_pipeline(self) -> ShardPipeline:
+        """The codecs of the chunks."""
+        made: ShardPipeline = ShardPipeline.from_codecs(self.codecs)
+        return made
+
+    def _is_total_shard(
+        self, all_chunk_coords: set[tuple[int, ...]], chunks_per_shard: tuple[int, ...]
+    ) -> bool:
+        """Tell whether a shard is read at once: else each chunk is, one after the other."""
+        return len(all_chunk_coords) >= READ_AT_ONCE * prod(chunks_per_shard)
+
+
+class ShardPipeline(BatchedCodecPipeline):
+    """Codecs of the chunks of a shard, which lie in memory: of their numbers and of their bytes.
+
+    Chunks whose codecs wait for others are left to Zarr.
+    """
+
+    @property
+    def _is_simple(self) -> bool:
+        each_is = (hasattr(codec, "_decode_sync") for codec in self)
+        return not self.array_array_codecs and all(each_is)
+
+    async def read(
+        self,
+        batch_info: Iterable[tuple[ByteGetter, *Place]],
+        out: NDBuffer,
+        drop_axes: tuple[int, ...] = (),
+    ) -> None:
+        """Decode chunks into their places of an array."""
+        if drop_axes or not self._is_simple:
+            await super().read(batch_info, out, drop_axes)
+            return
+        batch = list(batch_info)
+        found = [await chunk.get(spec.prototype) for chunk, spec, *_ in batch]
+
+        def decode() -> None:
+            for each, (_, spec, part, place, _) in zip(found, batch, strict=True):
+                values = self._decoded(each, spec)
+                out[place] = fill_value_or_default(spec) if values is None else values[part]
+
+        await asyncio.to_thread(decode)
+
+    async def write(
+        self,
+        batch_info: Iterable[tuple[ByteSetter, *Place]],
+        value: NDBuffer,
+        drop_axes: tuple[int, ...] = (),
+    ) -> None:
+        """Encode chunks from their places of an array."""
+        if drop_axes or not self._is_simple:
+            await super().write(batch_info, value, drop_axes)
+            return
+        batch = list(batch_info)
+        before = [
+            None if whole else await chunk.get(spec.prototype) for chunk, spec, *_, whole in batch
+        ]
+
+        def encode() -> list[Buffer | None]:
+            return [
+                self._encoded(
+                    self._merge_chunk_array(
+                        self._decoded(found, spec), value, place, spec, part, whole, drop_axes
+                    ),
+                    spec,
+                )
+                for found, (_, spec, part, place, whole) in zip(before, batch, strict=True)
+            ]
+
+        for (chunk, *_), made in zip(batch, await asyncio.to_thread(encode), strict=True):
+            await (chunk.delete() if made is None else chunk.set(made))
+
+    # Codecs of Zarr have these methods in one thread, beside those for an event loop.
+
+    def _decoded(self, chunk: Any, spec: ArraySpec) -> Any:  # noqa: ANN401  # of Zarr's protocol
+        """Decode a chunk; None where there is none."""
+        if chunk is None:
+            return None
+        _, (numbers, (own,)), others = self._codecs_with_resolved_metadata_batched([spec])
+        codecs: list[tuple[Any, ArraySpec]] = [(codec, each) for codec, (each,) in others]
+        for codec, each in (*reversed(codecs), (numbers, own)):
+            chunk = codec._decode_sync(chunk, each)  # noqa: SLF001
+        return chunk
+
+    def _encoded(self, chunk: Any, spec: ArraySpec) -> Any:  # noqa: ANN401  # of Zarr's protocol
+        """Encode a chunk; None where it is empty and not to be written."""
+        empty = fill_value_or_default(spec)
+        if not spec.config.write_empty_chunks and chunk.all_equal(empty):
+            return None
+        _, (numbers, (own,)), others = self._codecs_with_resolved_metadata_batched([spec])
+        codecs: list[tuple[Any, ArraySpec]] = [(codec, each) for codec, (each,) in others]
+        for codec, each in ((numbers, own), *codecs):
+            chunk = codec._encode_sync(chunk, each)  # noqa: SLF001
+        return chunk
+
+
+def prepare_zarr() -> None:
+    """Use these codecs for all stores of this process that are opened from now on."""
+    for name, codec in (("blosc", CheckedBlosc), ("sharding_indexed", WholeShards)):
+        register_codec(name, codec)
+        zarr.config.set({f"codecs.{name}": f"{codec.__module__}.{codec.__qualname__}"})
     numcodecs.registry.register_codec(CheckedNumcodecsBlosc)
 
 

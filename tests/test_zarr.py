@@ -1,4 +1,4 @@
-"""Chunks of Zarr stores that Blosc compressed: whole ones are read, others are refused."""
+"""Zarr stores: whole chunks of Blosc are read, others refused; shards are those of Zarr itself."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 import zarr
 from numcodecs import Blosc
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, TransposeCodec, ZstdCodec
 from zarr.storage import LocalStore, MemoryStore
 
-from sarheight._zarr import check_blosc, check_chunks
+from sarheight._zarr import WholeShards, check_blosc, prepare_zarr
 from sarheight.errors import DamagedFileError
 
 RANDOM = np.random.default_rng(7)
@@ -44,7 +44,7 @@ def store_of(folder: Path, kind: str, values: NDArray[Any]) -> LocalStore:
 
 
 def read(store: LocalStore, part: Any = ...) -> NDArray[Any]:  # noqa: ANN401
-    check_chunks()
+    prepare_zarr()
     values = zarr.open_group(store, mode="r")["numbers"]
     return np.asarray(values[part])
 
@@ -128,16 +128,82 @@ def test_frames_of_all_codecs_pass(codec: str, shuffle: int, size: int) -> None:
 def test_other_codecs_are_left_to_themselves() -> None:
     memory = MemoryStore()
     zarr.create_array(memory, data=NUMBERS["ramp"], chunks=(20, 30), compressors="auto")
-    check_chunks()
+    prepare_zarr()
     np.testing.assert_array_equal(zarr.open_array(memory, mode="r")[...], NUMBERS["ramp"])
 
 
 @pytest.mark.parametrize("kind", ["version 2", "version 3"])
 def test_pickled_arrays_are_checked(tmp_path: Path, kind: str) -> None:
     store = store_of(tmp_path, kind, NUMBERS["ramp"])
-    check_chunks()
+    prepare_zarr()
     values = zarr.open_group(store, mode="r")["numbers"]
     file = chunk_files(tmp_path)[0]
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(DamagedFileError, match="is damaged: its header states"):
         pickle.loads(pickle.dumps(values))[...]  # noqa: S301
+
+
+def shards_of(folder: Path, *, own: bool, **options: Any) -> zarr.Array[Any]:  # noqa: ANN401
+    """Make an empty array in shards, and open it with our codec of shards or that of Zarr."""
+    zarr.create_array(
+        folder, shape=(50, 70), dtype="f4", chunks=(10, 15), shards=(20, 30), fill_value=np.nan,
+        compressors=ZstdCodec(level=1, checksum=True), **options,
+    )  # fmt: skip
+    prepare_zarr()
+    name = WholeShards.__module__ + "." + WholeShards.__qualname__
+    zarrs = "zarr.codecs.sharding.ShardingCodec"
+    with zarr.config.set({"codecs.sharding_indexed": name if own else zarrs}):
+        return zarr.open_array(folder, mode="r+")
+
+
+WRITTEN: tuple[Any, ...] = (
+    ...,
+    (slice(5, 31), slice(20, 44)),  # parts of chunks
+    (slice(20, 40), slice(30, 60)),  # a shard
+    (slice(40, 50), slice(60, 70)),  # at the edge
+)
+"""Parts of an array that are written one after the other."""
+
+
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize("filters", [None, [TransposeCodec(order=(1, 0))]])
+@pytest.mark.parametrize("parts", [WRITTEN[:1], WRITTEN[1:], WRITTEN])
+def test_shards_have_the_bytes_of_zarr(
+    tmp_path: Path,
+    parts: tuple[Any, ...],
+    filters: Any,  # noqa: ANN401
+    empty: bool,  # noqa: FBT001
+) -> None:
+    random = np.random.default_rng(1)
+    numbers = random.gamma(4.4, size=(50, 70)).astype(np.float32)
+    numbers[:10, :15] = np.nan  # a chunk, which is not written where empty ones are left out
+    options = {"filters": filters, "config": {"write_empty_chunks": empty}}
+    ours, theirs = (
+        shards_of(tmp_path / name, own=name == "ours", **options) for name in ("ours", "theirs")
+    )
+    for part in parts:
+        ours[part] = theirs[part] = numbers[part]
+        np.testing.assert_array_equal(ours[...], theirs[...])
+        for piece in WRITTEN:
+            np.testing.assert_array_equal(ours[piece], theirs[piece])
+    folders = tmp_path / "ours", tmp_path / "theirs"
+    found = [
+        {
+            path.relative_to(folder): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        for folder in folders
+    ]
+    assert found[0] == found[1]
+
+
+def test_a_damaged_chunk_of_a_shard_is_refused(tmp_path: Path) -> None:
+    array = shards_of(tmp_path, own=True)
+    array[...] = np.random.default_rng(2).gamma(4.4, size=array.shape)
+    (first, *_) = sorted((tmp_path / "c").rglob("0"))
+    content = bytearray(next(path for path in (first, first / "0") if path.is_file()).read_bytes())
+    content[200] ^= 1
+    (tmp_path / "c" / "0" / "0").write_bytes(content)
+    with pytest.raises(Exception, match=r"(?i)checksum|corrupt|decompress"):
+        array[:20, :30]

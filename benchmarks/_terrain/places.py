@@ -22,10 +22,10 @@ from sarheight import dem as elevation
 from sarheight.illumination import Muhleman
 from sarheight.layover import reconstruct
 from sarheight.learning import Part, split_bands
+from sarheight.output import open_result
 from sarheight.terrain import (
     SceneConfiguration,
     SceneSettings,
-    open_scene,
     simulate_scene,
     write_scenes,
 )
@@ -148,7 +148,7 @@ def make_ground(work: Path, folder: str | None, report: Callable[[str], None]) -
     jobs += [job_of(name, folder, ascending=True) for name in REGIONS]
     work.mkdir(parents=True, exist_ok=True)
     with FileLock(work.with_name(f"{work.name}.lock")):
-        scenes = [open_scene(path) for path in write_scenes(jobs, work, report=report)]
+        scenes = [open_result(path) for path in write_scenes(jobs, work, report=report)]
     count = len(REGIONS)
     regions = dict(zip(REGIONS, scenes, strict=False))
     bands = {name: split_bands(scene, SHARES, gap=GAP) for name, scene in regions.items()}

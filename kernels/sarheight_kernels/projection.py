@@ -17,6 +17,7 @@ from sarheight_kernels.footprint_pixels import (
     fetch,
     illuminated_row_footprints,
     sum_pixels,
+    touch,
     window_starts,
 )
 from sarheight_kernels.footprints import PITCH, Table, footprint_tables, row_footprints
@@ -254,14 +255,26 @@ def _fraction_within(
 
 @njit
 def _gather_tile(
-    surface: TileSurface, illuminated: B1, corner: tuple[int, int], image: F4, sums: F4, area: F4
+    surface: TileSurface,
+    illuminated: B1,
+    corner: tuple[int, int],
+    bound: F8,
+    image: F4,
+    sums: F4,
+    area: F4,
 ) -> None:
-    """Sum an image for the cells of a tile, whose first one has row and column `corner`."""
+    """Sum an image for the cells of a tile, whose first one has row and column `corner`.
+
+    `bound` is the part of the image that they contribute to, from `tile_bounds`.
+    """
     rows, count = illuminated.shape
     channels, high, wide = image.shape
     tables, windows = footprint_tables(surface), np.empty(4 * PITCH, np.int32)
     window, pixels = np.empty(INITIAL_SIZE, np.float32), np.empty(INITIAL_SIZE, np.float32)
     row_sums = np.empty(PITCH, np.float32)
+    for channel in range(channels):
+        # What is read to bring pixels into the cache is overwritten.
+        row_sums[0] = touch(image[channel], bound)
     for i in range(rows):
         row, column = corner[0] + i, corner[1]
         window, lines, samples = illuminated_row_footprints(
@@ -307,6 +320,7 @@ def gather(begin: int, end: int, surface: Surface, image: F4, sums: F4, area: F4
                 tile_surface(surface, tile),
                 surface.illuminated[row:end_row, column:end_column],
                 (row, column),
+                surface.bounds[tile],
                 image,
                 sums,
                 area,

@@ -1,108 +1,68 @@
 from ._footprints import (
-    Buildings,
-    heights_from_raster,
-    heights_of_outlines,
-    rasterise_buildings,
-    read_buildings,
+    Buildings as Buildings,
+    heights_from_raster as heights_from_raster,
+    heights_of_outlines as heights_of_outlines,
+    rasterise_buildings as rasterise_buildings,
+    read_buildings as read_buildings,
 )
 from ._images import (
-    city_grid,
-    clear_sky_mask,
-    monthly_composite,
-    reconstruct_product,
-    reflectance,
-    resample_image,
-    sar_series,
+    city_grid as city_grid,
+    clear_sky_mask as clear_sky_mask,
+    monthly_composite as monthly_composite,
+    reconstruct_product as reconstruct_product,
+    reflectance as reflectance,
+    resample_image as resample_image,
+    sar_series as sar_series,
 )
-from ._readers import (
-    stack_from_folder,
-    stack_from_raster,
-)
+from ._readers import stack_from_folder as stack_from_folder, stack_from_raster as stack_from_raster
 from .configuration import (
-    BuildingSource,
-    City,
-    OpticalSource,
-    RadarSource,
-    StackConfiguration,
-    make_stack,
-    write_stacks,
+    BuildingSource as BuildingSource,
+    City as City,
+    OpticalSource as OpticalSource,
+    RadarSource as RadarSource,
+    StackConfiguration as StackConfiguration,
+    make_stack as make_stack,
+    write_stacks as write_stacks,
 )
-from .distributions import BuildingDistribution, BuildingEstimate
-from .estimators import BuildingHeightEstimator, predict_buildings
-from .items import ImageItem, image_items
-from .mbhr import MBHRNet, regression_loss
+from .distributions import (
+    BuildingDistribution as BuildingDistribution,
+    BuildingEstimate as BuildingEstimate,
+)
+from .estimators import (
+    BuildingHeightEstimator as BuildingHeightEstimator,
+    predict_buildings as predict_buildings,
+)
+from .items import (
+    ImageItem as ImageItem,
+    building_tiles as building_tiles,
+    image_items as image_items,
+)
+from .mbhr import MBHRNet as MBHRNet, regression_loss as regression_loss
 from .metrics import (
-    BuildingErrors,
-    building_errors,
-    footprint_iou,
-    plot_building_heights,
+    BuildingErrors as BuildingErrors,
+    building_errors as building_errors,
+    footprint_iou as footprint_iou,
+    plot_building_heights as plot_building_heights,
 )
-from .patches import BuildingPatches, split_blocks, split_cities
-from .resnet import ResNet50, load_resnet_weights
-from .series import SeriesNet
+from .patches import (
+    BuildingPatches as BuildingPatches,
+    split_blocks as split_blocks,
+    split_cities as split_cities,
+)
+from .resnet import ResNet50 as ResNet50, load_resnet_weights as load_resnet_weights
+from .series import SeriesNet as SeriesNet
 from .stack import (
-    OPTICAL_BANDS,
-    SAR_BANDS,
-    check_stack,
-    city_stack,
-    open_stack,
-    select_bands,
-    valid_months,
-    write_stack,
+    OPTICAL_BANDS as OPTICAL_BANDS,
+    SAR_BANDS as SAR_BANDS,
+    check_stack as check_stack,
+    city_stack as city_stack,
+    open_stack as open_stack,
+    select_bands as select_bands,
+    valid_months as valid_months,
+    write_stack as write_stack,
 )
-from .tiles import building_tiles
-from .training import BuildingSettings, BuildingTask, building_task
-
-__all__ = [
-    "OPTICAL_BANDS",
-    "SAR_BANDS",
-    "BuildingDistribution",
-    "BuildingErrors",
-    "BuildingEstimate",
-    "BuildingHeightEstimator",
-    "BuildingPatches",
-    "BuildingSettings",
-    "BuildingSource",
-    "BuildingTask",
-    "Buildings",
-    "City",
-    "ImageItem",
-    "MBHRNet",
-    "OpticalSource",
-    "RadarSource",
-    "ResNet50",
-    "SeriesNet",
-    "StackConfiguration",
-    "building_errors",
-    "building_task",
-    "building_tiles",
-    "check_stack",
-    "city_grid",
-    "city_stack",
-    "clear_sky_mask",
-    "footprint_iou",
-    "heights_from_raster",
-    "heights_of_outlines",
-    "image_items",
-    "load_resnet_weights",
-    "make_stack",
-    "monthly_composite",
-    "open_stack",
-    "plot_building_heights",
-    "predict_buildings",
-    "rasterise_buildings",
-    "read_buildings",
-    "reconstruct_product",
-    "reflectance",
-    "regression_loss",
-    "resample_image",
-    "sar_series",
-    "select_bands",
-    "split_blocks",
-    "split_cities",
-    "stack_from_folder",
-    "stack_from_raster",
-    "valid_months",
-    "write_stack",
-    "write_stacks",
-]
+from .training import (
+    BuildingSettings as BuildingSettings,
+    BuildingTask as BuildingTask,
+    building_task as building_task,
+)

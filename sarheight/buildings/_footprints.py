@@ -16,7 +16,7 @@ from pyproj import CRS
 
 from sarheight._files import file_reader, read_vector, unpacked, vector_layers
 from sarheight.buildings._images import resample_image
-from sarheight.buildings.stack import check_heights, require_grid
+from sarheight.buildings.stack import check_heights, on_grid_of, require_grid
 from sarheight.errors import StackError
 
 if TYPE_CHECKING:
@@ -393,18 +393,17 @@ def _reference(
     attributes: dict[str, Any],
 ) -> xr.Dataset:
     """Return height and share as a dataset on the grid of `like`."""
-    dims = ("y", "x")
-    described = {"long_name": "mean height of buildings above the ground", "units": "m"}
-    dataset = xr.Dataset(
+    layers = {
+        "height": (height, "mean height of buildings above the ground", "m"),
+        "footprint": (share, "built share of the cell", "1"),
+    }
+    return xr.Dataset(
         {
-            "height": (dims, height, described),
-            "footprint": (dims, share, {"long_name": "built share of the cell", "units": "1"}),
+            name: on_grid_of(like, values, attributes={"long_name": text, "units": units})
+            for name, (values, text, units) in layers.items()
         },
-        coords={axis: like[axis].values for axis in dims},
         attrs=attributes,
     )
-    written: xr.Dataset = dataset.rio.write_crs(like.rio.crs)
-    return written
 
 
 def _on_map(

@@ -23,7 +23,7 @@ from sarheight.buildings.stack import (
     on_grid_of,
     require_grid,
 )
-from sarheight.dem.grids import utm_zone
+from sarheight.dem.grids import cells_of, extent_grid, utm_zone
 from sarheight.errors import DemError, StackError
 
 if TYPE_CHECKING:
@@ -94,13 +94,8 @@ def city_grid(
     if not 0 < shape[0] * shape[1] < MAX_CELLS:
         msg = f"found a grid of {shape[0]} x {shape[1]} cells, expected fewer than {MAX_CELLS:g}"
         raise StackError(msg)
-    grid = {
-        "y": top - posting * (np.arange(shape[0]) + 0.5),
-        "x": left + posting * (np.arange(shape[1]) + 0.5),
-    }
-    empty = xr.DataArray(np.full(shape, np.nan, dtype=np.float32), coords=grid, dims=("y", "x"))
-    written: xr.DataArray = empty.rio.write_crs(system)
-    return written
+    cells = cells_of(extent_grid((left, bottom, right, top), system, posting))
+    return cells.copy(data=np.full(shape, np.nan, dtype=np.float32))
 
 
 def resample_image(image: xr.DataArray, like: xr.DataArray | xr.Dataset) -> xr.DataArray:

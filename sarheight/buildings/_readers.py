@@ -27,8 +27,8 @@ from sarheight.buildings.stack import (
     on_grid_of,
     require_bands,
 )
+from sarheight.dem.layout import outer_edges
 from sarheight.errors import StackError
-from sarheight.output.grid import MapGrid
 
 if TYPE_CHECKING:
     import os
@@ -208,21 +208,15 @@ def _common_grid(files: list[_File]) -> xr.DataArray:
     common = grids[finest]
     tolerance = EDGE_TOLERANCE * abs(common.rio.transform().a)
     for path, grid in grids.items():
-        difference = np.abs(np.subtract(_edges(grid), _edges(common))).max()
+        difference = np.abs(np.subtract(outer_edges(grid), outer_edges(common))).max()
         if grid.rio.crs != common.rio.crs or difference > tolerance:
             msg = (
-                f"found '{path.name}' in {grid.rio.crs} with the edges {_edges(grid)}, and "
-                f"'{finest.name}' in {common.rio.crs} with {_edges(common)}; expected images of "
-                "one grid: pass like, onto which they are resampled"
+                f"found '{path.name}' in {grid.rio.crs} with the edges {outer_edges(grid)}, and "
+                f"'{finest.name}' in {common.rio.crs} with {outer_edges(common)}; expected images "
+                "of one grid: pass like, onto which they are resampled"
             )
             raise StackError(msg)
     return common
-
-
-def _edges(grid: xr.DataArray) -> tuple[float, ...]:
-    """Return the outer edges (west, north, east, south)."""
-    west, south, east, north = MapGrid.of(grid).bounds
-    return west, north, east, south
 
 
 def _series(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from glob import glob
 from numbers import Real
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from sarheight._files import file_errors, read_toml, resolve_links
+from sarheight._files import file_errors, make_settings, read_toml, resolve_links
 from sarheight.buildings._footprints import rasterise_buildings, read_buildings
 from sarheight.buildings._images import (
     check_offset,
@@ -39,6 +39,7 @@ from sarheight.buildings.stack import (
 )
 from sarheight.errors import StackError
 from sarheight.output import provenance
+from sarheight.output.files import MADE_BY, is_made_by
 
 if TYPE_CHECKING:
     import os
@@ -277,25 +278,17 @@ def _is_plain(name: str) -> bool:
 
 def _from_table(kind: type[Table], table: Mapping[str, Any], where: str) -> Table:
     """Make a dataclass from a table of TOML; lists become tuples."""
-    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # all are dataclasses
-    unknown = sorted(set(table) - set(known))
-    if unknown:
-        msg = f"found {', '.join(unknown)} in {where}, expected some of {', '.join(known)}"
-        raise StackError(msg)
     values = {
         name: tuple(value) if isinstance(value, list) else value for name, value in table.items()
     }
     try:
-        return kind(**values)
+        return make_settings(kind, values, where, StackError)
     except TypeError as error:
         msg = f"{where} is incomplete or has the wrong kind of value: {error}"
         raise StackError(msg) from error
 
 
 # Building stacks.
-
-CONFIGURATION = "configuration"
-"""Attribute of a stack with the settings that it was built by."""
 
 
 def write_stacks(
@@ -343,7 +336,7 @@ def write_stacks(
     for city in configuration.cities:
         path = folder / f"{city.name}.zarr"
         paths.append(path)
-        if _configuration_of(path) != _to_json(configuration.of_city(city)):
+        if not is_made_by(path, _to_json(configuration.of_city(city)), open_stack):
             stack = make_stack(configuration, city, settings=settings, report=report)
             write_stack(stack, path, overwrite=path.exists())
     return paths
@@ -381,17 +374,6 @@ def _to_json(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
-def _configuration_of(path: Path) -> str | None:
-    """Return the settings that an existing stack was built by, None if it cannot be read."""
-    if not path.exists():
-        return None
-    try:
-        with open_stack(path, chunks={}) as stack:
-            return str(stack.attrs.get(CONFIGURATION, ""))
-    except (OSError, ValueError, KeyError):
-        return None
-
-
 class _Builder:
     """Builds the stack of one city, and records the images that it uses."""
 
@@ -423,7 +405,7 @@ class _Builder:
         settings = configuration.of_city(city)
         attributes = {
             "title": f"Sentinel-1 and Sentinel-2 of {city.name}, {months[0]} to {months[1]}",
-            CONFIGURATION: _to_json(settings),
+            MADE_BY: _to_json(settings),
             "provenance": json.dumps(provenance({}, {**settings, "images": self.images})),
         }
         return city_stack(
@@ -554,7 +536,7 @@ class _Builder:
         """Return the files of buildings; tiles of an index are downloaded."""
         configuration, city = self.configuration, self.city
         if source.index:
-            from sarheight.buildings.tiles import building_tiles
+            from sarheight.buildings.items import building_tiles
 
             remote = "://" in source.index
             index = source.index if remote else str(configuration.path(source.index, city))

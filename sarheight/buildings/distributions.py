@@ -343,17 +343,6 @@ class SeriesDistribution(nn.Module):
                 torch.cat([logits, torch.log(shares.clamp(min=MIN_BIN_SHARE))])
             )
 
-    def interval(self, distribution: BuildingDistribution, level: float) -> tuple[Tensor, Tensor]:
-        """Return the limits in metres of the central interval of a probability, calibrated."""
-        built, heights = self.calibrated(distribution)
-        limits = []
-        for quantile in ((1.0 - level) / 2.0, (1.0 + level) / 2.0):
-            # The probability of no building, 1 - p, lies at 0 m, below all heights.
-            above = (quantile - (1.0 - built)) / built.clamp(min=MIN_PROBABILITY)
-            height = self.bins.quantile(heights, above.clamp(0.0, 1.0))
-            limits.append(torch.where(above > 0.0, height, 0.0))
-        return limits[0], limits[1]
-
 
 # The loss.
 

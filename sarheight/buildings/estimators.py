@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sarheight.buildings.distributions import (
+    MIN_PROBABILITY,
     BuildingDistribution,
     BuildingEstimate,
     SeriesDistribution,
@@ -20,7 +21,7 @@ from sarheight.buildings.mbhr import MBHRNet
 from sarheight.buildings.resnet import ResNet50, load_resnet_weights
 from sarheight.buildings.stack import BANDS, check_stack
 from sarheight.errors import CheckpointError
-from sarheight.learning.channels import Channel
+from sarheight.learning.channels import Channel, normalise, require_channels
 from sarheight.learning.tiles import Corner, Mosaic, Tiling, as_tensors, match_chunks
 from sarheight.learning.weights import Pretrained, select_device
 
@@ -142,17 +143,20 @@ class BuildingHeightEstimator(Pretrained):
         return isinstance(self.network, SeriesDistribution)
 
     @property
-    def loss_weights(self) -> tuple[float, float]:
-        """Weights of squared error and cosine in the loss of MBHR-Net."""
-        return self._mbhr().variant.weights
-
-    @property
     def distribution_network(self) -> SeriesDistribution:
         """The network, which must be one with a distribution."""
         if not isinstance(self.network, SeriesDistribution):
             msg = f"found the network {self.network_kind!r}, expected 'series', with a distribution"
             raise ValueError(msg)  # noqa: TRY004  # what is wrong is the configuration's value
         return self.network
+
+    @property
+    def mbhr_network(self) -> MBHRNet:
+        """The network, which must be MBHR-Net."""
+        if not isinstance(self.network, _MonthlyRegression):
+            msg = f"found the network {self.network_kind!r}, expected 'mbhr': it has no ResNet50"
+            raise ValueError(msg)  # noqa: TRY004  # what is wrong is the configuration's value
+        return self.network.network
 
     def forward(self, sample: Mapping[str, Tensor]) -> BuildingEstimate:
         """Estimate building heights.
@@ -206,7 +210,15 @@ class BuildingHeightEstimator(Pretrained):
         lower, upper : Tensor, shape (batch, 1, rows, columns)
             Metres.
         """
-        return self.distribution_network.interval(distribution, level)
+        network = self.distribution_network
+        built, heights = network.calibrated(distribution)
+        limits = []
+        for quantile in ((1.0 - level) / 2.0, (1.0 + level) / 2.0):
+            # The probability of no building, 1 - p, lies at 0 m, below all heights.
+            above = (quantile - (1.0 - built)) / built.clamp(min=MIN_PROBABILITY)
+            height = network.bins.quantile(heights, above.clamp(0.0, 1.0))
+            limits.append(torch.where(above > 0.0, height, 0.0))
+        return limits[0], limits[1]
 
     def load_encoders(
         self, weights: Mapping[str, str | os.PathLike[str]]
@@ -230,7 +242,7 @@ class BuildingHeightEstimator(Pretrained):
         ValueError
             If the network has no such encoder.
         """
-        encoders = self._mbhr().encoders
+        encoders = self.mbhr_network.encoders
         unknown = sorted(set(weights) - set(encoders))
         if unknown:
             msg = f"found weights of {', '.join(unknown)}, expected some of {', '.join(encoders)}"
@@ -239,12 +251,6 @@ class BuildingHeightEstimator(Pretrained):
             name: load_resnet_weights(cast("ResNet50", encoders[name]), path)
             for name, path in weights.items()
         }
-
-    def _mbhr(self) -> MBHRNet:
-        if not isinstance(self.network, _MonthlyRegression):
-            msg = f"found the network {self.network_kind!r}, expected 'mbhr': it has no ResNet50"
-            raise ValueError(msg)  # noqa: TRY004  # what is wrong is the configuration's value
-        return self.network.network
 
     def inputs(
         self, sample: Mapping[str, Tensor]
@@ -273,9 +279,7 @@ class BuildingHeightEstimator(Pretrained):
                 )
                 raise ValueError(msg)
             valid[name] = torch.isfinite(image).any(dim=2, keepdim=True)
-            images[name] = torch.stack(
-                [band.normalise(image[:, :, number]) for number, band in enumerate(bands)], dim=2
-            )
+            images[name] = normalise(bands, image, axis=2)
         month = sample.get("month")
         if month is None:
             month = torch.zeros(batch, months, dtype=torch.int64, device=like.device)
@@ -383,16 +387,10 @@ def _images(estimator: BuildingHeightEstimator, stack: xr.Dataset) -> dict[str, 
             missing.append(name)
             continue
         axis = BANDS[name][0]
-        bands = [channel.name for channel in channels]
         available = [str(band) for band in stack[axis].values]
-        lacking = [band for band in bands if band not in available]
-        if lacking:
-            msg = (
-                f"found no {', '.join(lacking)} among the {name} bands {', '.join(available)}; the "
-                "model was trained with them: add them by sarheight.buildings.select_bands"
-            )
-            raise CheckpointError(msg)
-        images[name] = stack[name].sel({axis: bands})
+        advice = "add it by sarheight.buildings.select_bands"
+        require_channels(channels, available, f"{name} of a stack", advice)
+        images[name] = stack[name].sel({axis: [channel.name for channel in channels]})
     if missing and (not images or not estimator.gives_distribution):
         msg = (
             f"found no {' and no '.join(missing)} in the stack, which the model requires: add the "

@@ -6,27 +6,20 @@ have no building and are easily estimated as 0 m, which lowers the first.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from sarheight.learning.metrics import finite_pairs
-from sarheight.plot.figures import COLORBAR_BOX, LONGEST_SIDE, MARGINS, PANEL_SIDE, set_title
-from sarheight.plot.maps import (
-    Frame,
-    average_blocks,
-    draw_nodata,
-    map_view,
-    prepare_map,
-    valid_cells,
-)
+from sarheight.learning.metrics import HeightErrors, finite_pairs, height_errors
+from sarheight.plot.figures import COLORBAR_BOX, map_panels, set_title
+from sarheight.plot.maps import average_blocks, draw_nodata, prepare_map, valid_cells
 
 if TYPE_CHECKING:
     import xarray as xr
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BUILT_FROM = 1.0
@@ -36,47 +29,16 @@ CLASSES = (5.0, 10.0, 20.0, 40.0)
 
 
 @dataclass(frozen=True)
-class RegressionErrors:
-    r"""Errors :math:`e = \hat h - h` of estimated heights over a set of cells.
-
-    Attributes
-    ----------
-    count : int
-        Number of cells.
-    rmse : float
-        :math:`\sqrt{\overline{e^2}}` in metres.
-    mae : float
-        :math:`\overline{|e|}` in metres.
-    bias : float
-        :math:`\overline{e}` in metres.
-    r2 : float
-        Coefficient of determination, :math:`1 - \sum e^2 / \sum (h - \overline{h})^2`, with the
-        mean over the same cells. It is not the squared correlation, and may be negative. NaN where
-        all true heights are the same.
-    """
-
-    count: int
-    rmse: float
-    mae: float
-    bias: float
-    r2: float
-
-    def as_dict(self) -> dict[str, float]:
-        """Return the figures by name."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class BuildingErrors:
     """Errors of a map of building heights.
 
     Attributes
     ----------
-    everywhere : RegressionErrors
+    everywhere : HeightErrors
         Over all cells with a true height, 0 m where there is no building.
-    buildings : RegressionErrors
+    buildings : HeightErrors
         Over cells with a true height above 0.
-    classes : dict of RegressionErrors
+    classes : dict of HeightErrors
         Over classes of true heights above 0, named like ``5-10 m``; the last is open.
     iou : float
         Intersection over union of the footprints by height, see `footprint_iou`.
@@ -84,9 +46,9 @@ class BuildingErrors:
         Threshold of `iou` in metres.
     """
 
-    everywhere: RegressionErrors
-    buildings: RegressionErrors
-    classes: dict[str, RegressionErrors]
+    everywhere: HeightErrors
+    buildings: HeightErrors
+    classes: dict[str, HeightErrors]
     iou: float
     built_from: float
 
@@ -135,13 +97,11 @@ def building_errors(
         for low, high in pairwise((0.0, *CLASSES))
     }
     groups[f"{CLASSES[-1]:g} m and more"] = expected > CLASSES[-1]
+    errors = partial(height_errors, estimated, expected, datum=0.0)
     return BuildingErrors(
-        everywhere=_regression(estimated, expected),
-        buildings=_regression(estimated[built], expected[built]),
-        classes={
-            name: _regression(estimated[inside], expected[inside])
-            for name, inside in groups.items()
-        },
+        everywhere=errors(),
+        buildings=errors(where=built),
+        classes={name: errors(where=inside) for name, inside in groups.items()},
         iou=footprint_iou(estimated, expected, threshold=built_from),
         built_from=built_from,
     )
@@ -188,21 +148,6 @@ def footprint_iou(
     either = (estimated >= threshold) | (expected >= threshold)
     both = (estimated >= threshold) & (expected >= threshold)
     return float(both.sum() / either.sum()) if either.any() else np.nan
-
-
-def _regression(estimated: NDArray[np.float64], expected: NDArray[np.float64]) -> RegressionErrors:
-    if not estimated.size:
-        return RegressionErrors(0, *(float("nan"),) * 4)
-    error = estimated - expected
-    variance = float(np.var(expected))
-    square = float(np.mean(error**2))
-    return RegressionErrors(
-        count=int(estimated.size),
-        rmse=float(np.sqrt(square)),
-        mae=float(np.abs(error).mean()),
-        bias=float(error.mean()),
-        r2=1.0 - square / variance if variance > 0.0 else float("nan"),
-    )
 
 
 # Maps of building heights.
@@ -256,37 +201,23 @@ def plot_building_heights(
     heights = np.concatenate([each.values[valid_cells(each)] for each in shown])
     top = max(float(np.percentile(heights, PERCENTILE)), MIN_TOP) if heights.size else MIN_TOP
     limits = {"metres": top, "share": 1.0, "times the usual": MOST_NOVEL}
-    figure = _figure(result["height"], len(maps))
+    figure = map_panels(result["height"], 1, len(maps))
     panels = np.ravel(figure.subplots(1, len(maps)))
     for axes, (each, name, units, colours) in zip(panels, maps, strict=True):
-        _draw(figure, axes, each, (limits[units], units, colours))
+        view, frame = prepare_map(axes, each)
+        values = average_blocks(np.where(valid_cells(view), view.values, np.nan))
+        if np.isnan(values).any():
+            draw_nodata(axes)
+        drawn = axes.imshow(
+            np.ma.masked_invalid(values),
+            cmap=colours,
+            vmin=0.0,
+            vmax=limits[units],
+            extent=frame.extent,
+            interpolation="nearest",
+        )
+        figure.colorbar(drawn, cax=axes.inset_axes(COLORBAR_BOX), label=units, extend="max")
         set_title(axes, name)
     if title:
         figure.suptitle(title)
     return figure
-
-
-def _draw(figure: Figure, axes: Axes, map_: xr.DataArray, style: tuple[float, str, str]) -> None:
-    view, frame = prepare_map(axes, map_)
-    values = average_blocks(np.where(valid_cells(view), view.values, np.nan))
-    if np.isnan(values).any():
-        draw_nodata(axes)
-    top, units, colours = style
-    drawn = axes.imshow(
-        np.ma.masked_invalid(values),
-        cmap=colours,
-        vmin=0.0,
-        vmax=top,
-        extent=frame.extent,
-        interpolation="nearest",
-    )
-    figure.colorbar(drawn, cax=axes.inset_axes(COLORBAR_BOX), label=units, extend="max")
-
-
-def _figure(map_: xr.DataArray, panels: int) -> Figure:
-    from matplotlib.figure import Figure
-
-    frame = Frame.of(map_view(map_))
-    height = min(PANEL_SIDE * frame.height / frame.width, LONGEST_SIDE) + MARGINS[1]
-    size = panels * (PANEL_SIDE + MARGINS[0]), height
-    return Figure(figsize=size, layout="constrained")

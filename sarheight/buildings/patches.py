@@ -18,7 +18,7 @@ from sarheight.buildings.stack import (
     require_bands,
     valid_months,
 )
-from sarheight.learning.split import Part, posting_of, require_shares, window_starts
+from sarheight.learning.split import Part, apportion, posting_of, require_shares, window_starts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -115,10 +115,7 @@ def _assign(
     if len(items) < len(shares):
         msg = f"found {len(items)} {what} for {', '.join(shares)}, expected at least one each"
         raise ValueError(msg)
-    counts = np.ones(len(shares), dtype=int)
-    ideal = np.array(list(shares.values())) * len(items)
-    while counts.sum() < len(items):
-        counts[np.argmax(ideal - counts)] += 1
+    counts = apportion(len(items), shares)
     order = np.random.default_rng(seed).permutation(len(items))
     ends = np.cumsum(counts)
     return {

@@ -438,15 +438,15 @@ def _heights_of_scene(
     current: Session,
 ) -> xr.Dataset:
     """Apply the network to a scene of `sarheight scenes`."""
+    from sarheight.output import open_result
     from sarheight.terrain.predict import predict_heights
-    from sarheight.terrain.scenes import open_scene
 
     if known is None:
         current.warn(
             "without known elevations the heights are only as good as the coarse elevation model; "
             "pass --known"
         )
-    scene = open_scene(image, chunks={})
+    scene = open_result(image, chunks={})
     current.stage("estimate")
     return predict_heights(estimator, scene, known, device=settings.device)
 

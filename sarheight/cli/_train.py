@@ -109,17 +109,23 @@ def terrain(
     """
     with run.session("terrain"):
         from sarheight.learning import split_bands, train
+        from sarheight.output import open_result
         from sarheight.terrain.sar2height import TerrainSettings
-        from sarheight.terrain.scenes import open_scene
-        from sarheight.terrain.training import evaluate_terrain, terrain_task
+        from sarheight.terrain.training import (
+            evaluate_terrain,
+            terrain_patches,
+            terrain_task,
+        )
 
         chosen = run.chosen(TerrainSettings, published=published)
-        opened = [open_scene(path) for path in scenes]
+        opened = [open_result(path) for path in scenes]
         fractions = {"training": 1.0 - validation - held_out, "validation": validation}
         if held_out > 0.0:
             fractions["test"] = held_out
         bands = [split_bands(scene, fractions, gap=gap) for scene in opened]
         parts = {name: [band[name] for band in bands] for name in fractions}
+        if held_out > 0.0:
+            terrain_patches(opened, parts["test"], chosen)  # refuses parts that are too small
         result = train(
             *terrain_task(opened, parts["training"], parts["validation"], chosen),
             run.output,

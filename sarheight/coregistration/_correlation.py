@@ -34,31 +34,27 @@ class Moments:
 
 
 def bandpass(values: Floats, valid: Mask) -> Floats:
-    """Filter out all but the variation over a few pixels.
+    """Filter out all but the variation over a few pixels, in single precision.
 
     Shapes: `values` (lines, samples); returns (lines, samples).
     """
-    from scipy.ndimage import gaussian_filter
+    from sarheight_kernels.estimation import pool
 
-    known = np.where(valid, values, 0.0)
-    means = []
-    for width in (FINE_SIGMA, COARSE_SIGMA):
-        norm = _weights(valid, width)
-        mean = gaussian_filter(known, width, mode="constant") / np.maximum(norm, 1e-6)
-        means.append(mean)
-    return np.where(valid, means[0] - means[1], 0.0)
+    known, weight = values.astype(np.float32), valid.astype(np.float32)
+    means = np.empty((2, *values.shape), np.float32)
+    for taps, mean in zip(TAPS, means, strict=True):
+        pool(known, weight, taps, taps, mean)
+    return np.where(valid, means[0] - means[1], 0.0).astype(np.float64)
 
 
-def _weights(valid: Mask, width: float) -> Floats:
-    """Sum the Gaussian weights of the pixels around each that are valid."""
-    from scipy.ndimage import gaussian_filter, gaussian_filter1d
+def _gaussian(width: float) -> NDArray[np.float32]:
+    """Sample a Gaussian out to four standard deviations, with a sum of 1."""
+    reach = round(4.0 * width)
+    taps: Floats = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
+    return np.asarray(taps / taps.sum(), dtype=np.float32)
 
-    if not valid.all():
-        whole: Floats = gaussian_filter(valid.astype(np.float64), width, mode="constant")
-        return whole
-    # Of all pixels they are the product of the sums along both axes.
-    down, across = (gaussian_filter1d(np.ones(n), width, mode="constant") for n in valid.shape)
-    return np.outer(down, across)
+
+TAPS = _gaussian(FINE_SIGMA), _gaussian(COARSE_SIGMA)
 
 
 def log_bandpass(power: Floats, valid: Mask) -> Floats:
@@ -69,7 +65,7 @@ def log_bandpass(power: Floats, valid: Mask) -> Floats:
     median = float(np.median(power[valid])) if valid.any() else 0.0
     if median <= 0.0:
         return np.zeros(power.shape)
-    floored = np.maximum(np.where(valid, power, median), 0.0) + FLOOR * median
+    floored = np.maximum(np.where(valid, power / median, 1.0), 0.0) + FLOOR
     return bandpass(np.log(floored), valid)
 
 

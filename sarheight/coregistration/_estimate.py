@@ -174,7 +174,8 @@ SEARCH = 200.0
 """Largest shift that is searched for, in metres: that of a missing geoid of 100 m."""
 MAX_WINDOWS = 24
 FEW_WINDOWS = 9
-"""With fewer windows than these, smaller ones are tried, so that outliers can be found."""
+"""With fewer windows than these, others and smaller ones are tried, so that outliers can be
+found."""
 NOISE_MARGIN = 10
 """Averaged pixels beyond the search, in which the correlation is due to chance."""
 LEAST_CONTRAST = 0.03
@@ -266,10 +267,11 @@ def estimate_shift(
     limit = [max(math.ceil(search / each), 2) for each in comparison.image.spacing]
     reach = max(limit) + NOISE_MARGIN
     size = comparison.largest_window
+    enough = min(FEW_WINDOWS, windows)
     while True:
         chosen = comparison.select(windows, reach, size)
-        pairs = comparison.pairs(chosen, reach)
-        if len(pairs) >= min(FEW_WINDOWS, windows) or size < 2 * SMALLEST:
+        pairs = comparison.pairs(chosen, reach, most=windows, enough=enough)
+        if len(pairs) >= enough or size < 2 * SMALLEST:
             break
         size //= 2
     if not pairs:

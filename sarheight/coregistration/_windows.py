@@ -124,7 +124,11 @@ class Comparison:
         return min(max(min(shorter // PARTS, LARGEST), SMALLEST), shorter)
 
     def select(self, most: int, reach: int, size: int) -> list[Window]:
-        """Select up to `most` windows with the strongest relief, for shifts of `reach` pixels."""
+        """Select windows with the strongest relief, for shifts of `reach` pixels.
+
+        Returns up to `most` in the order of their places, and then up to as many that may take the
+        place of those that lack data, by falling relief.
+        """
         from sarheight.geometry import geo2rdr
 
         image, shape = self.image, self.dem.shape
@@ -138,7 +142,7 @@ class Comparison:
         relief = _relief(probes.values, (line, sample), known, (counts, offsets), size)
         rugged = [each for each in np.argsort(-relief, kind="stable") if relief[each] > 0.0]
         chosen = []
-        for each in sorted(rugged[:most]):
+        for each in (*sorted(rugged[:most]), *rugged[most : 2 * most]):
             row, column = divmod(int(each), counts[1])
             first = offsets[0] + row * size, offsets[1] + column * size
             wide = reach + MARGIN
@@ -153,13 +157,21 @@ class Comparison:
         reach: int,
         shift: tuple[float, float] = (0.0, 0.0),
         images: Sequence[tuple[Floats, Mask] | None] = (),
+        most: int | None = None,
+        enough: int = 0,
     ) -> list[Pair]:
         """Compare windows with their simulations at a shift.
 
-        Windows that lack data or terrain are left out. `images` holds those that were read before.
+        Windows that lack data or terrain are left out. Those behind the first `most` are compared
+        only while there are not `enough`. `images` holds those that were read before.
         """
-        pairs = []
-        for window, image in zip(windows, images or [None] * len(windows), strict=True):
+        pairs: list[Pair] = []
+        first = len(windows) if most is None else most
+        for number, (window, image) in enumerate(
+            zip(windows, images or [None] * len(windows), strict=True)
+        ):
+            if number >= first and len(pairs) >= enough:
+                break
             found, valid = self._observe(window) if image is None else image
             if valid.mean() < LEAST_COVERAGE:
                 continue

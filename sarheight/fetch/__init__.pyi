@@ -1,23 +1,11 @@
-from .catalogues import Asset, SceneRecord, scene_named, scenes
-from .elevation import DemTiles, dem, geoid
-from .orbits import orbit
-from .products import download
-from .settings import Limits, Network, Settings
-from .transfer import Checksum, download_file
-
-__all__ = [
-    "Asset",
-    "Checksum",
-    "DemTiles",
-    "Limits",
-    "Network",
-    "SceneRecord",
-    "Settings",
-    "dem",
-    "download",
-    "download_file",
-    "geoid",
-    "orbit",
-    "scene_named",
-    "scenes",
-]
+from .catalogues import (
+    Asset as Asset,
+    SceneRecord as SceneRecord,
+    scene_named as scene_named,
+    scenes as scenes,
+)
+from .elevation import DemTiles as DemTiles, dem as dem, geoid as geoid
+from .orbits import orbit as orbit
+from .products import download as download
+from .settings import Limits as Limits, Network as Network, Settings as Settings
+from .transfer import Checksum as Checksum, download_file as download_file

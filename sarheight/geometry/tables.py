@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -54,6 +55,16 @@ def horizontal(crs: pyproj.CRS) -> pyproj.CRS:
     return crs.to_2d()
 
 
+@lru_cache(maxsize=16)
+def _to_geographic(wkt: str) -> pyproj.Transformer:
+    """Make the way from a map projection to longitude and latitude, which takes milliseconds.
+
+    Threads may share it: each gets one of its own from pyproj.
+    """
+    crs = horizontal(pyproj.CRS.from_wkt(wkt))
+    return pyproj.Transformer.from_crs(crs, pyproj.CRS.from_epsg(4326), always_xy=True)
+
+
 class _Raster:
     """Affine raster coordinates in a map projection."""
 
@@ -62,9 +73,7 @@ class _Raster:
         self.step_x = (x[-1] - x[0]) / max(x.size - 1, 1)
         self.step_y = (y[-1] - y[0]) / max(y.size - 1, 1)
         self.name = crs.name
-        self.transformer = pyproj.Transformer.from_crs(
-            horizontal(crs), pyproj.CRS.from_epsg(4326), always_xy=True
-        )
+        self.transformer = _to_geographic(crs.to_wkt())
 
     def position(
         self, row: NDArray[np.float64], column: NDArray[np.float64]

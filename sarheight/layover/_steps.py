@@ -18,7 +18,6 @@ from sarheight_kernels.edges import keep_edges
 from sarheight_kernels.estimation import average, conclude, error_variance, logarithms, regress
 from sarheight_kernels.pool import spread_rows
 from sarheight_kernels.tiles import TILE
-from scipy.ndimage import uniform_filter
 
 from sarheight.layover._sampling import SAMPLED_CELLS
 from sarheight.layover._statistics import FAR, NEAR, Differences, agreement_class, kind_factors
@@ -175,6 +174,8 @@ def bend_squares(heights: Layer, scale: GridScale) -> Layer:
     Compared are the slopes to either side, down and across; squares are averaged over as far as
     these reach, and no more than `MOST_BENDS`. Beside voids, and at the border, there are none.
     """
+    from scipy.ndimage import uniform_filter
+
     squares = np.zeros(heights.shape, np.float32)
     lags = _bend_lags(scale)
     for axis, lag in enumerate(lags):

@@ -248,7 +248,7 @@ class PassTile:
         intensity: Image,
         compared: WeighedRatios | None = None,
     ) -> AllocatedRcs:
-        """Pass over all cells, and allocate an intensity; `simulated` is overwritten."""
+        """Pass over all cells, and allocate an intensity; overwrites what `_simulate` returned."""
         shape, polarisations = self.geometry.heights.shape, intensity.shape[0]
         result = AllocatedRcs(
             np.empty((polarisations, *shape), np.float32),
@@ -261,7 +261,8 @@ class PassTile:
         surface = replace(self.operator, illuminated=lit).surface
         measured = self.areas.lines, self.areas.areas
         target = self.areas if self.ellipsoid is None else self.ellipsoid
-        inverse_intensity(self.image, *measured, simulated)
+        # `_simulate` has left out the pixels that are missing.
+        inverse_intensity(self.image[:0], *measured, simulated)
         # Of what is smoothed the totals are those of the image as it was.
         unsmoothed = self.image if intensity is not self.image else self.image[:0]
         totals = np.empty((surface.bounds.shape[0], polarisations))

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.models import ground_patch, ground_position, locate_cell
 from sarheight_kernels.orbit import evaluate_orbit
+from sarheight_kernels.pool import spread
 from sarheight_kernels.radiometry import inverse_intensity, mask_missing
 
 from sarheight.errors import SarheightError
@@ -240,17 +241,31 @@ class TrackPlan:
         pixels = date.planner.pixels(tile.window, 0)
         part = date.image[..., pixels[0] : pixels[1], pixels[2] : pixels[3]]
         source = slim(part) if hasattr(part, "compute") else part
-        written = cell_bytes(RESULT, polarisations)
-        need = self.planner.bytes_of(tile, self.support, polarisations, written)
+        need = self._bytes_beside(tile, math.prod(part.shape[-2:]), polarisations)
 
         def read() -> NDArray[np.float32]:
             return intensities(load(source, self.plan.file_cache))
 
         def work(image: NDArray[np.float32]) -> Layers:
-            release_memory(need - image.nbytes, self.plan.memory_limit)
+            release_memory(need, self.plan.memory_limit)
             return self._gamma(geometry, date, image)
 
         return one_at_a_time(read, work)
+
+    def _bytes_beside(self, tile: Tile, pixels: int, polarisations: int) -> float:
+        """Count the memory that gamma0 in a tile takes beside its image, while the next is read.
+
+        What tiles are planned by has room for any method. To return memory for that at each date,
+        and get it back from the system, takes a twentieth of the time of a date.
+        """
+        # Layers of pixels: the next image, the simulation, ratios, what is known, both together.
+        layers = polarisations + 1 + polarisations + 1 + (polarisations + 1)
+        # Of facets: sums and areas; of cells the same, and gamma0 while it is written.
+        by_facet = polarisations + 2
+        by_cell = by_facet + 3 * polarisations
+        cells = (tile.window[1] - tile.window[0]) * (tile.window[3] - tile.window[2])
+        numbers = layers * pixels + (by_facet * self.facets**2 + by_cell) * cells
+        return float(np.dtype(np.float32).itemsize * numbers)
 
     def _gamma(self, geometry: TileGeometry, date: DatePass, image: Layers) -> Layers:
         """Compute gamma0 in a tile from the pixels around it."""
@@ -267,8 +282,9 @@ class TrackPlan:
         taps = scale.image_taps(self.method.blur, 0)
         ratios = rtc_intensity(image, simulated, taps or NO_BLUR)
         areas = window_areas(date.plan.areas, pixels)
-        inverse_intensity(image, areas.lines, areas.areas, simulated)
-        np.multiply(ratios, simulated, out=ratios)
+        # Where a pixel is missing, nothing is simulated by now.
+        inverse_intensity(image[:0], areas.lines, areas.areas, simulated)
+        _multiply(ratios, simulated)
         if not complete:
             ratios = np.concatenate((ratios, (simulated > 0.0).astype(np.float32)[None]))
         del simulated
@@ -366,6 +382,16 @@ def reference_scene(scene: Scene, dem: xr.DataArray | CheckedDem) -> Scene:
     except ValueError:
         # A table of Doppler centroids that ends with the image, say.
         return Scene(_ones(scene.grid.shape), scene.grid, orbit, "gamma0")
+
+
+def _multiply(layers: Layers, factors: NDArray[np.float32]) -> None:
+    """Multiply layers, shape (n, lines, samples), by factors of all of them, in place."""
+
+    def work(first: int, end: int) -> None:
+        part = layers[:, first:end]
+        np.multiply(part, factors[first:end], out=part)
+
+    spread(work, factors.shape[0])
 
 
 def _ones(shape: tuple[int, int]) -> xr.DataArray:

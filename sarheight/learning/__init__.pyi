@@ -1,28 +1,18 @@
-from .channels import Channel, ChannelStatistics
-from .metrics import HeightErrors, height_errors
-from .split import Part, split_bands
-from .tiles import Tiling
-from .training import RootMeanSquaredError, RunSettings, Task, TrainingResult, seeded, train
-from .unet import EfficientChannelAttention, UNet
-from .weights import Pretrained, model_kind, packaged_model
-
-__all__ = [
-    "Channel",
-    "ChannelStatistics",
-    "EfficientChannelAttention",
-    "HeightErrors",
-    "Part",
-    "Pretrained",
-    "RootMeanSquaredError",
-    "RunSettings",
-    "Task",
-    "Tiling",
-    "TrainingResult",
-    "UNet",
-    "height_errors",
-    "model_kind",
-    "packaged_model",
-    "seeded",
-    "split_bands",
-    "train",
-]
+from .channels import Channel as Channel, ChannelStatistics as ChannelStatistics
+from .metrics import HeightErrors as HeightErrors, height_errors as height_errors
+from .split import Part as Part, split_bands as split_bands
+from .tiles import Tiling as Tiling
+from .training import (
+    RootMeanSquaredError as RootMeanSquaredError,
+    RunSettings as RunSettings,
+    Task as Task,
+    TrainingResult as TrainingResult,
+    seeded as seeded,
+    train as train,
+)
+from .unet import EfficientChannelAttention as EfficientChannelAttention, UNet as UNet
+from .weights import (
+    Pretrained as Pretrained,
+    model_kind as model_kind,
+    packaged_model as packaged_model,
+)

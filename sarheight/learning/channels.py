@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from sarheight.errors import CheckpointError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -103,6 +105,34 @@ class Channel:
         return asdict(self)
 
 
+def normalise(channels: Sequence[Channel], image: Tensor, axis: int = 1) -> Tensor:
+    """Normalise an image, whose channels lie along an axis; 0 where a value is missing.
+
+    Raises ValueError if their number is another one.
+    """
+    import torch
+
+    if image.shape[axis] != len(channels):
+        names = ", ".join(channel.name for channel in channels)
+        msg = f"found {image.shape[axis]} channels, expected {len(channels)}: {names}"
+        raise ValueError(msg)
+    layers = zip(channels, image.unbind(axis), strict=True)
+    return torch.stack([channel.normalise(layer) for channel, layer in layers], dim=axis)
+
+
+def require_channels(
+    channels: Sequence[Channel], present: Collection[str], where: str, advice: str
+) -> None:
+    """Raise CheckpointError if data lack a channel of a model; `where` names the data."""
+    missing = [channel.name for channel in channels if channel.name not in present]
+    if missing:
+        msg = (
+            f"found no {', '.join(missing)} in {where} that has {', '.join(present)}; the model "
+            f"was trained with it: {advice}"
+        )
+        raise CheckpointError(msg)
+
+
 # Statistics over the data of training.
 
 
@@ -164,11 +194,15 @@ class ChannelStatistics:
             )
             self._moments[name].add(transformed[np.isfinite(transformed)])
 
-    def channels(self, *, allow_empty: bool = False) -> list[Channel]:
+    def channels(
+        self, names: Iterable[str] | None = None, *, allow_empty: bool = False
+    ) -> list[Channel]:
         """Return the channels, normalised by what was added.
 
         Parameters
         ----------
+        names : iterable of str, optional
+            Of the channels, in their order; all by default.
         allow_empty : bool
             Whether a channel without a value keeps its mean and standard deviation.
 
@@ -178,8 +212,8 @@ class ChannelStatistics:
             If a channel has no value, or the same one everywhere.
         """
         constant, found = [], []
-        for name, channel in self._channels.items():
-            moments = self._moments[name]
+        for name in self._channels if names is None else names:
+            channel, moments = self._channels[name], self._moments[name]
             variance = moments.squares / max(moments.count, 1)
             if allow_empty and not moments.count:
                 found.append(channel)

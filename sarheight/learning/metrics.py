@@ -17,7 +17,7 @@ LEAST_HEIGHT = 1.0
 
 @dataclass(frozen=True)
 class HeightErrors:
-    """Errors of estimated heights, over cells where estimate and truth are finite.
+    r"""Errors of estimated heights, over cells where estimate and truth are finite.
 
     Attributes
     ----------
@@ -33,6 +33,10 @@ class HeightErrors:
         Linear error at 90 %: the 0.9 quantile of the absolute error, in metres.
     bias : float
         Mean of estimate minus truth, in metres.
+    r2 : float
+        Coefficient of determination, :math:`1 - \sum e^2 / \sum (h - \overline{h})^2`, with the
+        mean over the same cells. It is not the squared correlation, and may be negative. NaN where
+        all true heights are the same.
     log_error : float
         Mean of abs(log10(estimate / truth)), of the heights above `datum`.
     delta_1, delta_2, delta_3 : float
@@ -49,6 +53,7 @@ class HeightErrors:
     median: float
     le90: float
     bias: float
+    r2: float
     log_error: float
     delta_1: float
     delta_2: float
@@ -109,9 +114,10 @@ def height_errors(
     """
     found, expected = finite_pairs(estimate, truth, where)
     if not found.size:
-        return HeightErrors(0, *(float("nan"),) * 10)
+        return HeightErrors(0, *(float("nan"),) * 11)
     error = found - expected
-    size = np.abs(error)
+    size, square = np.abs(error), float(np.mean(error**2))
+    variance = float(np.var(expected))
     base = float(expected.min()) if datum is None else float(datum)
     above = np.maximum(found - base, LEAST_HEIGHT)
     true_above = np.maximum(expected - base, LEAST_HEIGHT)
@@ -119,11 +125,12 @@ def height_errors(
     within = [float((ratio < power * np.log(RATIO)).mean()) for power in (1, 2, 3)]
     return HeightErrors(
         count=int(found.size),
-        rmse=float(np.sqrt(np.mean(error**2))),
+        rmse=float(np.sqrt(square)),
         mae=float(size.mean()),
         median=float(np.median(size)),
         le90=float(np.quantile(size, 0.9)),
         bias=float(error.mean()),
+        r2=1.0 - square / variance if variance > 0.0 else float("nan"),
         log_error=float(ratio.mean() / np.log(10.0)),
         delta_1=within[0],
         delta_2=within[1],

@@ -138,6 +138,15 @@ def require_shares(shares: Mapping[str, float]) -> None:
         raise ValueError(msg)
 
 
+def apportion(total: int, shares: Mapping[str, float]) -> list[int]:
+    """Split a number in the proportion of shares, 1 at least for each if there are enough."""
+    ideal = np.array(list(shares.values())) * total
+    counts = np.full(len(shares), int(total >= len(shares)))
+    while counts.sum() < total:
+        counts[np.argmax(ideal - counts)] += 1
+    return [int(count) for count in counts]
+
+
 def posting_of(scene: xr.Dataset) -> tuple[float, float]:
     """Return the metres between rows and between columns of a scene or stack."""
     variable = next(each for each in scene.data_vars.values() if {"y", "x"} <= set(each.dims))

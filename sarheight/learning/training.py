@@ -39,7 +39,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args
 
 import lightning
 import numpy as np
@@ -51,7 +51,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 from torchmetrics import MeanSquaredError, Metric, MetricCollection
 
-from sarheight._files import read_settings
+from sarheight._files import JsonSettings
 from sarheight._runtime import is_installed
 from sarheight.errors import CheckpointError
 from sarheight.learning.weights import Pretrained, read_card
@@ -74,7 +74,7 @@ PLATEAU_FACTOR = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings:
+class RunSettings(JsonSettings):
     """Settings of every training run.
 
     Parameters
@@ -164,19 +164,6 @@ class RunSettings:
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the settings as JSON, whole or not at all."""
         write_json(asdict(self), Path(path))
-
-    @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Self:
-        """Read settings from JSON; missing ones have their defaults.
-
-        Raises
-        ------
-        ValueError
-            If the file is no JSON, or holds an unknown setting.
-        OSError
-            If it cannot be read.
-        """
-        return read_settings(cls, path)
 
 
 def require_one_of(name: str, found: str, expected: Sequence[str]) -> None:
@@ -376,10 +363,6 @@ class Task(lightning.LightningModule, Generic[Network]):
         self._logged_loss("validation_loss", output, sample)
         self.measure(output, sample)
         self.log_dict(self.metrics, on_step=False, on_epoch=True, prog_bar=True)
-
-    def predict_step(self, sample: Sample, _index: int) -> Any:  # noqa: ANN401
-        """Return the network's output for a batch."""
-        return self(sample)
 
     def _logged_loss(self, name: str, output: Any, sample: Sample) -> Tensor:  # noqa: ANN401
         loss = self.loss(output, sample)

@@ -242,6 +242,10 @@ def _described(folder: Path) -> dict[str, Any]:
 
 
 ROOMS = Path(__file__).parents[1]
+PACKAGED = {
+    "refinement": ROOMS / "terrain" / "refinement_weights",
+    "buildings": ROOMS / "buildings" / "weights",
+}
 
 
 def packaged_model(name: str) -> Path:
@@ -262,15 +266,10 @@ def packaged_model(name: str) -> Path:
     CheckpointError
         If there is no network of that name.
     """
-    # A room's network lies in "weights", a further one of it in "NAME_weights".
-    folders = {}
-    for folder in ROOMS.glob("*/*weights"):
-        further = folder.name.removesuffix("weights").removesuffix("_")
-        folders[further or folder.parent.name] = folder
-    if name not in folders:
-        msg = f"found no trained network {name!r} in the library, expected one of {sorted(folders)}"
+    if name not in PACKAGED:
+        msg = f"found no trained network {name!r} in the library, expected one of {[*PACKAGED]}"
         raise CheckpointError(msg)
-    return folders[name]
+    return PACKAGED[name]
 
 
 def select_device(name: str) -> torch.device:

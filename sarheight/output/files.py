@@ -291,6 +291,23 @@ def open_result(
     return to_linear(read(path, chunks))
 
 
+MADE_BY = "configuration"
+"""Attribute of a result with all that determines it, as JSON."""
+
+
+def is_made_by(
+    path: Path, configuration: str, read: Callable[..., xr.Dataset] = open_result
+) -> bool:
+    """Tell whether a store exists, can be read, and was made by a configuration."""
+    if not path.exists():
+        return False
+    try:
+        with read(path, chunks={}) as stored:
+            return bool(stored.attrs.get(MADE_BY) == configuration)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the provenance of a result in any format, without its data.
 

@@ -126,12 +126,12 @@ def open_store(path: Path, **options: Any) -> xr.Dataset:  # noqa: ANN401  # as 
             if not classic:
                 check_hdf5(path, "a NetCDF file", complete=True)
             return xr.open_dataset(path, engine="netcdf4", **options)
-        from sarheight._zarr import check_chunks
+        from sarheight._zarr import prepare_zarr
 
         require_files_within(path)
 
         _require_zarr_chunks(path)
-        check_chunks()
+        prepare_zarr()
         return _open_group(path, level_groups(path)[0], **options)
 
 
@@ -541,6 +541,9 @@ def write_zarr(
     """
     import zarr
 
+    from sarheight._zarr import prepare_zarr
+
+    prepare_zarr()
     planes = shard is not None
     dataset = _add_conventions(dataset, chunk if shard is None else shard, planes=planes)
     for variable in dataset.data_vars.values():

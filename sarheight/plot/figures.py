@@ -210,7 +210,7 @@ def scene(
     ]
     codes = [name for name in ("mask", "fold_count") if name in dataset]
     count = len(powers) + len(codes)
-    figure = _figure(next(iter(dataset.data_vars.values())), -(-count // 2), min(count, 2))
+    figure = map_panels(next(iter(dataset.data_vars.values())), -(-count // 2), min(count, 2))
     panels = iter(np.atleast_1d(figure.subplots(-(-count // 2), min(count, 2))).ravel())
     azimuth = _look_azimuth({**dataset.attrs, **_scalars(dataset)})
     for power, text in powers:
@@ -354,7 +354,7 @@ def heights(dataset: xr.Dataset, *, row: int | None = None, title: str | None = 
     if not 0 <= row < rows:
         msg = f"found row={row}, expected one of the {rows} rows, counted from 0"
         raise ValueError(msg)
-    figure = _figure(change, 2, 2)
+    figure = map_panels(change, 2, 2)
     (before, after), (changed, profile) = figure.subplots(2, 2)
     for axes, name, text in (
         (before, "baseline", "before: coarse DEM, back-projected"),
@@ -409,7 +409,7 @@ def _draw_profile(axes: Axes, line: xr.Dataset, frame: Frame) -> None:
     set_title(axes, "profile along the line")
 
 
-def _figure(map_: xr.DataArray, rows: int, columns: int) -> Figure:
+def map_panels(map_: xr.DataArray, rows: int, columns: int) -> Figure:
     """Make a figure of rows and columns of maps of this shape, unknown to pyplot."""
     from matplotlib.figure import Figure
 
@@ -424,7 +424,7 @@ def _figure(map_: xr.DataArray, rows: int, columns: int) -> Figure:
 
 def map_figure(variable: xr.DataArray, title: str | None) -> tuple[Figure, Axes]:
     """Make a figure with axes for one map, under a title."""
-    figure = _figure(variable, 1, 1)
+    figure = map_panels(variable, 1, 1)
     axes = figure.subplots()
     set_title(axes, title or str(variable.attrs.get("long_name", variable.name)))
     return figure, axes

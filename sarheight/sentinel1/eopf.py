@@ -66,9 +66,9 @@ def open_root(source: str, options: dict[str, Any]) -> tuple[zarr.Group, str, Pa
     import zarr
     from zarr.storage import FsspecStore, LocalStore, ZipStore
 
-    from sarheight._zarr import check_chunks
+    from sarheight._zarr import prepare_zarr
 
-    check_chunks()
+    prepare_zarr()
 
     if "://" in source:
         label = without_secrets(source)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,8 @@ TOLERANCE = 0.05
 """Decibels by which backscatter may change by the masks and angles of the reference pass."""
 MOST_CHANGED = 0.005
 """Part of the cells whose illumination may differ from that of the reference pass."""
+WRITERS = 2
+"""Threads that write filtered dates, while the next ones are filtered."""
 
 Progress = Callable[[str, float], None]
 """Called with the current step and the fraction of the work that is done."""
@@ -375,7 +378,7 @@ class _Run:
             for number, tile in enumerate(tiles)
             if self.pending.is_done(key, tile)
         }
-        return run_tiles(self.stack.plan, passes, tiles, self.pending, done)
+        return run_tiles(self.stack.plan, passes, tiles, self.pending.write_and_reduce, done)
 
     def _reconstruct(
         self, placed: Sequence[_Placed], skipped: dict[str, str]
@@ -457,8 +460,10 @@ class _Run:
             self.pending.create("products", name, shape, kind)
         for tile in self.stack.tiles:
             self._summarise_tile(fresh, tile, settings.window)
-        for name in self.stack.names:
-            for date in fresh:
+        for date in fresh:
+            if not self.pending.has_overviews(date.key, "gamma0"):
+                self.pending.add_overviews(date.key, "gamma0")
+            for name in self.stack.names[1:] if len(self.stack.tiles) > 1 else ():
                 self.pending.add_overviews(date.key, name)
         for name in PRODUCTS:
             self.pending.add_overviews("products", name)
@@ -485,16 +490,24 @@ class _Run:
                 part = stored["gamma0"].isel(
                     time=number, y=slice(box[0], box[1]), x=slice(box[2], box[3])
                 )
-                return np.array(part.values, np.float32)
+                return np.asarray(part.values, np.float32)
             array = self.pending.array(fresh[number - before].key, "gamma0")
-            return np.array(array[:, box[0] : box[1], box[2] : box[3]], np.float32)
+            return np.asarray(array[:, box[0] : box[1], box[2] : box[3]], np.float32)
 
-        with ThreadPoolExecutor(1) as writer:
-            written = []
+        with ThreadPoolExecutor(WRITERS) as writers:
+            written: deque[Future[None]] = deque()
+
+            def save(key: str, values: NDArray[np.float32]) -> None:
+                array = self.pending.array(key, "gamma0_filtered")
+                _write_core(array, core, values)
+                if array.shape == values.shape:
+                    self.pending.add_overviews(key, "gamma0_filtered", values)
 
             def write(number: int, gamma: NDArray[np.float32]) -> None:
-                array = self.pending.array(fresh[number - before].key, "gamma0_filtered")
-                written.append(writer.submit(_write_core, array, core, gamma[inside]))
+                written.append(writers.submit(save, fresh[number - before].key, gamma[inside]))
+                # Dates that wait to be written take memory.
+                if len(written) > WRITERS:
+                    written.popleft().result()
 
             shape = self.stack.shape[0], box[1] - box[0], box[3] - box[2]
             numbers = range(before, before + len(fresh))

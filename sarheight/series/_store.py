@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import zarr
 
+from sarheight._zarr import prepare_zarr
 from sarheight.errors import OutputError, SarheightError
 from sarheight.output import open_result
 from sarheight.output.atomic import check_writable, require_path
@@ -194,19 +195,28 @@ class Pending:
             **layout,
         )
 
-    def add_overviews(self, key: str, name: str) -> None:
-        """Compute the overviews of an array that is complete, in folders named by the level."""
+    def add_overviews(self, key: str, name: str, values: NDArray[Any] | None = None) -> None:
+        """Compute the overviews of an array that is complete, in folders named by the level.
+
+        Where its `values` are in memory, they are not read again.
+        """
         if self.version == 2:
             return
-        fine = self.array(key, name)
+        fine: Any = self.array(key, name) if values is None else values
         for level, shape in enumerate(list_shapes(fine.shape[-2:])[1:], start=1):
             self.create(f"{key}/{level}", name, (*fine.shape[:-2], *shape), fine.dtype)
             coarse = self.array(f"{key}/{level}", name)
             reduce_arrays([(fine, coarse)])
             fine = coarse
+        (self.folder / key / f"{name}.overviews").touch()
+
+    def has_overviews(self, key: str, name: str) -> bool:
+        """Tell whether all overviews of an array were computed."""
+        return self.version == 2 or (self.folder / key / f"{name}.overviews").exists()
 
     def array(self, key: str, name: str) -> zarr.Array:  # type: ignore[type-arg]
         """Open an array that was created, for writing whole files, empty ones too."""
+        prepare_zarr()
         opened: zarr.Array = zarr.open_array(self.folder / key / name, mode="r+")  # type: ignore[type-arg]
         return opened.with_config({"write_empty_chunks": True})
 
@@ -215,6 +225,12 @@ class Pending:
         first, end, left, right = tile.core
         self.array(key, "gamma0")[:, first:end, left:right] = values
         (self.folder / key / f"{first}-{left}.done").touch()
+
+    def write_and_reduce(self, key: str, tile: Tile, values: NDArray[np.float32]) -> None:
+        """Write gamma0 of a date in a tile, and its overviews where the tile is the whole grid."""
+        self(key, tile, values)
+        if self.array(key, "gamma0").shape == values.shape:
+            self.add_overviews(key, "gamma0", values)
 
     def is_done(self, key: str, tile: Tile) -> bool:
         """Tell whether a tile of a date was written."""

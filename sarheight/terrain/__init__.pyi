@@ -1,82 +1,42 @@
 from .alignment import (
-    Alignment,
-    apply_alignment,
-    back_project,
-    estimate_alignment,
+    Alignment as Alignment,
+    apply_alignment as apply_alignment,
+    back_project as back_project,
+    estimate_alignment as estimate_alignment,
 )
 from .elevations import (
-    KnownElevations,
-    draw_altimeter_tracks,
-    draw_known_elevations,
-    read_known_elevations,
+    KnownElevations as KnownElevations,
+    draw_altimeter_tracks as draw_altimeter_tracks,
+    draw_known_elevations as draw_known_elevations,
+    read_known_elevations as read_known_elevations,
 )
-from .kriging import height_interval, krige_residuals
-from .patches import TerrainPatches
-from .posterior import RefinementSettings
-from .predict import predict_heights, predict_image
+from .kriging import height_interval as height_interval, krige_residuals as krige_residuals
+from .patches import TerrainPatches as TerrainPatches
+from .posterior import RefinementSettings as RefinementSettings
+from .predict import predict_heights as predict_heights, predict_image as predict_image
 from .rasters import (
-    distance_to_known,
-    interpolate_elevations,
-    rasterise_elevations,
-    require_inside,
+    distance_to_known as distance_to_known,
+    interpolate_elevations as interpolate_elevations,
+    rasterise_elevations as rasterise_elevations,
+    require_inside as require_inside,
 )
-from .refinement import refine
-from .refinement_network import RefinementNetwork
+from .refinement import refine as refine
+from .refinement_network import RefinementNetwork as RefinementNetwork
 from .sar2height import (
-    ASKUNet,
-    HeightEstimate,
-    HeightEstimator,
-    LargeSelectiveKernel,
-    TerrainSettings,
-    distance_channel,
+    ASKUNet as ASKUNet,
+    HeightEstimate as HeightEstimate,
+    HeightEstimator as HeightEstimator,
+    LargeSelectiveKernel as LargeSelectiveKernel,
+    TerrainSettings as TerrainSettings,
+    distance_channel as distance_channel,
 )
 from .scenes import (
-    SceneConfiguration,
-    SceneSettings,
-    observe_scene,
-    open_scene,
-    prepare_scene,
-    simulate_scene,
-    write_scenes,
+    SceneConfiguration as SceneConfiguration,
+    SceneSettings as SceneSettings,
+    observe_scene as observe_scene,
+    prepare_scene as prepare_scene,
+    simulate_scene as simulate_scene,
+    write_scenes as write_scenes,
 )
-from .training import evaluate_terrain, terrain_task
-from .workflow import refine_files
-
-__all__ = [
-    "ASKUNet",
-    "Alignment",
-    "HeightEstimate",
-    "HeightEstimator",
-    "KnownElevations",
-    "LargeSelectiveKernel",
-    "RefinementNetwork",
-    "RefinementSettings",
-    "SceneConfiguration",
-    "SceneSettings",
-    "TerrainPatches",
-    "TerrainSettings",
-    "apply_alignment",
-    "back_project",
-    "distance_channel",
-    "distance_to_known",
-    "draw_altimeter_tracks",
-    "draw_known_elevations",
-    "estimate_alignment",
-    "evaluate_terrain",
-    "height_interval",
-    "interpolate_elevations",
-    "krige_residuals",
-    "observe_scene",
-    "open_scene",
-    "predict_heights",
-    "predict_image",
-    "prepare_scene",
-    "rasterise_elevations",
-    "read_known_elevations",
-    "refine",
-    "refine_files",
-    "require_inside",
-    "simulate_scene",
-    "terrain_task",
-    "write_scenes",
-]
+from .training import evaluate_terrain as evaluate_terrain, terrain_task as terrain_task
+from .workflow import refine_files as refine_files

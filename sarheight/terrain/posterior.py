@@ -201,7 +201,6 @@ class Solution:
     heights: Floats  # (rows, columns): metres
     sigma: Floats  # their standard deviation
     states: list[PassState]  # the images of the solution
-    variances: list[float]  # of what they do not explain
 
 
 ESTIMATED_PART, STATED_PART = 0.9, 0.9
@@ -229,7 +228,7 @@ def solve(
     """
     random = np.random.default_rng(seed)
     if not models:
-        return Solution(baseline.copy(), _prior_spread(unknowns, random), [], [])
+        return Solution(baseline.copy(), _prior_spread(unknowns, random), [])
     if known is None:
         vector = _mean_law(models, baseline, unknowns)
     else:
@@ -261,7 +260,7 @@ def solve(
             _draw(problem, preconditioner.apply, steps, random) for _ in range(settings.samples)
         )
         sigma = _deviation(_spread(draws, unknowns), sigma, unknowns, settings, len(models))
-    return Solution(baseline + unknowns.apply(vector)[0], sigma, states, variances)
+    return Solution(baseline + unknowns.apply(vector)[0], sigma, states)
 
 
 def _nothing(shape: tuple[int, ...]) -> GaussianField:

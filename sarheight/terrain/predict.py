@@ -14,7 +14,7 @@ from scipy.ndimage import distance_transform_edt
 from sarheight.dem import check_dem, local_posting, map_grid, to_grid
 from sarheight.errors import CheckpointError, KnownElevationsError
 from sarheight.geometry.pass_geometry import dem_dataset
-from sarheight.learning.channels import require_powers
+from sarheight.learning.channels import require_channels, require_powers
 from sarheight.learning.tiles import Corner, Mosaic, Tiling, as_tensors, match_chunks
 from sarheight.learning.weights import select_device
 from sarheight.terrain.alignment import apply_alignment, estimate_alignment, filled
@@ -143,13 +143,9 @@ def _inputs(estimator: HeightEstimator, scene: xr.Dataset) -> tuple[xr.DataArray
     names = [str(name) for name, each in scene.data_vars.items() if set(each.dims) in on_grid]
     present = {str(layer.name): layer for layer in image_layers(scene, names)}
     inputs = []
+    advice = "make the scene with sarheight.terrain.prepare_scene"
+    require_channels(estimator.channels, present, "a scene", advice)
     for channel in estimator.channels:
-        if channel.name not in present:
-            msg = (
-                f"found no {channel.name} in a scene that has {', '.join(present)}; the model was "
-                "trained with it: make the scene with sarheight.terrain.prepare_scene"
-            )
-            raise CheckpointError(msg)
         units = str(present[channel.name].attrs.get("units", channel.units))
         if units != channel.units:
             msg = (

@@ -48,7 +48,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, softplus
 
-from sarheight.learning.channels import Channel
+from sarheight.learning.channels import Channel, normalise
 from sarheight.learning.training import RunSettings, require_one_of, require_positive
 from sarheight.learning.unet import (
     DepthwiseConvolution,
@@ -416,10 +416,6 @@ class HeightEstimator(Pretrained):
             If the number of the image's channels is wrong.
         """
         image, known = sample["image"], sample["known"]
-        if image.shape[1] != len(self.channels):
-            names = ", ".join(channel.name for channel in self.channels)
-            msg = f"found {image.shape[1]} channels, expected {len(self.channels)}: {names}"
-            raise ValueError(msg)
         with_coarse = self.reference == "coarse"
         base = known.nanmean(dim=(1, 2, 3), keepdim=True)
         if with_coarse:
@@ -428,7 +424,7 @@ class HeightEstimator(Pretrained):
         surface = sample["coarse"] if with_coarse else base
         reference = torch.where(torch.isfinite(surface), surface, base)
         inputs = [
-            *(channel.normalise(image[:, k : k + 1]) for k, channel in enumerate(self.channels)),
+            normalise(self.channels, image),
             torch.nan_to_num((known - reference) / self.output_std),
             torch.isfinite(known).to(image.dtype),
             distance_channel(sample["distance"], DISTANCE_SCALE, self.distance),

@@ -25,7 +25,8 @@ from sarheight.illumination import (
     simulate,
 )
 from sarheight.layover import Method, PosteriorMean, Reallocation, masks, reconstruct
-from sarheight.output import open_result, provenance, write
+from sarheight.output import provenance, write
+from sarheight.output.files import MADE_BY, is_made_by
 from sarheight.scene import Scene
 from sarheight.terrain.alignment import back_project
 from sarheight.terrain.rasters import rasterise_elevations, require_inside
@@ -450,8 +451,6 @@ def simulate_scene(
 
 # Scenes on disk.
 
-CONFIGURATION = "configuration"
-
 
 @dataclass(frozen=True, eq=False)
 class SceneConfiguration:
@@ -516,47 +515,12 @@ def write_scenes(
     for each in configurations:
         path, text = folder / f"{each.name}.zarr", each.as_json()
         paths.append(path)
-        if _stored_configuration(path) == text:
+        if is_made_by(path, text):
             continue
         if report is not None:
             report(each.name)
         scene = each.make()
-        scene.attrs[CONFIGURATION] = text
+        scene.attrs[MADE_BY] = text
         scene.attrs["provenance"] = provenance(dict(each.inputs), json.loads(text))
         write(scene, path, overwrite=path.exists())
     return paths
-
-
-def _stored_configuration(path: Path) -> str | None:
-    """Return the configuration of an existing scene, "" if it cannot be read."""
-    if not path.exists():
-        return None
-    try:
-        with open_scene(path, chunks={}) as scene:
-            return str(scene.attrs.get(CONFIGURATION, ""))
-    except (OSError, ValueError, KeyError):
-        return ""
-
-
-def open_scene(
-    path: str | os.PathLike[str], *, chunks: Mapping[str, int] | None = None
-) -> xr.Dataset:
-    """Open a scene that `write_scenes` has written.
-
-    Parameters
-    ----------
-    path : path-like
-        The store.
-    chunks : mapping, optional
-        Sizes of dask chunks by dimension; without them the scene is read into memory.
-
-    Returns
-    -------
-    xarray.Dataset
-
-    Raises
-    ------
-    OSError, ValueError
-        If it cannot be read.
-    """
-    return open_result(path, chunks=None if chunks is None else dict(chunks))

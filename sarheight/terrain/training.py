@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -137,9 +136,12 @@ def terrain_task(
     """
     held_out = [[] if part is None else [part] for part in validation]
     require_disjoint(len(scenes), [[part] for part in training], held_out)
+    # Patches first: parts that give none are refused before all channels are read.
+    patches = terrain_patches(scenes, training, settings, stride=settings.stride, augment=True)
     pairs = [
         (scene, part) for scene, part in zip(scenes, validation, strict=True) if part is not None
     ]
+    others = terrain_patches([scene for scene, _ in pairs], [part for _, part in pairs], settings)
     parts = [part.of(scene) for scene, part in zip(scenes, training, strict=True)]
     postings = [float(np.sqrt(np.prod(local_posting(part["height"])))) for part in parts]
     with seeded(settings.seed):
@@ -154,18 +156,28 @@ def terrain_task(
             distance=settings.distance,
             postings=(min(postings), max(postings)),
         )
-    patches = partial(
-        TerrainPatches,
-        channels=settings.channels,
+    return HeightTask(estimator, settings), patches, others
+
+
+def terrain_patches(
+    scenes: Sequence[xr.Dataset],
+    within: Sequence[Part],
+    settings: TerrainSettings,
+    *,
+    stride: int | None = None,
+    augment: bool = False,
+) -> TerrainPatches:
+    """Cut patches of parts of scenes by the settings of a training."""
+    return TerrainPatches(
+        scenes,
+        settings.channels,
+        within=within,
         size=settings.size,
         known_count=settings.known_count,
         known_sigma=settings.known_sigma,
         seed=settings.seed,
-    )
-    return (
-        HeightTask(estimator, settings),
-        patches(scenes, within=training, stride=settings.stride, augment=True),
-        patches([scene for scene, _ in pairs], within=[part for _, part in pairs]),
+        stride=stride,
+        augment=augment,
     )
 
 
@@ -192,15 +204,7 @@ def evaluate_terrain(
         Errors over the cells of all patches (``all``) and those in layover (``layover``), by what
         they are of: the ``network``, and the back-projected ``coarse`` DEM.
     """
-    patches = TerrainPatches(
-        scenes,
-        settings.channels,
-        within=within,
-        size=settings.size,
-        known_count=settings.known_count,
-        known_sigma=settings.known_sigma,
-        seed=settings.seed,
-    )
+    patches = terrain_patches(scenes, within, settings)
     found: dict[str, list[NDArray[Any]]] = {name: [] for name in ("network", "coarse", "truth")}
     folded = []
     with torch.inference_mode():

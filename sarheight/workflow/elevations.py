@@ -33,6 +33,9 @@ EDGE_POINTS = 64
 """Points along an edge of an elevation model, which is curved in another reference system."""
 DEM_MARGIN = 0.02
 """Degrees of elevation model beyond the footprint of a product."""
+EXTENSION = 3
+"""Cells by which an elevation model is continued: cubic convolution reaches two cells, and the
+middle of a cell that its edge crosses lies less than one beyond it."""
 
 
 def read_dem(
@@ -114,7 +117,8 @@ def place_on_grid(
     """Resample an elevation model to the grid of the result, if that is another one.
 
     Where the result has several cells in one of the elevation model, `factor` along each axis, its
-    cells are so many times as wide as those of the grid, and begin at the same corner.
+    cells are so many times as wide as those of the grid, and begin at the same corner. Those that
+    its edge crosses then get the height at which its slope continues: parts of them lie within.
     """
     from sarheight.dem import to_grid
     from sarheight.dem.grids import middle_tile
@@ -122,8 +126,9 @@ def place_on_grid(
     grid = choose_grid(heights, config, factor=factor)
     if grid is None:
         return heights
+    wide = heights if factor == 1 else _continued(heights)
     try:
-        placed = to_grid(heights, _with_cells(grid, Fraction(1, factor)))
+        placed = to_grid(wide, _with_cells(grid, Fraction(1, factor)))
     except DemError as error:
         if config.mgrs is None or "does not meet" not in str(error):
             raise
@@ -134,6 +139,20 @@ def place_on_grid(
         raise DemError(msg) from error
     say_grid(grid, placed, reporter)
     return placed
+
+
+def _continued(heights: xr.DataArray) -> xr.DataArray:
+    """Continue an elevation model beyond its edges, by its mirror image about the height there."""
+    from sarheight.dem.layout import HIGHEST, LOWEST
+
+    cells = {name: min(EXTENSION, heights.sizes[name] - 1) for name in ("y", "x")}
+    wide = heights.pad(cells, mode="reflect", reflect_type="odd", keep_attrs=True)
+    # What is continued is not refused as implausible, and what the model itself has is.
+    low, high = min(float(heights.min()), LOWEST), max(float(heights.max()), HIGHEST)
+    wide = wide.clip(low, high, keep_attrs=True)
+    if heights.rio.crs.is_geographic:
+        wide = wide.isel(y=abs(wide["y"].values) < 90.0)
+    return wide
 
 
 def say_grid(grid: GeoBox, placed: xr.DataArray, reporter: Reporter) -> None:

@@ -1,79 +1,54 @@
 from .channels import (
-    OPTICAL_CHANNELS,
-    RADAR_CHANNELS,
-    covariance,
-    polarimetric_channels,
-    refined_lee,
+    OPTICAL_CHANNELS as OPTICAL_CHANNELS,
+    RADAR_CHANNELS as RADAR_CHANNELS,
+    covariance as covariance,
+    polarimetric_channels as polarimetric_channels,
+    refined_lee as refined_lee,
 )
-from .classes import plot_zones
-from .classifier import ZoneClassifier, ZoneMember
-from .evaluation import ClassScores, calibration_error, class_scores, fit_temperature
-from .forest import ForestSettings, ZoneForest, train_forest
+from .classes import plot_zones as plot_zones
+from .classifier import ZoneClassifier as ZoneClassifier, ZoneMember as ZoneMember
+from .evaluation import (
+    ClassScores as ClassScores,
+    calibration_error as calibration_error,
+    class_scores as class_scores,
+    fit_temperature as fit_temperature,
+)
+from .forest import (
+    ForestSettings as ForestSettings,
+    ZoneForest as ZoneForest,
+    train_forest as train_forest,
+)
 from .fusion import (
-    FusionRanking,
-    FusionResult,
-    compare_fusion,
-    rank_fusions,
-    train_strategy,
+    FusionRanking as FusionRanking,
+    FusionResult as FusionResult,
+    compare_fusion as compare_fusion,
+    rank_fusions as rank_fusions,
+    train_strategy as train_strategy,
 )
 from .fusion_cnn import (
-    FUSED_SPLITS,
-    ZONE_SPLITS,
-    FusionCNN,
-    FusionStrategy,
-    fusion_strategies,
+    FUSED_SPLITS as FUSED_SPLITS,
+    ZONE_SPLITS as ZONE_SPLITS,
+    FusionCNN as FusionCNN,
+    FusionStrategy as FusionStrategy,
+    fusion_strategies as fusion_strategies,
 )
-from .predict import evaluate_zones, predict_zones, write_zones, zone_probabilities
+from .predict import (
+    evaluate_zones as evaluate_zones,
+    predict_zones as predict_zones,
+    write_zones as write_zones,
+    zone_probabilities as zone_probabilities,
+)
 from .samples import (
-    ZonePatches,
-    ZoneSamples,
-    exclude_neighbours,
-    spatial_folds,
-    split_samples,
+    ZonePatches as ZonePatches,
+    ZoneSamples as ZoneSamples,
+    exclude_neighbours as exclude_neighbours,
+    spatial_folds as spatial_folds,
+    split_samples as split_samples,
 )
-from .sources import RasterPatches, So2SatPatches, read_stack, so2sat_files
-from .training import ZoneSettings, ZoneTask, zone_task
-
-__all__ = [
-    "FUSED_SPLITS",
-    "OPTICAL_CHANNELS",
-    "RADAR_CHANNELS",
-    "ZONE_SPLITS",
-    "ClassScores",
-    "ForestSettings",
-    "FusionCNN",
-    "FusionRanking",
-    "FusionResult",
-    "FusionStrategy",
-    "RasterPatches",
-    "So2SatPatches",
-    "ZoneClassifier",
-    "ZoneForest",
-    "ZoneMember",
-    "ZonePatches",
-    "ZoneSamples",
-    "ZoneSettings",
-    "ZoneTask",
-    "calibration_error",
-    "class_scores",
-    "compare_fusion",
-    "covariance",
-    "evaluate_zones",
-    "exclude_neighbours",
-    "fit_temperature",
-    "fusion_strategies",
-    "plot_zones",
-    "polarimetric_channels",
-    "predict_zones",
-    "rank_fusions",
-    "read_stack",
-    "refined_lee",
-    "so2sat_files",
-    "spatial_folds",
-    "split_samples",
-    "train_forest",
-    "train_strategy",
-    "write_zones",
-    "zone_probabilities",
-    "zone_task",
-]
+from .sources import (
+    RasterPatches as RasterPatches,
+    So2SatPatches as So2SatPatches,
+    read_stack as read_stack,
+    so2sat_files as so2sat_files,
+)
+from .training import ZoneSettings as ZoneSettings, ZoneTask as ZoneTask, zone_task as zone_task

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from sarheight.learning.channels import Channel
+from sarheight.learning.channels import Channel, normalise
 from sarheight.learning.weights import Pretrained
 from sarheight.zones.fusion_cnn import FusionCNN, log_mean
 
@@ -153,11 +153,6 @@ class ZoneClassifier(ZoneModel):
             raise ValueError(msg)
         self.architectures = tuple(members)
         self.members = nn.ModuleList(self._network(member) for member in members)
-        for name in ("mean", "std"):
-            values = torch.tensor([getattr(channel, name) for channel in channels])
-            self.register_buffer(name, values[:, None, None], persistent=False)
-        self.mean: Tensor
-        self.std: Tensor
 
     def _network(self, member: ZoneMember) -> FusionCNN:
         """Build a network with random weights."""
@@ -260,25 +255,10 @@ class ZoneClassifier(ZoneModel):
         ValueError
             If the number of channels differs.
         """
-        if image.shape[1] != len(self.channels):
-            names = ", ".join(channel.name for channel in self.channels)
-            msg = f"found {image.shape[1]} channels, expected {len(self.channels)}: {names}"
-            raise ValueError(msg)
-        normalised = self._normalise(image)
+        normalised = normalise(self.channels, image).contiguous(memory_format=torch.channels_last)
         outputs = [network(normalised) for network in self.members]
         return log_mean(outputs) if len(outputs) > 1 else outputs[0]
 
     def probabilities(self, image: Tensor) -> Tensor:
         """Return the calibrated probabilities of patches, see `ZoneModel.probabilities`."""
         return log_softmax(self(image) / self.temperature, dim=1).exp()
-
-    def _normalise(self, image: Tensor) -> Tensor:
-        """Normalise all channels at once, as `Channel.normalise` does; missing values become 0."""
-        if any(channel.transform != "none" for channel in self.channels):
-            image = torch.stack(
-                [channel.apply_transform(image[:, k]) for k, channel in enumerate(self.channels)],
-                dim=1,
-            )
-        scaled = (image - self.mean) / self.std
-        scaled = torch.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
-        return scaled.contiguous(memory_format=torch.channels_last)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from sarheight._files import read_settings
+from sarheight._files import JsonSettings
 from sarheight.errors import DatasetError
 from sarheight.learning.channels import Channel, transform_values
 from sarheight.zones.classifier import ZoneModel
@@ -25,8 +25,6 @@ from sarheight.zones.evaluation import LEAST_PROBABILITY, fit_temperature
 from sarheight.zones.samples import zone_statistics
 
 if TYPE_CHECKING:
-    import os
-
     from sarheight.zones.samples import ZoneSamples
 
 Floats = NDArray[np.float32]
@@ -35,7 +33,7 @@ ARRAYS = ("roots", "feature", "left", "right", "threshold", "fractions")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForestSettings:
+class ForestSettings(JsonSettings):
     """Settings of a forest for Local Climate Zones.
 
     Parameters
@@ -78,19 +76,6 @@ class ForestSettings:
                 "an odd number of cells, and at least two folds"
             )
             raise ValueError(msg)
-
-    @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Self:
-        """Read settings from JSON; missing ones have their defaults.
-
-        Raises
-        ------
-        ValueError
-            If the file is no JSON, or holds an unknown setting.
-        OSError
-            If it cannot be read.
-        """
-        return read_settings(cls, path)
 
 
 def patch_features(patches: Floats, channels: Sequence[Channel], window: int) -> Floats:
@@ -205,18 +190,9 @@ class ZoneForest(ZoneModel):
         )
 
     def probabilities(self, image: Tensor) -> Tensor:
-        """Return the calibrated probabilities of patches.
+        """Return the calibrated probabilities of patches, see `ZoneModel.probabilities`.
 
-        Parameters
-        ----------
-        image : Tensor, shape (batch, channels, rows, columns)
-            In the units of `channels`; NaN where data are missing. Cell ``rows // 2`` is the one
-            that is classified.
-
-        Returns
-        -------
-        Tensor, shape (batch, classes)
-            Rows sum to 1.
+        Patches may be larger than the neighbourhood: cell ``rows // 2`` is classified.
 
         Raises
         ------

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve
 
 from sarheight.errors import CheckpointError
-from sarheight.learning.channels import require_powers
+from sarheight.learning.channels import require_channels, require_powers
 from sarheight.learning.tiles import Corner, Mosaic, Tiling
 from sarheight.learning.training import split_batches
 from sarheight.learning.weights import select_device
@@ -303,13 +303,8 @@ def _select_layers(classifier: ZoneModel, stack: xr.DataArray | xr.Dataset) -> l
             name: stack.isel({band: number}, drop=True)
             for number, name in enumerate(channel_names(stack))
         }
-    missing = [channel.name for channel in classifier.channels if channel.name not in present]
-    if missing:
-        msg = (
-            f"found no {', '.join(missing)} in a stack of {', '.join(present)}; expected all "
-            "channels of the model"
-        )
-        raise CheckpointError(msg)
+    advice = "pass rasters with all of its channels"
+    require_channels(classifier.channels, present, "a stack", advice)
     return [present[channel.name].transpose("y", "x") for channel in classifier.channels]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -15,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from sarheight.errors import DatasetError
 from sarheight.learning.channels import Channel, ChannelStatistics
-from sarheight.learning.split import require_shares
+from sarheight.learning.split import apportion, require_shares
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -249,24 +248,11 @@ def split_samples(
     parts: dict[str, list[Integers]] = {name: [] for name in shares}
     for number in range(len(samples.classes)):
         members = random.permutation(np.flatnonzero(samples.labels == number))
-        counts = _apportion(members.size, list(shares.values()))
+        counts = apportion(members.size, shares)
         pieces = np.split(members, np.cumsum(counts)[:-1])
         for name, piece in zip(shares, pieces, strict=True):
             parts[name].append(piece)
     return {name: samples.subset(np.sort(np.concatenate(part))) for name, part in parts.items()}
-
-
-def _apportion(total: int, shares: Sequence[float]) -> list[int]:
-    """Return whole numbers in the proportion of the shares that sum to a total, 1 at least each."""
-    exact = np.array(shares) * total
-    counts = np.minimum(np.floor(exact), total).astype(int)
-    if total >= len(shares):
-        counts = np.maximum(counts, 1)
-    while counts.sum() < total:
-        counts[np.argmax(exact - counts)] += 1
-    while counts.sum() > total:
-        counts[np.argmax(counts)] -= 1
-    return [int(count) for count in counts]
 
 
 def spatial_folds(
@@ -437,7 +423,7 @@ def warn_of_untrained(samples: ZoneSamples, training: Integers, width: float) ->
 
 # Channel statistics.
 
-_MEASURED: WeakKeyDictionary[ZoneSamples, dict[tuple[str, ...], dict[str, Channel]]]
+_MEASURED: WeakKeyDictionary[ZoneSamples, dict[tuple[str, ...], ChannelStatistics]]
 _MEASURED = WeakKeyDictionary()
 
 
@@ -459,31 +445,13 @@ def zone_statistics(
     measured = _MEASURED.setdefault(samples, {})
     key = tuple(sorted(decibel))
     if key not in measured:
-        measured[key] = _measure_channels(samples, decibel)
-    found = measured[key]
-    names = samples.channels if channels is None else tuple(channels)
-    constant = [name for name in names if name not in found]
-    if constant:
-        msg = (
-            f"found channels with the same value in all of {len(samples)} patches, or without any: "
-            f"{', '.join(constant)}; expected channels that vary: leave them out of the groups, or "
-            "check the file"
+        statistics = ChannelStatistics(
+            [Channel(name, "1", "decibel" if name in key else "none") for name in samples.channels]
         )
-        raise DatasetError(msg)
-    return [found[name] for name in names]
-
-
-def _measure_channels(samples: ZoneSamples, decibel: Sequence[str]) -> dict[str, Channel]:
-    """Measure all channels; those that are constant are left out."""
-    statistics = {
-        name: ChannelStatistics([Channel(name, "1", "decibel" if name in decibel else "none")])
-        for name in samples.channels
-    }
-    for patches in samples.blocks():
-        for number, (name, found) in enumerate(statistics.items()):
-            found.update({name: patches[:, number]})
-    varying = {}
-    for name, found in statistics.items():
-        with suppress(ValueError):
-            (varying[name],) = found.channels()
-    return varying
+        for patches in samples.blocks():
+            statistics.update({name: patches[:, k] for k, name in enumerate(samples.channels)})
+        measured[key] = statistics
+    try:
+        return measured[key].channels(channels)
+    except ValueError as error:
+        raise DatasetError(str(error)) from error

@@ -24,7 +24,7 @@ from sarheight.buildings import (
     valid_months,
     write_stacks,
 )
-from sarheight.buildings.tiles import building_tiles
+from sarheight.buildings.items import building_tiles
 from sarheight.errors import (
     FetchError,
     NotThereError,

@@ -20,9 +20,9 @@ from sarheight.buildings import (
     BuildingHeightEstimator,
     load_resnet_weights,
 )
-from sarheight.buildings.calibration import learn_novelty
 from sarheight.buildings.distributions import HeightBins
 from sarheight.buildings.resnet import ResNet50
+from sarheight.buildings.training import learn_novelty
 from sarheight.errors import CheckpointError
 from sarheight.learning import Channel
 

@@ -337,7 +337,7 @@ NETWORKS: Refusals = {
          "expected 'building heights'"),
         (_with_public_weights_of_another, "expected those of this ResNet50"),
         (lambda _: _map(small_stack(16, 16, months=2, optical_bands=("B08",))),
-         "found no B04 among the optical bands B08"),
+         "found no B04 in optical of a stack that has B08"),
         (lambda _: predict_buildings(_mbhr("sar", "optical"), STACK.drop_vars("optical")),
          "found no optical in the stack"),
         (lambda _: predict_buildings(_mbhr("sar"), STACK.drop_vars("sar")),

@@ -27,11 +27,11 @@ from sarheight.buildings import (
     BuildingTask,
     building_task,
 )
-from sarheight.buildings.calibration import LEAST_CELLS, calibrate
-from sarheight.buildings.calibration import _width as width_of
 from sarheight.buildings.distributions import HeightBins, distribution_loss
 from sarheight.buildings.mbhr import regression_loss
 from sarheight.buildings.resnet import ResNet50
+from sarheight.buildings.training import LEAST_CELLS, calibrate
+from sarheight.buildings.training import _width as width_of
 from sarheight.learning import Channel, Part, packaged_model
 from tests.cities import small_stack
 from tests.worlds.city_images import CitySettings, simulated_city

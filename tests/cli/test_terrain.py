@@ -17,7 +17,6 @@ from sarheight.dem import coarsen
 from sarheight.output import open_result
 from sarheight.terrain import (
     draw_known_elevations,
-    open_scene,
 )
 from tests.cli.commands import passing, run
 from tests.mountains import mountain, raster
@@ -66,7 +65,7 @@ def model(folder: Path, scene: Path) -> Path:
 
 
 def test_scenes_are_kept_when_they_are_asked_for_again(folder: Path, scene: Path) -> None:
-    made = open_scene(scene)
+    made = open_result(scene)
     assert "simulated" in made.attrs
     before = scene.stat().st_mtime_ns
     passing(
@@ -77,7 +76,7 @@ def test_scenes_are_kept_when_they_are_asked_for_again(folder: Path, scene: Path
 
 
 def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
-    truth = open_scene(scene)["height"]
+    truth = open_result(scene)["height"]
     known = draw_known_elevations(truth, 5).to_crs(4326)
     rows = zip(known.x, known.y, known.height, strict=True)
     points = tmp_path / "known.csv"
@@ -105,6 +104,19 @@ def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
     assert open_result(tmp_path / "again.tif").attrs["known_elevations"] == 5
     assert result["height"].attrs["units"] == "m"
     assert (result["height_sigma"] > 0.0).all()
+
+
+def test_a_part_that_is_smaller_than_a_patch_is_refused_before_training(
+    folder: Path, scene: Path, tmp_path: Path
+) -> None:
+    done = run(
+        "train", "terrain", scene, "-o", tmp_path / "run", "--settings", folder / "settings.json",
+        "--validation", 0.4, "--held-out", 0.1, "--gap", 60, "--device", "cpu",
+    )  # fmt: skip
+    assert done.exit_code == 1
+    assert "found no patch of 16 x 16 cells with true heights in scenes of [(48, 7)]" in done.stderr
+    assert "smaller patches or larger parts" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_heights_of_an_image_by_a_network_of_ones_own(

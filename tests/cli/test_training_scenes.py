@@ -23,7 +23,6 @@ from sarheight.terrain import (
     HeightEstimator,
     draw_altimeter_tracks,
     draw_known_elevations,
-    open_scene,
 )
 from tests.cli.commands import passing, run
 from tests.mountains import look, mountain, raster
@@ -87,7 +86,7 @@ def test_a_scene_of_a_product_has_image_coarse_heights_and_truth(
 ) -> None:
     (path,) = scenes.iterdir()
     assert path.name == NAME.removesuffix(".SAFE") + ".zarr"
-    scene = open_scene(path)
+    scene = open_result(path)
     assert scene.attrs["posting_m"] == pytest.approx([30.0, 30.0], abs=0.2)
     assert scene.attrs["coarse_posting_m"] == pytest.approx([90.0, 90.0], abs=0.5)
     assert "simulated" not in scene.attrs
@@ -116,12 +115,12 @@ def test_existing_scenes_are_kept_and_others_replaced(region: Region, tmp_path: 
     (path,) = tmp_path.iterdir()
     before = path.stat().st_mtime_ns
     # Without a coarse elevation model, the true heights are averaged.
-    assert open_scene(path).attrs["coarse_posting_m"] == pytest.approx([90.0, 90.0], abs=0.5)
+    assert open_result(path).attrs["coarse_posting_m"] == pytest.approx([90.0, 90.0], abs=0.5)
     assert make(region, tmp_path, "--posting", 30).exit_code == 0
     assert path.stat().st_mtime_ns == before
     done = make(region, tmp_path, "--posting", 30, "--coarser", 2)
     assert done.exit_code == 0, done.output
-    assert open_scene(path).attrs["coarse_posting_m"] == pytest.approx([60.0, 60.0], abs=0.5)
+    assert open_result(path).attrs["coarse_posting_m"] == pytest.approx([60.0, 60.0], abs=0.5)
 
 
 def test_known_elevations_of_a_scene_are_points_or_tracks(region: Region, tmp_path: Path) -> None:
@@ -135,7 +134,7 @@ def test_known_elevations_of_a_scene_are_points_or_tracks(region: Region, tmp_pa
         done = make(region, tmp_path / name, "--posting", 30, *options)
         assert done.exit_code == 0, done.output
         (path,) = (tmp_path / name).iterdir()
-        scene = open_scene(path)
+        scene = open_result(path)
         known = np.isfinite(scene["known_height"])
         assert 0.01 < float(known.mean()) < 0.2
         error = (scene["known_height"] - scene["height"]).where(known)

@@ -183,6 +183,24 @@ def test_borders_without_data_do_no_harm() -> None:
         assert np.abs(misses(shift, 2.4, -1.7)).max() < 0.2
 
 
+def test_others_take_the_place_of_windows_without_data() -> None:
+    scene, windows = shifted(1.4, -0.8), 4
+    whole = estimate_shift(scene, mountains(), windows=windows)
+    image = scene.image.copy()
+    # Of one window that is compared there is no data.
+    line, sample = (int(whole.windows[name][0]) for name in ("line", "sample"))
+    image[max(line - 38, 0) : line + 38, max(sample - 38, 0) : sample + 38] = np.nan
+    shift = estimate_shift(replace(scene, image=image), mountains(), windows=windows)
+    assert shift.windows.sizes["window"] == windows
+    assert np.abs(misses(shift, 1.4, -0.8)).max() < 0.2
+    places, others = (
+        {*zip(each.windows["line"].values, each.windows["sample"].values, strict=True)}
+        for each in (whole, shift)
+    )
+    # The others are as large as before, and lie where they lay.
+    assert len(places & others) == windows - 1
+
+
 def test_polarisations_speak_together() -> None:
     first, second = shifted(1.7, 2.6, 1), shifted(1.7, 2.6, 2)
     image = xr.concat([first.image, 0.1 * second.image], dim="polarisation")

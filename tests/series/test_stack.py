@@ -7,6 +7,7 @@ import pickle
 import shutil
 import sys
 import threading
+import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -162,11 +163,20 @@ def test_appending_touches_no_earlier_file(
     assert np.percentile(decibels(found.gamma0[2, 0].values, alone)[known], 99.9) < DECIBELS
 
 
+@pytest.mark.parametrize("tiles", [1, 6])
 def test_a_stack_has_overviews_of_dates_summaries_and_masks(
-    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dem: xr.DataArray,
+    dates: list[Scene],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiles: int,
 ) -> None:
     """Those of a stack that grew are those of one that was made at once."""
     monkeypatch.setattr(levels, "TILE", 20)
+    if tiles > 1:
+        monkeypatch.setattr(TilePlanner, "sides", lambda *_: (32, 32))
+        for module in (_build, _stack, _store):
+            monkeypatch.setattr(module, "CHUNK", 32)
     series.build_stack(dates[:2], dem, tmp_path / "grown.zarr", coregistration="none")
     series.build_stack(dates[2:3], None, tmp_path / "grown.zarr", coregistration="none")
     series.build_stack(dates[:3], dem, tmp_path / "whole.zarr", coregistration="none")
@@ -184,6 +194,52 @@ def test_a_stack_has_overviews_of_dates_summaries_and_masks(
         for name in ("gamma0", "gamma0_filtered", "gamma0_mean", "gamma0_spread"):
             expected = fine[name].load().coarsen(y=2, x=2, boundary="pad").mean()
             np.testing.assert_allclose(coarse[name], expected, rtol=1e-6)
+
+
+def test_overviews_of_what_is_in_memory_are_those_of_what_was_written(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    values = random.gamma(4.4, size=(2, 601, 1101)).astype(np.float32)
+    values[:, :150, 40:300] = np.nan
+    pending = _store.Pending(tmp_path / "stack.zarr")
+    pending.folder.mkdir()
+    for key, held in (("read", None), ("held", values)):
+        pending.create(key, "gamma0", values.shape)
+        pending.array(key, "gamma0")[:] = values
+        assert not pending.has_overviews(key, "gamma0")
+        pending.add_overviews(key, "gamma0", held)
+        assert pending.has_overviews(key, "gamma0")
+    found = [
+        {
+            file.relative_to(folder): file.read_bytes()
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        }
+        for folder in (pending.folder / "read", pending.folder / "held")
+    ]
+    assert {path.parts[0] for path in found[0]} >= {"gamma0", "1", "2", "3"}
+    assert found[0] == found[1]
+
+
+def test_overviews_that_an_earlier_run_lacks_are_computed(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(levels, "TILE", 20)
+    path = tmp_path / "stack.zarr"
+    with monkeypatch.context() as patch:
+        # A run that did not compute them beside the values is interrupted.
+        patch.setattr(_store.Pending, "add_overviews", lambda *_: None)
+        patch.setattr(_build._Run, "_summarise", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            series.build_stack(dates[:2], dem, path, coregistration="none")
+    series.build_stack(dates[:2], dem, path, coregistration="none")
+    for fine, coarse in pairwise(open_levels(path)):
+        for name in ("gamma0", "gamma0_filtered"):
+            expected = fine[name].load().coarsen(y=2, x=2, boundary="pad").mean()
+            np.testing.assert_allclose(coarse[name], expected, rtol=1e-6)
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_one_file_tells_a_client_of_a_stack_that_grew(
@@ -338,6 +394,38 @@ def test_tiles_and_lazy_images_are_as_the_whole(dem: xr.DataArray, dates: list[S
         found = parts.reconstruct(parts.geometry(part), parts.date(lazy))
         first, end, left, right = part.core
         np.testing.assert_allclose(found, expected[:, first:end, left:right], rtol=1e-4)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("facets", [1, 3])
+def test_the_memory_of_a_date_is_counted(
+    dem: xr.DataArray, dates: list[Scene], facets: int, *, missing: bool
+) -> None:
+    """What NumPy takes at the same time, but for the next image."""
+    plan = TrackPlan.over(
+        reference_scene(dates[0], dem),
+        dem,
+        RTC(),
+        smallest_area=0.03,
+        memory_limit=np.inf,
+        facets=facets,
+    )
+    image = xr.concat([dates[1].image] * 2, "polarisation").assign_coords(polarisation=["VV", "VH"])
+    if missing:
+        image[:, 40:50, 30:60] = np.nan
+    (tile,) = plan.tiles(2, 512)
+    geometry, date = plan.geometry(tile), plan.date(replace(dates[1], image=image))
+    plan.reconstruct(geometry, date)  # kernels are loaded
+    tracemalloc.start()
+    plan.reconstruct(geometry, date)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    pixels = date.planner.pixels(tile.window, 0)
+    count = (pixels[1] - pixels[0]) * (pixels[3] - pixels[2])
+    counted = plan._bytes_beside(tile, count, 2)
+    next_image = 2 * 4 * count
+    assert peak < counted
+    assert peak > 0.5 * (counted - next_image)
 
 
 def test_threads_and_schedulers_do_not_change_a_bit(

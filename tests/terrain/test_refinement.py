@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import xarray as xr
 from numpy.typing import NDArray
+from pyproj import Transformer
 
 from sarheight.dem import coarsen
+from sarheight.dem.layout import cell_steps
 from sarheight.illumination import LocalLaw
 from sarheight.learning.tiles import Tiling
 from sarheight.scene import Scene
@@ -34,6 +36,10 @@ from sarheight.terrain.inversion import (
     smoothed_noise_spectrum,
 )
 from sarheight.terrain.posterior import _scale_error, unknowns_of
+from sarheight.workflow.config import RefineConfig
+from sarheight.workflow.elevations import place_on_grid
+from sarheight.workflow.images import Reporter
+from tests.mountains import raster
 
 Floats = NDArray[np.float32]
 
@@ -174,6 +180,23 @@ def test_voids_are_filled_and_flagged(passes: list[Scene], coarse: xr.DataArray)
     assert np.isfinite(found["height"]).all()
     assert int(found["filled"].sum()) == 6 * 9
     assert found["filled"][30:36, 42:51].all()
+
+
+def test_cells_that_the_edge_of_a_dem_in_degrees_crosses_continue_its_slope() -> None:
+    """A plane stays a plane on the grid of the result, and so no strip is changed at its edges."""
+    flat = raster(np.zeros((40, 50)), posting=90.0, crs="EPSG:4326")
+    plane = (flat + 1e4 * (flat["x"] - 10.0) - 8e3 * (flat["y"] - 46.0) + 500.0).astype(np.float32)
+    plane = plane.transpose("y", "x").assign_attrs(flat.attrs).rio.write_crs(4326)
+    config = RefineConfig(images=("image.nc",), dem=("plane.tif",))
+    placed = place_on_grid(plane, config, Reporter(), factor=3)
+    place = np.meshgrid(placed["x"], placed["y"])
+    x, y = Transformer.from_crs(placed.rio.crs, 4326, always_xy=True).transform(*place)
+    expected = 1e4 * (x - 10.0) - 8e3 * (y - 46.0) + 500.0
+    # The middles of cells that an edge crosses lie less than one cell beyond the outer middles.
+    down, right = np.abs(cell_steps(plane))
+    near = (y > float(plane["y"].min()) - down) & (y < float(plane["y"].max()) + down)
+    near &= (x > float(plane["x"].min()) - right) & (x < float(plane["x"].max()) + right)
+    assert np.abs(placed.values - expected)[near].max() < 0.2
 
 
 def test_passes_without_common_ground_are_named(passes: list[Scene], coarse: xr.DataArray) -> None:

@@ -12,11 +12,11 @@ from sarheight.dem import coarsen
 from sarheight.grid import RadarGrid
 from sarheight.learning import Part
 from sarheight.orbit import Orbit
+from sarheight.output import open_result
 from sarheight.terrain import (
     SceneConfiguration,
     SceneSettings,
     TerrainPatches,
-    open_scene,
     simulate_scene,
     write_scenes,
 )
@@ -226,7 +226,7 @@ def test_scenes_are_written_again_only_if_their_configuration_changed(tmp_path: 
 
     job = job_of(1)
     (path,) = write_scenes([job], tmp_path)
-    written = open_scene(path)
+    written = open_result(path)
     expected = simulate_scene(*view_of_mountain(), seed=1)
     for name in ("height", "gamma0_posterior", "true_mask"):
         np.testing.assert_array_equal(written[name].values, expected[name].values)
