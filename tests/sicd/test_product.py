@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -696,9 +695,8 @@ def test_entities_are_not_expanded(tmp_path: Path, way: str) -> None:
         "file": (f'<!ENTITY x SYSTEM "{secret.as_uri()}">', "&x;"),
     }[way]
     path = with_entities(tmp_path / "any.nitf", declared, text)
-    begun = time.process_time()
     with pytest.raises(ProductError, match="is not a SICD file") as caught:
         open_product(path)
-    assert time.process_time() - begun < 5.0
     assert "a password" not in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
