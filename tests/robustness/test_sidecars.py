@@ -364,7 +364,8 @@ def test_hdf5_is_opened_where_references_to_other_files_are_refused() -> None:
         assert kinds <= {"raster", "HDF5", "[\"'zarr'\"]"}, path
         if "HDF5" in kinds:
             text = path.read_text("utf-8")
-            assert "check_hdf5(" in text or "refuse_other_files(" in text, path
+            checks = "check_hdf5(", "refuse_other_files(", "check_product("
+            assert any(check in text for check in checks), path
 
 
 def test_the_search_finds_an_opening(tmp_path: Path) -> None:
