@@ -40,6 +40,7 @@ from sarheight_kernels import (
     radiometry,
     ratios,
     rdr2geo,
+    smoothing,
     tiles,
 )
 from sarheight_kernels._numba import LOGGER
@@ -101,6 +102,10 @@ KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
         (SURFACE, LAYER4, MEASURED, WEIGHED, _numbers(4, I8), ALLOCATED, GEOCODED),
     ),
     (estimation.error_variance, (*(LAYER4,) * 5, _numbers(5), LAYER4)),
+    (
+        smoothing.mean_slope_changes,
+        (LAYER4, _numbers(2, I8), _numbers(2), _numbers(2, LINE4), F8, LAYER4),
+    ),
     (rdr2geo.points_at_height, (RADAR, *(LINE8,) * 5)),
     (masks.classify_profiles, (SCAN, F8, I8, CODES, CODES)),
     (ratios.weigh_ratios, (LAYERS4, LINE8, TABLE8, LAYER4, LINE4, LINE4, F8, _array(F4, 4))),

@@ -31,9 +31,8 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import F4, F8, HALF, NAN, ONE, ZERO, njit
 from sarheight_kernels.pool import spread_over
-from sarheight_kernels.smoothing import smooth_across, smooth_down
+from sarheight_kernels.smoothing import STRIP, smooth_across, smooth_down
 
-STRIP = 64
 SUMS = 5
 """Sums of the local regression: of weights, of weights times angle, times squared angle, times
 value, and times angle and value."""

@@ -6,6 +6,7 @@ whole scene (`sarheight.layover._statistics`) they rest on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from sarheight_kernels.edges import keep_edges
 from sarheight_kernels.estimation import average, conclude, error_variance, logarithms, regress
 from sarheight_kernels.pool import spread_rows
+from sarheight_kernels.smoothing import mean_slope_changes
 from sarheight_kernels.tiles import TILE
 
 from sarheight.layover._sampling import SAMPLED_CELLS
@@ -174,24 +176,17 @@ def bend_squares(heights: Layer, scale: GridScale) -> Layer:
     Compared are the slopes to either side, down and across; squares are averaged over as far as
     these reach, and no more than `MOST_BENDS`. Beside voids, and at the border, there are none.
     """
-    from scipy.ndimage import uniform_filter
-
-    squares = np.zeros(heights.shape, np.float32)
     lags = _bend_lags(scale)
-    for axis, lag in enumerate(lags):
-        # Views with this axis first.
-        along, sums = np.moveaxis(heights, axis, 0), np.moveaxis(squares, axis, 0)
-        if along.shape[0] <= 2 * lag:
-            continue
-        bend = along[2 * lag :] - along[lag:-lag]
-        bend -= along[lag:-lag] - along[: -2 * lag]
-        metres = lag * scale.cell_area**0.5 / scale.posting[axis]
-        bend *= np.float32(np.sqrt(0.5) / metres)
-        bend *= bend
-        sums[lag:-lag] += np.nan_to_num(bend, copy=False)
-    widths = [2 * (BEND_REACH - 1) * lag + 1 for lag in lags]
-    uniform_filter(squares, widths, output=squares, mode="nearest")
-    return np.minimum(squares, np.float32(MOST_BENDS), out=squares)
+    # Slopes by metre of ground; the mean of squares down and across counts half of each.
+    down, across = (
+        math.sqrt(0.5) * posting / (lag * math.sqrt(scale.cell_area))
+        for lag, posting in zip(lags, scale.posting, strict=True)
+    )
+    sizes = [2 * (BEND_REACH - 1) * lag + 1 for lag in lags]
+    rows, columns = (np.full(size, 1.0 / size, np.float32) for size in sizes)
+    squares = np.empty(heights.shape, np.float32)
+    mean_slope_changes(heights, lags, (down, across), (rows, columns), MOST_BENDS, squares)
+    return squares
 
 
 def _bend_lags(scale: GridScale) -> tuple[int, int]:

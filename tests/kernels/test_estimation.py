@@ -1,4 +1,4 @@
-"""Pooling over neighbours, the error model, posterior means and backscatter."""
+"""Pooling over neighbours, roughness, the error model, posterior means and backscatter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from sarheight_kernels.estimation import (
     regress,
     to_backscatter,
 )
-from scipy.ndimage import gaussian_filter
+from sarheight_kernels.smoothing import mean_slope_changes
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 from sarheight.layover.tiles import gaussian_taps
 
@@ -264,3 +265,27 @@ def test_a_constant_stays_one() -> None:
     width = gaussian_taps(2.0)
     found = pooled(np.full_like(weight, 7.0), weight, width, width)
     np.testing.assert_allclose(found, 7.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("lags", [(1, 1), (2, 3)])
+def test_slopes_change_as_scipy_finds_them(lags: tuple[int, int]) -> None:
+    """Squares by rolled copies, averaged by SciPy; voids and borders change no slope."""
+    random = np.random.default_rng(3)
+    heights = random.normal(0.0, 40.0, (150, 90)).cumsum(0).cumsum(1).astype(np.float32)
+    heights[30:33, 40:50] = np.nan
+    squares = np.zeros(heights.shape)
+    for axis, (lag, factor) in enumerate(zip(lags, (0.02, 0.03), strict=True)):
+        along, sums = np.moveaxis(heights.astype(float), axis, 0), np.moveaxis(squares, axis, 0)
+        change = factor * (along[2 * lag :] - 2.0 * along[lag:-lag] + along[: -2 * lag])
+        sums[lag:-lag] += np.nan_to_num(change**2)
+    sizes = [4 * lag + 1 for lag in lags]
+    expected = uniform_filter(squares, sizes, mode="nearest")
+    most = float(np.quantile(expected, 0.9))
+    window = tuple(np.full(size, 1.0 / size, np.float32) for size in sizes)
+    found = np.empty_like(heights)
+    mean_slope_changes(heights, lags, (0.02, 0.03), window, most, found)
+    np.testing.assert_allclose(found, np.minimum(expected, most), rtol=1e-4)
+    # Rows and columns in the other order: the same bits.
+    turned = np.empty_like(heights)
+    mean_slope_changes(heights[::-1, ::-1].copy(), lags, (0.02, 0.03), window, most, turned)
+    np.testing.assert_array_equal(turned[::-1, ::-1], found)
