@@ -147,10 +147,10 @@ class Pending:
             except OSError as error:
                 if isinstance(error, SarheightError) or error.errno not in FULL:
                     raise
+                kept = "its earlier dates were kept; " if self.stack.exists() else ""
                 msg = (
-                    f"could not write '{self.stack}': {os.strerror(error.errno).lower()}; its "
-                    "earlier dates were kept: repeat the command once there is room, which goes on "
-                    "with what is done of the others"
+                    f"could not write '{self.stack}': {os.strerror(error.errno).lower()}; {kept}"
+                    "repeat the command once there is room: it goes on with what is done"
                 )
                 raise OutputError(msg) from error
             finally:

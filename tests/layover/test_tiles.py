@@ -301,9 +301,12 @@ def test_statistics_of_areas_are_those_in_memory(
 
 
 def test_what_is_kept_between_passes_is_what_would_be_computed(
-    dem: xr.DataArray, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In a scratch file, or where there is no room for one, all over again."""
+    # Wide, as few of its tiles lie beside the image.
+    dem = rugged(200, 280)
+    scene = scene_of(dem, lines=480, samples=760, incidence=36.0)
     observed: Counter[str] = Counter()
     observe = room.observe
 
@@ -316,7 +319,7 @@ def test_what_is_kept_between_passes_is_what_would_be_computed(
     statistics = observed["tiles"]
     first = kept.compute()
     beside = observed["tiles"] - statistics
-    assert beside < 0.25 * statistics / 3, "only tiles beside the image, which no statistic needs"
+    assert beside < 0.2 * statistics / 3, "only tiles beside the image, which no statistic needs"
     monkeypatch.setattr(_tasks, "unnamed_file", lambda *_: None)
     again = reconstruct(lazy(scene), dem, memory_limit=SMALL).compute()
     assert observed["tiles"] - beside > 2.2 * statistics

@@ -612,9 +612,13 @@ def test_a_full_disk_keeps_the_earlier_dates(
         try:
             with pytest.raises(OutputError, match="its earlier dates were kept") as caught:
                 series.build_stack(dates[1:2], None, path, coregistration="none")
+            with pytest.raises(OutputError, match="repeat the command once there is room") as new:
+                series.build_stack(dates[:1], dem, tmp_path / "new.zarr", coregistration="none")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, never))
         assert "\n" not in str(caught.value)
+        assert "earlier dates" not in str(new.value)
+        assert not (tmp_path / "new.zarr").exists()
         found = series.open_stack(path, chunks=None).gamma0.values
         np.testing.assert_array_equal(found, earlier)
     report = series.build_stack(dates[1:2], None, path, coregistration="none")
