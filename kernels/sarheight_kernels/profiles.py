@@ -437,7 +437,8 @@ def _follow_cone(lean: F8, heights: F4, reference_height: float, profile: Profil
     """
     row, height = profile.downward, profile.outward
     level, last = profile.numbers[1], heights.shape[0] - 1.0
-    level[:] = row
+    for column in range(row.size):
+        level[column] = row[column]
     for _ in range(LEAN_STEPS):
         for column in range(row.size):
             # Beyond the DEM's edge the terrain goes on as it is there.
