@@ -16,9 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
-from numba.core import cgutils, types
-from numba.core.codegen import JITCodeLibrary
+from numba.core import cgutils, codegen, types
 from numba.core.compiler import CompilerBase, DefaultPassBuilder, compile_result
 from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
@@ -86,7 +84,7 @@ class BorrowingCompiler(CompilerBase):
         return [steps]
 
 
-class _InnerLibrary(JITCodeLibrary):
+class _InnerLibrary(codegen.JITCodeLibrary):
     """The code of a function that kernels call, in LLVM's language."""
 
     @property
@@ -117,6 +115,7 @@ class _InnerLibrary(JITCodeLibrary):
 
     def read(self, code: bytes) -> None:
         """Take the code from what was saved."""
+        llvm: Any = codegen.ll  # type: ignore[attr-defined]  # as Numba imports llvmlite
         self._final_module = self._shared_module = llvm.parse_bitcode(code)
         self._finalize_final_module()
 
