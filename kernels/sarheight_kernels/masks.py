@@ -190,23 +190,13 @@ def _bilinear(corners: F8, u: float, v: float) -> float:
 
 
 @njit
-def _find_nearest(first: float, step: float, profiles: int, nearest: I4) -> None:
-    """Find the profiles that pass nearest to a row of cells; NaN becomes the first."""
-    last = profiles - 1.0
-    for j in range(nearest.size):
-        profile = np.floor(first + step * j + 0.5)
-        profile = profile if profile > 0.0 else 0.0
-        nearest[j] = np.int32(min(profile, last))
-
-
-@njit
-def _find_nearest_cones(
+def _find_nearest(
     first: float, step: float, lean: F8, heights: F4, reference: float, profiles: int, nearest: I4
 ) -> None:
-    """Find the profiles on leaning cones that pass nearest to a row of cells of some heights.
+    """Find the profiles that pass nearest to a row of cells of some heights; NaN is the first.
 
     Above a reference height the index changes by `lean`, shape (2,), by metre: at the first cell,
-    and its change from cell to cell.
+    and its change from cell to cell. It is 0 but on the leaning cones of a Doppler centroid.
     """
     last = profiles - 1.0
     for j in range(nearest.size):
@@ -270,7 +260,7 @@ def profiles_to_cells(
     for tile in range(begin // TILE * across, (end + TILE - 1) // TILE * across):
         row, end_row, column, end_column = tile_box(heights, tile)
         box = row, end_row, column, end_column
-        corners, higher, lean = np.empty((2, 2)), np.empty((2, 2)), np.empty(2)
+        corners, higher, lean = np.empty((2, 2)), np.empty((2, 2)), np.zeros(2)
         _corner_profiles(scan, box, reference_height, corners)
         if squinted:
             _corner_profiles(scan, box, reference_height + RISE, higher)
@@ -283,17 +273,15 @@ def profiles_to_cells(
                 lean[0] = (_bilinear(higher, u, 0.0) - first) / RISE
                 lean[1] = (_bilinear(higher, u, 1.0) - _bilinear(higher, u, 0.0)) / RISE
                 lean[1] = (lean[1] - step * (end_column - column) / RISE) / (end_column - column)
-                part = heights[i, column:end_column]
-                _find_nearest_cones(first, step, lean, part, reference_height, profiles, nearest)
-            else:
-                _find_nearest(first, step, profiles, nearest)
+            part = heights[i, column:end_column]
+            _find_nearest(first, step, lean, part, reference_height, profiles, nearest)
             for layer in range(layers):
                 _copy_values(
                     along,
                     layer * profiles * columns + column,
                     columns,
                     nearest,
-                    heights[i, column:end_column],
+                    part,
                     cell_values[layer, i, column:end_column],
                 )
 
