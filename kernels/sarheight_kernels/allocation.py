@@ -84,8 +84,9 @@ class WeighedRatios(NamedTuple):
     ratio : array, shape (polarisations, rows, columns)
         Receives for each cell the sums of W times weight times ratio; no polarisations where they
         are not wanted.
-    weight : array, shape (rows, columns)
-        Receives the sums of W times weight; 0 where a cell contributes to no pixel.
+    weight : array, shape (polarisations, rows, columns)
+        Receives the sums of W times weight; 0 where a cell contributes to no pixel. It has one
+        polarisation where pixels have the same weight in all.
     change : array, shape (rows, columns) or (0, 0)
         Receives the sums of W times the squared change that is in the weights, if wanted.
     """
@@ -102,7 +103,7 @@ def _clear(ratios: WeighedRatios, row: int, end_row: int, column: int, end_colum
     """Set the sums of a tile to 0 that does not meet the image."""
     ratios.ratio[:, row:end_row, column:end_column] = 0.0
     if ratios.pairs.shape[0] > 0:
-        ratios.weight[row:end_row, column:end_column] = 0.0
+        ratios.weight[:, row:end_row, column:end_column] = 0.0
     if ratios.change.size > 0:
         ratios.change[row:end_row, column:end_column] = 0.0
 
@@ -280,8 +281,8 @@ def _gather_row(
         sum_pairs(window, pairs.view(np.float32), slots, count, sums)
         if p < ratios.ratio.shape[0]:
             _write_sums(sums, windows, count, ratios.ratio[p, row, columns])
-    # The weights are those of all polarisations.
-    _write_sums(sums[PITCH:], windows, count, ratios.weight[row, columns])
+        if p < ratios.weight.shape[0]:
+            _write_sums(sums[PITCH:], windows, count, ratios.weight[p, row, columns])
     if ratios.change.size > 0:
         numbers, floor = pairs.view(np.float32), np.float32(ratios.floor)
         _sum_changes(window, numbers, slots, count, floor, sums)
