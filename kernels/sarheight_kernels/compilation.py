@@ -73,7 +73,9 @@ SURFACE = types.NamedTuple(
     (GROUND, RADAR, LAYER4, LINE8, TABLE8, _array(types.boolean, 2)), tiles.Surface
 )
 MEASURED = types.NamedTuple((LAYERS4, LAYERS4, LAYER4, LINE8, TABLE8), allocation.MeasuredPixels)
-WEIGHED = types.NamedTuple((TABLES8, F8, LAYERS4, LAYERS4, LAYER4), allocation.WeighedRatios)
+WEIGHED = types.NamedTuple(
+    (TABLES8, F8, LAYER4, LAYERS4, LAYERS4, LAYER4), allocation.WeighedRatios
+)
 ALLOCATED = types.NamedTuple((LAYERS4, LAYERS4, LAYERS4, TABLE8), allocation.AllocatedCells)
 GEOCODED = types.NamedTuple((LAYERS4, LINE8, TABLE8, LAYERS4), geocoding.GeocodedImage)
 
@@ -108,7 +110,10 @@ KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
     ),
     (rdr2geo.points_at_height, (RADAR, *(LINE8,) * 5)),
     (masks.classify_profiles, (SCAN, F8, I8, CODES, CODES)),
-    (ratios.weigh_ratios, (LAYERS4, LINE8, TABLE8, LAYER4, LINE4, LINE4, F8, _array(F4, 4))),
+    (
+        ratios.weigh_ratios,
+        (LAYERS4, LINE8, TABLE8, LAYER4, LINE4, LINE4, F8, _array(F4, 4), LAYER4),
+    ),
     (tiles.square_height_ranges, (LAYER4, I8, LAYER4, LAYER4)),
     (estimation.rcs_balance, (*(LAYER4,) * 5, F8, TABLE8)),
     (estimation.regress, (*(LAYER4,) * 3, _numbers(4), F8, _numbers(3), LINE4, LINE4, LAYER4)),

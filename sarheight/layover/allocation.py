@@ -270,7 +270,7 @@ class PassTile:
             surface,
             NO_IMAGE if assumed is None else np.ascontiguousarray(assumed),
             MeasuredPixels(intensity, unsmoothed[:polarisations], simulated, *measured),
-            compared or WeighedRatios(NO_PAIRS, PIXEL_FLOOR, NO_IMAGES, NO_IMAGES, NO_IMAGE),
+            compared or WeighedRatios(NO_PAIRS, PIXEL_FLOOR, NO_IMAGE, *(NO_IMAGES,) * 2, NO_IMAGE),
             (0, shape[0], 0, shape[1]) if self.core is None else self.core,
             AllocatedCells(result.rcs, result.reflectivity, result.diagnostics, totals),
             GeocodedImage(self.image, target.lines, target.areas, result.geocoded),
@@ -336,24 +336,27 @@ class PassTile:
     ) -> WeighedRatios:
         """Weigh the ratios of an image and its simulation, with room for their sums.
 
-        There is one simulation for all polarisations, or one of each.
+        There is one simulation for all polarisations, or one of each. Of an image without
+        polarisations only the change of the simulation is taken.
         """
-        shape, polarisations = self.operator.geometry.heights.shape, image.shape[0]
-        pairs = np.empty((max(polarisations, 1), *simulated.shape[-2:], 2), np.float32)
-        taps = NO_BLUR if blur is None else blur
+        shape, size = self.operator.geometry.heights.shape, simulated.shape[-2:]
+        polarisations = image.shape[0]
+        pairs = np.empty((polarisations, *size, 2), np.float32)
+        changes = NO_IMAGE if polarisations else np.empty(size, np.float32)
+        measured, taps = (self.areas.lines, self.areas.areas), NO_BLUR if blur is None else blur
         for part, expected, weighed in (
             [(image, simulated, pairs)]
             if simulated.ndim == 2
             else zip(image[:, None], simulated, pairs[:, None], strict=True)
         ):
-            weigh_ratios(
-                part, self.areas.lines, self.areas.areas, expected, *taps, PIXEL_FLOOR, weighed
-            )
+            weigh_ratios(part, *measured, expected, *taps, PIXEL_FLOOR, weighed, changes)
+        weights = min(polarisations, 1) if simulated.ndim == 2 else polarisations
         return WeighedRatios(
             pairs.view(np.float64)[..., 0],
             PIXEL_FLOOR,
+            changes,
             np.empty((polarisations, *shape), np.float32),
-            np.empty((1 if simulated.ndim == 2 else polarisations, *shape), np.float32),
+            np.empty((weights, *shape), np.float32),
             np.empty(shape, np.float32) if change else NO_IMAGE,
         )
 
