@@ -169,6 +169,7 @@ def test_layers_in_decibels_and_a_second_run(data: Path, tmp_path: Path) -> None
     assert isinstance(open_result(output), xr.Dataset)
 
 
+@pytest.mark.usefixtures("_forked_jobs")
 def test_a_batch_makes_folders_of_layers_once(data: Path, tmp_path: Path) -> None:
     settings = ("vertical=ellipsoidal", "method=one-step", "law=muhleman", "coregister=none")
     command = ("batch", data / "product.SAFE.zip", "--dem", data / "degrees.tif", "--suffix", "/")
