@@ -18,7 +18,6 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from scipy.ndimage import map_coordinates
 
-from sarheight import openeo
 from sarheight.dem import open_dem
 from sarheight.geometry import geo2rdr
 from sarheight.layover import in_layover, in_shadow
@@ -32,6 +31,7 @@ from sarheight.openeo import (
     describe_process,
     sar_backscatter,
 )
+from sarheight.openeo.items import product_of
 from sarheight.output import open_result
 from sarheight.product import open_product
 from sarheight.workflow import ReconstructConfig
@@ -471,7 +471,7 @@ def test_products_that_are_refused(world: World, tmp_path: Path) -> None:
 def test_the_product_of_an_item(world: World, hrefs: list[str], product: str) -> None:
     item = world.items[0].full_copy()
     item.assets = {str(number): pystac.Asset(href) for number, href in enumerate(hrefs)}
-    assert openeo._product_of(item) == product
+    assert product_of(item) == product
 
 
 # By the libraries of openEO, where they are installed.

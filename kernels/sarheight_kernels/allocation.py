@@ -81,17 +81,21 @@ class WeighedRatios(NamedTuple):
         bits of one number. Nothing is summed where it has no polarisations.
     floor : float
         The variance f that is in these weights.
+    changes : array, shape (lines, samples) or (0, 0)
+        The squared change q of each pixel, where no ratios are wanted.
     ratio : array, shape (polarisations, rows, columns)
         Receives for each cell the sums of W times weight times ratio; no polarisations where they
         are not wanted.
-    weight : array, shape (rows, columns)
-        Receives the sums of W times weight; 0 where a cell contributes to no pixel.
+    weight : array, shape (polarisations, rows, columns)
+        Receives the sums of W times weight; 0 where a cell contributes to no pixel. It has one
+        polarisation where pixels have the same weight in all.
     change : array, shape (rows, columns) or (0, 0)
-        Receives the sums of W times the squared change that is in the weights, if wanted.
+        Receives the sums of W times the squared change, if wanted.
     """
 
     pairs: F8
     floor: float
+    changes: F4
     ratio: F4
     weight: F4
     change: F4
@@ -101,8 +105,7 @@ class WeighedRatios(NamedTuple):
 def _clear(ratios: WeighedRatios, row: int, end_row: int, column: int, end_column: int) -> None:
     """Set the sums of a tile to 0 that does not meet the image."""
     ratios.ratio[:, row:end_row, column:end_column] = 0.0
-    if ratios.pairs.shape[0] > 0:
-        ratios.weight[row:end_row, column:end_column] = 0.0
+    ratios.weight[:, row:end_row, column:end_column] = 0.0
     if ratios.change.size > 0:
         ratios.change[row:end_row, column:end_column] = 0.0
 
@@ -280,8 +283,8 @@ def _gather_row(
         sum_pairs(window, pairs.view(np.float32), slots, count, sums)
         if p < ratios.ratio.shape[0]:
             _write_sums(sums, windows, count, ratios.ratio[p, row, columns])
-    # The weights are those of all polarisations.
-    _write_sums(sums[PITCH:], windows, count, ratios.weight[row, columns])
+        if p < ratios.weight.shape[0]:
+            _write_sums(sums[PITCH:], windows, count, ratios.weight[p, row, columns])
     if ratios.change.size > 0:
         numbers, floor = pairs.view(np.float32), np.float32(ratios.floor)
         _sum_changes(window, numbers, slots, count, floor, sums)
@@ -295,6 +298,8 @@ def _touch_pairs(ratios: WeighedRatios, bound: F8) -> float:
     total = 0.0
     for p in range(ratios.pairs.shape[0]):
         total += touch(ratios.pairs[p], bound)
+    if ratios.changes.size > 0:
+        total += touch(ratios.changes, bound)
     return total
 
 
@@ -357,6 +362,10 @@ def _allocate_tile(
         if ratios.pairs.shape[0] > 0:
             place = row, column
             pairs = _gather_row(ratios, window, windows, (lines, samples), place, count, pairs)
+        elif ratios.changes.size > 0:
+            values = fetch(ratios.changes, windows, count, lines, samples, values)
+            sum_pixels(window, values, slots, count, rcs)
+            _write_sums(rcs, windows, count, ratios.change[row, column : column + count])
     for p in range(cells.rcs.shape[0]):
         for j in range(count):
             total[p] += totals[p, j]

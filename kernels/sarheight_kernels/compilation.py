@@ -73,7 +73,9 @@ SURFACE = types.NamedTuple(
     (GROUND, RADAR, LAYER4, LINE8, TABLE8, _array(types.boolean, 2)), tiles.Surface
 )
 MEASURED = types.NamedTuple((LAYERS4, LAYERS4, LAYER4, LINE8, TABLE8), allocation.MeasuredPixels)
-WEIGHED = types.NamedTuple((TABLES8, F8, LAYERS4, LAYER4, LAYER4), allocation.WeighedRatios)
+WEIGHED = types.NamedTuple(
+    (TABLES8, F8, LAYER4, LAYERS4, LAYERS4, LAYER4), allocation.WeighedRatios
+)
 ALLOCATED = types.NamedTuple((LAYERS4, LAYERS4, LAYERS4, TABLE8), allocation.AllocatedCells)
 GEOCODED = types.NamedTuple((LAYERS4, LINE8, TABLE8, LAYERS4), geocoding.GeocodedImage)
 
@@ -84,12 +86,12 @@ def _numbers(count: int, kind: Any = F8) -> Any:  # noqa: ANN401 - types of Numb
 
 KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
     (allocation.gather_ratios, (SURFACE, WEIGHED)),
-    (projection.scatter_blocks, (SURFACE, LAYER4, I8, _array(I8, 1), LAYERS4, LAYER4)),
+    (projection.scatter_blocks, (SURFACE, LAYERS4, I8, _array(I8, 1), _array(F4, 4), LAYERS4)),
     (tiles.tile_bounds, (GROUND, RADAR, LAYER4, TABLE8)),
     (tiles.height_range_bounds, (GROUND, RADAR, _numbers(2, I8), LINE4, LINE4, TABLE8)),
     (radiometry.mask_missing, (LAYERS4, LAYER4)),
     (masks.profiles_to_cells, (SCAN, LAYERS_OF_CODES, LAYERS_OF_CODES)),
-    (projection.add_overflow, (I8, LAYERS4, LAYER4)),
+    (projection.add_overflow, (I8, _array(F4, 4), LAYERS4)),
     (ratios.smooth_by_simulation, (LAYERS4, LAYER4, LINE4, LINE4, LAYERS4)),
     (edges.keep_edges, (LAYERS4, I8, LAYER4, LAYER4, F8, _numbers(3), LAYER4)),
     (estimation.to_backscatter, (LINE8, LINE8, F8, *(LAYER4,) * 5, *(LAYERS4,) * 3)),
@@ -108,7 +110,10 @@ KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
     ),
     (rdr2geo.points_at_height, (RADAR, *(LINE8,) * 5)),
     (masks.classify_profiles, (SCAN, F8, I8, CODES, CODES)),
-    (ratios.weigh_ratios, (LAYERS4, LINE8, TABLE8, LAYER4, LINE4, LINE4, F8, _array(F4, 4))),
+    (
+        ratios.weigh_ratios,
+        (LAYERS4, LINE8, TABLE8, LAYER4, LINE4, LINE4, F8, _array(F4, 4), LAYER4),
+    ),
     (tiles.square_height_ranges, (LAYER4, I8, LAYER4, LAYER4)),
     (estimation.rcs_balance, (*(LAYER4,) * 5, F8, TABLE8)),
     (estimation.regress, (*(LAYER4,) * 3, _numbers(4), F8, _numbers(3), LINE4, LINE4, LAYER4)),

@@ -42,16 +42,15 @@ def _add(
     window: F4,
     cell: int,
     samples: int,
-    lines: int,
-    across: int,
+    size: tuple[int, int],
     brightness: float,
     line: int,
     sample: int,
     image: F4,
 ) -> None:
     """Add the window of one cell, times its brightness, to the part of the image that it meets."""
-    top, bottom = max(-line, 0), min(image.shape[0] - line, lines)
-    left, right = max(-sample, 0), min(image.shape[1] - sample, across)
+    top, bottom = max(-line, 0), min(image.shape[0] - line, size[0])
+    left, right = max(-sample, 0), min(image.shape[1] - sample, size[1])
     for k in range(top, bottom):
         for m in range(left, right):
             image[line + k, sample + m] += brightness * window[cell + (k * samples + m) * PITCH]
@@ -95,40 +94,40 @@ def _scatter_tile(
     surface: TileSurface,
     illuminated: B1,
     reflectivity: F4,
-    first_line: int,
+    lines: tuple[int, int],
     image: F4,
     overflow: F4,
 ) -> None:
-    """Add the RCS of a tile's cells to a block of the image, and to the lines behind it."""
+    """Add the RCS of a tile's cells to a block of lines of each channel, and to those behind."""
     rows, columns = illuminated.shape
-    end_line, wide = first_line + image.shape[0], image.shape[1]
-    last_line = end_line + overflow.shape[0]
+    channels, wide = image.shape[0], image.shape[2]
+    first_line, end_line = lines
+    last_line = end_line + overflow.shape[1]
     tables, window = footprint_tables(surface), np.empty(INITIAL_SIZE, np.float32)
     windows, brightness = np.empty(4 * PITCH, np.int32), np.empty(columns, np.float32)
     for i in range(rows):
-        window, high, across = row_footprints(surface, i, columns, tables, windows, window)
-        brightness[:] = ONE
-        if reflectivity.size > 0:
+        window, tall, across = row_footprints(surface, i, columns, tables, windows, window)
+        for j in range(columns):
+            windows[2 * PITCH + j] *= illuminated[i, j]
+        within = all_within(windows, columns, tall, across, first_line, end_line, wide)
+        beyond = all_within(windows, columns, tall, across, end_line, last_line, wide)
+        for channel in range(channels):
+            block, behind = image[channel, first_line:end_line], overflow[channel]
             for j in range(columns):
-                brightness[j] = reflectivity[i, j]
-        for j in range(columns):
-            brightness[j] = (
-                brightness[j] if illuminated[i, j] and windows[2 * PITCH + j] > 0 else ZERO
-            )
-        if all_within(windows, columns, high, across, first_line, end_line, wide):
-            _add_row(window, windows, brightness, high, across, first_line, image)
-            continue
-        if all_within(windows, columns, high, across, end_line, last_line, wide):
-            _add_row(window, windows, brightness, high, across, end_line, overflow)
-            continue
-        for j in range(columns):
-            if brightness[j] > ZERO:
-                line, lines = windows[j], windows[2 * PITCH + j]
-                sample, samples = windows[PITCH + j], windows[3 * PITCH + j]
-                line -= first_line
-                _add(window, j, across, lines, samples, brightness[j], line, sample, image)
-                line -= image.shape[0]
-                _add(window, j, across, lines, samples, brightness[j], line, sample, overflow)
+                value = reflectivity[channel, i, j] if reflectivity.size > 0 else ONE
+                brightness[j] = value if windows[2 * PITCH + j] > 0 else ZERO
+            if within:
+                _add_row(window, windows, brightness, tall, across, first_line, block)
+                continue
+            if beyond:
+                _add_row(window, windows, brightness, tall, across, end_line, behind)
+                continue
+            for j in range(columns):
+                if brightness[j] > ZERO:
+                    line, sample = windows[j], windows[PITCH + j]
+                    size = windows[2 * PITCH + j], windows[3 * PITCH + j]
+                    _add(window, j, across, size, brightness[j], line - first_line, sample, block)
+                    _add(window, j, across, size, brightness[j], line - end_line, sample, behind)
 
 
 @njit
@@ -170,7 +169,7 @@ def blocks_of_lines(bounds: F8, lines: int, samples: int, block_of: I8) -> tuple
 def scatter(
     surface: Surface, reflectivity: F4, block: int, block_of: I8, overflow: F4, image: F4
 ) -> None:
-    r"""Simulate the image of a surface: :math:`S_p = \sum_g W_{pg} x_g`.
+    r"""Simulate images of a surface: :math:`S_p = \sum_g W_{pg} x_g`.
 
     A block of lines belongs to one thread, which visits the tiles that begin there. What they
     contribute beyond the block is buffered and added afterwards. Blocks follow from the scene
@@ -181,13 +180,13 @@ def scatter(
     ----------
     surface : Surface
         The DEM under the radar, with the cells that are illuminated.
-    reflectivity : array, shape (rows, columns) or (0, 0)
+    reflectivity : array, shape (channels, rows, columns) or (channels, 0, 0)
         Brightness of each cell relative to the law; 1 everywhere where there is none.
     block, block_of : int, array of shape (tiles,)
         Lines of a block and the block of each tile, from `blocks_of_lines`.
-    overflow : array, shape (blocks, lines beyond a block, samples)
+    overflow : array, shape (blocks, channels, lines beyond a block, samples)
         Workspace for the contributions of blocks beyond them.
-    image : array, shape (lines, samples)
+    image : array, shape (channels, lines, samples)
         Receives the radar cross-section of each pixel in square metres.
     """
     scatter_blocks(surface, reflectivity, block, block_of, overflow, image)
@@ -209,8 +208,8 @@ def scatter_blocks(
     """Add the RCS of tiles to the blocks in which they begin, and to their overflow."""
     for index in range(begin, end):
         first_line = index * block
-        end_line = min(first_line + block, image.shape[0])
-        image[first_line:end_line] = 0.0
+        end_line = min(first_line + block, image.shape[1])
+        image[:, first_line:end_line] = 0.0
         overflow[index] = 0.0
         for tile in range(block_of.size):
             if block_of[tile] == index:
@@ -218,9 +217,9 @@ def scatter_blocks(
                 _scatter_tile(
                     tile_surface(surface, tile),
                     surface.illuminated[row:end_row, column:end_column],
-                    reflectivity[row:end_row, column:end_column],
-                    first_line,
-                    image[first_line:end_line],
+                    reflectivity[:, row:end_row, column:end_column],
+                    (first_line, end_line),
+                    image,
                     overflow[index],
                 )
 
@@ -229,12 +228,15 @@ def scatter_blocks(
 @njit
 def add_overflow(begin: int, end: int, block: int, overflow: F4, image: F4) -> None:
     """Add to each block of lines what those before it contribute."""
-    lines, samples = image.shape
+    channels, lines, samples = image.shape
     for index in range(max(begin, 1), end):
         first_line = index * block
-        for k in range(min(overflow.shape[1], lines - first_line)):
-            for sample in range(samples):
-                image[first_line + k, sample] += overflow[index - 1, k, sample]
+        for channel in range(channels):
+            for k in range(min(overflow.shape[2], lines - first_line)):
+                for sample in range(samples):
+                    image[channel, first_line + k, sample] += overflow[
+                        index - 1, channel, k, sample
+                    ]
 
 
 @njit

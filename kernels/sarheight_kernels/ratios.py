@@ -79,6 +79,17 @@ def _write_weights(expected: F4, simulated: F4, floor: np.float32, weight: F4) -
 
 
 @njit
+def _write_changes(expected: F4, simulated: F4, squared: F4) -> None:
+    """Write the squared changes of pixels, see `_write_weights`."""
+    before, here, after = expected[:-2], expected[1:-1], expected[2:]
+    for j in range(squared.size):
+        total = before[j] + after[j]
+        change = (after[j] - before[j]) / (total if total > ZERO else ONE)
+        valid = (simulated[j] > ZERO) & (here[j] > ZERO)
+        squared[j] = change * change if valid else ZERO
+
+
+@njit
 def _write_ratios(
     smooth: F4, expected: F4, weight: F4, areas: tuple[F4, F4, np.float32], ratio: F4
 ) -> None:
@@ -110,6 +121,7 @@ def _weigh_block(
     floor: np.float32,
     block: tuple[int, int, int, int],
     pairs: F4,
+    changes: F4,
 ) -> None:
     """Weigh the ratios of a block of lines and samples."""
     first, end, left, right = block
@@ -123,7 +135,7 @@ def _weigh_block(
         for index in range(1 + polarisations):
             smooth_across(padded[index], across, lines[index, line - first + high])
     smooth = np.empty((1 + polarisations, samples + 2), np.float32)
-    ratios, weight = np.zeros((pairs.shape[0], samples), np.float32), np.empty(samples, np.float32)
+    ratio, weight = np.empty(samples, np.float32), np.empty(samples, np.float32)
     for line in range(first, end):
         for index in range(1 + polarisations):
             smooth_down(lines[index], line - first, down, smooth[index])
@@ -133,13 +145,15 @@ def _weigh_block(
             expected[0] = expected[1]
         if right == simulated.shape[1]:
             expected[samples + 1] = expected[samples]
+        if polarisations == 0:
+            _write_changes(expected, simulated[line, left:right], changes[line, left:right])
+            continue
         _write_weights(expected, simulated[line, left:right], floor, weight)
         knot, fraction = locate_line(area_lines, float(line))
         table = areas[knot, left:right], areas[knot + 1, left:right], np.float32(fraction)
         for p in range(polarisations):
-            _write_ratios(smooth[1 + p, 1:-1], expected[1:-1], weight, table, ratios[p])
-        for p in range(pairs.shape[0]):
-            _interleave(ratios[p], weight, pairs[p, line, left:right])
+            _write_ratios(smooth[1 + p, 1:-1], expected[1:-1], weight, table, ratio)
+            _interleave(ratio, weight, pairs[p, line, left:right])
 
 
 @spread_over("simulated", block=STRIP)
@@ -155,6 +169,7 @@ def weigh_ratios(
     across: F4,
     floor: float,
     pairs: F4,
+    changes: F4,
 ) -> None:
     r"""Compare an image with its simulation, and weigh each pixel, see the head of this module.
 
@@ -173,7 +188,10 @@ def weigh_ratios(
         Variance f of a ratio where nothing changes, in units of that which a change of 1 causes.
     pairs : array, shape (polarisations, lines, samples, 2)
         Receives weight times ratio of image and simulation, and the weight; 0 where there is no
-        data. Of an image without polarisations it has room for one, and receives the weights.
+        data.
+    changes : array, shape (lines, samples) or (0, 0)
+        Receives the squared change q of an image without polarisations, of which no ratio is
+        wanted; 0 where there is no data.
     """
     table = areas.astype(np.float32)
     for first in range(begin, end, STRIP):
@@ -181,11 +199,13 @@ def weigh_ratios(
         left, right = _simulated_samples(simulated, first, last)
         pairs[:, first:last, :left] = ZERO
         pairs[:, first:last, max(left, right) :] = ZERO
+        changes[first:last, :left] = ZERO
+        changes[first:last, max(left, right) :] = ZERO
         for sample in range(left, right, CHUNK):
             block = first, last, sample, min(sample + CHUNK, right)
             _weigh_block(
                 image, area_lines, table, simulated, down, across, np.float32(floor), block,
-                pairs,
+                pairs, changes,
             )  # fmt: skip
 
 

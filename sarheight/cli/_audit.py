@@ -12,19 +12,17 @@ from sarheight.cli._files import PICTURE, require_apart, require_writable
 from sarheight.cli._session import FAILED, session
 from sarheight.errors import OptionError
 from sarheight.workflow.config import (
-    OUTPUT,
-    RADAR,
     DemConfig,
     DemFilesOrAuto,
     ImageConfig,
     MostMemory,
     Overwrite,
     Running,
-    require_memory,
 )
 from sarheight.workflow.elevations import open_elevations
 from sarheight.workflow.images import ImageSource
 from sarheight.workflow.options import Configuration, argument, option
+from sarheight.workflow.words import OUTPUT, RADAR, require_memory
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -13,8 +13,9 @@ import typer
 
 from sarheight.cli._session import FAILED, session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import OUTPUT, RUNNING, UNVERIFIED, Messages, Names, Overwrite
+from sarheight.workflow.config import Messages, Overwrite
 from sarheight.workflow.options import Configuration, argument, option
+from sarheight.workflow.words import OUTPUT, RUNNING, UNVERIFIED, Names
 
 if TYPE_CHECKING:
     from sarheight.cli._session import Session

@@ -15,8 +15,9 @@ from sarheight.cli._files import output_folder
 from sarheight.cli._options import command
 from sarheight.cli._session import INTERRUPTED, require_subcommand, session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import OUTPUT, Edges, Messages
+from sarheight.workflow.config import Messages
 from sarheight.workflow.options import Configuration, argument, option
+from sarheight.workflow.words import OUTPUT, Edges
 
 if TYPE_CHECKING:
     from sarheight.fetch import SceneRecord

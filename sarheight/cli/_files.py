@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from sarheight._files import resolve_links
 from sarheight.errors import OptionError
-from sarheight.workflow.config import OUTPUT, FileOutput, ResultOutput
+from sarheight.workflow.config import FileOutput, ResultOutput
 from sarheight.workflow.options import Option, option
+from sarheight.workflow.words import OUTPUT
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -13,8 +13,8 @@ import typer
 
 from sarheight._files import noting_unverified
 from sarheight.errors import OptionError
-from sarheight.workflow.config import RUNNING, UNVERIFIED
 from sarheight.workflow.options import Described, configurations, describe, known_option, read_table
+from sarheight.workflow.words import RUNNING, UNVERIFIED
 
 T = TypeVar("T")
 

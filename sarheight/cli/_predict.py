@@ -17,24 +17,18 @@ from sarheight.cli._files import (
 from sarheight.cli._session import session
 from sarheight.errors import OptionError
 from sarheight.workflow.config import (
-    CITY,
-    DEM,
-    RADAR,
-    RUNNING,
     ClipConfig,
-    Coregister,
     DemFiles,
     KnownConfig,
     Messages,
     MostMemory,
-    Names,
     PassImageConfig,
     RefineConfig,
     ResultOutput,
     Running,
-    require_memory,
 )
 from sarheight.workflow.options import argument, option
+from sarheight.workflow.words import CITY, DEM, RADAR, RUNNING, Coregister, Names, require_memory
 
 if TYPE_CHECKING:
     import xarray as xr

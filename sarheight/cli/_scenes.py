@@ -12,16 +12,10 @@ from sarheight.cli._session import Session, session
 from sarheight.cli._simulate import cut_to_dem, multilooked
 from sarheight.errors import OptionError
 from sarheight.workflow.config import (
-    DEM,
-    ELEVATIONS,
-    METHOD,
-    RADAR,
-    Coregister,
     DemConfig,
     DemFiles,
     KnownConfig,
     Multilook,
-    Names,
     PassConfig,
     PassImageConfig,
     Running,
@@ -29,6 +23,7 @@ from sarheight.workflow.config import (
 from sarheight.workflow.elevations import place_on_grid, read_dem
 from sarheight.workflow.images import Reporter, open_geometry
 from sarheight.workflow.options import Configuration, argument, option
+from sarheight.workflow.words import DEM, ELEVATIONS, METHOD, RADAR, Coregister, Names
 
 if TYPE_CHECKING:
     import xarray as xr

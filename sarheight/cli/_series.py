@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from sarheight.cli._files import require_apart
 from sarheight.cli._session import Session, session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import OUTPUT, Running, SeriesConfig
+from sarheight.workflow.config import Running, SeriesConfig
 from sarheight.workflow.options import option
+from sarheight.workflow.words import OUTPUT
 
 if TYPE_CHECKING:
     from sarheight.series import Report

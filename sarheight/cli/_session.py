@@ -20,8 +20,9 @@ import typer
 
 from sarheight._files import noting_unverified
 from sarheight.errors import OptionError, SarheightError, naming_extras
-from sarheight.workflow.config import UNVERIFIED, Running
+from sarheight.workflow.config import Running
 from sarheight.workflow.images import Reporter
+from sarheight.workflow.words import UNVERIFIED
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -15,11 +15,9 @@ from sarheight.cli._options import command
 from sarheight.cli._scenes import observed_scenes
 from sarheight.cli._session import Session, require_subcommand, session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import (
-    RUNNING,
-    Messages,
-)
+from sarheight.workflow.config import Messages
 from sarheight.workflow.options import argument, option
+from sarheight.workflow.words import RUNNING
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -71,20 +71,30 @@ class MultilookedImage:
         orbit = self.scene.orbit
         return self.grid.line_spacing(orbit), ground_sample_spacing(self.grid, orbit)
 
-    def intensity(self, line: slice, sample: slice) -> Floats:
-        """Read a part, given in averaged pixels, shape (polarisations, lines, samples)."""
-        parts = [
-            slice(part.start * looks, part.stop * looks)
-            for part, looks in zip((line, sample), self.looks, strict=True)
+    def intensities(self, parts: Sequence[Sequence[slice]]) -> list[Floats]:
+        """Read parts in averaged pixels, each of shape (polarisations, lines, samples)."""
+        places = [
+            tuple(
+                slice(side.start * looks, side.stop * looks)
+                for side, looks in zip(part, self.looks, strict=True)
+            )
+            for part in parts
         ]
-        image = self.scene.image.isel(line=parts[0], sample=parts[1])
-        if image.chunks is not None:
-            # So few pixels are averaged in less time than a graph of dask takes.
-            image = image.compute(scheduler="synchronous")
-        image = image.astype(np.float32)
-        averaged, _ = multilook(image, self.scene.grid.crop(*parts), *self.looks)
-        values = np.asarray(averaged.values, dtype=np.float64)
-        return values[None] if values.ndim == 2 else values
+        images = [self.scene.image.isel(line=line, sample=sample) for line, sample in places]
+        if self.scene.image.chunks is not None:
+            import dask.base
+
+            # One graph for all: to make one takes longer than to read the pixels of a part.
+            images = dask.base.compute(  # type: ignore[no-untyped-call]
+                *images, scheduler="synchronous"
+            )
+        means = []
+        for image, place in zip(images, places, strict=True):
+            grid = self.scene.grid.crop(*place)
+            averaged, _ = multilook(image.astype(np.float32), grid, *self.looks)
+            values = np.asarray(averaged.values, dtype=np.float64)
+            means.append(values[None] if values.ndim == 2 else values)
+        return means
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +166,7 @@ class Comparison:
         windows: Sequence[Window],
         reach: int,
         shift: tuple[float, float] = (0.0, 0.0),
-        images: Sequence[tuple[Floats, Mask] | None] = (),
+        images: Sequence[tuple[Floats, Mask]] = (),
         most: int | None = None,
         enough: int = 0,
     ) -> list[Pair]:
@@ -167,12 +177,13 @@ class Comparison:
         """
         pairs: list[Pair] = []
         first = len(windows) if most is None else most
-        for number, (window, image) in enumerate(
-            zip(windows, images or [None] * len(windows), strict=True)
-        ):
-            if number >= first and len(pairs) >= enough:
-                break
-            found, valid = self._observe(window) if image is None else image
+        observed = list(images) or self._observe(windows[:first])
+        for number, window in enumerate(windows):
+            if number == len(observed):
+                if len(pairs) >= enough:
+                    break
+                observed += self._observe([window])
+            found, valid = observed[number]
             if valid.mean() < LEAST_COVERAGE:
                 continue
             try:
@@ -185,22 +196,26 @@ class Comparison:
                 pairs.append(Pair(window, both, float(simulated[known].std()), (found, valid)))
         return pairs
 
-    def _observe(self, window: Window) -> tuple[Floats, Mask]:
-        """Return the bandpass of a window's log-intensity and where it is known, (size, size)."""
-        starts = window.line, window.sample
-        begin = [max(first - MARGIN, 0) for first in starts]
-        end = [
-            min(first + window.size + MARGIN, length)
-            for first, length in zip(starts, self.image.grid.shape, strict=True)
+    def _observe(self, windows: Sequence[Window]) -> list[tuple[Floats, Mask]]:
+        """Return the bandpass of log-intensity and where it is known, (size, size), of windows."""
+        shape = self.image.grid.shape
+        parts = [
+            tuple(
+                slice(max(first - MARGIN, 0), min(first + window.size + MARGIN, length))
+                for first, length in zip((window.line, window.sample), shape, strict=True)
+            )
+            for window in windows
         ]
-        power = self.image.intensity(slice(begin[0], end[0]), slice(begin[1], end[1]))
-        valid = np.isfinite(power).all(axis=0) & ~_border(power)
-        found = np.mean([log_bandpass(each, valid) for each in power], axis=0)
-        core = tuple(
-            slice(first - start, first - start + window.size)
-            for first, start in zip(starts, begin, strict=True)
-        )
-        return found[core], valid[core]
+        observed = []
+        for window, part, power in zip(windows, parts, self.image.intensities(parts), strict=True):
+            valid = np.isfinite(power).all(axis=0) & ~_border(power)
+            found = np.mean([log_bandpass(each, valid) for each in power], axis=0)
+            core = tuple(
+                slice(first - side.start, first - side.start + window.size)
+                for first, side in zip((window.line, window.sample), part, strict=True)
+            )
+            observed.append((found[core], valid[core]))
+        return observed
 
     def _simulate(
         self, window: Window, reach: int, shift: tuple[float, float]

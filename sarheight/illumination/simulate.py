@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -74,24 +75,24 @@ class Illumination:
     ) -> NDArray[np.float32]:
         """Sum W x over cells: the RCS of each pixel, shape (lines, samples), in square metres.
 
-        Shapes: `reflectivity` (rows, columns); 1 everywhere by default. The sums go into `image`
-        where one is given.
+        Shapes: `reflectivity` (rows, columns), or of several channels (channels, rows, columns),
+        as the sums then are; 1 everywhere by default. The sums go into `image` where one is given.
         """
         geometry = self.geometry
-        if reflectivity is None:
-            reflectivity = np.empty((0, 0), dtype=np.float32)
-        lines, samples = geometry.grid.shape
+        ground = np.empty((0, 0), np.float32) if reflectivity is None else reflectivity
+        channels, (lines, samples) = ground.shape[:-2], geometry.grid.shape
         block_of = np.empty(geometry.bounds.shape[0], dtype=np.int64)
         block, beyond = blocks_of_lines(geometry.bounds, lines, samples, block_of)
         if image is None:
-            image = np.empty((lines, samples), np.float32)
+            image = np.empty((*channels, lines, samples), np.float32)
+        count = math.prod(channels)
         scatter(
             self.surface,
-            np.ascontiguousarray(reflectivity),
+            np.ascontiguousarray(ground).reshape(count, *ground.shape[-2:]),
             block,
             block_of,
-            np.empty((-(-lines // block), beyond, samples), np.float32),
-            image,
+            np.empty((-(-lines // block), count, beyond, samples), np.float32),
+            image.reshape(count, lines, samples),
         )
         return image
 

@@ -40,7 +40,7 @@ from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate, is_illuminated
 from sarheight.layover._input import require_small_cells
 from sarheight.layover._sampling import choose_sample
-from sarheight.layover._tasks import FILE_CACHE, load, release_memory, slim
+from sarheight.layover._tasks import FILE_CACHE, load, slim
 from sarheight.layover.allocation import Observation, PassTile, intensities
 from sarheight.layover.facets import divide_heights, facet_places, facets_of
 from sarheight.layover.tiles import (
@@ -285,6 +285,11 @@ class TileInput:
     images: tuple[Any, ...]  # the image of each pass in the tile's pixels
     need: float = 0.0  # bytes that the work on it takes, its input included
 
+    @property
+    def bytes_beside(self) -> float:
+        """Return the bytes that the work takes beside its input, once that is loaded."""
+        return self.need - float(sum(each.nbytes for each in (self.dem, *self.images)))
+
 
 def tile_input(scenes: Sequence[Scene], dem: SceneDem, tile: Tile, need: float = 0.0) -> TileInput:
     """Cut out the input of a tile, without loading it."""
@@ -303,8 +308,6 @@ def read_tile(plan: ScenePlan, source: TileInput) -> TileInput:
 
 def observe(plan: ScenePlan, loaded: TileInput) -> list[Observation]:
     """Find what the passes observe in a tile that was read: layover, shadow, illuminated cells."""
-    input_bytes = loaded.dem.nbytes + sum(image.nbytes for image in loaded.images)
-    release_memory(loaded.need - input_bytes, plan.memory_limit)
     window, core = loaded.tile.window, loaded.tile.core
     row, column = window[0], window[2]
     inner = (core[0] - row, core[1] - row, core[2] - column, core[3] - column)

@@ -31,6 +31,7 @@ from sarheight.layover._tasks import (
     lazy_array,
     one_at_a_time,
     opaque,
+    release_memory,
     run,
     task,
 )
@@ -136,8 +137,10 @@ def _read_kept(read: Read, shelf: Shelf) -> Read:
 
 
 def _observe(plan: ScenePlan, loaded: Loaded) -> list[Observation]:
-    """Begin with what the passes observe in a tile."""
-    return observe(plan, cast("TileInput", loaded))
+    """Begin with what the passes observe in a tile, within the memory limit."""
+    source = cast("TileInput", loaded)
+    release_memory(source.bytes_beside, plan.memory_limit)
+    return observe(plan, source)
 
 
 def _followed(replay: Replay[State], step: Callable[[State], Next]) -> Replay[Next]:

@@ -375,7 +375,7 @@ def first_values(
 ) -> Layer:
     """Find logarithms of values of the first step in one polarisation; of some cells (1, n)."""
     compared = tile.compared[index]
-    layers = [compared.ratios[polarisation], compared.weight, tile.expected[index]]
+    layers = [compared.ratios[polarisation], compared.weight[0], tile.expected[index]]
     if cells is not None:
         layers = [values[None] for values in take_cells(layers, cells)]
     return _values(layers[0], layers[1], layers[2], NO_IMAGE)
@@ -413,16 +413,19 @@ def next_posterior(
     tile = posterior.tile
     values = []
     for index, states in enumerate(posterior.states):
-        blur = _blur(method, scale, index, step=1)
-        by_polarisation = []
-        for p, state in enumerate(states):
-            # Means of values and predictions, which exist for every cell.
-            mean = state.posterior[0]
-            assumed = _exponential(mean, tile.kinds[index])
-            compared = tile.images[index].compare(assumed, blur, slice(p, p + 1))
-            value = _values(compared.ratios[0], compared.weight, tile.expected[index], mean)
-            by_polarisation.append(value)
-        values.append(by_polarisation)
+        # Means of values and predictions, which exist for every cell.
+        means = _stack([state.posterior[0] for state in states])
+        assumed = _exponential(means, tile.kinds[index])
+        compared = tile.images[index].compare(assumed, _blur(method, scale, index, step=1))
+        expected = tile.expected[index]
+        values.append(
+            [
+                _values(ratios, weight, expected, mean)
+                for ratios, weight, mean in zip(
+                    compared.ratios, compared.weight, means, strict=True
+                )
+            ]
+        )
     return _with_neighbours(posterior, values, method, scale)
 
 

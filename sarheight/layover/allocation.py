@@ -109,7 +109,7 @@ class ComparedRatios:
     """Image over simulation in the pixels of each cell, which count by how sure they are."""
 
     ratios: Layers  # sums of weight times ratio of image and simulation; none where not wanted
-    weight: Layer  # sums of weights; 0 where there is no data
+    weight: Layers  # sums of weights, one for all or of each polarisation; 0 where there is no data
     # Sums of the squared relative change of simulated RCS from sample to sample, in a first step.
     change: Layer | None = None
 
@@ -270,7 +270,7 @@ class PassTile:
             surface,
             NO_IMAGE if assumed is None else np.ascontiguousarray(assumed),
             MeasuredPixels(intensity, unsmoothed[:polarisations], simulated, *measured),
-            compared or WeighedRatios(NO_PAIRS, PIXEL_FLOOR, NO_IMAGES, NO_IMAGE, NO_IMAGE),
+            compared or WeighedRatios(NO_PAIRS, PIXEL_FLOOR, NO_IMAGE, *(NO_IMAGES,) * 2, NO_IMAGE),
             (0, shape[0], 0, shape[1]) if self.core is None else self.core,
             AllocatedCells(result.rcs, result.reflectivity, result.diagnostics, totals),
             GeocodedImage(self.image, target.lines, target.areas, result.geocoded),
@@ -303,50 +303,60 @@ class PassTile:
         np.divide(np.stack(rcs), expected, out=reflectivity, where=expected > 0.0)
         return reflectivity, area
 
-    def compare(
-        self,
-        assumed: Layer | None = None,
-        blur: Taps | None = None,
-        polarisations: slice = slice(None),
-    ) -> ComparedRatios:
-        """Compare the image with its simulation in the pixels of each cell.
+    def compare(self, assumed: Layers, blur: Taps | None = None) -> ComparedRatios:
+        """Compare each polarisation with its simulation in the pixels of each cell.
 
         Parameters
         ----------
-        assumed : array, shape (rows, columns), optional
-            Reflectivity by which the image is simulated; 1 by default.
+        assumed : array, shape (polarisations, rows, columns)
+            Reflectivity by which each of them is simulated.
         blur : pair of arrays, optional
             Weights along lines and samples by which image and simulation are smoothed.
-        polarisations : slice
-            Polarisations that are compared.
         """
-        simulated = self._simulate(None if assumed is None else self.to_facets(assumed))
-        ratios = self._weigh(self.image[polarisations], simulated, blur)
+        simulated = self._simulate(self.to_facets(assumed))
+        ratios = self._weigh(self.image, simulated, blur)
+        del simulated
         gather_ratios(self.operator.surface, ratios)
         return ComparedRatios(self.to_cells(ratios.ratio), self.to_cells(ratios.weight))
 
-    def _simulate(self, assumed: Layer | None) -> Image:
+    def _simulate(self, assumed: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """Simulate the RCS of the pixels, by assumed reflectivity; 0 where there is no data."""
-        simulated = np.empty(self.image.shape[1:], np.float32)
-        self.operator.simulate(assumed, simulated)
-        mask_missing(self.image, simulated)
+        simulated = self.operator.simulate(assumed)
+        for each in simulated.reshape(-1, *simulated.shape[-2:]):
+            mask_missing(self.image, each)
         return simulated
 
     def _weigh(
-        self, image: Image, simulated: Image, blur: Taps | None, *, change: bool = False
+        self,
+        image: Image,
+        simulated: NDArray[np.float32],
+        blur: Taps | None,
+        *,
+        change: bool = False,
     ) -> WeighedRatios:
-        """Weigh the ratios of an image and its simulation, with room for their sums."""
-        shape = self.operator.geometry.heights.shape
-        pairs = np.empty((max(image.shape[0], 1), *simulated.shape, 2), np.float32)
-        taps = NO_BLUR if blur is None else blur
-        weigh_ratios(
-            image, self.areas.lines, self.areas.areas, simulated, *taps, PIXEL_FLOOR, pairs
-        )
+        """Weigh the ratios of an image and its simulation, with room for their sums.
+
+        There is one simulation for all polarisations, or one of each. Of an image without
+        polarisations only the change of the simulation is taken.
+        """
+        shape, size = self.operator.geometry.heights.shape, simulated.shape[-2:]
+        polarisations = image.shape[0]
+        pairs = np.empty((polarisations, *size, 2), np.float32)
+        changes = NO_IMAGE if polarisations else np.empty(size, np.float32)
+        measured, taps = (self.areas.lines, self.areas.areas), NO_BLUR if blur is None else blur
+        for part, expected, weighed in (
+            [(image, simulated, pairs)]
+            if simulated.ndim == 2
+            else zip(image[:, None], simulated, pairs[:, None], strict=True)
+        ):
+            weigh_ratios(part, *measured, expected, *taps, PIXEL_FLOOR, weighed, changes)
+        weights = min(polarisations, 1) if simulated.ndim == 2 else polarisations
         return WeighedRatios(
             pairs.view(np.float64)[..., 0],
             PIXEL_FLOOR,
-            np.empty((image.shape[0], *shape), np.float32),
-            np.empty(shape, np.float32),
+            changes,
+            np.empty((polarisations, *shape), np.float32),
+            np.empty((weights, *shape), np.float32),
             np.empty(shape, np.float32) if change else NO_IMAGE,
         )
 

@@ -28,8 +28,9 @@ from sarheight.output.grid import (
     to_scale,
 )
 from sarheight.output.levels import write_levels
+from sarheight.output.netcdf import write_netcdf
 from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item, write_item
-from sarheight.output.stores import read_store, store_attributes, write_netcdf
+from sarheight.output.stores import read_store, store_attributes
 
 __all__ = [
     "FORMATS",

@@ -61,7 +61,12 @@ METHOD = "resampling_method"
 
 
 def write_levels(
-    dataset: xr.Dataset, path: Path, *, shard: int | None = None, compute: bool = True
+    dataset: xr.Dataset,
+    path: Path,
+    *,
+    shard: int | None = None,
+    compute: bool = True,
+    codecs: Any = None,  # noqa: ANN401  # of Zarr
 ) -> None:
     """Write a result on a checked grid with its overviews.
 
@@ -77,6 +82,8 @@ def write_levels(
     compute : bool
         Whether values are written; else lazy variables get their metadata alone, which are not
         gathered.
+    codecs : optional
+        What compresses chunks; by default `sarheight.output.stores.zarr_compressors`.
     """
     grids = list_grids(MapGrid.of(dataset))
     for number, grid in enumerate(grids):
@@ -87,6 +94,7 @@ def write_levels(
             compute=compute and not number,
             group=str(number),
             attributes=_grid_attributes(grid),
+            codecs=codecs,
         )
     _describe(path, grids, str(dataset.attrs.get("title", "")))
     if compute:
@@ -269,22 +277,22 @@ def _quarters(values: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def _mean(values: NDArray[Any], nodata: Any) -> NDArray[Any]:  # noqa: ANN401
-    marked = nodata is not None and not np.isnan(nodata)
     parts = _quarters(values)
-    if not marked and np.isfinite(values).all():
-        # Most of a result has values everywhere, whose mean needs no counting.
-        first, second, third, fourth = parts
-        mean: NDArray[Any] = (first + second) + (third + fourth)
-        mean *= values.dtype.type(0.25)
-        return mean
-    count = np.zeros(parts[0].shape, np.uint8)
-    total = np.zeros(parts[0].shape, np.float64)
-    for part in parts:
-        known = np.isfinite(part) & (part != nodata) if marked else np.isfinite(part)
-        count += known
-        np.add(total, part, out=total, where=known)
-    mean = np.full(count.shape, nodata if marked else np.nan, values.dtype)
-    np.divide(total, count, out=mean, where=count > 0, casting="same_kind")
+    first, second, third, fourth = parts
+    mean: NDArray[Any] = (first + second) + (third + fourth)
+    mean *= values.dtype.type(0.25)
+    # Most of a result has values everywhere. Where it has not, those that are known are counted.
+    partial = ~np.isfinite(mean)
+    marked = nodata is not None and not np.isnan(nodata)
+    if marked:
+        for part in parts:
+            partial |= part == nodata
+    if partial.any():
+        few = np.stack([part[partial] for part in parts])
+        known = np.isfinite(few) & (few != nodata) if marked else np.isfinite(few)
+        count, total = known.sum(axis=0), few.sum(axis=0, dtype=np.float64, where=known)
+        found = np.full(count.shape, nodata if marked else np.nan, values.dtype)
+        mean[partial] = np.divide(total, count, out=found, where=count > 0, casting="same_kind")
     return mean
 
 

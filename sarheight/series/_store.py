@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,7 +37,7 @@ from sarheight.output.stores import (
     TILE,
     consolidate,
     write_zarr,
-    zarr_compressor,
+    zarr_compressors,
     zarr_version,
 )
 
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 # Windows has no such module; there two processes are not kept apart.
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 
-CHUNK = 512
+CHUNK = 1024
 """Rows and columns of a file; it holds one date and one polarisation."""
 DATED = ("gamma0", "gamma0_filtered")
 """Variables with a value for each date."""
@@ -77,7 +78,7 @@ def open_stack(path: str | os.PathLike[str], *, chunks: Any = "stored") -> xr.Da
     chunks : "stored", None, int, str or mapping, optional
         None reads everything into memory. Anything else makes the variables dask-backed, in
         chunks as `xarray.open_dataset` understands them; by default the files of the store: one
-        date and polarisation of 512 x 512 cells.
+        date and polarisation of 1024 x 1024 cells.
 
     Returns
     -------
@@ -129,6 +130,17 @@ class Pending:
         """Version of Zarr: that of the stack on disk."""
         return zarr_version(self.stack) if self.stack.exists() else 3
 
+    @cached_property
+    def files(self) -> tuple[int, Any]:
+        """Rows and columns of a file, and codecs of its chunks: those of the stack on disk."""
+        if not self.stack.exists():
+            return CHUNK, zarr_compressors()
+        prepare_zarr()
+        name = "gamma0" if self.version == 2 else "0/gamma0"
+        stored: zarr.Array = zarr.open_array(self.stack / name, mode="r")  # type: ignore[type-arg]
+        # A stack that is smaller than a file does not grow.
+        return max((stored.shards or stored.chunks)[-2:]), stored.compressors
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the stack against other processes, and finish an append that was interrupted."""
@@ -178,7 +190,8 @@ class Pending:
         path = self.folder / key / name
         if path.exists():
             return
-        file = tuple(min(CHUNK, size) for size in shape[-2:])
+        side, codecs = self.files
+        file = tuple(min(side, size) for size in shape[-2:])
         planes = (1,) * (len(shape) - 2)
         layout: dict[str, Any] = {"chunks": (*planes, *file)}
         if self.version == 3:
@@ -190,7 +203,7 @@ class Pending:
             shape=shape,
             dtype=np.dtype(dtype),
             fill_value=np.nan if np.dtype(dtype).kind == "f" else 0,
-            compressors=zarr_compressor(self.version),
+            compressors=codecs,
             zarr_format=self.version,
             **layout,
         )
@@ -252,10 +265,13 @@ class Pending:
         """
         shutil.rmtree(self.folder / META, ignore_errors=True)
         checked, meta = check_grid(metadata), self.folder / META
+        side, codecs = self.files
         if self.version == 3:
-            write_levels(checked, meta, shard=CHUNK, compute=False)
+            write_levels(checked, meta, shard=side, compute=False, codecs=codecs)
         else:
-            write_zarr(checked, meta, chunk=CHUNK, shard=CHUNK, compute=False, version=2)
+            write_zarr(
+                checked, meta, chunk=side, shard=side, compute=False, version=2, codecs=codecs
+            )
         steps = {
             "replace": self._replacements(),
             "move": [*self._moves(keys, first, names), *self._products()],

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from sarheight._files import noting_unverified
 from sarheight._runtime import library
 from sarheight.errors import OptionError, naming_extras
-from sarheight.workflow.config import RefineConfig, require_memory
+from sarheight.workflow.config import RefineConfig
 from sarheight.workflow.elevations import clip, fit_to_grid, place_on_grid, read_dem
 from sarheight.workflow.images import ImageSource, Reporter
 from sarheight.workflow.series import average_dates
+from sarheight.workflow.words import require_memory
 
 if TYPE_CHECKING:
     import xarray as xr

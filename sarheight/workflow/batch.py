@@ -24,9 +24,10 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from sarheight._files import file_errors, parse_toml, read_text
 from sarheight.errors import JobListError, ManifestError
-from sarheight.workflow.config import UNVERIFIED, ReconstructConfig, ResultOutput, Running
+from sarheight.workflow.config import ReconstructConfig, ResultOutput, Running
 from sarheight.workflow.options import configurations, to_toml
 from sarheight.workflow.reconstruction import chosen_layers
+from sarheight.workflow.words import UNVERIFIED
 
 if TYPE_CHECKING:
     from types import TracebackType

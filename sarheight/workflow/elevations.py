@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sarheight.errors import DemError, OptionError, VerticalDatumError
-from sarheight.workflow.config import OF_DEM, ClipConfig, DemConfig, GridConfig, ImageConfig
+from sarheight.workflow.config import ClipConfig, DemConfig, GridConfig, ImageConfig
 from sarheight.workflow.images import ImageSource, is_store, map_source
 from sarheight.workflow.options import AUTO
+from sarheight.workflow.words import OF_DEM
 
 if TYPE_CHECKING:
     import xarray as xr

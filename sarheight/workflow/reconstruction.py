@@ -9,16 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sarheight._files import noting_unverified
 from sarheight.errors import OptionError, naming_extras
-from sarheight.workflow.config import (
-    FIT,
-    ReconstructConfig,
-    parse_law,
-    parse_method,
-    require_memory,
-)
+from sarheight.workflow.config import ReconstructConfig
 from sarheight.workflow.elevations import clip
 from sarheight.workflow.images import ImageSource, Reporter
 from sarheight.workflow.window import Area, open_area
+from sarheight.workflow.words import FIT, parse_law, parse_method, require_memory
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from sarheight._files import noting_unverified, verified
 from sarheight.errors import OptionError
-from sarheight.workflow.config import ImageConfig, SeriesConfig, parse_method
 from sarheight.workflow.elevations import open_elevations, place_on_grid
 from sarheight.workflow.images import ImageSource, fetch_orbit, product_options
 from sarheight.workflow.options import AUTO
+from sarheight.workflow.words import parse_method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sarheight.product import Product
     from sarheight.scene import Scene
     from sarheight.series import Report
+    from sarheight.workflow.config import ImageConfig, SeriesConfig
     from sarheight.workflow.images import Reporter
 
 

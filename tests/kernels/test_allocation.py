@@ -96,18 +96,32 @@ def test_weighed_ratios_are_summed_by_the_weights(
         known, np.nan_to_num(pixel_energy(one)[0]) / np.where(known, simulated, 1.0), 0
     )
     _, compared = one.allocate_and_compare(assumed, comparison=Comparison(None, ratios=True))
-    again = one.compare(assumed)
+    again = one.compare((np.ones_like(bright) if equal else bright)[None])
     assert compared is not None
     assert compared.change is not None
     for found, pixels in (
         (compared.ratios[0], precision * ratio),
-        (compared.weight, precision),
+        (compared.weight[0], precision),
         (compared.change, np.where(known, change**2, 0.0)),
     ):
         expected = (weights.T @ pixels.ravel()).reshape(shape)
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * expected.max())
     np.testing.assert_array_equal(again.ratios, compared.ratios)
     np.testing.assert_array_equal(again.weight, compared.weight)
+
+
+def test_each_polarisation_is_compared_by_its_own_reflectivity(one: PassTile) -> None:
+    """Together they give the bits that each gives alone."""
+    random = np.random.default_rng(1)
+    image = np.concatenate((one.image, 2.0 * one.image[:, ::-1])).astype(np.float32)
+    image[:, ~np.isfinite(image).all(axis=0)] = np.nan
+    ground = random.uniform(0.3, 3.0, (2, *one.geometry.heights.shape)).astype(np.float32)
+    both = replace(one, image=image).compare(ground)
+    for p in range(2):
+        alone = replace(one, image=image[p : p + 1]).compare(ground[p : p + 1])
+        np.testing.assert_array_equal(both.ratios[p], alone.ratios[0])
+        np.testing.assert_array_equal(both.weight[p], alone.weight[0])
+    assert not np.array_equal(both.weight[0], both.weight[1])
 
 
 def test_only_counted_cells_enter_the_totals(one: PassTile) -> None:

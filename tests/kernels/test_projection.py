@@ -102,6 +102,16 @@ def test_the_image_is_that_of_a_slow_independent_sum() -> None:
     assert fast.sum() > 0.0
 
 
+def test_channels_are_simulated_as_each_alone() -> None:
+    """On an image that ends within the terrain, bit by bit."""
+    one = operator(mountain(30, 40, 400.0), lines=90, samples=100)
+    ground = np.random.default_rng(0).uniform(0.5, 2.0, (3, *one.illuminated.shape))
+    ground = ground.astype(np.float32)
+    together = one.simulate(ground)
+    for image, alone in zip(together, ground, strict=True):
+        np.testing.assert_array_equal(image, one.simulate(alone))
+
+
 @settings(max_examples=25)
 @given(
     st.integers(0, 10_000),

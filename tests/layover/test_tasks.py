@@ -7,19 +7,23 @@ import pickle
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import dask.array
 import numpy as np
 import pytest
+import xarray as xr
 from rasterio.env import get_gdal_config, local
 from sarheight_kernels.pool import limit_threads, thread_count
 
 from sarheight import _runtime
 from sarheight._files import scratch_folder
 from sarheight.layover import _tasks as tasks
+from sarheight.layover import reconstruct
 from sarheight.layover._tasks import FILE_CACHE, Shelf, load, one_at_a_time, release_memory
+from sarheight.scene import Scene
 
 
 def test_gdal_keeps_no_more_of_files_than_it_may() -> None:
@@ -201,6 +205,20 @@ def test_freed_memory_is_given_back_where_it_is_short() -> None:
     release_memory(1e9, before + 1e6)
     assert tasks._held_bytes() < before - BLOCK * BLOCKS // 2
     assert kept is not None
+
+
+def test_memory_is_given_back_for_lazy_scenes_alone(
+    monkeypatch: pytest.MonkeyPatch, scene: Scene, dem: xr.DataArray
+) -> None:
+    """What is in memory has no limit, and takes the same memory again at once."""
+    given: list[None] = []
+    monkeypatch.setattr(tasks, "return_freed_memory", lambda: given.append(None))
+    monkeypatch.setattr(tasks, "_held_bytes", lambda: 1 << 60)
+    reconstruct(scene, dem)
+    assert not given
+    lazy = replace(scene, image=scene.image.chunk(line=64))
+    reconstruct(lazy, dem)["gamma0"].compute()
+    assert given
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,33 +1,14 @@
-"""The openEO process ``sar_backscatter``: SAR products of a STAC catalogue to a data cube.
-
-A back-end registers `sar_backscatter` as the implementation of the process, and lets its
-``load_collection`` return `SarItems`, which know place, time and polarisations, and read nothing::
-
-    from sarheight.openeo import SarItems, sar_backscatter
-
-    extent = {"west": 11.0, "south": 46.7, "east": 11.2, "north": 46.8}
-    items = SarItems.select(found, spatial_extent=extent, bands=["VV"])
-    cube = sar_backscatter(items, mask=True)
-
-It needs no library of openEO, and runs in any program that executes process graphs.
-
-References
-----------
-openEO processes 2.0.0-rc.2: ``sar_backscatter``, ``load_collection``. https://processes.openeo.org
-openEO API 1.2.0: error handling. https://api.openeo.org
-"""
+"""The openEO process ``sar_backscatter``: what it may be asked for, and what it does."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
+from dataclasses import fields, replace
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import xarray as xr
@@ -40,83 +21,38 @@ from sarheight.errors import (
     OptionError,
     OrbitCoverageError,
     ProductError,
-    SarheightError,
 )
 from sarheight.layover import in_layover, in_shadow
+from sarheight.openeo.items import (
+    POLARISATIONS,
+    PROCESS,
+    SarItems,
+    product_of,
+    refuse,
+    refuse_dem,
+    refuse_extent,
+    stac_items,
+    time_of,
+)
 from sarheight.output import nodata_value
 from sarheight.workflow.config import ImageConfig, ReconstructConfig
-from sarheight.workflow.elevations import DEM_MARGIN, read_dem
+from sarheight.workflow.elevations import read_dem
 from sarheight.workflow.images import Reporter, open_image
 from sarheight.workflow.options import AUTO, describe
 from sarheight.workflow.reconstruction import reconstruct
 
 if TYPE_CHECKING:
     import os
+    from datetime import datetime
 
     import pystac
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-    from sarheight.geometry.placement import Bounds
     from sarheight.scene import Calibration, Scene
 
-__all__ = [
-    "COEFFICIENTS",
-    "ELEVATION_MODELS",
-    "OPTIONS",
-    "ElevationModel",
-    "Measure",
-    "OpenEoError",
-    "SarItems",
-    "describe_process",
-    "sar_backscatter",
-]
-__dir__ = __all__.copy  # `dir` lists the public names
-
-PROCESS, LOADING = "sar_backscatter", "load_collection"
-POLARISATIONS = ("VV", "VH", "HH", "HV")
-DEGREES = "EPSG:4326"
 LINES = 512
 """Lines of an image that are multiplied by areas at once."""
-
-
-class OpenEoError(SarheightError, ValueError):
-    """An error as the openEO API and its processes name it.
-
-    Parameters
-    ----------
-    code : str
-        Code of the error, such as ``DigitalElevationModelInvalid``.
-    message : str
-        Message for the user of the process.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def _refuse(parameter: str, reason: object, process: str = PROCESS) -> NoReturn:
-    """Refuse a value that a parameter cannot have."""
-    code = "ProcessParameterInvalid"
-    message = f"The value passed for parameter '{parameter}' in process '{process}' is invalid: "
-    raise OpenEoError(code, f"{message}{reason}")
-
-
-def _refuse_dem(reason: object) -> NoReturn:
-    """Refuse an elevation model that cannot be used."""
-    code = "DigitalElevationModelInvalid"
-    message = (
-        "The digital elevation model specified is either not a DEM or can't be used with the data "
-        f"cube given: {reason}"
-    )
-    raise OpenEoError(code, message)
-
-
-def _refuse_extent() -> NoReturn:
-    """Refuse an extent in which there are no images."""
-    code = "NoDataAvailable"
-    raise OpenEoError(code, "There is no data available for the given extents.")
 
 
 # What a process graph may ask for.
@@ -229,237 +165,6 @@ def describe_process(specification: Mapping[str, Any]) -> dict[str, Any]:
     return described
 
 
-# The data: items of a catalogue.
-
-PRODUCT = re.compile(
-    r"(.*?\.(SAFE\.zip|SAFE|zarr\.zip|zarr|zip|h5|nitf|ntf))(?=/|$)", re.IGNORECASE
-)
-"""The part of an address that names a product: the folder of a measurement, or a file."""
-
-
-@dataclass(frozen=True, eq=False)
-class SarItems:
-    """SAR images as a catalogue lists them: the data cube of `sar_backscatter` before it is read.
-
-    Attributes
-    ----------
-    items : tuple of pystac.Item
-        Items of products that `sarheight.product.open_product` opens, one for each image.
-    bounds : tuple of float, optional
-        West, south, east and north of the cube in degrees; by default that of all items.
-    bands : tuple of str
-        Polarisations; by default all that the images have.
-    grid : odc.geo.geobox.GeoBox, optional
-        Grid of the cube, north up with square cells; by default as `sarheight.reconstruct` chooses
-        it.
-    """
-
-    items: tuple[pystac.Item, ...]
-    bounds: Bounds | None = None
-    bands: tuple[str, ...] = ()
-    grid: GeoBox | None = None
-
-    @classmethod
-    def select(
-        cls,
-        items: Iterable[pystac.Item | Mapping[str, Any]],
-        spatial_extent: Any = None,  # noqa: ANN401  # an object of the caller's
-        temporal_extent: Iterable[Any] | None = None,
-        bands: Iterable[str] | None = None,
-        *,
-        grid: GeoBox | None = None,
-    ) -> Self:
-        """Select items as the openEO process ``load_collection`` does.
-
-        Parameters
-        ----------
-        items : iterable of pystac.Item or mapping
-            Items, such as a search found.
-        spatial_extent : mapping, GeoJSON or object, optional
-            ``west``, ``south``, ``east``, ``north`` and ``crs`` (degrees by default), as keys or
-            attributes; or GeoJSON, whose extent is taken.
-        temporal_extent : sequence, optional
-            Two times, of which the second is not included; either may be None.
-        bands : iterable of str, optional
-            Polarisations.
-        grid : odc.geo.geobox.GeoBox, optional
-            Grid of the cube.
-
-        Returns
-        -------
-        SarItems
-            The items whose images lie in the extent.
-
-        Raises
-        ------
-        OpenEoError
-            ``NoDataAvailable`` if there are none, ``TemporalExtentEmpty`` if the extent ends before
-            it begins, ``ProcessParameterInvalid`` for an argument that is none.
-        """
-        found = _items(items, "id", LOADING)
-        bounds = None if spatial_extent is None else _bounds(spatial_extent)
-        begin, end = _times(temporal_extent)
-        chosen = tuple(
-            item
-            for item in found
-            if (begin is None or _time(item) >= begin)
-            and (end is None or _time(item) < end)
-            and (bounds is None or _meets(item, bounds))
-        )
-        if not chosen:
-            _refuse_extent()
-        if isinstance(bands, str) or not isinstance(bands, Iterable | None):
-            _refuse("bands", f"found {bands!r}, expected a list of polarisations", LOADING)
-        names = tuple(str(name).upper() for name in bands or ())
-        if unknown := set(names) - set(POLARISATIONS):
-            expected = f"expected some of {', '.join(POLARISATIONS)}"
-            _refuse("bands", f"found {', '.join(sorted(unknown))}, {expected}", LOADING)
-        return cls(chosen, bounds, names, grid)
-
-    @property
-    def extent(self) -> Bounds:
-        """West, south, east and north in degrees: the bounds, or those of all items."""
-        from sarheight.geometry.placement import bounds_of_corners
-
-        if self.bounds is not None:
-            return self.bounds
-        corners = []
-        for item in self.items:
-            box = _numbers_of(item.bbox)
-            if len(box) not in {4, 6}:
-                found = f"found {item.bbox!r} for the bbox of the item '{item.id}'"
-                _refuse("data", f"{found}, expected four numbers, or six with heights")
-            # A box may have heights: the third and the sixth number.
-            half = len(box) // 2
-            corners += [(x, y) for x in box[::half] for y in box[1::half]]
-        return bounds_of_corners(np.array(corners), DEM_MARGIN)
-
-
-def _items(
-    given: Any,  # noqa: ANN401  # checked here
-    parameter: str = "data",
-    process: str = PROCESS,
-) -> tuple[pystac.Item, ...]:
-    """Return STAC items of what was given as such."""
-    import pystac
-
-    several = [given] if isinstance(given, pystac.Item | Mapping) else given
-    if isinstance(several, str) or not isinstance(several, Iterable):
-        reason = f"found {type(given).__name__}, expected STAC items"
-        _refuse(parameter, reason, process)
-    try:
-        items = tuple(
-            each if isinstance(each, pystac.Item) else pystac.Item.from_dict(dict(each))
-            for each in several
-        )
-    except (*(pystac.STACError, pystac.STACTypeError), KeyError, TypeError, ValueError) as error:
-        _refuse(parameter, f"found no STAC items ({error})", process)
-    return items
-
-
-def _numbers_of(values: Any) -> list[float]:  # noqa: ANN401  # of a catalogue
-    """Return finite numbers as they are listed; none where others are among them."""
-    try:
-        numbers = [float(value) for value in values]
-    except (TypeError, ValueError):
-        return []
-    return numbers if np.isfinite(numbers).all() else []
-
-
-def _bounds(extent: Any) -> Bounds:  # noqa: ANN401  # checked here
-    """Return the bounds of a spatial extent in degrees."""
-    from rasterio.errors import CRSError
-    from rasterio.warp import transform_bounds
-    from shapely.errors import ShapelyError  # type: ignore[import-untyped]
-    from shapely.geometry import shape  # type: ignore[import-untyped]
-
-    from sarheight.geometry.placement import require_bounds
-
-    names = ("west", "south", "east", "north")
-    try:
-        if isinstance(extent, Mapping) and "type" in extent:
-            parts = extent.get("features", [extent])
-            shapes = [shape(each.get("geometry", each)) for each in parts]
-            boxes = np.array([each.bounds for each in shapes], float).reshape(-1, 4)
-            edges = [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
-            crs = None
-        else:
-            one = extent if isinstance(extent, Mapping) else vars(extent)
-            edges, crs = [float(one[name]) for name in names], one.get("crs")
-        west, south, east, north = edges
-        if crs is not None:
-            west, south, east, north = transform_bounds(crs, DEGREES, west, south, east, north)
-        require_bounds((west, south, east, north))
-    except (AttributeError, KeyError, TypeError, ValueError, CRSError, ShapelyError) as error:
-        reason = (
-            f"{error}; expected west, south, east and north, and a crs where they aren't degrees"
-        )
-        _refuse("spatial_extent", reason, LOADING)
-    return west, south, east, north
-
-
-def _times(extent: Iterable[Any] | None) -> tuple[datetime | None, datetime | None]:
-    """Return the begin and the end of a temporal extent."""
-    try:
-        begin, end = (None, None) if extent is None else map(_moment, extent)
-    except (TypeError, ValueError) as error:
-        _refuse("temporal_extent", error, LOADING)
-    if begin is not None and end is not None and end <= begin:
-        code = "TemporalExtentEmpty"
-        message = (
-            "The temporal extent is empty. The second instant in time must always be greater/later "
-            "than the first instant in time."
-        )
-        raise OpenEoError(code, message)
-    return begin, end
-
-
-def _moment(value: Any) -> datetime | None:  # noqa: ANN401  # checked here
-    """Return a time in UTC; objects of the parser of process graphs hold it in ``root``."""
-    value = getattr(value, "root", value)
-    if value is None:
-        return None
-    time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def _time(item: pystac.Item) -> datetime:
-    """Return the time of an item."""
-    time = item.datetime or item.common_metadata.start_datetime
-    if time is None:
-        _refuse("data", f"the item '{item.id}' has no time")
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def _meets(item: pystac.Item, bounds: Bounds) -> bool:
-    """Tell whether the outline of an item and an extent, which may span the date line, meet."""
-    from shapely.errors import ShapelyError
-    from shapely.geometry import box, shape
-
-    west, south, east, north = bounds
-    spans = [(west, east)] if west < east else [(west, 180.0), (-180.0, east)]
-    try:
-        outline = box(-180.0, -90.0, 180.0, 90.0) if item.geometry is None else shape(item.geometry)
-    except (AttributeError, KeyError, TypeError, ValueError, ShapelyError) as error:
-        _refuse("id", f"the item '{item.id}' has no geometry of GeoJSON ({error})", LOADING)
-    return any(outline.intersects(box(left, south, right, north)) for left, right in spans)
-
-
-def _product_of(item: pystac.Item) -> str:
-    """Return the path or URL of the product that the assets of an item belong to."""
-    found: dict[str, None] = {}
-    for asset in item.assets.values():
-        href = str(asset.get_absolute_href() or asset.href).removeprefix("file://")
-        match = PRODUCT.match(href)
-        if match is not None:
-            found[match[1]] = None
-    if not found:
-        kinds = "a SAFE folder or something in it, a zip of one, an EOPF store, an RSLC or a SICD"
-        _refuse("data", f"found no product among the assets of '{item.id}', expected {kinds}")
-    # Of a folder and its zip, the folder is read without unpacking.
-    return min(found, key=lambda each: (each.lower().endswith(".zip"), list(found).index(each)))
-
-
 # The process.
 
 
@@ -534,7 +239,7 @@ def sar_backscatter(
     """
     if coefficient not in list(COEFFICIENTS):
         known = ", ".join("null" if name is None else name for name in COEFFICIENTS)
-        _refuse("coefficient", f"found {coefficient!r}, expected one of {known}")
+        refuse("coefficient", f"found {coefficient!r}, expected one of {known}")
     flags = {
         "mask": mask,
         "contributing_area": contributing_area,
@@ -544,22 +249,22 @@ def sar_backscatter(
     }
     for name, value in flags.items():
         if not isinstance(value, bool | np.bool_):
-            _refuse(name, f"found {value!r}, expected true or false")
-    items = data if isinstance(data, SarItems) else SarItems(_items(data))
+            refuse(name, f"found {value!r}, expected true or false")
+    items = data if isinstance(data, SarItems) else SarItems(stac_items(data))
     if not items.items:
-        _refuse("data", "found no items, expected one at least")
+        refuse("data", "found no items, expected one at least")
     measure, bands = COEFFICIENTS[coefficient], tuple(name for name in BANDS if flags[name])
     config = _configuration(items, measure, bands, options, noise_removal=bool(noise_removal))
     images = _images(items)
     if not images:
-        _refuse_extent()
+        refuse_extent()
     dem = _Dem.of(elevation_model)
     config = dem.into(config, items)
     results = _parts(images, config, measure, dem.heights, items.grid)
     if not results and elevation_model is not None:
-        _refuse_dem("it does not meet the images")
+        refuse_dem("it does not meet the images")
     if not results:
-        _refuse_extent()
+        refuse_extent()
     parts = [(time, _bands_of(each, config, measure, bands)) for time, each in results]
     cube = _joined(parts, items.bands, bands).rename(PROCESS)
     cube = cube.assign_attrs(
@@ -587,10 +292,10 @@ def _images(items: SarItems) -> list[_Image]:
         known = item.properties.get("sar:polarizations") or items.bands
         if not isinstance(known, list | tuple):
             found = f"found {known!r} for sar:polarizations of the item '{item.id}'"
-            _refuse("data", f"{found}, expected a list")
+            refuse("data", f"{found}, expected a list")
         names = tuple(name for name in items.bands if name in known)
         if names or not items.bands:
-            images.append(_Image(_time(item), item.id, _product_of(item), names))
+            images.append(_Image(time_of(item), item.id, product_of(item), names))
     return sorted(images)
 
 
@@ -608,16 +313,16 @@ def _configuration(
 ) -> ReconstructConfig:
     """Make the configuration of all images; no image and no elevation model in it yet."""
     if not isinstance(options, Mapping):
-        _refuse("options", f"found {options!r}, expected an object")
+        refuse("options", f"found {options!r}, expected an object")
     if unknown := set(map(str, options)) - set(OPTIONS):
         expected = f"expected some of {', '.join(OPTIONS)}"
-        _refuse("options", f"found {', '.join(sorted(unknown))}, {expected}")
+        refuse("options", f"found {', '.join(sorted(unknown))}, {expected}")
     if options.get("orbit") not in (None, AUTO):
-        _refuse("options", f"found an orbit other than {AUTO!r}: leave it out")
+        refuse("options", f"found an orbit other than {AUTO!r}: leave it out")
     if items.grid is not None and GRID_OPTIONS & set(options):
-        _refuse("options", "the cube has a grid already: leave those of a grid out")
+        refuse("options", "the cube has a grid already: leave those of a grid out")
     if measure.calibration is not None and {"method", "law"} & set(options):
-        _refuse("options", "method and law are for coefficients of the terrain")
+        refuse("options", "method and law are for coefficients of the terrain")
     values = {"method": "rtc"} | dict(options)
     values |= {"image": "", "dem": (), "noise_removal": noise_removal}
     values |= {"variables": [measure.layer, *(BANDS[name] for name in bands)]}
@@ -639,12 +344,12 @@ class _Dem(NamedTuple):
         if isinstance(named, xr.DataArray):
             return cls(ElevationModel(()), named)
         if isinstance(named, str) and named not in ELEVATION_MODELS:
-            _refuse_dem(f"found {named!r}, expected one of {', '.join(ELEVATION_MODELS)}")
+            refuse_dem(f"found {named!r}, expected one of {', '.join(ELEVATION_MODELS)}")
         model = ELEVATION_MODELS[named] if isinstance(named, str) else named
         if model is None:
             return cls(ElevationModel((AUTO,)))
         if not isinstance(model, ElevationModel):
-            _refuse_dem(f"found {type(model).__name__}, expected the name of one")
+            refuse_dem(f"found {type(model).__name__}, expected the name of one")
         return cls(model)
 
     def into(self, config: ReconstructConfig, items: SarItems) -> ReconstructConfig:
@@ -657,7 +362,7 @@ class _Dem(NamedTuple):
             elif files != (AUTO,):
                 read_dem(config, bounds=items.extent)
         except (DemError, DamagedFileError, FileNotFoundError, TypeError) as error:
-            _refuse_dem(error)
+            refuse_dem(error)
         # All images get the same grid, and one of a continent is not filled for each of them.
         return config if items.grid is not None else replace(config, bounds=items.extent)
 
@@ -669,15 +374,15 @@ def _telling(name: str, *, grid_is_stated: bool = False) -> Iterator[None]:
         yield
     except OptionError as error:
         if error.option in {"image", "polarisations"}:
-            _refuse("data", f"'{name}': {error}")
-        _refuse(error.option if error.option == "noise_removal" else "options", error)
+            refuse("data", f"'{name}': {error}")
+        refuse(error.option if error.option == "noise_removal" else "options", error)
     except (ProductError, DamagedFileError, FileNotFoundError, OrbitCoverageError) as error:
-        _refuse("data", f"'{name}': {error}")
+        refuse("data", f"'{name}': {error}")
     except DemError as error:
         # The elevation model could be opened: the grid that was asked for does not fit it.
         if grid_is_stated:
-            _refuse("options", error)
-        _refuse_dem(error)
+            refuse("options", error)
+        refuse_dem(error)
 
 
 def _parts(
