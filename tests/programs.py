@@ -103,3 +103,19 @@ def nursery(imports: str) -> Iterator[Run]:
             return subprocess.CompletedProcess(program["arguments"], code_of_exit, *texts)
 
         yield run
+
+
+def printed_by_script(script: str, folder: Path, **environment: str) -> str:
+    """Run a script of its own file, as processes that begin anew need it; return what it prints."""
+    path = folder / "script.py"
+    path.write_text(script, "utf-8")
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LONGEST,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
