@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
 import matplotlib as mpl
 import pytest
 from hypothesis import settings
+
+# What is loaded while tests are collected stays: looking for garbage in it takes seconds.
+gc.disable()
 
 # Pictures are drawn into files, on machines with a screen too.
 mpl.use("Agg")
@@ -22,6 +26,13 @@ settings.register_profile(
 )
 settings.register_profile("search", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from here on, and only in what the tests make."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

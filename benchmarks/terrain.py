@@ -55,7 +55,8 @@ from benchmarks._figures import (
 )
 from benchmarks._fresh import claimed
 from benchmarks._terrain.places import Ground, make_ground
-from sarheight.learning.training import split_batches, train
+from sarheight.learning.settings import split_batches
+from sarheight.learning.training import train
 from sarheight.terrain import (
     HeightEstimator,
     TerrainPatches,

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sarheight_kernels.orbit import zero_doppler_time
 
 from sarheight._runtime import Described
-from sarheight.ellipsoid import SPEED_OF_LIGHT, LookSide, cartesian, look_sign, points_at_ranges
-from sarheight.errors import OrbitCoverageError
+from sarheight.ellipsoid import SPEED_OF_LIGHT, LookSide, look_sign
 from sarheight.ground_range import (
     GroundRange,
     RangeInterpolation,
     ground_range_over,
 )
-from sarheight.orbit import nanoseconds, seconds_between
+from sarheight.orbit import closest_approach, ground_speed, nanoseconds, seconds_between
 
 if TYPE_CHECKING:
     from sarheight.doppler import DopplerLUT
@@ -235,8 +233,8 @@ class RadarGrid(Described):
             If the orbit does not pass the place, or is too short for the image.
         """
         side = look_sign(look_side)
-        time, middle = _closest_approach(orbit, (latitude, longitude, height), side)
-        line_interval = line_spacing / _ground_speed(orbit, time, middle, side)
+        time, middle = closest_approach(orbit, (latitude, longitude, height), side)
+        line_interval = line_spacing / ground_speed(orbit, time, middle, side)
         half_time = line_interval * (lines - 1) / 2
         orbit.require_cover(time - half_time, time + half_time)
         half_swath = sample_spacing * (samples - 1) / 2
@@ -411,7 +409,7 @@ class RadarGrid(Described):
         line, sample = (self.lines - 1) / 2, (self.samples - 1) / 2
         slant_range = float(self.slant_range(line, sample))
         time = float(self.azimuth_time(line, slant_range))
-        speed = _ground_speed(
+        speed = ground_speed(
             orbit.with_epoch(self.epoch),
             time,
             slant_range,
@@ -580,47 +578,3 @@ def _part(part: slice, size: int, name: str) -> tuple[int, int]:
         )
         raise IndexError(msg)
     return int(begin), int(end - begin)
-
-
-# Radar grids of simulated images.
-
-
-def _ground_speed(
-    orbit: Orbit, time: float, slant_range: float, side: float, closing: Floats | float = 0.0
-) -> float:
-    """Return the speed of the point that is seen on the ellipsoid in m/s, by differences."""
-    step = 1e-3  # seconds: 7 m, so that rounding and curvature are both far below 1e-6
-    ends = [
-        points_at_ranges(*orbit.state(at), np.array([slant_range]), side, 0.0, closing)[0]
-        for at in (time - step, time + step)
-    ]
-    return float(np.linalg.norm(ends[1] - ends[0]) / (2 * step))
-
-
-def _closest_approach(
-    orbit: Orbit, place: tuple[float, float, float], side: float
-) -> tuple[float, float]:
-    """Return zero-Doppler time and slant range of a place on the given side of the orbit."""
-    latitude, longitude, height = place
-    point = cartesian(latitude, longitude, height)
-    # A long orbit passes a place more than once: start at the state vector nearest to it.
-    guess = orbit.time[np.argmin(np.linalg.norm(orbit.position - point, axis=1))]
-    x, y, z = point.tolist()
-    time = zero_doppler_time(x, y, z, guess, orbit.start, orbit.coefficients)
-    where = f"latitude {latitude}, longitude {longitude}"
-    if not orbit.time[0] <= time <= orbit.stop:
-        msg = (
-            f"found an orbit ({orbit.source}) that does not pass {where} at zero Doppler, expected "
-            "one that does: rotate it by sarheight.orbit.look_at, or make it longer"
-        )
-        raise OrbitCoverageError(msg)
-    position, velocity = orbit.state(time)
-    sight = point - position
-    if side * float(np.cross(sight, velocity) @ position) < 0.0:
-        found, expected = ("left", "right") if side > 0.0 else ("right", "left")
-        msg = (
-            f"found {where} to the {found} of the orbit, expected it to the {expected}: pass "
-            f"look_side={found!r}, or rotate the orbit by sarheight.orbit.look_at"
-        )
-        raise ValueError(msg)
-    return time, float(np.linalg.norm(sight))

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sarheight_kernels.orbit import hermite_coefficients, orbit_states
+from sarheight_kernels.orbit import hermite_coefficients, orbit_states, zero_doppler_time
 
 from sarheight._runtime import Described
 from sarheight._state_vectors import (
@@ -25,9 +25,11 @@ from sarheight.ellipsoid import (
     GRAVITATIONAL_PARAMETER,
     ROTATION_RATE,
     LookSide,
+    cartesian,
     geodetic,
     look_sign,
     point_at_incidence,
+    points_at_ranges,
 )
 from sarheight.errors import OrbitCoverageError
 
@@ -521,6 +523,47 @@ def look_at(
     middle = (orbit.time[0] + orbit.stop) / 2
     time = min(candidates, key=lambda candidate: abs(candidate - middle))
     return (longitude - seen_place(time)[1] + 180.0) % 360.0 - 180.0
+
+
+def ground_speed(
+    orbit: Orbit, time: float, slant_range: float, side: float, closing: Floats | float = 0.0
+) -> float:
+    """Return the speed of the point that is seen on the ellipsoid in m/s, by differences."""
+    step = 1e-3  # seconds: 7 m, so that rounding and curvature are both far below 1e-6
+    ends = [
+        points_at_ranges(*orbit.state(at), np.array([slant_range]), side, 0.0, closing)[0]
+        for at in (time - step, time + step)
+    ]
+    return float(np.linalg.norm(ends[1] - ends[0]) / (2 * step))
+
+
+def closest_approach(
+    orbit: Orbit, place: tuple[float, float, float], side: float
+) -> tuple[float, float]:
+    """Return zero-Doppler time and slant range of a place on the given side of the orbit."""
+    latitude, longitude, height = place
+    point = cartesian(latitude, longitude, height)
+    # A long orbit passes a place more than once: start at the state vector nearest to it.
+    guess = orbit.time[np.argmin(np.linalg.norm(orbit.position - point, axis=1))]
+    x, y, z = point.tolist()
+    time = zero_doppler_time(x, y, z, guess, orbit.start, orbit.coefficients)
+    where = f"latitude {latitude}, longitude {longitude}"
+    if not orbit.time[0] <= time <= orbit.stop:
+        msg = (
+            f"found an orbit ({orbit.source}) that does not pass {where} at zero Doppler, expected "
+            "one that does: rotate it by sarheight.orbit.look_at, or make it longer"
+        )
+        raise OrbitCoverageError(msg)
+    position, velocity = orbit.state(time)
+    sight = point - position
+    if side * float(np.cross(sight, velocity) @ position) < 0.0:
+        found, expected = ("left", "right") if side > 0.0 else ("right", "left")
+        msg = (
+            f"found {where} to the {found} of the orbit, expected it to the {expected}: pass "
+            f"look_side={found!r}, or rotate the orbit by sarheight.orbit.look_at"
+        )
+        raise ValueError(msg)
+    return time, float(np.linalg.norm(sight))
 
 
 def _rotate(vectors: Floats, angle: Floats) -> Floats:

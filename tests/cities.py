@@ -31,6 +31,17 @@ from tests.conftest import shared_data
 EPSG = 32631
 WEST, NORTH = 628_000.0, 5_804_000.0
 """Corner of the places, in the middle of the Netherlands."""
+SMALL_SETTINGS: dict[str, Any] = {
+    "options": {"width": 4, "depth": 1, "months_width": 4, "heads": 2, "bins": {"count": 4}},
+    "optical_bands": ["B04"],
+    "months": 2,
+    "kept_months": 1,
+    "size": 8,
+    "stride": 8,
+    "epochs": 1,
+    "precision": "32-true",
+}
+"""Of a small network that trains in a moment."""
 
 
 def grid_of(

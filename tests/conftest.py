@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+
+from tests.programs import Run, nursery
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -44,3 +49,27 @@ def shared_data(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs real data that is not here: {'/'.join(parts)}")
     return path
+
+
+@pytest.fixture(scope="session")
+def _loaded() -> Iterator[Run]:
+    libraries = "dask.array, distributed, netCDF4, rioxarray, sarheight.cli, scipy.ndimage, zarr"
+    rooms = "archives, coregistration, layover, output.files, sentinel1, workflow.reconstruction"
+    names = (f"sarheight.{room}" for room in rooms.split(", "))
+    with nursery(f"import {libraries}, {', '.join(names)}") as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def _forked_jobs(_loaded: Run) -> Iterator[None]:
+    """Have batches fork the process of each job from one that has loaded the libraries."""
+    from sarheight.workflow import batch
+
+    def run(arguments: list[str], *, input: str, **_: Any) -> Any:  # noqa: A002, ANN401
+        assert arguments[:3] == [sys.executable, "-m", "sarheight"]
+        main = "from sarheight.cli import main; main()"
+        return _loaded(main, Path.cwd(), *arguments[3:], given=input)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "subprocess", SimpleNamespace(run=run))
+        yield

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 LONGEST = 100
@@ -33,7 +34,7 @@ else:
     sys.exit()
 os.chdir(program["folder"])
 os.environ.update(program["environment"])
-for number, name in enumerate((os.devnull, program["output"], program["errors"])):
+for number, name in enumerate(program["streams"]):
     file = os.open(name, os.O_RDWR | os.O_CREAT)
     os.dup2(file, number)
     os.close(file)
@@ -43,7 +44,7 @@ exec(compile(program["code"], program["name"], "exec"), {{"__name__": "__main__"
 
 
 class Run(Protocol):
-    """Run a program to its end."""
+    """Run a program to its end; `given` is its standard input."""
 
     def __call__(
         self,
@@ -51,6 +52,7 @@ class Run(Protocol):
         folder: Path,
         *arguments: object,
         name: str = "<string>",
+        given: str = "",
         **environment: str,
     ) -> subprocess.CompletedProcess[str]: ...
 
@@ -65,9 +67,13 @@ def nursery(imports: str) -> Iterator[Run]:
         Lines of Python. They must start no thread.
     """
     script = FORKING.format(imports=imports, longest=LONGEST)
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with (
+        TemporaryDirectory() as place,
+        subprocess.Popen(
+            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        streams = [Path(place) / stream for stream in ("input", "output", "errors")]
         assert process.stdin is not None
         assert process.stdout is not None
         requests, replies = process.stdin, process.stdout
@@ -77,24 +83,39 @@ def nursery(imports: str) -> Iterator[Run]:
             folder: Path,
             *arguments: object,
             name: str = "<string>",
+            given: str = "",
             **environment: str,
         ) -> subprocess.CompletedProcess[str]:
-            paths = [folder.parent / f"{folder.name}.{kind}" for kind in ("output", "errors")]
             program = {
                 "code": code,
                 "name": name,
                 "folder": str(folder),
                 "arguments": [str(argument) for argument in arguments],
                 "environment": os.environ | environment,
-                "output": str(paths[0]),
-                "errors": str(paths[1]),
+                "streams": [str(path) for path in streams],
             }
-            for path in paths:
-                path.write_bytes(b"")
+            for path, text in zip(streams, (given, "", ""), strict=True):
+                path.write_text(text, "utf-8")
             requests.write(json.dumps(program) + "\n")
             requests.flush()
             code_of_exit = int(replies.readline())
-            texts = [path.read_text() for path in paths]
+            texts = [path.read_text("utf-8") for path in streams[1:]]
             return subprocess.CompletedProcess(program["arguments"], code_of_exit, *texts)
 
         yield run
+
+
+def printed_by_script(script: str, folder: Path, **environment: str) -> str:
+    """Run a script of its own file, as processes that begin anew need it; return what it prints."""
+    path = folder / "script.py"
+    path.write_text(script, "utf-8")
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LONGEST,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -7,10 +7,21 @@ from typing import Any
 
 import numpy as np
 import rioxarray  # noqa: F401
+import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from sarheight.zones import OPTICAL_CHANNELS, RADAR_CHANNELS, ZonePatches
+from sarheight.learning import Channel
+from sarheight.zones import (
+    OPTICAL_CHANNELS,
+    RADAR_CHANNELS,
+    FusionResult,
+    FusionStrategy,
+    ZoneClassifier,
+    ZoneMember,
+    ZonePatches,
+)
+from sarheight.zones.evaluation import scores_from_confusion
 
 CHANNELS = (*RADAR_CHANNELS, *OPTICAL_CHANNELS)
 THREE = ("compact_high_rise", "dense_trees", "water")
@@ -78,3 +89,27 @@ def city(rows: int = 40, columns: int = 60, seed: int = 0) -> tuple[xr.DataArray
         labelled.astype(np.uint8), dims=("y", "x"), coords=coordinates
     ).rio.write_crs(32633)
     return stack, labels
+
+
+def small_classifier(names: tuple[str, ...] = ("green", "red", "nir")) -> ZoneClassifier:
+    """Make a small network of random weights for three classes."""
+    torch.manual_seed(0)
+    options = {"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled_blocks": 1}
+    return ZoneClassifier(
+        [Channel(name, "1", mean=1.0, std=2.0) for name in names],
+        ("compact_high_rise", "open_low_rise", "water"),
+        [ZoneMember((names,), options=options)],
+        size=4,
+        codes=(1, 6, 17),
+        posting=100.0,
+    ).eval()
+
+
+def fusion_result(form: FusionStrategy, accuracies: list[int], folder: Path) -> FusionResult:
+    """Make what runs of a form of fusion give, from their accuracies in per cent."""
+    scores = tuple(
+        scores_from_confusion([[right, 100 - right], [100 - right, right]], ["a", "b"])
+        for right in accuracies
+    )
+    values = tuple(right / 100 for right in accuracies)
+    return FusionResult(form, scores, values, values, (folder,) * len(values))

@@ -33,15 +33,12 @@ The options are
     their meaning, and sums keep their order.
 ``no_cfunc_wrapper=True``
     There are no entries for C; nor are there for Python in what is compiled for calls by other
-    kernels (`_call_without_wrapper`).
+    kernels, which has no machine code of its own either (`_call_without_wrapper`).
 ``boundscheck=None``
     Indices are unchecked unless the environment says ``NUMBA_BOUNDSCHECK=1``. The cache does
     not know of that variable: set another ``NUMBA_CACHE_DIR`` along with it.
 
-Kernels borrow their arrays: Numba would count, at each call of a function from another, one
-reference more and one less of every array that it is passed, tables of the models included, in
-atomic operations that took up to a fifth of a kernel's time. The caller holds its arrays until
-the call returns, so a function that returns none of them has nothing to count (`_BorrowingLower`).
+Kernels borrow their arrays, as `sarheight_kernels._compiler` says.
 
 The cache of a function follows changes in its own file only. After an edit of a kernel in one
 file that is called from another, remove ``__pycache__`` of both (``make clean`` does).
@@ -69,13 +66,10 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from numba.core import cgutils, types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
-from numba.core.compiler_machinery import register_pass
-from numba.core.lowering import Lower
-from numba.core.typed_passes import BaseNativeLowering, NativeLowering
 from numpy.typing import NDArray
+
+from sarheight_kernels._compiler import BorrowingCompiler, InnerCompiler, rebuild
 
 LOGGER = logging.getLogger("sarheight_kernels")
 
@@ -156,16 +150,20 @@ class _KernelCache(FunctionCache):
 
 
 class _InnerNames(CompileResultCacheImpl):
-    """Names of the files of functions without wrappers."""
+    """Files of functions without wrappers: their names, and what is read from them."""
 
     def get_filename_base(self, fullname: str, abiflags: str) -> str:
         """Name the files of a function."""
         numbas: Any = super()
         return str(numbas.get_filename_base(f"{fullname}.inner", abiflags))
 
+    def rebuild(self, target_context: Any, payload: Any) -> Any:  # noqa: ANN401
+        """Make a function of what was saved of it."""
+        return rebuild(target_context, payload)
+
 
 class _InnerCache(_KernelCache):
-    """The cached machine code of a function that kernels call, see `_call_without_wrapper`."""
+    """The cached code of a function that kernels call, see `_call_without_wrapper`."""
 
     _impl_class: Any = _InnerNames
 
@@ -201,76 +199,17 @@ def _kernel_cache(function: Callable[..., Any], kind: Any) -> Any:  # noqa: ANN4
             config.CACHE_DIR = before
 
 
-_TUPLE: Any = types.BaseTuple
-
-
-def _borrowed(lower: Any, kind: Any, value: Any) -> Any:  # noqa: ANN401
-    """Take the owners of memory, whose references are counted, out of an argument."""
-    if isinstance(kind, types.Array):
-        array = lower.context.make_array(kind)(lower.context, lower.builder, value)
-        array.meminfo = cgutils.get_null_value(array.meminfo.type)
-        return array._getvalue()  # noqa: SLF001  # how Numba's own code reads it
-    if isinstance(kind, _TUPLE):
-        parts = cgutils.unpack_tuple(lower.builder, value, len(kind))
-        for place, (part_kind, part) in enumerate(zip(kind, parts, strict=True)):
-            element = _borrowed(lower, part_kind, part)
-            value = lower.builder.insert_value(value, element, place)
-    return value
-
-
-def _is_number(kind: Any) -> bool:  # noqa: ANN401
-    """Tell whether a type is that of a number, of nothing, or of a tuple of these."""
-    if isinstance(kind, _TUPLE):
-        return all(_is_number(part) for part in kind)
-    return isinstance(kind, (types.Number, types.Boolean, types.NoneType))
-
-
-class _BorrowingLower(Lower):
-    """A translation of functions to LLVM that borrows arrays where a function returns none."""
-
-    def extract_function_arguments(self) -> Any:  # noqa: ANN401
-        """Read the arguments of the function."""
-        lower: Any = super()
-        arguments = lower.extract_function_arguments()
-        if _is_number(self.fndesc.restype):
-            kinds = self.fndesc.argtypes
-            pairs = zip(kinds, arguments, strict=True)
-            self.fnargs = [_borrowed(self, kind, value) for kind, value in pairs]
-        return self.fnargs
-
-
-@register_pass(mutates_CFG=True, analysis_only=False)
-class _BorrowingLowering(BaseNativeLowering):
-    """The step of compilation that translates to LLVM."""
-
-    _name: Any = "sarheight_lowering"
-    lowering_class = _BorrowingLower
-
-
-class _Compiler(CompilerBase):
-    """A compiler with the steps of Numba's, but with arrays that are borrowed."""
-
-    def define_pipelines(self) -> list[Any]:
-        """List the steps."""
-        steps: Any = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        place = [step for step, _ in steps.passes].index(NativeLowering)
-        steps.passes[place] = (_BorrowingLowering, "lowering with borrowed arrays")
-        steps.finalize()
-        return [steps]
-
-
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
     "fastmath": {"contract"},
-    "pipeline_class": _Compiler,
     "no_cfunc_wrapper": True,  # no C code calls a kernel by its address
 }
 
 
 def njit(function: Kernel) -> Kernel:
     """Compile a kernel; its type stays that of the function."""
-    compiled: Any = numba.njit(**_OPTIONS)(function)
+    compiled: Any = numba.njit(**_OPTIONS, pipeline_class=BorrowingCompiler)(function)
     if compiled is not function:  # compilation is not switched off
         with suppress(OSError):  # not even a temporary folder: compiled in every run
             compiled._cache = _kernel_cache(function, _KernelCache)  # noqa: SLF001  # what `cache=True` sets
@@ -282,13 +221,15 @@ def _call_without_wrapper(compiled: Any) -> None:  # noqa: ANN401
     """Let kernels call a function that is compiled for them alone, when the first of them is.
 
     What unpacks the arguments of a call from Python, of all arrays of all models, is a fifth of the
-    work of compiling, and most functions are called by kernels only.
+    work of compiling, and machine code, which kernels hold anyway, another fifth; most functions
+    are called by kernels only.
     """
+    options = {**_OPTIONS, "pipeline_class": InnerCompiler, "no_cpython_wrapper": True}
 
     @cache
     def inner() -> Any:  # noqa: ANN401
         compile_for: Any = numba.njit
-        own = compile_for(**_OPTIONS, no_cpython_wrapper=True)(compiled.py_func)
+        own = compile_for(**options)(compiled.py_func)
         with suppress(OSError):
             own._cache = _kernel_cache(compiled.py_func, _InnerCache)  # noqa: SLF001
         return own

@@ -1,33 +1,27 @@
-"""Masks of layover and shadow, on the ground and in the image."""
+"""Masks of layover and shadow, on the ground and in the image, and how often terrain is folded."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sarheight_kernels._numba import F4, F8, I4, U1, njit
+from sarheight_kernels._numba import F4, F8, I4, I8, U1, njit
 from sarheight_kernels.doppler import is_squinted
 from sarheight_kernels.models import locate_cell
 from sarheight_kernels.pool import spread_over
 from sarheight_kernels.profiles import (
     ACTIVE_LAYOVER,
+    ACTIVE_SHADOW,
     CLEAR,
-    FORESHORTENED,
     FORESHORTENING,
-    ILLUMINATED,
-    IN_LAYOVER,
-    LARGEST_FOLD_COUNT,
     NO_DATA,
     PASSIVE_LAYOVER,
     PASSIVE_SHADOW,
     RISE,
-    SHADOWED,
     Scan,
     classify,
-    count_crossings,
-    count_folds,
-    crossings_of,
     empty_profile,
     illuminate_profile,
     knot_columns,
@@ -36,7 +30,93 @@ from sarheight_kernels.profiles import (
 )
 from sarheight_kernels.tiles import TILE, tile_box
 
+if TYPE_CHECKING:
+    from sarheight_kernels.profiles import Profile
+
 __all__ = ["classify_image", "classify_profiles", "illuminate_profiles", "profiles_to_cells"]
+
+
+# Crossings: how often a profile passes the slant range of each sample of an image.
+
+ILLUMINATED, SHADOWED, IN_LAYOVER, FORESHORTENED = 0, 16, 32, 48
+"""Kinds of crossings: illuminated, in shadow, illuminated and in active layover, illuminated and
+foreshortened. Each is counted in 16 bits of one number, from this bit on."""
+FIELD = 0xFFFF
+LARGEST_FOLD_COUNT = 254
+
+
+@njit
+def crossings_of(counts: int, kind: int) -> int:
+    """Read the number of crossings of one kind from a number of `count_crossings`."""
+    return (counts >> kind) & FIELD
+
+
+@njit
+def _next_centre(sample: float, samples: int) -> int:
+    """Find the first sample of an image whose centre lies beyond a fractional sample."""
+    return int(min(max(math.floor(sample) + 1.0, 0.0), float(samples)))
+
+
+@njit
+def count_crossings(profile: Profile, category: U1, crossings: I8) -> None:
+    """Count for each sample of an image how often a profile crosses its slant range.
+
+    Points of the profile have a sample, from `profile_samples`, and a category, from `classify`:
+    shape (n,). `crossings`, shape (samples + 1,), receives the counts at the centre of each sample,
+    see `crossings_of`; then a 0.
+    """
+    sample, samples = profile.sample, crossings.size - 1
+    begin, end, kind = profile.indices[0], profile.indices[1], profile.counts[1:]
+    for i in range(kind.size):
+        here, there = sample[i], sample[i + 1]
+        void = math.isnan(here + there)
+        begin[i] = 0 if void else _next_centre(min(here, there), samples)
+        end[i] = 0 if void else _next_centre(max(here, there), samples)
+    for i in range(kind.size):
+        here, there = category[i], category[i + 1]
+        in_layover = (here == ACTIVE_LAYOVER) & (there == ACTIVE_LAYOVER)
+        foreshortened = (here == FORESHORTENING) | (there == FORESHORTENING)
+        shadowed = (here >= ACTIVE_SHADOW) & (there >= ACTIVE_SHADOW)
+        illuminated = 1 << ILLUMINATED
+        illuminated += (in_layover << IN_LAYOVER) + (foreshortened << FORESHORTENED)
+        kind[i] = 1 << SHADOWED if shadowed else illuminated
+    crossings[:] = 0
+    last = 0
+    # Differences first: what begins at a sample, less what has ended there. Their cumulative sum
+    # is the count.
+    for i in range(kind.size):
+        crossings[np.uint64(begin[i])] += kind[i]
+        crossings[np.uint64(end[i])] -= kind[i]
+        last = max(last, end[i])
+    counts = 0
+    for s in range(last + 1):
+        counts += crossings[s]
+        crossings[s] = counts
+
+
+@njit
+def count_folds(profile: Profile, category: U1, crossings: I8, fold_count: U1) -> None:
+    """Find the fold counts of a profile's points: illuminated crossings at their range.
+
+    Arguments are those of `count_crossings`. `fold_count`, shape (n,), is 255 where a point lies
+    outside the image or has no terrain.
+    """
+    sample, samples = profile.sample, crossings.size - 1
+    nearest, illuminated = profile.indices[0], profile.indices[1]
+    for i in range(sample.size):
+        at = math.floor(sample[i] + 0.5)
+        inside = (at >= 0.0) & (at < samples) & (category[i] != NO_DATA)
+        nearest[i] = np.int32(at if inside else samples)
+    for i in range(sample.size):
+        illuminated[i] = crossings[np.uint64(nearest[i])] & FIELD
+    for i in range(sample.size):
+        # An illuminated point counts, even where its crossing does not reach the sample's centre.
+        least = 1 if category[i] < ACTIVE_SHADOW else 0
+        count = min(max(illuminated[i], least), LARGEST_FOLD_COUNT)
+        fold_count[i] = count if nearest[i] < samples else NO_DATA
+
+
+# Along profiles, on the cells of a DEM, and in an image.
 
 
 @spread_over("category")
@@ -110,23 +190,13 @@ def _bilinear(corners: F8, u: float, v: float) -> float:
 
 
 @njit
-def _find_nearest(first: float, step: float, profiles: int, nearest: I4) -> None:
-    """Find the profiles that pass nearest to a row of cells; NaN becomes the first."""
-    last = profiles - 1.0
-    for j in range(nearest.size):
-        profile = np.floor(first + step * j + 0.5)
-        profile = profile if profile > 0.0 else 0.0
-        nearest[j] = np.int32(min(profile, last))
-
-
-@njit
-def _find_nearest_cones(
+def _find_nearest(
     first: float, step: float, lean: F8, heights: F4, reference: float, profiles: int, nearest: I4
 ) -> None:
-    """Find the profiles on leaning cones that pass nearest to a row of cells of some heights.
+    """Find the profiles that pass nearest to a row of cells of some heights; NaN is the first.
 
     Above a reference height the index changes by `lean`, shape (2,), by metre: at the first cell,
-    and its change from cell to cell.
+    and its change from cell to cell. It is 0 but on the leaning cones of a Doppler centroid.
     """
     last = profiles - 1.0
     for j in range(nearest.size):
@@ -190,7 +260,7 @@ def profiles_to_cells(
     for tile in range(begin // TILE * across, (end + TILE - 1) // TILE * across):
         row, end_row, column, end_column = tile_box(heights, tile)
         box = row, end_row, column, end_column
-        corners, higher, lean = np.empty((2, 2)), np.empty((2, 2)), np.empty(2)
+        corners, higher, lean = np.empty((2, 2)), np.empty((2, 2)), np.zeros(2)
         _corner_profiles(scan, box, reference_height, corners)
         if squinted:
             _corner_profiles(scan, box, reference_height + RISE, higher)
@@ -203,17 +273,15 @@ def profiles_to_cells(
                 lean[0] = (_bilinear(higher, u, 0.0) - first) / RISE
                 lean[1] = (_bilinear(higher, u, 1.0) - _bilinear(higher, u, 0.0)) / RISE
                 lean[1] = (lean[1] - step * (end_column - column) / RISE) / (end_column - column)
-                part = heights[i, column:end_column]
-                _find_nearest_cones(first, step, lean, part, reference_height, profiles, nearest)
-            else:
-                _find_nearest(first, step, profiles, nearest)
+            part = heights[i, column:end_column]
+            _find_nearest(first, step, lean, part, reference_height, profiles, nearest)
             for layer in range(layers):
                 _copy_values(
                     along,
                     layer * profiles * columns + column,
                     columns,
                     nearest,
-                    heights[i, column:end_column],
+                    part,
                     cell_values[layer, i, column:end_column],
                 )
 

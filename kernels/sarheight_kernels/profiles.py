@@ -437,7 +437,8 @@ def _follow_cone(lean: F8, heights: F4, reference_height: float, profile: Profil
     """
     row, height = profile.downward, profile.outward
     level, last = profile.numbers[1], heights.shape[0] - 1.0
-    level[:] = row
+    for column in range(row.size):
+        level[column] = row[column]
     for _ in range(LEAN_STEPS):
         for column in range(row.size):
             # Beyond the DEM's edge the terrain goes on as it is there.
@@ -532,21 +533,6 @@ def trace_profile(knots: KnotColumns, scan: Scan, time: float, profile: Profile)
         _coordinates(table[knot], table[knot + 1], outward[span], downward[span])
 
 
-# Crossings: how often a profile passes the slant range of each sample of an image.
-
-ILLUMINATED, SHADOWED, IN_LAYOVER, FORESHORTENED = 0, 16, 32, 48
-"""Kinds of crossings: illuminated, in shadow, illuminated and in active layover, illuminated and
-foreshortened. Each is counted in 16 bits of one number, from this bit on."""
-FIELD = 0xFFFF
-LARGEST_FOLD_COUNT = 254
-
-
-@njit
-def crossings_of(counts: int, kind: int) -> int:
-    """Read the number of crossings of one kind from a number of `count_crossings`."""
-    return (counts >> kind) & FIELD
-
-
 @njit
 def profile_samples(radar: RadarModel, time: float, profile: Profile) -> None:
     """Find the samples of the points of a profile, by their coordinates, at one azimuth time."""
@@ -582,68 +568,3 @@ def _native_samples(radar: RadarModel, time: float, segment: int, profile: Profi
         slant_range = sample[i] * (cubic[0] + w * (cubic[1] + w * (cubic[2] + w * cubic[3])))
         annotated = annotated_time(radar, time, slant_range)
         sample[i] = range_sample(radar, segment, annotated, slant_range)
-
-
-@njit
-def _next_centre(sample: float, samples: int) -> int:
-    """Find the first sample of an image whose centre lies beyond a fractional sample."""
-    return int(min(max(math.floor(sample) + 1.0, 0.0), float(samples)))
-
-
-@njit
-def count_crossings(profile: Profile, category: U1, crossings: I8) -> None:
-    """Count for each sample of an image how often a profile crosses its slant range.
-
-    Points of the profile have a sample, from `profile_samples`, and a category, from `classify`:
-    shape (n,). `crossings`, shape (samples + 1,), receives the counts at the centre of each sample,
-    see `crossings_of`; then a 0.
-    """
-    sample, samples = profile.sample, crossings.size - 1
-    begin, end, kind = profile.indices[0], profile.indices[1], profile.counts[1:]
-    for i in range(kind.size):
-        here, there = sample[i], sample[i + 1]
-        void = math.isnan(here + there)
-        begin[i] = 0 if void else _next_centre(min(here, there), samples)
-        end[i] = 0 if void else _next_centre(max(here, there), samples)
-    for i in range(kind.size):
-        here, there = category[i], category[i + 1]
-        in_layover = (here == ACTIVE_LAYOVER) & (there == ACTIVE_LAYOVER)
-        foreshortened = (here == FORESHORTENING) | (there == FORESHORTENING)
-        shadowed = (here >= ACTIVE_SHADOW) & (there >= ACTIVE_SHADOW)
-        illuminated = 1 << ILLUMINATED
-        illuminated += (in_layover << IN_LAYOVER) + (foreshortened << FORESHORTENED)
-        kind[i] = 1 << SHADOWED if shadowed else illuminated
-    crossings[:] = 0
-    last = 0
-    # Differences first: what begins at a sample, less what has ended there. Their cumulative sum
-    # is the count.
-    for i in range(kind.size):
-        crossings[np.uint64(begin[i])] += kind[i]
-        crossings[np.uint64(end[i])] -= kind[i]
-        last = max(last, end[i])
-    counts = 0
-    for s in range(last + 1):
-        counts += crossings[s]
-        crossings[s] = counts
-
-
-@njit
-def count_folds(profile: Profile, category: U1, crossings: I8, fold_count: U1) -> None:
-    """Find the fold counts of a profile's points: illuminated crossings at their range.
-
-    Arguments are those of `count_crossings`. `fold_count`, shape (n,), is 255 where a point lies
-    outside the image or has no terrain.
-    """
-    sample, samples = profile.sample, crossings.size - 1
-    nearest, illuminated = profile.indices[0], profile.indices[1]
-    for i in range(sample.size):
-        at = math.floor(sample[i] + 0.5)
-        inside = (at >= 0.0) & (at < samples) & (category[i] != NO_DATA)
-        nearest[i] = np.int32(at if inside else samples)
-    for i in range(sample.size):
-        illuminated[i] = crossings[np.uint64(nearest[i])] & FIELD
-    for i in range(sample.size):
-        # An illuminated point counts, even where its crossing does not reach the sample's centre.
-        least = 1 if category[i] < ACTIVE_SHADOW else 0
-        count = min(max(illuminated[i], least), LARGEST_FOLD_COUNT)
-        fold_count[i] = count if nearest[i] < samples else NO_DATA

@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
-from scipy.stats import rankdata
 
 from sarheight.acquisition import (
     ACQUISITION,
@@ -387,6 +386,8 @@ def _probability(values: Floats, marked: Mask) -> float:
     count = int(marked.sum())
     if count < FEWEST or values.size - count < FEWEST:
         return np.nan
+    from scipy.stats import rankdata
+
     rank = rankdata(values)[marked].mean()
     return float((rank - 0.5 * (count + 1)) / (values.size - count))
 

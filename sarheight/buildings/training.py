@@ -28,17 +28,9 @@ from sarheight.buildings.estimators import BUILDING_NETWORKS, BuildingHeightEsti
 from sarheight.buildings.mbhr import OPTICAL_BANDS, Vectors, published, regression_loss
 from sarheight.buildings.patches import BuildingPatches
 from sarheight.buildings.stack import REFERENCE, SAR_BANDS, band_statistics
+from sarheight.learning.settings import RunSettings, require_one_of, require_positive
 from sarheight.learning.split import require_disjoint
-from sarheight.learning.training import (
-    EpochLoader,
-    RootMeanSquaredError,
-    RunSettings,
-    Sample,
-    Task,
-    require_one_of,
-    require_positive,
-    seeded,
-)
+from sarheight.learning.training import EpochLoader, RootMeanSquaredError, Sample, Task, seeded
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -24,6 +24,7 @@ from sarheight.cli._reconstruct import masks, reconstruct
 from sarheight.cli._scenes import scenes
 from sarheight.cli._series import series
 from sarheight.cli._session import (
+    FAILED,
     INTERRUPTED,
     OPTIONS,
     TERMINATED,
@@ -176,6 +177,15 @@ def main() -> None:
     terminate_cleanly()
     try:
         app()
+    except BaseException as error:
+        failed = not isinstance(error, SystemExit) or error.code in {FAILED, USAGE}
+        # What is interrupted while it loads may raise an error of its own: extension modules say
+        # that they cannot be imported, Python that a class cannot be made.
+        if failed and _told:
+            sys.exit(TERMINATED)
+        raise
     finally:
         if hasattr(signal, "setitimer"):
+            # While Python ends, it gives signals back their default: an alarm would kill it.
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
             signal.setitimer(signal.ITIMER_REAL, 0.0)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from sarheight._runtime import library
 from sarheight.terrain.rasters import CellElevations, CellLocator, require_inside
@@ -66,7 +66,7 @@ def interval_factor(level: float) -> float:
     """Return the half width of an interval in standard deviations."""
     # Of a distribution with a variance of 1.
     scale = math.sqrt((ERROR_FREEDOM - 2.0) / ERROR_FREEDOM)
-    return float(student.ppf(0.5 * (1.0 + level), ERROR_FREEDOM)) * scale
+    return float(stdtrit(ERROR_FREEDOM, 0.5 * (1.0 + level))) * scale
 
 
 # Kriging of residuals.

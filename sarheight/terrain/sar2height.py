@@ -49,7 +49,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, softplus
 
 from sarheight.learning.channels import Channel, normalise
-from sarheight.learning.training import RunSettings, require_one_of, require_positive
+from sarheight.learning.settings import RunSettings, require_one_of, require_positive
 from sarheight.learning.unet import (
     DepthwiseConvolution,
     EfficientChannelAttention,

@@ -14,14 +14,7 @@ from torch.utils.data import DataLoader
 from sarheight.dem import local_posting
 from sarheight.learning.metrics import HeightErrors, height_errors
 from sarheight.learning.split import require_disjoint
-from sarheight.learning.training import (
-    EpochLoader,
-    RootMeanSquaredError,
-    RunSettings,
-    Sample,
-    Task,
-    seeded,
-)
+from sarheight.learning.training import EpochLoader, RootMeanSquaredError, Sample, Task, seeded
 from sarheight.terrain.patches import TerrainPatches, normalised_channels
 from sarheight.terrain.sar2height import (
     HeightEstimate,
@@ -34,6 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from sarheight.learning.settings import RunSettings
     from sarheight.learning.split import Part
 
 LAYOVER = (ACTIVE_LAYOVER, PASSIVE_LAYOVER, LAYOVER_AND_SHADOW)

@@ -15,8 +15,8 @@ from scipy.ndimage import convolve
 
 from sarheight.errors import CheckpointError
 from sarheight.learning.channels import require_channels, require_powers
+from sarheight.learning.settings import split_batches
 from sarheight.learning.tiles import Corner, Mosaic, Tiling
-from sarheight.learning.training import split_batches
 from sarheight.learning.weights import select_device
 from sarheight.output import check_writable, nodata_value, write
 from sarheight.output.atomic import atomic_write

@@ -12,15 +12,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCohenKappa
 
-from sarheight.learning.training import (
-    EpochLoader,
-    Optimiser,
-    RunSettings,
-    Sample,
-    Schedule,
-    Task,
-    seeded,
-)
+from sarheight.learning.settings import Optimiser, RunSettings, Schedule
+from sarheight.learning.training import EpochLoader, Sample, Task, seeded
 from sarheight.zones.classifier import ZoneClassifier, ZoneMember
 from sarheight.zones.evaluation import calibration_error, class_scores, fit_temperature
 from sarheight.zones.fusion_cnn import class_weights, published, require_stage, split_channels

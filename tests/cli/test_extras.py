@@ -109,7 +109,7 @@ CORE: dict[str, tuple[str, ...]] = {
     "refine": ("refine", "{image}", "--dem", "{dem}", *SEA, "--iterations", "1", "-o", "r.nc"),
     "masks --mgrs": (
         *("masks", "--like", "{image}", "--dem", "{dem}", *SEA),
-        *("--mgrs", "32TNR", "--resolution", "90", "-o", "tile.tif"),
+        *("--mgrs", "32TNR", "--resolution", "180", "-o", "tile.tif"),
     ),
     "info": ("info", "{image}", "{dem}"),
 }

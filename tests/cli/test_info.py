@@ -25,7 +25,9 @@ from tests.worlds.products import grd_product
 
 
 @pytest.fixture(scope="module")
-def made(files: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def made(
+    _forked_jobs: None, files: Files, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     """Make a file of each kind."""
     folder = tmp_path_factory.mktemp("kinds")
     dem = raster(mountain(36, 48))

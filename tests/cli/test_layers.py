@@ -115,10 +115,10 @@ def test_grids_by_options(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_tile_of_sentinel_2(data: Path, tmp_path: Path) -> None:
-    options = ("--mgrs", "32TNR", "--resolution", "90", "-o", tmp_path / "tile.nc")
+    options = ("--mgrs", "32TNR", "--resolution", "180", "-o", tmp_path / "tile.nc")
     reconstruct(data, *options)
     result = open_result(tmp_path / "tile.nc")
-    assert dem.grid_like(result) == dem.mgrs_grid("32TNR", 90.0)
+    assert dem.grid_like(result) == dem.mgrs_grid("32TNR", 180.0)
     said = failing(
         1,
         *("reconstruct", data / "product.SAFE.zip", "--dem", data / "degrees.tif", *SEA, *METHOD),
@@ -169,6 +169,7 @@ def test_layers_in_decibels_and_a_second_run(data: Path, tmp_path: Path) -> None
     assert isinstance(open_result(output), xr.Dataset)
 
 
+@pytest.mark.usefixtures("_forked_jobs")
 def test_a_batch_makes_folders_of_layers_once(data: Path, tmp_path: Path) -> None:
     settings = ("vertical=ellipsoidal", "method=one-step", "law=muhleman", "coregister=none")
     command = ("batch", data / "product.SAFE.zip", "--dem", data / "degrees.tif", "--suffix", "/")

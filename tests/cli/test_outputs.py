@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from sarheight.buildings import BuildingHeightEstimator, write_stack
 from sarheight.dem import coarsen
@@ -14,12 +13,11 @@ from sarheight.illumination import simulate
 from sarheight.learning import Channel
 from sarheight.output import open_result, read_provenance
 from sarheight.output.radar_images import read_scene, write_scene
-from sarheight.zones import ZoneClassifier, ZoneMember
 from tests.cities import small_stack
 from tests.cli.commands import SEA, failing, passing, run
 from tests.dems import hills
 from tests.mountains import look, raster
-from tests.zone_samples import city
+from tests.zone_samples import city, small_classifier
 
 FORMATS = (".tif", ".nc", ".zarr", ".png", "")
 
@@ -36,17 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_scene(simulate(fine, grid, orbit, looks=20.0, seed=1), made / f"{name}.nc")
         dem = ("--dem", made / "dem.tif", *SEA, "--heights", "--method", "rtc")
         passing("reconstruct", made / f"{name}.nc", *dem, "-o", made / f"{name}_result.nc")
-    torch.manual_seed(0)
     names = ("green", "red", "nir")
-    options = {"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled_blocks": 1}
-    ZoneClassifier(
-        [Channel(name, "1", mean=1.0, std=2.0) for name in names],
-        ("compact_high_rise", "open_low_rise", "water"),
-        [ZoneMember((names,), options=options)],
-        size=4,
-        codes=(1, 6, 17),
-        posting=100.0,
-    ).eval().save_pretrained(made / "zones")
+    small_classifier(names).save_pretrained(made / "zones")
     stack = city()[0]
     stack.assign_attrs(long_name=names).rio.to_raster(made / "bands.tif")
     small = {"width": 8, "depth": 2, "months_width": 8, "heads": 2, "bins": {"count": 8}}

@@ -19,27 +19,16 @@ from sarheight.learning import Channel, model_kind
 from sarheight.output import open_result
 from sarheight.zones import (
     ZoneClassifier,
-    ZoneMember,
     predict_zones,
 )
 from tests.cities import EPSG, NORTH, WEST, small_stack, write_geotiff
 from tests.cli.commands import passing, run
-from tests.zone_samples import city
+from tests.zone_samples import city, small_classifier
 
 
 @pytest.fixture(scope="module")
 def classifier() -> ZoneClassifier:
-    torch.manual_seed(0)
-    names = ("visible_green", "visible_red", "infrared_nir")
-    options = {"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled_blocks": 1}
-    return ZoneClassifier(
-        [Channel(name, "1", mean=1.0, std=2.0) for name in names],
-        ("compact_high_rise", "open_low_rise", "water"),
-        [ZoneMember((names,), options=options)],
-        size=4,
-        codes=(1, 6, 17),
-        posting=100.0,
-    ).eval()
+    return small_classifier(("visible_green", "visible_red", "infrared_nir"))
 
 
 @pytest.fixture(scope="module")

@@ -371,6 +371,7 @@ def test_the_note_of_its_parts_is_that_of_a_composite(
     assert unverified(tmp_path / "both.nc") == unverified(part) != []
 
 
+@pytest.mark.usefixtures("_forked_jobs")
 @pytest.mark.parametrize("verify", [False, True])
 def test_other_commands_that_read_products_in_part_tell_it_too(
     stored: Path, tmp_path: Path, *, verify: bool

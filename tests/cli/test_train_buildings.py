@@ -15,19 +15,8 @@ from sarheight.buildings import (
     BuildingHeightEstimator,
     write_stack,
 )
-from tests.cities import small_stack
+from tests.cities import SMALL_SETTINGS, small_stack
 from tests.cli.commands import passing, run
-
-SETTINGS = {
-    "options": {"width": 4, "depth": 1, "months_width": 4, "heads": 2, "bins": {"count": 4}},
-    "optical_bands": ["B04"],
-    "months": 2,
-    "kept_months": 1,
-    "size": 8,
-    "stride": 8,
-    "epochs": 1,
-    "precision": "32-true",
-}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate(("one", "other")):
         stack = small_stack(32, 32, months=2, optical_bands=["B04"], seed=seed)
         write_stack(stack, made / f"{name}.zarr")
-    (made / "settings.json").write_text(json.dumps(SETTINGS))
+    (made / "settings.json").write_text(json.dumps(SMALL_SETTINGS))
     return made
 
 

@@ -22,7 +22,6 @@ from sarheight.zones import (
     fusion_strategies,
     workflow,
 )
-from sarheight.zones.evaluation import scores_from_confusion
 from sarheight.zones.workflow import (
     choose_method,
     describe_verdict,
@@ -30,7 +29,7 @@ from sarheight.zones.workflow import (
     strategies_of,
 )
 from tests.cli.commands import passing, run
-from tests.zone_samples import CHANNELS, city, so2sat_arrays, write_so2sat
+from tests.zone_samples import CHANNELS, city, fusion_result, so2sat_arrays, write_so2sat
 
 
 def sizes(path: Path, *, random_split: bool = False) -> dict[str, int]:
@@ -90,12 +89,7 @@ def test_the_answer_says_how_sure_it_is(tmp_path: Path) -> None:
     forms = {form.kind: form for form in fusion_strategies({"x": (("a",), ("b",))})}
 
     def row(kind: str, accuracies: list[int]) -> FusionResult:
-        scores = tuple(
-            scores_from_confusion([[right, 100 - right], [100 - right, right]], ["a", "b"])
-            for right in accuracies
-        )
-        values = tuple(right / 100 for right in accuracies)
-        return FusionResult(forms[kind], scores, values, values, (tmp_path,) * len(values))
+        return fusion_result(forms[kind], accuracies, tmp_path)
 
     told = describe_verdict([row("early", [60, 62, 61]), row("late", [70, 71, 72])])
     assert "late fusion (x 6)" in told

@@ -213,6 +213,59 @@ def test_kernels_run_from_a_temporary_cache_where_no_folder_can_be_written(
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+@pytest.mark.parametrize("outer", ["last(values)", "first_of(values) + last(values)"])
+def test_an_error_in_a_function_that_a_kernel_calls_is_told(
+    run_kernels: Kernels, outer: str
+) -> None:
+    """Such a function has no machine code of its own: when it is compiled, and from the cache."""
+    code = (
+        "import numpy as np\n"
+        "from sarheight_kernels._numba import njit\n"
+        "@njit\n"
+        "def last(values):\n"
+        "    return values[values.size]\n"
+        "@njit\n"
+        "def first_of(values):\n"
+        "    return values[np.empty(3).size]\n"
+        "@njit\n"
+        "def outer(values):\n"
+        f"    return {outer}\n"
+        "try:\n"
+        "    outer(np.ones(4)[:3])\n"
+        "except IndexError as error:\n"
+        "    print(error, sum(outer.stats.cache_hits.values()))\n"
+    )
+    for hits in (0, 1):
+        done = run_kernels(code, NUMBA_BOUNDSCHECK="1")
+        assert (done.stdout, done.stderr) == (f"index is out of bounds {hits}\n", "")
+
+
+def test_only_kernels_that_python_calls_have_machine_code(run_kernels: Kernels) -> None:
+    """That of what they call is made with theirs."""
+    code = (
+        "from numba.core.codegen import JITCodeLibrary\n"
+        "made, add = [], JITCodeLibrary._finalize_specific\n"
+        "def added(self):\n"
+        "    made.append(self.name)\n"
+        "    add(self)\n"
+        "JITCodeLibrary._finalize_specific = added\n"
+        "from sarheight_kernels._numba import njit\n"
+        "@njit\n"
+        "def half(value):\n"
+        "    return 0.5 * value\n"
+        "@njit\n"
+        "def quarter(value):\n"
+        "    return half(half(value))\n"
+        "@njit\n"
+        "def eighth(value):\n"
+        "    return half(quarter(value))\n"
+        "print(eighth(8.0), *made)\n"
+    )
+    for _ in range(2):
+        done = run_kernels(code)
+        assert (done.stdout, done.stderr) == ("1.0 eighth\n", "")
+
+
 def test_a_decorated_kernel_keeps_its_name_and_documentation() -> None:
     assert quotient.__name__ == "quotient"
     assert isinstance(quotient, numba.core.dispatcher.Dispatcher)

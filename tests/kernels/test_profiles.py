@@ -8,21 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sarheight_kernels.masks import (
+    FORESHORTENED,
+    ILLUMINATED,
+    IN_LAYOVER,
+    SHADOWED,
+    count_crossings,
+    count_folds,
+    crossings_of,
+)
 from sarheight_kernels.models import RadarModel
 from sarheight_kernels.profiles import (
     ACTIVE_LAYOVER,
     ACTIVE_SHADOW,
     CLEAR,
-    FORESHORTENED,
     FORESHORTENING,
-    ILLUMINATED,
-    IN_LAYOVER,
     NO_DATA,
     PASSIVE_LAYOVER,
-    SHADOWED,
-    count_crossings,
-    count_folds,
-    crossings_of,
     empty_profile,
     illuminate_profile,
     knot_columns,

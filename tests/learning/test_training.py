@@ -29,7 +29,8 @@ from sarheight.learning import (
     seeded,
     train,
 )
-from sarheight.learning.training import EpochLoader, Optimiser, Schedule, split_batches
+from sarheight.learning.settings import Optimiser, Schedule, split_batches
+from sarheight.learning.training import EpochLoader
 
 SETTINGS = RunSettings(
     batch=4, epochs=6, patience=6, rate=3e-2, precision="32-true", threads=1, seed=3

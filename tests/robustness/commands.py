@@ -200,23 +200,9 @@ def _so2sat(path: Path) -> Path:
 
 
 def _zone_model(path: Path) -> Path:
-    import torch
+    from tests.zone_samples import small_classifier
 
-    from sarheight.learning import Channel
-    from sarheight.zones import ZoneClassifier, ZoneMember
-
-    torch.manual_seed(0)
-    names = ("green", "red", "nir")
-    options = {"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled_blocks": 1}
-    model = ZoneClassifier(
-        [Channel(name, "1", mean=1.0, std=2.0) for name in names],
-        ("compact_high_rise", "open_low_rise", "water"),
-        [ZoneMember((names,), options=options)],
-        size=4,
-        codes=(1, 6, 17),
-        posting=100.0,
-    )
-    return Path(model.eval().save_pretrained(path))
+    return Path(small_classifier().save_pretrained(path))
 
 
 def _city(path: Path) -> Path:
@@ -232,25 +218,18 @@ def _building_model(path: Path) -> Path:
 
     from sarheight.buildings import BuildingHeightEstimator
     from sarheight.learning import Channel
+    from tests.cities import SMALL_SETTINGS
 
     torch.manual_seed(0)
-    small = {"width": 4, "depth": 1, "months_width": 4, "heads": 2, "bins": {"count": 4}}
+    small = SMALL_SETTINGS["options"]
     channels = {"sar": [Channel("vv_ascending", "1", "decibel", -10.0, 5.0)]}
     return Path(BuildingHeightEstimator(channels, options=small).eval().save_pretrained(path))
 
 
 def _building_settings(path: Path) -> Path:
-    settings = {
-        "options": {"width": 4, "depth": 1, "months_width": 4, "heads": 2, "bins": {"count": 4}},
-        "optical_bands": ["B04"],
-        "months": 2,
-        "kept_months": 1,
-        "size": 8,
-        "stride": 8,
-        "epochs": 1,
-        "precision": "32-true",
-    }
-    path.write_text(json.dumps(settings))
+    from tests.cities import SMALL_SETTINGS
+
+    path.write_text(json.dumps(SMALL_SETTINGS))
     return path
 
 

@@ -36,10 +36,28 @@ LONGEST_START = 240.0
 """Seconds until the first mutant, in which libraries are loaded."""
 LIBRARIES = (
     "sarheight.cli",
+    "sarheight.coregistration",
     "sarheight.layover",
-    "sarheight.output",
+    "sarheight.nisar",
+    "sarheight.output.insar",
+    "sarheight.output.radar_images",
     "sarheight.plot",
+    "sarheight.product",
+    "sarheight.sentinel1.cslc",
+    "sarheight.sicd",
+    "sarheight.view",
+    "distributed",
+    "geopandas",
+    "matplotlib.pyplot",
+    "netCDF4",
+    "odc.geo.xr",
+    "pydantic.type_adapter",
+    "rich.progress",
     "rioxarray",
+    "sarkit.sicd",
+    "scipy.interpolate",
+    "typer.testing",
+    "zarr",
 )
 """What is loaded once, before processes are forked."""
 LARGEST_GROWTH = 1 << 30

@@ -17,26 +17,31 @@ from tests.programs import nursery
 if sys.platform == "win32":
     pytest.skip("Windows has no SIGTERM", allow_module_level=True)
 
-TERMINATED = 143
-PRELUDE = """
-    import os, signal, sys, time
-    from sarheight.cli import _app
-    _app.terminate_cleanly()
+INTERRUPTED, TERMINATED = 130, 143
+PROGRAM = """
+import os, signal, sys, time
+from sarheight.cli import _app
+{imports}
+@_app.app.command()
+def work():
+{work}
+_app.main()
 """
 
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Callable[..., int]]:
-    """Run scripts in a folder, one after the other in one program, and return its exit code."""
+    """Run scripts in a folder, each as a command of the program, and return its exit code."""
     # A program that has loaded much takes long to end, and is interrupted meanwhile.
     with (
-        nursery("import time") as plain,
+        nursery("import time, sarheight.cli._app") as plain,
         nursery("import dask.array, rioxarray, xarray, sarheight.output.files") as loaded,
     ):
 
-        def started(folder: Path, *scripts: str) -> int:
-            text = "\n".join(textwrap.dedent(part) for part in (PRELUDE, *scripts))
-            return (loaded if BIG in scripts else plain)(text, folder).returncode
+        def started(folder: Path, work: str, imports: str = "") -> int:
+            work = textwrap.indent(textwrap.dedent(work), "    ")
+            code = PROGRAM.format(imports=textwrap.dedent(imports), work=work)
+            return (loaded if imports else plain)(code, folder, "work").returncode
 
         yield started
 
@@ -56,13 +61,45 @@ def test_a_termination_that_is_dropped_comes_again(run: Callable[..., int], tmp_
     assert not (tmp_path / "ended").exists()
 
 
+AN_ERROR = 'raise ImportError("a library that was interrupted while it was loaded")'
+
+
+@pytest.mark.parametrize(
+    ("then", "code"), [(AN_ERROR, TERMINATED), ("sys.exit(1)", TERMINATED), ("sys.exit(0)", 0)]
+)
+def test_a_termination_that_becomes_an_error_is_still_one(
+    run: Callable[..., int], tmp_path: Path, then: str, code: int
+) -> None:
+    """Libraries that are interrupted while they load raise errors of their own."""
+    script = f"""
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(20.0)
+        except SystemExit:
+            {then}
+    """
+    assert run(tmp_path, script) == code
+
+
+def test_a_class_that_is_not_made_is_a_termination(run: Callable[..., int], tmp_path: Path) -> None:
+    """Python 3.11 raises its own error from that of ``__set_name__``."""
+    script = """
+        class Named:
+            def __set_name__(self, owner, name):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(20.0)
+        type("Owner", (), {"named": Named()})
+    """
+    assert run(tmp_path, script) == TERMINATED
+
+
 def test_a_clean_up_is_not_interrupted(run: Callable[..., int], tmp_path: Path) -> None:
     script = """
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(20.0)
         finally:
-            for _ in range(20):
+            for _ in range(10):
                 time.sleep(0.1)
             open("cleaned", "w").close()
     """
@@ -74,7 +111,6 @@ BIG = """
     import dask.array, numpy as np, rioxarray, xarray as xr
     from xarray.backends.locks import CombinedLock, SerializableLock
     from sarheight import output
-    from sarheight.cli import _app
 
     def block(block_info):
         return np.random.default_rng(1).random(block_info[None]["chunk-shape"], dtype=np.float32)
@@ -101,29 +137,31 @@ def test_an_interrupt_finds_no_lock_of_netcdf_in_the_main_thread(
         SerializableLock.__enter__ = interrupted
         output.write(big, "big.nc")
     """
-    assert run(tmp_path, BIG, script) == 0
+    assert run(tmp_path, script, BIG) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["big.nc"]
 
 
 @pytest.mark.parametrize(
-    ("sent", "seconds"), [(signal.SIGINT, 0.0), (signal.SIGINT, 0.5), (signal.SIGTERM, 0.2)]
+    ("sent", "seconds", "code"),
+    [
+        (signal.SIGINT, 0.0, INTERRUPTED),
+        (signal.SIGINT, 0.5, INTERRUPTED),
+        (signal.SIGTERM, 0.2, TERMINATED),
+    ],
 )
 def test_a_netcdf_file_that_is_being_written_is_left_at_once(
-    run: Callable[..., int], tmp_path: Path, sent: signal.Signals, seconds: float
+    run: Callable[..., int], tmp_path: Path, sent: signal.Signals, seconds: float, code: int
 ) -> None:
     script = f"""
         import threading
         def interrupt():
             time.sleep({seconds})
             os.kill(os.getpid(), {sent.value})
-        def work():
-            threading.Thread(target=interrupt).start()
-            while True:
-                output.write(big, "big.nc", overwrite=True)
-        _app.app = work
-        _app.main()
+        threading.Thread(target=interrupt).start()
+        while True:
+            output.write(big, "big.nc", overwrite=True)
     """
-    assert run(tmp_path, BIG, script) in {TERMINATED, -signal.SIGINT}
+    assert run(tmp_path, script, BIG) == code
     assert not list(tmp_path.glob(".*"))
 
 
@@ -135,8 +173,8 @@ def test_a_second_termination_ends_what_does_not_come_to_its_end(
         def terminate():
             # On a busy machine two may arrive as one.
             for _ in range(4):
-                time.sleep(1.5)
                 os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(1.2)
         threading.Thread(target=terminate).start()
         try:
             time.sleep(30.0)
@@ -150,7 +188,7 @@ def test_a_second_termination_ends_what_does_not_come_to_its_end(
 
 def test_a_termination_at_any_time_of_the_start_ends_the_program(tmp_path: Path) -> None:
     """The program waits for its settings on the standard input, so it cannot end by itself."""
-    for number in range(6):
+    for seconds in (0.2, 0.5, 0.8, 1.1):
         process = subprocess.Popen(
             [sys.executable, "-m", "sarheight", "reconstruct", "--config", "-"],
             stdin=subprocess.PIPE,
@@ -159,7 +197,7 @@ def test_a_termination_at_any_time_of_the_start_ends_the_program(tmp_path: Path)
             cwd=tmp_path,
         )
         try:
-            time.sleep(0.25 * number)
+            time.sleep(seconds)
             process.send_signal(signal.SIGTERM)
             assert process.wait(20.0) in {TERMINATED, -signal.SIGTERM}
         finally:

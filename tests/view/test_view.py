@@ -509,7 +509,7 @@ def test_only_this_machine_is_served_and_no_file_by_name(result: xr.Dataset) -> 
 def test_many_requests_and_slow_clients_hold_up_nobody(
     result: xr.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_page, "SLOWEST", 3.0)
+    monkeypatch.setattr(_page, "SLOWEST", 2.0)
     count = 1000
 
     async def ask(port: int, text: str, wait: float = 0.0) -> int:
@@ -527,7 +527,7 @@ def test_many_requests_and_slow_clients_hold_up_nobody(
         return int(status[0]) if status else 0
 
     async def ask_all(port: int) -> tuple[list[int], list[int]]:
-        slow = [asyncio.create_task(ask(port, "GET / HTTP/1.1", 5.0)) for _ in range(50)]
+        slow = [asyncio.create_task(ask(port, "GET / HTTP/1.1", 3.5)) for _ in range(50)]
         await asyncio.sleep(0.5)
         words = "GET /tile/0/0/0/0 HTTP/1.1"
         async with asyncio.timeout(10.0):

@@ -115,6 +115,7 @@ def test_a_product_without_orbit_gets_the_best_that_is_fetched(
         )
 
 
+@pytest.mark.usefixtures("_forked_jobs")
 def test_a_product_in_a_list_of_jobs(place: Path, tmp_path: Path) -> None:
     command = ["batch", str(products(place)[0]), "--dem", str(place / "dem.tif")]
     passing(*command, "--set", "vertical=ellipsoidal", "-o", str(tmp_path / "many"))

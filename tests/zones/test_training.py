@@ -29,10 +29,9 @@ from sarheight.zones import (
     zone_probabilities,
     zone_task,
 )
-from sarheight.zones.evaluation import scores_from_confusion
 from sarheight.zones.fusion import train_strategy
 from sarheight.zones.fusion_cnn import FusionStrategy
-from tests.zone_samples import patches
+from tests.zone_samples import fusion_result, patches
 
 SPLIT = (("vh", "vv"), ("red", "nir"))
 SETTINGS = ZoneSettings(
@@ -194,12 +193,7 @@ def test_a_significant_gain_exceeds_the_spread_over_seeds(tmp_path: Path) -> Non
     forms = {form.kind: form for form in fusion_strategies({"x": SPLIT}) if form.stage in {0, 3, 6}}
 
     def row(kind: str, accuracies: list[int]) -> FusionResult:
-        scores = tuple(
-            scores_from_confusion([[right, 100 - right], [100 - right, right]], ["a", "b"])
-            for right in accuracies
-        )
-        values = tuple(right / 100 for right in accuracies)
-        return FusionResult(forms[kind], scores, values, values, (tmp_path,) * len(values))
+        return fusion_result(forms[kind], accuracies, tmp_path)
 
     clear = rank_fusions([row("early", [60, 62, 61]), row("late", [70, 71, 72])])
     assert (clear.winner, clear.significant) == ("late", True)
