@@ -155,7 +155,7 @@ class _InnerNames(CompileResultCacheImpl):
     def get_filename_base(self, fullname: str, abiflags: str) -> str:
         """Name the files of a function."""
         numbas: Any = super()
-        return str(numbas.get_filename_base(f"{fullname}.inner", abiflags))
+        return str(numbas.get_filename_base(f"{fullname}.bitcode", abiflags))
 
     def rebuild(self, target_context: Any, payload: Any) -> Any:  # noqa: ANN401
         """Make a function of what was saved of it."""

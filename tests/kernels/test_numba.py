@@ -192,7 +192,7 @@ def test_a_function_is_called_by_kernels_and_from_python(
         done = run_kernels(code)
         assert (done.stdout, done.stderr) == ("[2.0, 4.0] 1\n", "")
     names = {file.name.split("-")[0] for file in (tmp_path / "cache").rglob("*.nbc")}
-    assert names == {"two_kernels.half", "two_kernels.half.inner", "two_kernels.quarter"}
+    assert names == {"two_kernels.half", "two_kernels.half.bitcode", "two_kernels.quarter"}
 
 
 def test_kernels_run_from_a_temporary_cache_where_no_folder_can_be_written(
