@@ -123,7 +123,7 @@ def measure(size: int, runs: int) -> dict[str, Value]:
         pending.create("date", "gamma0", (2, *dem.shape))
 
         def written() -> None:
-            pending("date", tile, carried())
+            pending.write("date", tile, carried())
 
         timed = in_turn(
             {

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -485,14 +486,18 @@ class _Run:
         before = len(self.stack.records)
         stored = self.stack.stored
 
+        @cache
+        def array_of(number: int) -> Any:  # noqa: ANN401  # of Zarr
+            return self.pending.array(fresh[number - before].key, "gamma0")
+
         def load(number: int) -> NDArray[np.float32]:
             if number < before and stored is not None:
                 part = stored["gamma0"].isel(
                     time=number, y=slice(box[0], box[1]), x=slice(box[2], box[3])
                 )
                 return np.asarray(part.values, np.float32)
-            array = self.pending.array(fresh[number - before].key, "gamma0")
-            return np.asarray(array[:, box[0] : box[1], box[2] : box[3]], np.float32)
+            values = array_of(number)[:, box[0] : box[1], box[2] : box[3]]
+            return np.asarray(values, np.float32)
 
         with ThreadPoolExecutor(WRITERS) as writers:
             written: deque[Future[None]] = deque()

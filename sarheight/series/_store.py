@@ -62,6 +62,8 @@ COMMON_COORDINATES = ("y", "x", "polarisation", "spatial_ref")
 """Coordinates that do not change."""
 LOCK, SETTINGS, JOURNAL = "owner.lock", "settings.json", "journal.json"
 META, NEW, COMMON = "meta.zarr", "new.zarr", "common.done"
+WHOLE_FILES: Any = {"write_empty_chunks": True}
+"""How arrays are written: a file that is missing in a stack is one that was lost."""
 SHIFT = "shift.json"
 """The shift of a date, in its folder."""
 LAYOUTS = {2: 1, 3: 2}
@@ -185,11 +187,17 @@ class Pending:
 
     # Dates in parts.
 
-    def create(self, key: str, name: str, shape: tuple[int, ...], dtype: Any = np.float32) -> None:  # noqa: ANN401
-        """Create an array of a date, or of the products, unless it exists."""
+    def create(
+        self,
+        key: str,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: Any = np.float32,  # noqa: ANN401
+    ) -> zarr.Array:  # type: ignore[type-arg]
+        """Create an array of a date, or of the products, unless it exists; open it."""
         path = self.folder / key / name
         if path.exists():
-            return
+            return self.array(key, name)
         side, codecs = self.files
         file = tuple(min(side, size) for size in shape[-2:])
         planes = (1,) * (len(shape) - 2)
@@ -198,7 +206,8 @@ class Pending:
             inner = tuple(min(TILE, size) for size in file)
             outer = (c * -(-size // c) for c, size in zip(inner, file, strict=True))
             layout = {"chunks": (*planes, *inner), "shards": (*planes, *outer)}
-        zarr.create_array(
+        prepare_zarr()
+        made: zarr.Array = zarr.create_array(  # type: ignore[type-arg]
             store=path,
             shape=shape,
             dtype=np.dtype(dtype),
@@ -207,6 +216,7 @@ class Pending:
             zarr_format=self.version,
             **layout,
         )
+        return made.with_config(WHOLE_FILES)
 
     def add_overviews(self, key: str, name: str, values: NDArray[Any] | None = None) -> None:
         """Compute the overviews of an array that is complete, in folders named by the level.
@@ -217,8 +227,7 @@ class Pending:
             return
         fine: Any = self.array(key, name) if values is None else values
         for level, shape in enumerate(list_shapes(fine.shape[-2:])[1:], start=1):
-            self.create(f"{key}/{level}", name, (*fine.shape[:-2], *shape), fine.dtype)
-            coarse = self.array(f"{key}/{level}", name)
+            coarse = self.create(f"{key}/{level}", name, (*fine.shape[:-2], *shape), fine.dtype)
             reduce_arrays([(fine, coarse)])
             fine = coarse
         (self.folder / key / f"{name}.overviews").touch()
@@ -231,18 +240,19 @@ class Pending:
         """Open an array that was created, for writing whole files, empty ones too."""
         prepare_zarr()
         opened: zarr.Array = zarr.open_array(self.folder / key / name, mode="r+")  # type: ignore[type-arg]
-        return opened.with_config({"write_empty_chunks": True})
+        return opened.with_config(WHOLE_FILES)
 
-    def __call__(self, key: str, tile: Tile, values: NDArray[np.float32]) -> None:
-        """Write gamma0 of a date in a tile, shape (polarisations, rows, columns)."""
+    def write(self, key: str, tile: Tile, values: NDArray[np.float32]) -> zarr.Array:  # type: ignore[type-arg]
+        """Write gamma0 of a date in a tile, shape (polarisations, rows, columns), to its array."""
         first, end, left, right = tile.core
-        self.array(key, "gamma0")[:, first:end, left:right] = values
+        array = self.array(key, "gamma0")
+        array[:, first:end, left:right] = values
         (self.folder / key / f"{first}-{left}.done").touch()
+        return array
 
     def write_and_reduce(self, key: str, tile: Tile, values: NDArray[np.float32]) -> None:
         """Write gamma0 of a date in a tile, and its overviews where the tile is the whole grid."""
-        self(key, tile, values)
-        if self.array(key, "gamma0").shape == values.shape:
+        if self.write(key, tile, values).shape == values.shape:
             self.add_overviews(key, "gamma0", values)
 
     def is_done(self, key: str, tile: Tile) -> bool:

@@ -467,24 +467,24 @@ def test_an_interrupted_run_resumes(
 ) -> None:
     path = tmp_path / "s.zarr"
     written: list[str] = []
-    write = _store.Pending.__call__
+    write = _store.Pending.write
 
-    def fail_at_third(self: _store.Pending, key: str, tile: Any, values: Any) -> None:  # noqa: ANN401
+    def fail_at_third(self: _store.Pending, key: str, tile: Any, values: Any) -> Any:  # noqa: ANN401
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append(key)
-        write(self, key, tile, values)
+        return write(self, key, tile, values)
 
-    monkeypatch.setattr(_store.Pending, "__call__", fail_at_third)
+    monkeypatch.setattr(_store.Pending, "write", fail_at_third)
     with pytest.raises(KeyboardInterrupt):
         series.build_stack(dates[:3], dem, path, coregistration="none")
     assert not path.exists()
 
-    def count(self: _store.Pending, key: str, tile: Any, values: Any) -> None:  # noqa: ANN401
+    def count(self: _store.Pending, key: str, tile: Any, values: Any) -> Any:  # noqa: ANN401
         written.append("again")
-        write(self, key, tile, values)
+        return write(self, key, tile, values)
 
-    monkeypatch.setattr(_store.Pending, "__call__", count)
+    monkeypatch.setattr(_store.Pending, "write", count)
     series.build_stack(dates[:3], dem, path, coregistration="none")
     assert written.count("again") == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["s.zarr"]
