@@ -120,7 +120,7 @@ def spread(work: Callable[[int, int], None], count: int, block: int = 1) -> None
         work(0, count)
         return
     edges = [min(edge * block, count) for edge in _edges(blocks, threads)]
-    left = deque(pairwise(edges))
+    left, held = deque(pairwise(edges)), [work]
 
     def work_on_parts() -> None:
         while left:
@@ -129,7 +129,7 @@ def spread(work: Callable[[int, int], None], count: int, block: int = 1) -> None
             except IndexError:  # another thread was faster
                 return
             try:
-                work(*part)
+                held[0](*part)
             except BaseException:
                 left.clear()
                 raise
@@ -146,6 +146,10 @@ def spread(work: Callable[[int, int], None], count: int, block: int = 1) -> None
             if not helper.cancel():
                 helper.exception()
         raise
+    finally:
+        # A helper that was cancelled stays in the queue until a busy machine lets its thread run:
+        # it has nothing to do, and would keep the arrays of the work.
+        held.clear()
 
 
 def _edges(count: int, threads: int) -> list[int]:

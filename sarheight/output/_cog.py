@@ -154,6 +154,21 @@ class Pyramid:
 
     def add(self, piece: NDArray[Any], row: int, column: int) -> None:
         """Add a piece of the band that begins at a row and a column."""
+        places, tiles = self._whole_tiles(piece, row, column)
+        if places:
+            compressed = compress_tiles(self._store(tiles))
+            for (level, tile), data in zip(places, compressed, strict=True):
+                level.places[tile] = self._end, len(data), crc32c(bytes(data))
+                _write(self._scratch, data)
+                self._end += len(data)
+
+    def _whole_tiles(
+        self, piece: NDArray[Any], row: int, column: int
+    ) -> tuple[list[tuple[_Level, tuple[int, int]]], NDArray[Any]]:
+        """Add a piece to all levels; return the tiles that became whole, with their places.
+
+        They are a copy, so that those of the levels are free while they are compressed.
+        """
         places, tiles = [], []
         pieces = [(piece, row, column)]
         for level in self.levels:
@@ -166,12 +181,7 @@ class Pyramid:
                     (halve(values, self._nodata), half * tile[0], half * tile[1])
                     for tile, values in whole
                 ]
-        if tiles:
-            compressed = compress_tiles(self._store(_stack(tiles)))
-            for (level, tile), data in zip(places, compressed, strict=True):
-                level.places[tile] = self._end, len(data), crc32c(bytes(data))
-                _write(self._scratch, data)
-                self._end += len(data)
+        return places, _stack(tiles, piece.dtype)
 
     def discard(self) -> None:
         """Give the disk the room of the scratch file back."""
@@ -188,9 +198,9 @@ class Pyramid:
         return data
 
 
-def _stack(tiles: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def _stack(tiles: Sequence[NDArray[Any]], dtype: Any) -> NDArray[Any]:  # noqa: ANN401
     """Stack tiles; beside the image the last row and column are repeated."""
-    stack = np.empty((len(tiles), TILE, TILE), tiles[0].dtype)
+    stack = np.empty((len(tiles), TILE, TILE), dtype)
     for target, values in zip(stack, tiles, strict=True):
         high, wide = values.shape
         target[:high, :wide] = values

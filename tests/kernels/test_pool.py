@@ -6,6 +6,7 @@ import inspect
 import os
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sarheight_kernels import pool as pools
 from sarheight_kernels._numba import njit
 from sarheight_kernels.estimation import pool as pool_values
 from sarheight_kernels.pool import (
@@ -181,6 +183,23 @@ def test_an_error_ends_the_call_once_no_part_runs(error: type[BaseException], wh
     assert len(done) < 10
     with limit_threads(2):
         np.testing.assert_array_equal(totals(drawn()), totals(drawn()))
+
+
+def test_a_call_leaves_no_arrays_in_the_queue() -> None:
+    """Those of its work, while the threads of the pool are busy with that of others."""
+    gate, values = threading.Event(), np.ones(100)
+    kept = weakref.ref(values)
+    own = pools._pool
+    busy = own.start(gate.wait, max(own._size, 1))  # type: ignore[arg-type]
+    try:
+        with limit_threads(2):
+            spread(lambda _begin, _end, _held=values: None, 8)  # type: ignore[misc]
+        del values
+        assert kept() is None
+    finally:
+        gate.set()
+        for each in busy:
+            each.result()
 
 
 # The number of threads.

@@ -184,8 +184,8 @@ def test_a_lazy_result_is_written_in_bounded_memory(tmp_path: Path, suffix: str)
         tracemalloc.stop()
     blocks = dataset["gamma0"].data.npartitions
     assert len(LIVE) == blocks, "both variables are of the same blocks, each computed once"
-    # What waits to be written, 10 to 27 MB by the threads' timing, does not grow with the result.
-    assert peak < 0.5 * dataset.nbytes
+    # What waits to be written, 20 to 23 MB by the threads' timing, does not grow with the result.
+    assert peak < 0.4 * dataset.nbytes
     with output.open_result(tmp_path / f"result{suffix}", chunks={}) as back:
         corner = back["gamma0"][2000:2010, 2000:2010].values
     expected = np.add.outer(np.arange(2000, 2010), np.arange(2000, 2010) / 1e4)

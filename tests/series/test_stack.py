@@ -425,12 +425,10 @@ def test_the_memory_of_a_date_is_counted(
     (tile,) = plan.tiles(2, 512)
     geometry, date = plan.geometry(tile), plan.date(replace(dates[1], image=image))
     plan.reconstruct(geometry, date)  # kernels are loaded
-    # What a small image takes in several threads depends on which of them meet.
-    with limit_threads(1):
-        tracemalloc.start()
-        plan.reconstruct(geometry, date)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
+    tracemalloc.start()
+    plan.reconstruct(geometry, date)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     pixels = date.planner.pixels(tile.window, 0)
     count = (pixels[1] - pixels[0]) * (pixels[3] - pixels[2])
     counted = plan._bytes_beside(tile, count, 2)
