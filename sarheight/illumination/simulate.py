@@ -68,24 +68,18 @@ class Illumination:
         """Return the operator for another backscatter law."""
         return replace(self, law=tabulate(law))
 
-    def simulate(
-        self,
-        reflectivity: NDArray[np.float32] | None = None,
-        image: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]:
+    def simulate(self, reflectivity: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Sum W x over cells: the RCS of each pixel, shape (lines, samples), in square metres.
 
         Shapes: `reflectivity` (rows, columns), or of several channels (channels, rows, columns),
-        as the sums then are; 1 everywhere by default. The sums go into `image` where one is given.
+        as the sums then are; 1 everywhere by default.
         """
         geometry = self.geometry
         ground = np.empty((0, 0), np.float32) if reflectivity is None else reflectivity
         channels, (lines, samples) = ground.shape[:-2], geometry.grid.shape
         block_of = np.empty(geometry.bounds.shape[0], dtype=np.int64)
         block, beyond = blocks_of_lines(geometry.bounds, lines, samples, block_of)
-        if image is None:
-            image = np.empty((*channels, lines, samples), np.float32)
-        count = math.prod(channels)
+        image, count = np.empty((*channels, lines, samples), np.float32), math.prod(channels)
         scatter(
             self.surface,
             np.ascontiguousarray(ground).reshape(count, *ground.shape[-2:]),

@@ -51,17 +51,13 @@ MOST_LEVELS = 32
 """Resolutions of a store: each has half the cells of the one before along both sides."""
 
 
-def zarr_compressors(version: int = 3) -> Any:  # noqa: ANN401  # of numcodecs, which has no types
+def zarr_compressors() -> Any:  # noqa: ANN401  # of Zarr
     """Return the codecs of chunks: fast, as speckle does not compress, and with a checksum.
 
     Numbers of speckle have like exponents, which bits that are sorted by their place bring
     together. LZ4 codes these in less than half the time of ZSTD, and in 8 % fewer bytes than ZSTD
     has for numbers that are not sorted.
     """
-    if version == 2:
-        from numcodecs import Zstd
-
-        return Zstd(level=1, checksum=True)
     from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
     return BloscCodec(cname="lz4", clevel=1, shuffle=BloscShuffle.bitshuffle), Crc32cCodec()
@@ -403,9 +399,9 @@ def write_zarr(
     attributes : mapping, optional
         Attributes of the group beside those of the dataset, as JSON has them.
     version : int
-        Of Zarr: 2 for a store that exists, whose files are chunks.
+        Of Zarr: 2 for a store that exists, whose files are chunks, with its `codecs`.
     codecs : optional
-        What compresses chunks; by default `zarr_compressors`.
+        What compresses chunks; by default `zarr_compressors`, of version 3.
     """
     import zarr
 
@@ -427,7 +423,7 @@ def write_zarr(
                     length * -(-limit // length) for length, limit in zip(chunks, file, strict=True)
                 )
     for every in dataset.variables.values():
-        every.encoding["compressors"] = codecs or zarr_compressors(version)
+        every.encoding["compressors"] = codecs or zarr_compressors()
     # A chunk that is missing in a store is then one that was lost.
     dataset.to_zarr(  # type: ignore[call-overload]  # for a constant `compute` only
         path,
