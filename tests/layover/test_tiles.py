@@ -191,7 +191,7 @@ def test_it_does_not_matter_what_is_lazy(dem: xr.DataArray, scene: Scene) -> Non
         assert_same(reconstruct(image, heights, **how).compute(), expected)
 
 
-@pytest.mark.parametrize("sides", [(37, 83), (91, 200)])
+@pytest.mark.parametrize("sides", [(37, 83), (140, 65), (91, 200)])
 def test_the_edges_may_lie_anywhere(
     dem: xr.DataArray,
     scene: Scene,

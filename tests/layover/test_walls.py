@@ -84,7 +84,7 @@ def lazy(scene: Scene) -> Scene:
     return replace(scene, image=scene.image.chunk(line=97, sample=131))
 
 
-@settings(max_examples=3, **QUICK)  # type: ignore[arg-type]
+@settings(max_examples=5, **QUICK)  # type: ignore[arg-type]
 @example(WALL, PosteriorMean())
 @given(walls, st.sampled_from([Reallocation(), PosteriorMean()]))
 def test_tiles_are_as_the_whole(wall: Walls, method: Reallocation | PosteriorMean) -> None:
@@ -115,7 +115,7 @@ def test_an_image_shows_what_a_larger_one_shows(wall: Walls, part: float) -> Non
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * float(expected.max()))
 
 
-@settings(max_examples=3, **QUICK)  # type: ignore[arg-type]
+@settings(max_examples=5, **QUICK)  # type: ignore[arg-type]
 @given(walls, st.sampled_from([("y",), ("x",), ("y", "x")]))
 def test_the_order_of_storage_does_not_matter(wall: Walls, dims: tuple[str, ...]) -> None:
     """North-up, south-up and mirrored DEMs give the same bits, in their own order."""
