@@ -29,7 +29,9 @@ for line in sys.stdin:
         break
     signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
     signal.alarm({longest})
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    ended = os.waitpid(child, 0)[1]
+    signal.alarm(0)
+    print(os.waitstatus_to_exitcode(ended), flush=True)
 else:
     sys.exit()
 os.chdir(program["folder"])
