@@ -122,11 +122,22 @@ def prepare_scheduler() -> None:
     dask.base.get_scheduler()  # type: ignore[no-untyped-call]
 
 
-def run(tasks: Sequence[Any]) -> tuple[Any, ...]:
-    """Run tasks by whatever scheduler is in use."""
-    import dask.base
+def run(tasks: Sequence[Any], progress: Callable[[], None] | None = None) -> tuple[Any, ...]:
+    """Run tasks by whatever scheduler is in use.
 
-    results: tuple[Any, ...] = dask.base.compute(*tasks)  # type: ignore[no-untyped-call]
+    Schedulers of this process call `progress` whenever one of them is done.
+    """
+    import dask.base
+    from dask.callbacks import Callback
+
+    keys = {each.key for each in tasks}
+
+    def report(key: object, *_state: object) -> None:
+        if progress is not None and key in keys:
+            progress()
+
+    with Callback(posttask=report):  # type: ignore[no-untyped-call]
+        results: tuple[Any, ...] = dask.base.compute(*tasks)  # type: ignore[no-untyped-call]
     return results
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -405,29 +406,54 @@ def _ones(shape: tuple[int, int]) -> xr.DataArray:
 
 def run_tiles(
     plan: TrackPlan,
-    dates: Mapping[str, DatePass],
+    dates: Mapping[str, Any],
     tiles: Sequence[Tile],
     write: Callable[[str, Tile, Layers], None],
     done: Container[tuple[str, int]] = (),
+    progress: Callable[[float], None] | None = None,
 ) -> dict[str, str]:
-    """Reconstruct tiles of dates as one graph of dask, by whatever scheduler is in use.
+    """Reconstruct tiles of dates as graphs of dask, by whatever scheduler is in use.
 
     Each tile's geometry is computed once, then each date in it, and `write` is called with the
     name of the date, the tile and its gamma0. Pairs of a date and the number of a tile that are
-    `done` are left out. Returns what went wrong, by the name of the date.
+    `done` are left out.
+
+    A date is a `DatePass`, or a task that returns one, or why there is none: dates are placed
+    while others are reconstructed. `progress` is called with the fraction of the tasks that are
+    done. Returns what went wrong, by the name of the date.
     """
-    tasks = []
     common = opaque(plan)
-    passes = {name: opaque(date) for name, date in dates.items()}
-    for number, tile in enumerate(tiles):
-        missing = [name for name in dates if (name, number) not in done]
-        if missing:
-            geometry = task(_tile_geometry, common, opaque(tile))
-            tasks += [
-                task(_date_tile, common, geometry, passes[name], name, opaque(write))
-                for name in missing
-            ]
-    return dict(failure for failure in run(tasks) if failure is not None)
+    passes = {
+        name: opaque(date) if isinstance(date, DatePass) else date for name, date in dates.items()
+    }
+
+    def tasks_of(tile: Tile, names: Sequence[str]) -> list[Any]:
+        geometry = task(_tile_geometry, common, opaque(tile))
+        return [
+            task(_date_tile, common, geometry, passes[name], name, opaque(write)) for name in names
+        ]
+
+    left = [
+        (tile, names)
+        for number, tile in enumerate(tiles)
+        if (names := [name for name in dates if (name, number) not in done])
+    ]
+    placing = [name for name, date in dates.items() if not isinstance(date, DatePass)]
+    total, finished = len(placing) + sum(len(names) for _, names in left), count(1)
+
+    def report() -> None:
+        if progress is not None:
+            progress(next(finished) / total)
+
+    failures: dict[str, str] = {}
+    # While dates are placed, the geometry of a single tile is held.
+    for part in (left[:1], left[1:]):
+        tasks = [each for tile, names in part for each in tasks_of(tile, names)]
+        results = run([*tasks, *(passes[name] for name in placing)], report)
+        failures.update(failure for failure in results[: len(tasks)] if failure is not None)
+        passes.update(zip(placing, map(opaque, results[len(tasks) :]), strict=True))
+        placing = []
+    return failures
 
 
 def run_alone(work: Callable[[], Result]) -> Result:
@@ -443,11 +469,13 @@ def _tile_geometry(plan: TrackPlan, tile: Tile) -> TileGeometry:
 def _date_tile(
     plan: TrackPlan,
     geometry: TileGeometry,
-    date: DatePass,
+    date: DatePass | str,
     name: str,
     write: Callable[[str, Tile, Layers], None],
 ) -> tuple[str, str] | None:
     """Reconstruct a date in a tile and write it, as a task; return what went wrong."""
+    if isinstance(date, str):
+        return name, date
     try:
         gamma = plan.reconstruct(geometry, date)
     except (SarheightError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,21 +18,20 @@ import numpy as np
 from sarheight._files import resolve_links
 from sarheight.errors import SarheightError, SeriesError
 from sarheight.layover import RTC, reconstruct
+from sarheight.layover._tasks import opaque, task
 from sarheight.layover.facets import require_cells
 from sarheight.layover.methods import as_method
 from sarheight.layover.tiles import memory_bytes
-from sarheight.layover.track import (
-    Baseline,
-    run_alone,
-    run_tiles,
-)
+from sarheight.layover.track import Baseline, DatePass, run_alone, run_tiles
 from sarheight.output.grid import check_grid
 from sarheight.output.levels import write_levels
 from sarheight.series._dates import (
     Coregistration,
     Date,
     coregister,
+    dates_at_once,
     is_same,
+    naming,
     open_dates,
     refuse,
     require_option,
@@ -43,15 +44,12 @@ from sarheight.series._stack import Stack, StackSettings, describe_method
 from sarheight.series._store import CHUNK, COMMON, NEW, PRODUCTS, SHIFT, Pending, write_whole
 
 if TYPE_CHECKING:
-    import os
-
     import xarray as xr
     from numpy.typing import NDArray
 
     from sarheight.dem.checked import CheckedDem
     from sarheight.layover import Method
     from sarheight.layover.tiles import Tile
-    from sarheight.layover.track import DatePass
     from sarheight.scene import Scene
 
 OTHER_TRACK = 10_000.0
@@ -204,12 +202,59 @@ def build_stack(
 
 @dataclass(frozen=True, eq=False)
 class _Placed:
-    """A date, co-registered and placed over the DEM."""
+    """A date over the DEM, by its orbit."""
 
     date: Date
     over_dem: DatePass
     baseline: Baseline
     reason: str  # why masks of the reference pass do not serve; empty where they do
+
+
+@dataclass(frozen=True, eq=False)
+class _Registration:
+    """The co-registration of dates, which tasks share."""
+
+    stack: Stack
+    pending: Pending
+    gamma: xr.DataArray | None  # of earlier dates
+    at_once: int  # dates, as memory allows
+
+    def date(self, date: Date) -> Date:
+        """Co-register a date, unless that was done before."""
+        how = self.stack.settings.coregistration
+        if how == "none":
+            return date
+        correct, kept = how == "correct", self.pending.folder / date.key / SHIFT
+        if kept.exists():
+            return shift_from_json(kept.read_text("utf-8"), date, correct=correct)
+        found = coregister(date, self.stack.dem, self.gamma, correct=correct)
+        if found.shift is not None:
+            kept.parent.mkdir(exist_ok=True)
+            write_whole(kept, found.shift.to_json())
+        return found
+
+    def task(self, date: Date) -> Any:  # noqa: ANN401 - dask is not typed
+        """Return a task that places a date."""
+        return task(type(self).place, opaque(self), opaque(date))
+
+    def place(self, date: Date) -> DatePass | str:
+        """Co-register a date and place it over the DEM, as a task; or say why that cannot be."""
+        with _turns(os.getpid(), self.at_once), naming(date):
+            try:
+                return self.stack.plan.date(self.date(date).scene)
+            except (SarheightError, ValueError) as error:
+                return _in_a_line(error)
+
+
+@cache
+def _turns(_process: int, count: int) -> Semaphore:
+    """Return what lets so many tasks of a process go on at a time."""
+    return Semaphore(count)
+
+
+def _in_a_line(error: Exception) -> str:
+    """Return the message of an error, in one line."""
+    return " ".join(str(error).split())
 
 
 @dataclass(eq=False)
@@ -232,7 +277,8 @@ class _Run:
             self.pending.resume(self.stack.fingerprint())
             self._prepare()
             placed = self._place(fresh, skipped)
-            fresh, by_themselves = self._reconstruct(placed, skipped)
+            registration = self._registration(self._reference_gamma(placed, skipped))
+            fresh, by_themselves = self._reconstruct(placed, registration, skipped)
             if not fresh and self.stack.stored is None:
                 reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
                 msg = f"found no date that can be used ({reasons}), expected one at least"
@@ -280,35 +326,17 @@ class _Run:
         mark.touch()
 
     def _place(self, dates: Sequence[Date], skipped: dict[str, str]) -> list[_Placed]:
-        """Co-register dates, and place them over the DEM; those that lie beside it are skipped.
-
-        The first date of a new stack has backscatter with which the others are compared. These are
-        independent of each other, and several are placed at a time.
-        """
+        """Place dates over the DEM by their orbits; those that lie beside it are skipped."""
         placed: list[_Placed] = []
-        gamma, left = self._known_gamma(), list(dates)
-        while left and gamma is None and self.stack.settings.coregistration != "none":
-            date = left.pop(0)
-            self.progress(f"place {date.name}", 0.05)
+        for number, date in enumerate(dates):
+            self.progress(f"place {date.name}", 0.05 * number / len(dates))
             try:
-                first = self._placed(date, None)
+                over_dem = self.stack.plan.date(date.scene)
             except (SarheightError, ValueError) as error:
                 self._skip(date, error, skipped)
                 continue
-            placed.append(first)
-            gamma = self._first_gamma(first.date, first.over_dem, skipped)
-        if gamma is not None and (known := gamma.values > 0.0).any():
-            # Unknown cells get the median here, once for all dates.
-            values = np.where(known, gamma.values, np.median(gamma.values[known]))
-            gamma = gamma.copy(data=values)
-        limit = self.stack.settings.memory_limit
-        with side_by_side(lambda date: self._placed(date, gamma), left, limit) as results:
-            for number, (date, result) in enumerate(results, len(dates) - len(left)):
-                self.progress(f"place {date.name}", 0.05 + 0.1 * number / len(dates))
-                try:
-                    placed.append(result.result())
-                except (SarheightError, ValueError) as error:
-                    self._skip(date, error, skipped)
+            baseline = self.stack.plan.baseline(over_dem)
+            placed.append(_Placed(date, over_dem, baseline, self._reason(baseline, over_dem)))
         far = [
             f"{each.date.name}: it flew {abs(each.baseline.perpendicular):,.0f} m from the orbit"
             for each in placed
@@ -318,57 +346,54 @@ class _Run:
             refuse(far)
         return placed
 
-    def _placed(self, date: Date, gamma: xr.DataArray | None) -> _Placed:
-        """Co-register a date, place it over the DEM, and compare it with the reference pass."""
-        plan = self.stack.plan
-        over_dem = plan.date(date.scene)
-        corrected = self._coregister(date, gamma)
-        if corrected.scene is not date.scene:
-            over_dem = plan.date(corrected.scene)
-        baseline = plan.baseline(over_dem)
-        return _Placed(corrected, over_dem, baseline, self._reason(baseline, over_dem))
-
     def _skip(self, date: Date, error: Exception, skipped: dict[str, str]) -> None:
         """Record a date that cannot be used, or stop."""
         if self.strict:
             msg = f"{date.name} cannot be used: {error}"
             raise SeriesError(msg, options=getattr(error, "options", None)) from error
         self.pending.drop(date.key)
-        skipped[date.name] = " ".join(str(error).split())
+        skipped[date.name] = _in_a_line(error)
 
-    def _coregister(self, date: Date, gamma: xr.DataArray | None) -> Date:
-        """Co-register a date, unless an interrupted run did."""
-        how = self.stack.settings.coregistration
-        if how == "none":
-            return date
-        correct, kept = how == "correct", self.pending.folder / date.key / SHIFT
-        if kept.exists():
-            return shift_from_json(kept.read_text("utf-8"), date, correct=correct)
-        found = coregister(date, self.stack.dem, gamma, correct=correct)
-        if found.shift is not None:
-            kept.parent.mkdir(exist_ok=True)
-            write_whole(kept, found.shift.to_json())
-        return found
+    def _registration(self, gamma: xr.DataArray | None) -> _Registration:
+        """Prepare the co-registration with the backscatter of earlier dates."""
+        at_once = dates_at_once(self.stack.settings.memory_limit)
+        return _Registration(self.stack, self.pending, gamma, at_once)
 
-    def _known_gamma(self) -> xr.DataArray | None:
-        """Return the mean gamma0 of earlier dates in the first polarisation; None without any."""
-        stored = self.stack.stored
-        if stored is None or self.stack.settings.coregistration == "none":
-            return None
-        return stored["gamma0_mean"].isel(polarisation=0).compute()
-
-    def _first_gamma(
-        self, date: Date, where: DatePass, skipped: dict[str, str]
+    def _reference_gamma(
+        self, placed: Sequence[_Placed], skipped: dict[str, str]
     ) -> xr.DataArray | None:
+        """Return gamma0 with which dates are co-registered, in the first polarisation.
+
+        It is the mean of earlier dates, or that of the first date of a new stack. Unknown cells
+        get the median here, once for all dates.
+        """
+        if self.stack.settings.coregistration == "none":
+            return None
+        stored = self.stack.stored
+        gamma = None if stored is None else stored["gamma0_mean"].isel(polarisation=0).compute()
+        for each in placed:
+            if gamma is not None:
+                break
+            self.progress(f"reconstruct {each.date.name}", 0.05)
+            gamma = self._first_gamma(each.date, skipped)
+        if gamma is None or not (known := gamma.values > 0.0).any():
+            return gamma
+        return gamma.copy(data=np.where(known, gamma.values, np.median(gamma.values[known])))
+
+    def _first_gamma(self, date: Date, skipped: dict[str, str]) -> xr.DataArray | None:
         """Reconstruct the first date of a stack; return gamma0 in the first polarisation."""
-        failures = self._run_tiles({date.key: where})
-        if failures:
-            self._skip(date, SeriesError(failures[date.key]), skipped)
+        place = self._registration(None).place(date)
+        failures = self._run_tiles({date.key: place}) if isinstance(place, DatePass) else {}
+        if isinstance(place, str) or failures:
+            reason = place if isinstance(place, str) else failures[date.key]
+            self._skip(date, SeriesError(reason), skipped)
             return None
         values = np.asarray(self.pending.array(date.key, "gamma0")[0])
         return self.stack.dem.array.copy(data=values)
 
-    def _run_tiles(self, passes: Mapping[str, DatePass]) -> dict[str, str]:
+    def _run_tiles(
+        self, passes: Mapping[str, Any], progress: Callable[[float], None] | None = None
+    ) -> dict[str, str]:
         """Reconstruct the tiles of dates that are not finished."""
         tiles = self.stack.tiles
         for key in passes:
@@ -379,30 +404,37 @@ class _Run:
             for number, tile in enumerate(tiles)
             if self.pending.is_done(key, tile)
         }
-        return run_tiles(self.stack.plan, passes, tiles, self.pending.write_and_reduce, done)
+        write = self.pending.write_and_reduce
+        return run_tiles(self.stack.plan, passes, tiles, write, done, progress)
 
     def _reconstruct(
-        self, placed: Sequence[_Placed], skipped: dict[str, str]
+        self, placed: Sequence[_Placed], registration: _Registration, skipped: dict[str, str]
     ) -> tuple[list[Date], dict[str, str]]:
-        """Reconstruct dates.
+        """Co-register and reconstruct dates.
 
         Returns the dates that could be reconstructed, and the reasons of those with own masks.
         """
         usable = [each for each in placed if each.date.name not in skipped]
-        shared = {each.date.key: each.over_dem for each in usable if not each.reason}
-        self.progress(f"reconstruct {len(shared)} dates", 0.15)
-        failures = self._run_tiles(shared)
-        for number, (date, reason) in enumerate((each.date, each.reason) for each in usable):
+        shared = [each.date for each in usable if not each.reason]
+        alone = [each.date for each in usable if each.reason]
+        text, part = f"reconstruct {len(shared)} dates", 0.8 * len(shared) / max(len(usable), 1)
+        failures = self._run_tiles(
+            {date.key: registration.task(date) for date in shared},
+            lambda fraction: self.progress(text, 0.1 + part * fraction),
+        )
+        for date in shared:
             if date.key in failures:
                 self._skip(date, SeriesError(failures[date.key]), skipped)
-            elif reason:
-                self.progress(f"reconstruct {date.name}", 0.6 + 0.3 * number / len(usable))
+        limit = self.stack.settings.memory_limit
+        with side_by_side(registration.date, alone, limit) as results:
+            for number, (date, registered) in enumerate(results, len(shared)):
+                self.progress(f"reconstruct {date.name}", 0.1 + 0.8 * number / len(usable))
                 try:
-                    self._reconstruct_alone(date)
+                    self._reconstruct_alone(registered.result())
                 except (SarheightError, ValueError) as error:
                     self._skip(date, error, skipped)
         kept = [each for each in usable if each.date.name not in skipped]
-        return [each.date for each in kept], {
+        return [registration.date(each.date) for each in kept], {
             each.date.name: each.reason for each in kept if each.reason
         }
 

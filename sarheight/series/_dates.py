@@ -265,19 +265,29 @@ def side_by_side(
     """
 
     def named(date: Date) -> Found:
-        try:
+        with naming(date):
             return work(date)
-        except Exception as error:
-            error.add_note(f"The date is {date.name}.")
-            raise
 
-    room = min(memory_limit / REGISTRATION_BYTES, len(dates), thread_count())
-    workers = max(int(room), 1)
-    pool = ThreadPoolExecutor(workers, "sarheight-dates")
+    pool = ThreadPoolExecutor(dates_at_once(memory_limit), "sarheight-dates")
     try:
         yield zip(dates, [pool.submit(named, date) for date in dates], strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def dates_at_once(memory_limit: float) -> int:
+    """Count the dates that are co-registered at a time, as many as threads and memory allow."""
+    return max(int(min(memory_limit / REGISTRATION_BYTES, thread_count())), 1)
+
+
+@contextmanager
+def naming(date: Date) -> Iterator[None]:
+    """Add a note with the name of a date to its errors."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"The date is {date.name}.")
+        raise
 
 
 def coregister(

@@ -23,8 +23,8 @@ from zarr.codecs import ZstdCodec
 
 from sarheight import plot, series
 from sarheight.dem.checked import CheckedDem
-from sarheight.errors import OutputError, SeriesError
-from sarheight.layover import RTC, PosteriorMean, masks, reconstruct
+from sarheight.errors import OutputError, SarheightError, SeriesError
+from sarheight.layover import RTC, Method, PosteriorMean, Reallocation, masks, reconstruct
 from sarheight.layover.tiles import TilePlanner
 from sarheight.layover.track import TrackPlan, reference_scene
 from sarheight.output import levels, open_result, write
@@ -537,7 +537,7 @@ def test_dates_are_registered_side_by_side_with_the_same_bits(
         return estimate(date, dem, gamma, correct=correct)
 
     monkeypatch.setattr(_build, "coregister", wait)
-    with limit_threads(3):
+    with limit_threads(3), dask.config.set(num_workers=3):
         series.build_stack(dates[:3], dem, tmp_path / "three.zarr", window=0)
     one, three = (
         series.open_stack(tmp_path / name, chunks=None) for name in ("one.zarr", "three.zarr")
@@ -546,23 +546,45 @@ def test_dates_are_registered_side_by_side_with_the_same_bits(
     assert np.isfinite(one.line_shift).all()
 
 
-def test_an_interrupt_stops_dates_that_are_placed_side_by_side(
-    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+@pytest.mark.parametrize("method", [RTC(), Reallocation()])
+def test_an_interrupt_among_dates_is_resumed(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, method: Method
 ) -> None:
-    def interrupt(text: str, _fraction: float) -> None:
-        if text.startswith("place"):
-            places.append(text)
-        if len(places) == 2:
+    """Dates with masks of the reference pass, and dates by themselves."""
+
+    def interrupt(text: str, fraction: float) -> None:
+        if text.startswith("reconstruct") and fraction > 0.3:
             raise KeyboardInterrupt
 
-    places: list[str] = []
+    path = tmp_path / "s.zarr"
+    options: dict[str, Any] = {"window": 0, "method": method}
     with pytest.raises(KeyboardInterrupt):
-        series.build_stack(dates, dem, tmp_path / "s.zarr", window=0, progress=interrupt)
+        series.build_stack(dates, dem, path, progress=interrupt, **options)
     running = [each for each in threading.enumerate() if each.name.startswith("sarheight-dates")]
     assert running == []
-    assert not (tmp_path / "s.zarr").exists()
-    series.build_stack(dates, dem, tmp_path / "s.zarr", window=0)
-    assert series.open_stack(tmp_path / "s.zarr").sizes["time"] == len(dates)
+    assert not path.exists()
+    series.build_stack(dates, dem, path, **options)
+    assert series.open_stack(path).sizes["time"] == len(dates)
+
+
+def test_a_date_that_cannot_be_registered_is_skipped(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others go on; a strict run stops, and names it."""
+    damaged, estimate = open_date(dates[1], {}), _build.coregister
+
+    def fail(date: Date, *arguments: Any, correct: bool) -> Date:  # noqa: ANN401
+        if date.key == damaged.key:
+            msg = "the image ends\nbefore its window"
+            raise SarheightError(msg)
+        return estimate(date, *arguments, correct=correct)
+
+    monkeypatch.setattr(_build, "coregister", fail)
+    with pytest.raises(SeriesError, match=f"{damaged.name} cannot be used: the image ends before"):
+        series.build_stack(dates[:3], dem, tmp_path / "s.zarr", window=0, strict=True)
+    report = series.build_stack(dates[:3], dem, tmp_path / "s.zarr", window=0)
+    assert report.skipped == {damaged.name: "the image ends before its window"}
+    assert report.dates == len(report.added) == 2
 
 
 def test_a_date_that_stops_a_strict_run_is_named(
@@ -766,7 +788,7 @@ def test_any_error_of_a_date_names_it(
 
     monkeypatch.setattr(_build, "coregister", lose)
     first = open_date(dates[1], {})
-    monkeypatch.setattr(_build._Run, "_known_gamma", lambda _: dem)
+    monkeypatch.setattr(_build._Run, "_reference_gamma", lambda *_: dem)
     with pytest.raises(OSError, match="the disk is gone") as caught:
         series.build_stack([dates[1]], dem, tmp_path / "s.zarr")
     assert caught.value.__notes__ == [f"The date is {first.name}."]
