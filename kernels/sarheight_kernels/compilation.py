@@ -89,7 +89,7 @@ KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
     (projection.scatter_blocks, (SURFACE, LAYERS4, I8, _array(I8, 1), _array(F4, 4), LAYERS4)),
     (tiles.tile_bounds, (GROUND, RADAR, LAYER4, TABLE8)),
     (tiles.height_range_bounds, (GROUND, RADAR, _numbers(2, I8), LINE4, LINE4, TABLE8)),
-    (radiometry.mask_missing, (LAYERS4, LAYER4)),
+    (radiometry.mask_missing, (LAYERS4, LAYERS4)),
     (masks.profiles_to_cells, (SCAN, LAYERS_OF_CODES, LAYERS_OF_CODES)),
     (projection.add_overflow, (I8, _array(F4, 4), LAYERS4)),
     (ratios.smooth_by_simulation, (LAYERS4, LAYER4, LINE4, LINE4, LAYERS4)),
@@ -119,7 +119,7 @@ KERNELS: tuple[tuple[Kernel, tuple[Any, ...]], ...] = (
     (estimation.regress, (*(LAYER4,) * 3, _numbers(4), F8, _numbers(3), LINE4, LINE4, LAYER4)),
     (incidence.cell_angles, (GROUND, RADAR, LAYER4, TABLE8, *(LAYER4,) * 3)),
     (estimation.logarithms, (LAYER4,) * 5),
-    (radiometry.inverse_intensity, (LAYERS4, LINE8, TABLE8, LAYER4)),
+    (radiometry.inverse_intensity, (LINE8, TABLE8, LAYER4)),
     (radiometry.divide_by_area, (LAYER4, _array(I8, 1), LINE8, AREAS, F8)),
 )
 """What a default reconstruction and RTC call, with the types of arguments but for the first and the

@@ -164,7 +164,7 @@ def image_sums(
             sums[p, line, 3], sums[p, line, 4] = low, high
 
 
-@spread_over("simulated")
+@spread_over("simulated", axis=1)
 @njit
 def mask_missing(begin: int, end: int, image: F4, simulated: F4) -> None:
     """Set the expected RCS of pixels to 0 that are not finite in all polarisations, in place.
@@ -173,34 +173,35 @@ def mask_missing(begin: int, end: int, image: F4, simulated: F4) -> None:
     ----------
     image : array, shape (polarisations, lines, samples)
         Intensity.
-    simulated : array, shape (lines, samples)
+    simulated : array, shape (simulations, lines, samples)
         Expected RCS; becomes 0 where there is no data.
     """
+    known = np.empty(image.shape[2], np.float32)
     for line in range(begin, end):
-        expected = simulated[line]
+        known[:] = ZERO
         for p in range(image.shape[0]):
             row = image[p, line]
-            for sample in range(row.size):
-                valid = row[sample] - row[sample] == ZERO
-                expected[sample] = expected[sample] if valid else ZERO
+            for sample in range(known.size):
+                # A difference of 0, or NaN that stays.
+                known[sample] += row[sample] - row[sample]
+        for layer in range(simulated.shape[0]):
+            expected = simulated[layer, line]
+            for sample in range(known.size):
+                expected[sample] = expected[sample] if known[sample] == ZERO else ZERO
 
 
 @spread_over("simulated")
 @njit
-def inverse_intensity(
-    begin: int, end: int, image: F4, area_lines: F8, areas: F8, simulated: F4
-) -> None:
+def inverse_intensity(begin: int, end: int, area_lines: F8, areas: F8, simulated: F4) -> None:
     """Turn the RCS that is expected of pixels into inverse intensities, in place.
 
     Parameters
     ----------
-    image : array, shape (polarisations, lines, samples)
-        Intensity.
     area_lines, areas : array, shape (k,), (k, samples)
         Areas in square metres, see `image_sums`.
     simulated : array, shape (lines, samples)
         Expected RCS in square metres; becomes the area of the pixel over that, 0 where nothing is
-        expected or a polarisation has no data.
+        expected.
     """
     samples = simulated.shape[1]
     table, area = areas.astype(np.float32), np.empty(CHUNK, np.float32)
@@ -210,8 +211,6 @@ def inverse_intensity(
             part = slice(first, min(first + CHUNK, samples))
             area_here = area[: part.stop - first]
             _interpolate(table[knot, part], table[knot + 1, part], np.float32(fraction), area_here)
-            for p in range(image.shape[0]):
-                _mask_area(image[p, line, part], area_here)
             _divide_area(area_here, simulated[line, part])
 
 

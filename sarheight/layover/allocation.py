@@ -262,7 +262,7 @@ class PassTile:
         measured = self.areas.lines, self.areas.areas
         target = self.areas if self.ellipsoid is None else self.ellipsoid
         # `_simulate` has left out the pixels that are missing.
-        inverse_intensity(self.image[:0], *measured, simulated)
+        inverse_intensity(*measured, simulated)
         # Of what is smoothed the totals are those of the image as it was.
         unsmoothed = self.image if intensity is not self.image else self.image[:0]
         totals = np.empty((surface.bounds.shape[0], polarisations))
@@ -322,8 +322,7 @@ class PassTile:
     def _simulate(self, assumed: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """Simulate the RCS of the pixels, by assumed reflectivity; 0 where there is no data."""
         simulated = self.operator.simulate(assumed)
-        for each in simulated.reshape(-1, *simulated.shape[-2:]):
-            mask_missing(self.image, each)
+        mask_missing(self.image, simulated.reshape(-1, *simulated.shape[-2:]))
         return simulated
 
     def _weigh(

@@ -279,12 +279,11 @@ class TrackPlan:
         # Where no pixel is missing, the weights sum up to the projected area within the image.
         complete = bool(np.isfinite(image.sum()))
         if not complete:
-            mask_missing(image, simulated)
+            mask_missing(image, simulated[None])
         taps = scale.image_taps(self.method.blur, 0)
         ratios = rtc_intensity(image, simulated, taps or NO_BLUR)
         areas = window_areas(date.plan.areas, pixels)
-        # Where a pixel is missing, nothing is simulated by now.
-        inverse_intensity(image[:0], areas.lines, areas.areas, simulated)
+        inverse_intensity(areas.lines, areas.areas, simulated)
         _multiply(ratios, simulated)
         if not complete:
             ratios = np.concatenate((ratios, (simulated > 0.0).astype(np.float32)[None]))
