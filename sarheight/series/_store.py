@@ -31,7 +31,7 @@ from sarheight.errors import OutputError, SarheightError
 from sarheight.output import open_result
 from sarheight.output.atomic import check_writable, require_path
 from sarheight.output.grid import check_grid
-from sarheight.output.levels import list_shapes, reduce_arrays, write_levels
+from sarheight.output.levels import halve, list_shapes, reduce_arrays, write_levels
 from sarheight.output.stores import (
     METADATA_2,
     TILE,
@@ -228,8 +228,12 @@ class Pending:
         fine: Any = self.array(key, name) if values is None else values
         for level, shape in enumerate(list_shapes(fine.shape[-2:])[1:], start=1):
             coarse = self.create(f"{key}/{level}", name, (*fine.shape[:-2], *shape), fine.dtype)
-            reduce_arrays([(fine, coarse)])
-            fine = coarse
+            if values is None:
+                reduce_arrays([(fine, coarse)])
+                fine = coarse
+            else:
+                fine = halve(fine)
+                coarse[:] = fine
         (self.folder / key / f"{name}.overviews").touch()
 
     def has_overviews(self, key: str, name: str) -> bool:
