@@ -42,7 +42,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks._figures import RESULTS, record
-from benchmarks._independent.changes import coverage_by_variant, joint_polarisations
+from benchmarks._independent.intervals import coverage_by_variant
 from benchmarks._independent.methods import METHODS
 from benchmarks._independent.observations import (
     FORMS,
@@ -64,7 +64,6 @@ from benchmarks._independent.report import (
     figures_of,
     height_figures,
     markdown,
-    oracle_figures,
 )
 from benchmarks._independent.scores import Score, areas_of, response, score
 
@@ -79,9 +78,6 @@ DEFAULT_CACHE = "sarheight-independent"
 
 GROUPS = {name: [each.name for each in places_of(name)] for name in get_args(Group)}
 """Names of places by their group."""
-
-CHANGES = {"variants": coverage_by_variant, "polarisations": joint_polarisations}
-"""What is measured at the places for development, by the option that asks for it."""
 
 Ground = tuple[str, Laws, int, int]
 """Place, laws, seed and incidence: what a process works on at a time."""
@@ -240,9 +236,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--laws", default=",".join(LAWS), help="joined by commas")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument(
-        "--oracles", action="store_true", help="score oracles with the first seed, and save that"
-    )
-    parser.add_argument(
         "--heights",
         action="store_true",
         help="score reconstruction on refined heights, on the coarser DEM, and save that",
@@ -257,30 +250,22 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="count what intervals hold on other ground, at places for development, and save that",
     )
-    parser.add_argument(
-        "--polarisations",
-        action="store_true",
-        help="compare two polarisations together and one by one, there too, and save that",
-    )
     parser.add_argument("--simulate", action="store_true", help="make the images, score nothing")
     return parser
 
 
 def _names(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> list[str]:
-    """Return the methods to score; oracles and refined heights fix law, DEM and seeds as well."""
+    """Return the methods to score; refined heights and products fix law and DEM as well."""
     roles = {name: method.role for name, method in METHODS.items()}
-    if chosen.oracles:
-        chosen.laws, chosen.forms, chosen.seeds = "several", "coarser", 1
-        return ["rtc_tv", "posterior", *(name for name in roles if roles[name] == "oracle")]
     if chosen.heights:
         chosen.laws, chosen.forms = "several", "coarser"
         compared = [name for name in roles if roles[name] in {"baseline", "heights"}]
-        return [*compared, "posterior", "surface_posterior"]
+        return [*compared, "posterior"]
     if chosen.from_rtc:
         chosen.laws, chosen.forms = "several", "coarser"
         by_way = {"product", "archive"}
         return ["posterior", *(name for name in roles if roles[name] in by_way)]
-    special = {"oracle", "heights", "product", "archive"}
+    special = {"heights", "product", "archive"}
     usual = [name for name in roles if roles[name] not in special]
     names = chosen.methods.split(",") if chosen.methods else usual
     if unknown := set(names) - set(METHODS):
@@ -303,11 +288,7 @@ def _places(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> list
 def _save(found: Found, chosen: argparse.Namespace, places: list[str], text: str) -> None:
     """Put on record what was asked for."""
     tables, command = text.split("### Figures", maxsplit=1)[0], "python -m benchmarks.independent"
-    asked = {
-        "oracles": oracle_figures,
-        "heights": height_figures,
-        "from_rtc": archive_figures,
-    }
+    asked = {"heights": height_figures, "from_rtc": archive_figures}
     name = next((name for name in asked if getattr(chosen, name)), None)
     if name is not None:
         figures = asked[name](found)
@@ -350,13 +331,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     print(each.name, flush=True)
         return
     console = Console()
-    for name, measure in CHANGES.items():
-        if getattr(chosen, name):
-            figures, text = measure(Archive(_cache(chosen), chosen.data), GROUPS["development"])
-            console.print(Markdown(text))
-            record(figures, f"python -m benchmarks.independent --{name}")
-            (RESULTS / f"independent_{name}.md").write_text(text, "utf-8")
-            return
+    if chosen.variants:
+        archive = Archive(_cache(chosen), chosen.data)
+        figures, text = coverage_by_variant(archive, GROUPS["development"])
+        console.print(Markdown(text))
+        record(figures, "python -m benchmarks.independent --variants")
+        (RESULTS / "independent_variants.md").write_text(text, "utf-8")
+        return
     work = Work(_cache(chosen), chosen.data, names, forms, chosen.scores)
     grounds = list(product(places, laws, seeds, INCIDENCES))
     found = Found()

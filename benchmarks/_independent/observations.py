@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from benchmarks._independent.places import PLACES, Place, true_dem
-from benchmarks._independent.variants import EVERY, Variant, cross_polarised
+from benchmarks._independent.variants import VARIANTS, Variant
 from sarheight.scene import Scene
 from tests.worlds.point_scatterers import observe, pass_over, truth_on
 from tests.worlds.scattering_ground import (
@@ -84,7 +84,7 @@ class Image:
         Whether squares of 1, 2 and 4 cells of 90 m are brighter by 6 dB. All else is the same as
         without them, speckle included.
     variant : str
-        Key of `EVERY`: what is other than in the independent test.
+        Key of `VARIANTS`: what is other than in the independent test.
     """
 
     place: str
@@ -98,7 +98,7 @@ class Image:
     @property
     def changed(self) -> Variant:
         """What is other than in the independent test."""
-        return EVERY[self.variant]
+        return VARIANTS[self.variant]
 
     @property
     def name(self) -> str:
@@ -131,8 +131,8 @@ def images(
 class Observed:
     """An image with a DEM, and the truth.
 
-    A method may use `scene` and `dem`; `guide` where it says that it is guided. The rest is for
-    scores, and for oracles that are called so.
+    A method may use `scene` and `dem`, and `truth.kind` where it says that it is guided. The rest
+    is for scores.
 
     Attributes
     ----------
@@ -162,11 +162,6 @@ class Observed:
     targets: NDArray[np.uint8]
     ground: Ground
     fine: xr.Dataset
-
-    @property
-    def guide(self) -> xr.DataArray:
-        """The true kind of ground of most of a cell, dims (y, x)."""
-        return self.truth.kind
 
 
 @dataclass(eq=False)
@@ -207,14 +202,13 @@ class Archive:
             # A few are enough: images come in the order of their grounds.
             while len(self._grounds) > 8:
                 self._grounds.pop(next(iter(self._grounds)))
-            ground = draw_ground(
+            self._grounds[key] = draw_ground(
                 self.dem(PLACES[image.place]),
                 image.seed,
                 laws=image.laws,
                 targets=Targets() if image.targets else None,
                 settings=image.changed.settings,
             )
-            self._grounds[key] = cross_polarised(ground) if image.changed.cross else ground
         return self._grounds[key]
 
     def path(self, image: Image) -> Path:
@@ -234,7 +228,7 @@ class Archive:
                 ground,
                 grid,
                 orbit,
-                image.seed + other.later + 1000 * date,
+                image.seed + 1000 * date,
                 scatterers=SCATTERERS,
                 looks=other.looks,
             )
