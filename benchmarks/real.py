@@ -20,11 +20,9 @@ with that of open ground at the same local incidence (in classes of 2 degrees): 
 in dB is the bias, and the standard deviation the spread. If the kinds of ground are spread alike
 over slopes in layover and others, a method without error has no bias. Layover is also divided into
 cells whose height is known, with a pixel of isce3's within 12 m, and those that are interpolated.
-Whether dark places in layover are the method's or the DEM's: see `benchmarks._real.dark`.
 
-Sentinel-1 over hills without layover (see `benchmarks._real.morocco`): how well simulation explains
-the image. Terrain-flattened images of OPERA (see `benchmarks._real.opera`): where they lie, and the
-angular law that is left in them.
+Terrain-flattened images of OPERA (see `benchmarks._real.opera`): where they lie, and the angular
+law that is left in them.
 """
 
 from __future__ import annotations
@@ -32,7 +30,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -42,24 +39,19 @@ from rich.table import Table
 from scipy import ndimage
 
 from benchmarks._figures import RESULTS, Value, record
-from benchmarks._real import morocco, opera
-from benchmarks._real.dark import MADE, draw_dark, measure_dark, reconstruct_variants
+from benchmarks._real import opera
 from benchmarks._real.envisat import Desert, desert
-from benchmarks._real.morocco import blocks
 from sarheight.coregistration import Shift, apply_shift, estimate_shift
 from sarheight.ellipsoid import to_earth_fixed
 from sarheight.geometry.placement import time_and_range
 from sarheight.illumination import BackscatterLaw, ConstantGamma, simulate
 from sarheight.layover import RTC, Reallocation, fit_law, reconstruct
-from sarheight.scene import Scene, multilook
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from sarheight.scene import Scene, ground_sample_spacing, multilook
 
 __all__ = ["main"]
 
 WIDTH = 130
-IMAGES = "envisat", "morocco", "opera"
+IMAGES = "envisat", "opera"
 WINDOWS = {"20x4": (20, 4), "10x2": (10, 2), "5x1": (5, 1)}
 """Lines and samples that are averaged."""
 GOALS = {"20x4": (0.86, 1.99), "10x2": (0.78, 2.42), "5x1": (0.64, 3.32)}
@@ -103,6 +95,17 @@ def residuals(place: Desert) -> tuple[float, float]:
 
 
 # ------------------------------------------------------------------------------------- simulation
+
+
+def blocks(scene: Scene, width: float) -> NDArray[np.int64]:
+    """Give each pixel the number of its block, `width` metres wide; parities as on a chessboard."""
+    line, sample = np.indices(scene.grid.shape)
+    row = (line * scene.grid.line_spacing(scene.orbit) // width).astype(np.int64)
+    spacing = ground_sample_spacing(scene.grid, scene.orbit)
+    column = (sample * spacing // width).astype(np.int64)
+    columns = int(column.max()) + 1
+    # With an odd number of columns, neighbours above and beside differ in parity.
+    return np.asarray(row * (columns + 1 - columns % 2) + column)
 
 
 def simulated(scene: Scene, dem: xr.DataArray, law: BackscatterLaw) -> Floats:
@@ -276,15 +279,10 @@ PARTS = {"": "all", "_known": "height known", "_interpolated": "height interpola
 """Parts of the layover, by the ending of their keys."""
 
 
-def _coarse(scene: Scene) -> Scene:
-    """Average an image to pixels of the size of posts."""
-    image, grid = multilook(scene.image, scene.grid, *GROUND_WINDOW)
-    return replace(scene, image=image, grid=grid)
-
-
 def compare_ground(scene: Scene, place: Desert) -> dict[tuple[str, str], Ground]:
     """Compare parts of the layover with open ground; by part and method."""
-    coarse, dem = _coarse(scene), place.heights.dem()
+    image, grid = multilook(scene.image, scene.grid, *GROUND_WINDOW)
+    coarse, dem = replace(scene, image=image, grid=grid), place.heights.dem()
     maps = {key: make(coarse, dem) for key, (_, make) in METHODS.items()}
     result = next(iter(maps.values()))[0]
     good = np.isfinite(result["local_incidence"].values)
@@ -368,23 +366,12 @@ def _ground_table(found: dict[tuple[str, str], Ground]) -> Table:
     return table
 
 
-def _dark_table(dark: dict[str, float]) -> Table:
-    table = Table(title="dark places, per cent of the holes in layover")
-    table.add_column("reconstruction")
-    table.add_column("%", justify="right")
-    for key, share in dark.items():
-        table.add_row(MADE.get(key, "open ground, default method"), f"{share:.1f}")
-    return table
-
-
 def _figures(
     errors: tuple[float, float],
     found: Simulation,
     ground: dict[tuple[str, str], Ground],
-    dark: dict[str, float],
 ) -> dict[str, Value]:
     figures: dict[str, Value] = {
-        **{f"real.envisat.dark.{key}": share for key, share in dark.items()},
         "real.envisat.azimuth_residual": errors[0],
         "real.envisat.range_residual": errors[1],
         "real.envisat.shift_along": (found.shift.along_track, found.shift.along_track_error),
@@ -403,8 +390,8 @@ def _figures(
     return figures
 
 
-def save_pictures(place: Desert, scene: Scene, dark: Figure) -> None:
-    """Save ``envisat.png`` and ``envisat_dark.png`` in ``benchmarks/results/pictures``."""
+def save_picture(place: Desert, scene: Scene) -> None:
+    """Save ``envisat.png`` in ``benchmarks/results/pictures``."""
     from matplotlib.figure import Figure
 
     dem = place.heights.dem(FINER)
@@ -428,7 +415,6 @@ def save_pictures(place: Desert, scene: Scene, dark: Figure) -> None:
     folder = RESULTS / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / "envisat.png", dpi=90)
-    dark.savefig(folder / "envisat_dark.png", dpi=75)
 
 
 def _envisat(console: Console, data: str | None, *, picture: bool) -> dict[str, Value]:
@@ -444,14 +430,9 @@ def _envisat(console: Console, data: str | None, *, picture: bool) -> dict[str, 
     console.print(f"{found.shift}; isce3's factor: {lines:+d} lines, {samples:+g} samples")
     ground = compare_ground(found.scene, place)
     console.print(_ground_table(ground))
-    variants = reconstruct_variants(_coarse(found.scene), _coarse(place.scene), place)
-    posts = next(iter(variants.values()))
-    distance = place.heights.distances(posts["x"].values, posts["y"].values)
-    dark = measure_dark(variants, distance)
-    console.print(_dark_table(dark))
     if picture:
-        save_pictures(place, found.scene, draw_dark(variants, distance))
-    return _figures(errors, found, ground, dark)
+        save_picture(place, found.scene)
+    return _figures(errors, found, ground)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -467,7 +448,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name == "envisat":
             figures = _envisat(console, chosen.data, picture=chosen.save)
         else:
-            figures = {"morocco": morocco, "opera": opera}[name].measure(chosen.data)
+            figures = opera.measure(chosen.data)
             console.print(figures)
         if chosen.save:
             record(figures, f"python -m benchmarks.real --only {name} --save")
