@@ -11,7 +11,6 @@ patches, bands and number of steps. The rows of the table are described in `ROWS
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import shutil
 from collections.abc import Sequence
@@ -36,7 +35,8 @@ from benchmarks._buildings.cities import (
 from benchmarks._buildings.picture import Curve, Pair, save_curves, save_picture
 from benchmarks._buildings.unseen import estimated, figures_of
 from benchmarks._figures import RESULTS, Value, keep_runs, kept_runs, mean_and_spread, record
-from benchmarks._fresh import claimed
+from benchmarks._runs import claimed
+from benchmarks._runs import curve as read_curve
 from sarheight.buildings import BuildingHeightEstimator, BuildingSettings, building_task
 from sarheight.learning import train
 
@@ -173,17 +173,6 @@ def _tidy(folder: Path, settings: BuildingSettings) -> None:
         shutil.rmtree(folder / "model")
 
 
-def _curve(folder: Path) -> Curve:
-    """Return the validation RMSE of a training by steps."""
-    with (folder / "curves" / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        found = {
-            int(line["step"]) + 1: float(line["validation_rmse"])
-            for line in csv.DictReader(file)
-            if line["validation_rmse"]
-        }
-    return np.array(list(found)), np.array(list(found.values()))
-
-
 def _finished(chosen: argparse.Namespace, size: Size) -> tuple[Found, Curves]:
     """Collect figures and curves of the trainings that are finished, here or on record."""
     found: Found = {}
@@ -194,7 +183,7 @@ def _finished(chosen: argparse.Namespace, size: Size) -> tuple[Found, Curves]:
             folder = _folder(name, seed, size, chosen.work)
             if (folder / FIGURES).exists():
                 figures = json.loads((folder / FIGURES).read_text("utf-8"))
-                curve = _curve(folder)
+                curve = read_curve(folder / "curves" / "metrics.csv", "validation_rmse")
             elif folder.name in kept:
                 figures = kept[folder.name]["figures"]
                 curve = np.array(kept[folder.name]["steps"]), np.array(kept[folder.name]["errors"])

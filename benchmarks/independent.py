@@ -42,6 +42,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks._figures import RESULTS, record
+from benchmarks._files import whole
 from benchmarks._independent.intervals import coverage_by_variant
 from benchmarks._independent.methods import METHODS
 from benchmarks._independent.observations import (
@@ -208,10 +209,8 @@ class Work:
             if file is not None:
                 mine = [[asdict(k), s.to_json()] for k, s in scores.items() if k.method == name]
                 if mine:
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    half = file.with_suffix(".part")
-                    half.write_text(json.dumps(mine), "utf-8")
-                    half.replace(file)
+                    with whole(file) as part:
+                        part.write_text(json.dumps(mine), "utf-8")
 
 
 def _read(file: Path) -> dict[Key, Score]:

@@ -16,7 +16,6 @@ may train side by side.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,8 @@ from rich.console import Console
 from scipy.stats import t as student
 
 from benchmarks._figures import RESULTS, Value, record
-from benchmarks._fresh import claimed
+from benchmarks._files import whole
+from benchmarks._runs import claimed, curve
 from sarheight.zones import (
     FusionStrategy,
     So2SatPatches,
@@ -118,10 +118,8 @@ def train_published(
             if path.exists() or not free:
                 continue
             run = _train(form, seed, parts, unseen, settings, work, accelerator)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".part")
-            partial.write_text(json.dumps(run.__dict__, indent=1), "utf-8")
-            partial.replace(path)
+            with whole(path) as part:
+                part.write_text(json.dumps(run.__dict__, indent=1), "utf-8")
             console.print(
                 f"{form.label}, seed {seed}: AA {run.seen:.3f} seen, {run.unseen:.3f} unseen; "
                 f"best epoch {run.best} of {run.epochs}"
@@ -176,9 +174,7 @@ def _curve(folder: Path) -> tuple[int, int]:
     """Return the number of epochs, and that of the best; of several curves of the latest."""
     found = []
     for path in folder.glob("**/metrics.csv"):
-        with path.open(encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row.get("validation_overall")]
-        values = np.array([float(row["validation_overall"]) for row in rows])
+        _, values = curve(path, "validation_overall")
         found.append((values.size, int(values.argmax()) + 1))
     return max(found, key=lambda each: each[1] / each[0])
 

@@ -24,9 +24,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,8 +37,10 @@ from rich.table import Table
 from scipy.ndimage import distance_transform_edt
 
 from benchmarks._figures import record
+from benchmarks._files import whole
 from benchmarks._hills import dem_of
 from benchmarks._independent.places import PLACES, places_of, true_dem
+from benchmarks._runs import last_line
 from sarheight.dem import reproject
 from sarheight.illumination import simulate
 from sarheight.output.radar_images import write_scene
@@ -318,14 +317,8 @@ def make_scene(cells: int, folder: Path) -> list[str]:
 def scene(cells: int, folder: Path) -> dict[str, float]:
     """Measure ``sarheight refine`` of a scene in a fresh process, from files to a file."""
     command = make_scene(cells, folder)
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", WORK, *command, "-o", str(folder / "heights.tif"), "--overwrite"],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[1],
-    )
-    seconds, busy, peak = json.loads(done.stdout.splitlines()[-1])
+    output = ("-o", str(folder / "heights.tif"), "--overwrite")
+    seconds, busy, peak = json.loads(last_line(WORK, *command, *output))
     return {
         "terrain.refine_scene_cells": float(cells**2),
         "terrain.refine_scene_seconds": seconds,
@@ -462,7 +455,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         names = [each.name for each in places_of(chosen.places)]
     else:
         names = chosen.places.split(",")
-    chosen.work.mkdir(parents=True, exist_ok=True)
     network, before = (_network(), "network_") if chosen.network else (None, "")
     console, results = Console(), {}
     for laws in chosen.laws.split(","):
@@ -470,9 +462,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             path = chosen.work / f"{before}{name}_{laws}.json"
             if not path.exists():
                 found = run_place(name, laws, chosen.data, network)
-                half = path.with_suffix(f".{os.getpid()}.part")
-                half.write_text(json.dumps(found), "utf-8")
-                half.rename(path)
+                with whole(path) as part:
+                    part.write_text(json.dumps(found), "utf-8")
             results[name, laws] = json.loads(path.read_text("utf-8"))
             console.print(f"{name}, {laws}")
     console.print(_table(results))

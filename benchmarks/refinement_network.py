@@ -70,8 +70,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._figures import machine, record
-from benchmarks._fresh import claimed
 from benchmarks._independent.places import Group, places_of
+from benchmarks._runs import claimed
 from benchmarks._terrain.correction_methods import (
     EIGHTY,
     MOST_HARM,

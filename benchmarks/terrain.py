@@ -29,7 +29,6 @@ fewer seeds.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -53,7 +52,8 @@ from benchmarks._figures import (
     read,
     record,
 )
-from benchmarks._fresh import claimed
+from benchmarks._files import whole
+from benchmarks._runs import claimed, curve
 from benchmarks._terrain.places import Ground, make_ground
 from sarheight.learning.settings import split_batches
 from sarheight.learning.training import train
@@ -149,15 +149,17 @@ def train_and_test(row: str, seed: int, length: int, ground: Ground, folder: Pat
     began = time.process_time()
     task = terrain_task(scenes, training, validation, settings)
     run = train(*task, folder, accelerator="cpu", progress=False)
+    file = folder / "curves" / "metrics.csv"
+    points = np.transpose(curve(file, "validation_rmse")).tolist()
     found = {
         "validation": run.figures["validation_rmse"],
         "test": _test(run.network, settings, ground),
-        "curve": _curve(folder, length),
+        # At a constant rate, up to the length.
+        "curve": [point for point in points if point[0] <= length],
         "seconds": time.process_time() - began,
     }
-    half = path.with_suffix(".part")
-    half.write_text(json.dumps(found), "utf-8")
-    half.rename(path)
+    with whole(path) as part:
+        part.write_text(json.dumps(found), "utf-8")
 
 
 def _test(network: HeightEstimator, settings: TerrainSettings, ground: Ground) -> dict[str, Any]:
@@ -194,14 +196,6 @@ def _settings_of(
         warm_up=WARM_UP / (length + length / DECAY),
         cool_down=1.0 / (DECAY + 1.0),
     )
-
-
-def _curve(folder: Path, length: int) -> list[list[float]]:
-    """Read steps and validation errors at a constant rate, up to a length."""
-    with (folder / "curves" / "metrics.csv").open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("validation_rmse")]
-    points = [[float(row["step"]) + 1.0, float(row["validation_rmse"])] for row in rows]
-    return [point for point in points if point[0] <= length]
 
 
 def tasks(seeds: int, *, by_seed: bool = False) -> Iterator[tuple[int, int, str]]:
@@ -268,15 +262,15 @@ def _mean_error(run: dict[str, Any], group: str) -> float:
     return fmean(each[str(USUAL)]["rmse"][group] for each in run["test"].values())
 
 
-def _late_fall(curve: Sequence[Sequence[float]]) -> float | None:
+def _late_fall(points: Sequence[Sequence[float]]) -> float | None:
     """Fall of the validation error in the last third of a curve, from its first to its second half.
 
     Means over the points of a half, since single points scatter by far more than this fall. None
     where a half has no point.
     """
-    last = curve[-1][0]
+    last = points[-1][0]
     first, second = (
-        [error for step, error in curve if start * last < step <= end * last]
+        [error for step, error in points if start * last < step <= end * last]
         for start, end in ((2.0 / 3.0, 5.0 / 6.0), (5.0 / 6.0, 1.0))
     )
     return 1.0 - fmean(second) / fmean(first) if first and second else None
@@ -398,8 +392,8 @@ def draw(work: Path, seeds: int, path: Path) -> None:
                 # The curve to a length holds those to shorter ones.
                 curves[seed] = run["curve"]
                 axes.plot(length, run["validation"], "o", color=colour, markersize=4.0)
-        for curve in curves.values():
-            axes.plot(*zip(*curve, strict=True), color=colour, linewidth=0.7, alpha=0.6)
+        for points in curves.values():
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=0.7, alpha=0.6)
         if curves:
             axes.plot([], [], color=colour, label=NAMES[row])
     axes.plot([], [], "o", color="0.5", markersize=4.0, label="after a fall of the rate to zero")

@@ -7,18 +7,16 @@ One image serves all forms of the DEM that a reconstruction is given.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from benchmarks._files import whole
 from benchmarks._independent.places import PLACES, Place, true_dem
 from benchmarks._independent.variants import VARIANTS, Variant
 from sarheight.scene import Scene
@@ -33,6 +31,8 @@ from tests.worlds.scattering_ground import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
@@ -186,7 +186,8 @@ class Archive:
         if place.name not in self._dems:
             path = self.folder / f"dem_{place.name}_{WORLD}.nc"
             if not path.exists():
-                _write(path, lambda part: true_dem(place, self.data).to_netcdf(part))
+                with whole(path) as part:
+                    true_dem(place, self.data).to_netcdf(part)
             with xr.open_dataarray(path, decode_coords="all") as stored:
                 self._dems[place.name] = stored.load()
         return self._dems[place.name]
@@ -240,7 +241,8 @@ class Archive:
         mean = np.mean([date.scene.image.values for date in dates], axis=0)
         arrays["image"] = mean.astype(np.float32)
         arrays["cell_area"] = np.array(found.fine.attrs["cell_area"])
-        _write(path, lambda part: np.savez(part, **arrays))
+        with whole(path) as part:
+            np.savez(part, **arrays)
         return True
 
     def observed(self, image: Image, form: Form = "coarser") -> Observed:
@@ -292,17 +294,3 @@ class Archive:
 def _pass_of(image: Image, dem: xr.DataArray) -> tuple[RadarGrid, Orbit]:
     """Return grid and orbit of an image."""
     return pass_over(dem, float(image.incidence), ascending=image.ascending)
-
-
-def _write(path: Path, save: Callable[[str], object]) -> None:
-    """Let a function write a file, which appears as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    os.close(handle)
-    try:
-        save(name)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

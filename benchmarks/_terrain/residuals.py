@@ -7,7 +7,6 @@ there is not made again.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.ndimage import shift as displaced
 
+from benchmarks._files import whole
 from benchmarks._independent.places import CELLS as WHOLE
 from benchmarks._independent.places import (
     PLACES,
@@ -239,17 +239,16 @@ def _save(
             level = 10.0 * np.log10(result["gamma0"].values[number])
         passes[0 if rising else 1] = [result["residual"].values[number], level, angle]
     fields = [_at(truth, height), *(result[name].values for name in SAVED)]
-    half = path.with_suffix(f".{os.getpid()}.part.npz")
-    np.savez(
-        half,
-        # Half precision would not resolve decimetres in kilometres.
-        fields=np.stack(fields).astype(np.float32),
-        passes=passes.astype(np.float16),
-        filled=result["filled"].values,
-        looks=scenes[0].grid.looks,
-        posting=np.sqrt(np.prod(local_posting(truth))),
-    )
-    half.rename(path)
+    with whole(path) as part:
+        np.savez(
+            part,
+            # Half precision would not resolve decimetres in kilometres.
+            fields=np.stack(fields).astype(np.float32),
+            passes=passes.astype(np.float16),
+            filled=result["filled"].values,
+            looks=scenes[0].grid.looks,
+            posting=np.sqrt(np.prod(local_posting(truth))),
+        )
 
 
 def _at(truth: xr.DataArray, height: xr.DataArray) -> Floats:
