@@ -15,7 +15,7 @@ with errors of 0.5 m; one date of both passes. In the latter two the baselines a
 the known elevations, and kriged, and means over `DRAWS` draws of these are compared: few elevations
 may mislead by chance. Intervals are those of `height_interval`. With ``--network`` the included
 network corrects the refined heights, as by ``sarheight refine --network`` (``network_1`` and so on,
-and the cases). The bound is ``refine_30x2`` with the true reflectivity of both passes known.
+and the cases).
 
 The places for development (``--places development``) are those by which settings were chosen.
 """
@@ -26,15 +26,15 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from scipy.ndimage import distance_transform_edt
 
 from benchmarks._figures import record
 from benchmarks._files import whole
@@ -45,7 +45,6 @@ from sarheight.dem import reproject
 from sarheight.illumination import simulate
 from sarheight.output.radar_images import write_scene
 from sarheight.terrain import (
-    RefinementSettings,
     apply_alignment,
     back_project,
     draw_known_elevations,
@@ -53,8 +52,6 @@ from sarheight.terrain import (
     height_interval,
     krige_residuals,
 )
-from sarheight.terrain.inversion import PassModel
-from sarheight.terrain.posterior import solve, unknowns_of
 from sarheight.terrain.refinement import refine
 from tests.worlds.mean_images import expected_image, mean_image
 from tests.worlds.point_scatterers import observe, pass_over
@@ -67,7 +64,7 @@ if TYPE_CHECKING:
     from sarheight.scene import Scene
     from sarheight.terrain import RefinementNetwork
 
-__all__ = ["CASES", "ROWS", "Result", "main", "run_place", "with_error"]
+__all__ = ["CASES", "ROWS", "Result", "Seen", "main", "run_place", "with_error"]
 
 Floats = NDArray[np.float64]
 Result = dict[str, dict[str, float]]
@@ -192,60 +189,64 @@ def _displaced(
     return mean | {"best_baseline": min(mean.pop(name) for name in BASELINES)}
 
 
-def _bound(scenes: Sequence[Scene], coarse: xr.DataArray, fine: Sequence[xr.Dataset]) -> Any:  # noqa: ANN401
-    """Heights by `solve` with the true reflectivity of each pass."""
-    surface = back_project(coarse, factor=COARSER.factor)
-    surface.attrs |= {"units": "m", "vertical_datum": "ellipsoid"}
-    settings = RefinementSettings()
-    models = [PassModel.of(scene, surface) for scene in scenes]
-    unknowns = unknowns_of(coarse.values, (30.0, 30.0), COARSER.factor, settings)
-    known = []
-    for sums in fine:
-        area = sums["area"].values
-        gamma0 = np.where(
-            area > 0.02 * np.median(area), sums["rcs"].values / area.clip(1e-9), np.nan
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The middle of a place, and what both passes see of it.
+
+    Attributes
+    ----------
+    ground : Ground
+        With the true DEM.
+    coarse : xarray.DataArray
+        The coarse DEM.
+    one, many : list of Scene
+        One date of both passes, and the means of `DATES`.
+    layover : array
+        Where either pass folds the ground.
+    """
+
+    ground: Ground
+    coarse: xr.DataArray
+    one: list[Scene]
+    many: list[Scene]
+    layover: Floats
+
+    @classmethod
+    def of(cls, name: str, laws: Laws, data: str | None = None) -> Seen:
+        """See a place."""
+        edge = (300 - CELLS) // 2 // COARSER.factor * COARSER.factor
+        middle = {axis: slice(edge, edge + CELLS) for axis in ("y", "x")}
+        ground = draw_ground(true_dem(PLACES[name], data).isel(middle), SEED, laws=laws)
+        expected = [expected_image(ground, INCIDENCE, ascending=each) for each in (True, False)]
+        seen = [observe(ground, each.grid, each.orbit, SEED, scatterers=4) for each in expected]
+        return cls(
+            ground,
+            COARSER.degrade(ground.dem, ground.seed),
+            [each.scene for each in seen],
+            [mean_image(each, DATES, 2 * SEED + k) for k, each in enumerate(expected)],
+            np.maximum(*(each.fine["layover"].values.astype(np.float64) for each in seen)),
         )
-        unlit = ~np.isfinite(gamma0) | (gamma0 <= 0.0)
-        nearest = distance_transform_edt(unlit, return_distances=False, return_indices=True)
-        filled = gamma0[tuple(nearest)]
-        corners = filled[1:, 1:] + filled[1:, :-1] + filled[:-1, 1:] + filled[:-1, :-1]
-        known.append(np.log(0.25 * corners).astype(np.float32))
-    found = solve(models, surface.values, unknowns, settings, known=known)
-    return found.heights
 
 
 def run_place(
     name: str, laws: Laws, data: str | None = None, network: RefinementNetwork | None = None
 ) -> Result:
     """Score a place: by row, the figures of heights, slopes and intervals."""
-    edge = (300 - CELLS) // 2 // COARSER.factor * COARSER.factor
-    middle = {axis: slice(edge, edge + CELLS) for axis in ("y", "x")}
-    truth = true_dem(PLACES[name], data).isel(middle)
-    ground = draw_ground(truth, SEED, laws=laws)
-    expected = [expected_image(ground, INCIDENCE, ascending=each) for each in (True, False)]
-    seen = [observe(ground, each.grid, each.orbit, SEED, scatterers=4) for each in expected]
-    many = [mean_image(each, DATES, 2 * SEED + k) for k, each in enumerate(expected)]
-    one = [each.scene for each in seen]
-    layover = np.maximum(*(each.fine["layover"].values.astype(np.float64) for each in seen))
-    coarse = COARSER.degrade(truth, ground.seed)
+    seen = Seen.of(name, laws, data)
+    truth, coarse, layover = seen.ground.dem, seen.coarse, seen.layover
     found: Result = {
         row: _scores(heights, truth, layover) for row, heights in _baselines(coarse, truth).items()
     }
-    images = dict(zip(DATA, (one[:1], one, many), strict=True))
+    images = dict(zip(DATA, (seen.one[:1], seen.one, seen.many), strict=True))
     method, before = ("refine", "") if network is None else ("network", "network_")
     for part in DATA if laws == "several" else ("30x2",):
-        began, row = time.process_time(), f"{method}_{part}"
         result = refine(images[part], coarse, coregister="none", network=network)
-        found[row] = _scores(result["height"].values, truth, layover)
-        found[row] |= _coverage(result, truth)
-        found[row]["seconds"] = time.process_time() - began
+        scores = _scores(result["height"].values, truth, layover)
+        found[f"{method}_{part}"] = scores | _coverage(result, truth)
     if laws == "several":
-        if network is None:
-            bound = _bound(many, coarse, [each.fine for each in seen])
-            found["bound_30x2"] = _scores(bound, truth, layover)
         for case, error in CASES.items():
-            other = with_error(ground, error)
-            result = refine(one, other, coregister="none", network=network)
+            other = with_error(seen.ground, error)
+            result = refine(seen.one, other, coregister="none", network=network)
             scores = _scores(result["height"].values, truth, layover)
             best = [
                 _scores(each, truth, layover)["rmse"] for each in _baselines(other, truth).values()
@@ -253,7 +254,7 @@ def run_place(
             scores["best_baseline"] = min(best)
             found[f"{before}{case}"] = scores | _coverage(result, truth)
         for case in DISPLACED:
-            found[f"{before}{case}"] = _displaced(one, coarse, truth, layover, case, network)
+            found[f"{before}{case}"] = _displaced(seen.one, coarse, truth, layover, case, network)
     return found
 
 
@@ -339,7 +340,7 @@ def figures_of(results: dict[tuple[str, str], Result]) -> dict[str, float]:
     cuts: dict[str, list[float]] = {}
     coverage: dict[str, list[float]] = {}
     for (place, laws), found in results.items():
-        for row in (*ROWS, "bound_30x2"):
+        for row in ROWS:
             if row not in found:
                 continue
             for what, suffix in (
@@ -350,8 +351,6 @@ def figures_of(results: dict[tuple[str, str], Result]) -> dict[str, float]:
                 cut = _cut(found, row, what)
                 figures[f"terrain.{place}.{laws}.{row}.cut_vs_best_baseline{suffix}"] = cut
                 cuts.setdefault(f"{laws}.{row}.cut_vs_best_baseline{suffix}", []).append(cut)
-            for what in ("rmse", "rmse_layover", "slope_rmse"):
-                figures[f"terrain.{place}.{laws}.{row}.{what}"] = found[row][what]
             if "coverage_80" in found[row]:
                 coverage.setdefault(f"{row}.{laws}", []).append(found[row]["coverage_80"])
         figures[f"terrain.{place}.{laws}.back_projection.rmse"] = found["back_projection"]["rmse"]
@@ -359,8 +358,6 @@ def figures_of(results: dict[tuple[str, str], Result]) -> dict[str, float]:
             if case in found:
                 harm = found[case]["rmse"] / found[case]["best_baseline"] - 1.0
                 figures[f"terrain.harm.{case}.{place}"] = harm
-                for what in ("rmse", "best_baseline"):
-                    figures[f"terrain.{place}.{case}.{what}"] = found[case][what]
                 coverage.setdefault(case, []).append(found[case]["coverage_80"])
     for name, values in cuts.items():
         figures[f"terrain.median.{name}"] = median(values)
@@ -377,7 +374,7 @@ def _table(results: dict[tuple[str, str], Result]) -> Table:
         "place", "laws", "row", "baseline m", "m", "cut %", "slopes %", "layover %", "80 %"
     )
     for (place, laws), found in results.items():
-        for row in (*ROWS, "bound_30x2", *EVERY_CASE):
+        for row in (*ROWS, *EVERY_CASE):
             if row not in found:
                 continue
             best = found[row].get("best_baseline")

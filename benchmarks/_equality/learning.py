@@ -1,4 +1,4 @@
-"""Cases of learning: known heights, metrics, data sets, networks, predictions, training."""
+"""Cases of learning: known heights, data sets, networks, predictions, training."""
 
 from __future__ import annotations
 
@@ -13,20 +13,17 @@ import xarray as xr
 from benchmarks._equality.worlds import (
     LAW,
     case,
-    dem_of,
     radar_over,
     rough_heights,
     scene_of,
-    smooth,
     temporary_folder,
     terrain,
 )
+from benchmarks._hills import on_map
 from sarheight.buildings import (
     BuildingPatches,
     Buildings,
-    building_errors,
     city_grid,
-    footprint_iou,
     monthly_composite,
     open_stack,
     rasterise_buildings,
@@ -36,7 +33,7 @@ from sarheight.buildings import (
 )
 from sarheight.buildings.stack import band_statistics
 from sarheight.illumination import simulate
-from sarheight.learning import Part, Tiling, height_errors, packaged_model, split_bands
+from sarheight.learning import Part, Tiling, packaged_model, split_bands
 from sarheight.terrain import (
     KnownElevations,
     RefinementNetwork,
@@ -55,8 +52,6 @@ from sarheight.terrain.scenes import degrade_dem, patchy_reflectivity
 from sarheight.zones import (
     So2SatPatches,
     ZonePatches,
-    calibration_error,
-    class_scores,
     fusion_strategies,
     so2sat_files,
     spatial_folds,
@@ -72,7 +67,7 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-# -------------------------------------------------------------------------- known heights, metrics
+# ----------------------------------------------------------------------------------- known heights
 
 
 def _known(dem: xr.DataArray, count: int = 60) -> KnownElevations:
@@ -102,42 +97,20 @@ def sparse_heights() -> Mapping[str, Any]:
     return found
 
 
-@case
-def metrics() -> Mapping[str, Any]:
-    """Measure errors of heights, of buildings, and of classes."""
-    dem = terrain()
-    truth = dem.values.astype(np.float64)
-    estimate = truth + 8.0 * smooth(dem.shape, 1.0, 5)
-    distance = 100.0 * np.abs(smooth(dem.shape, 3.0, 7))
-    random = np.random.default_rng(0)
-    built = np.where(random.random((60, 70)) < 0.4, random.gamma(3.0, 5.0, (60, 70)), 0.0)
-    guessed = np.maximum(built + random.normal(0.0, 3.0, built.shape), 0.0)
-    classes = random.integers(0, 4, 500)
-    chances = random.dirichlet(np.ones(4), 500)
-    return {
-        "heights": height_errors(estimate, truth),
-        "heights_somewhere": height_errors(estimate, truth, where=distance > 50.0, datum=0.0),
-        "buildings": building_errors(guessed, built),
-        "footprints": footprint_iou(guessed, built, threshold=2.0),
-        "classes": class_scores(classes, chances.argmax(axis=1), "abcd"),
-        "calibration": calibration_error(chances, classes),
-    }
-
-
 # ------------------------------------------------------------------------------------ data sets
 
 
 @cache
 def _learning_scene() -> xr.Dataset:
     """Simulate a scene in the form that networks take."""
-    dem = dem_of(rough_heights(72, 96, seed=11))
+    dem = on_map(rough_heights(72, 96, seed=11))
     return simulate_scene(dem, *radar_over(300, 380), seed=5)
 
 
 @case
 def refined_heights() -> Mapping[str, Any]:
     """Refine heights by one image and by two: in a tile, in several, on dask, and with points."""
-    dem = dem_of(rough_heights(108, 144, seed=11))
+    dem = on_map(rough_heights(108, 144, seed=11))
     coarse = degrade_dem(dem, np.random.default_rng(1), error=2.0)
     scenes = [
         simulate(dem, *radar_over(ascending=ascending), law=LAW, looks=20.0, seed=seed)
@@ -325,34 +298,6 @@ def networks() -> Mapping[str, Any]:
 
 
 @case
-def predicted_heights() -> Mapping[str, Any]:
-    """Predict terrain with a small network, at once and in blocks."""
-    import torch
-
-    from sarheight.learning import Channel
-    from sarheight.terrain import HeightEstimator, predict_heights
-
-    scene = _learning_scene()
-    torch.manual_seed(0)
-    model = HeightEstimator(
-        [Channel("gamma0_posterior", "1", "decibel", -10.0, 4.0)],
-        options={"width": 8, "depth": 2},
-        reference="coarse",
-        uncertainty=True,
-    )
-    torch.nn.init.normal_(model.network.head.weight, std=0.1)
-    points, tiling = _known(scene["height"], 12), Tiling(32, 8)
-    _one_thread()
-    return {
-        "known": predict_heights(model, scene, points, tiling=tiling, device="cpu"),
-        "unknown": predict_heights(model, scene, tiling=tiling, device="cpu"),
-        "in_blocks": predict_heights(
-            model, scene.chunk(y=30, x=41), points, tiling=tiling, block=40, device="cpu"
-        ).compute(),
-    }
-
-
-@case
 def predicted_buildings() -> Mapping[str, Any]:
     """Predict buildings with the packaged network, at once and in blocks."""
     from sarheight.buildings import BuildingHeightEstimator, predict_buildings
@@ -415,7 +360,7 @@ def predicted_zones() -> Mapping[str, Any]:
 
 @case
 def trained_heights() -> Mapping[str, Any]:
-    """Train a small network for terrain for two epochs."""
+    """Train a small network for terrain for two epochs; predict at once and in blocks."""
     from sarheight.learning import train
     from sarheight.terrain import TerrainSettings, predict_heights, terrain_task
 
@@ -430,7 +375,9 @@ def trained_heights() -> Mapping[str, Any]:
         epochs=2,
         rate=3e-3,
         precision="32-true",
+        uncertainty=True,
     )
+    points, tiling = _known(scene["height"], 12), Tiling(32, 8)
     bands = split_bands(scene, {"training": 0.6, "validation": 0.4}, gap=120.0)
     _one_thread()
     with temporary_folder() as folder:
@@ -438,7 +385,11 @@ def trained_heights() -> Mapping[str, Any]:
         model = train(*prepared, folder / "run", accelerator="cpu", progress=False).network
     return {
         "weights": model.state_dict(),
-        "estimate": predict_heights(model, scene, tiling=Tiling(32, 8), device="cpu"),
+        "unknown": predict_heights(model, scene, tiling=tiling, device="cpu"),
+        "known": predict_heights(model, scene, points, tiling=tiling, device="cpu"),
+        "in_blocks": predict_heights(
+            model, scene.chunk(y=30, x=41), points, tiling=tiling, block=40, device="cpu"
+        ).compute(),
     }
 
 

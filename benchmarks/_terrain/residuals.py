@@ -28,9 +28,8 @@ from benchmarks._independent.places import (
     places_of,
     source_of,
     steepest_crop,
-    true_dem,
 )
-from benchmarks.refinement import CASES, CELLS, DATES, INCIDENCE, SEED, with_error
+from benchmarks.refinement import CASES, CELLS, DATES, INCIDENCE, SEED, Seen, with_error
 from sarheight.dem import local_posting
 from sarheight.geometry import incidence
 from sarheight.terrain import (
@@ -43,7 +42,6 @@ from sarheight.terrain import (
 from sarheight.terrain.posterior import RefinementSettings
 from sarheight.terrain.refinement import refine
 from tests.worlds.mean_images import SCATTERERS, expected_image, mean_image
-from tests.worlds.point_scatterers import observe
 from tests.worlds.scattering_ground import (
     COARSER,
     REFERENCE_INCIDENCE,
@@ -430,36 +428,25 @@ def make_scored(work: Path, name: str, data: str | None = None) -> dict[str, Pat
     paths = {row: work / f"{name}_{row}.npz" for row in (*TRAINING_ROWS, *CASES, *STATED, *WIDER)}
     if all(path.exists() for path in paths.values()):
         return paths
-    edge = (WHOLE - CELLS) // 2 // COARSER.factor * COARSER.factor
-    middle = {axis: slice(edge, edge + CELLS) for axis in ("y", "x")}
-    truth = true_dem(PLACES[name], data).isel(middle)
-    ground = draw_ground(truth, SEED, laws="several")
-    expected = [expected_image(ground, INCIDENCE, ascending=each) for each in (True, False)]
-    one = [observe(ground, each.grid, each.orbit, SEED, scatterers=4).scene for each in expected]
-    many = [mean_image(each, DATES, 2 * SEED + k) for k, each in enumerate(expected)]
-    usual = COARSER.degrade(truth, ground.seed)
+    seen = Seen.of(name, "several", data)
     for row, path in paths.items():
         if path.exists():
             continue
         if row in WIDER:
-            _make_wider(path, name, WIDER[row], (truth, usual, one), data)
+            _make_wider(path, name, WIDER[row], seen, data)
             continue
-        images = {"refine_1": one[:1], "refine_30x2": many}.get(row, one)
-        coarse = with_error(ground, CASES[row]) if row in CASES else usual
+        images = {"refine_1": seen.one[:1], "refine_30x2": seen.many}.get(row, seen.one)
+        coarse = with_error(seen.ground, CASES[row]) if row in CASES else seen.coarse
         rising = [True, False][: len(images)]
-        _save(path, images, rising, coarse, truth, STATED.get(row))
+        _save(path, images, rising, coarse, seen.ground.dem, STATED.get(row))
     return paths
 
 
 def _make_wider(
-    path: Path,
-    name: str,
-    conditions: Conditions,
-    usual: tuple[xr.DataArray, xr.DataArray, Sequence[Scene]],
-    data: str | None,
+    path: Path, name: str, conditions: Conditions, usual: Seen, data: str | None
 ) -> None:
     """Make a sample of a place under other conditions."""
-    truth, coarse, images = usual
+    truth, coarse, images = usual.ground.dem, usual.coarse, usual.one
     if conditions.posting != POSTING:
         source, middle = _source(name, data)
         # Within the whole crop.
