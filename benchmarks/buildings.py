@@ -10,17 +10,16 @@ patches, bands and number of steps. The rows of the table are described in `ROWS
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks._buildings.cities import (
     OUTSIDE,
@@ -30,15 +29,25 @@ from benchmarks._buildings.cities import (
 )
 from benchmarks._buildings.picture import Curve, Pair, save_curves, save_picture
 from benchmarks._buildings.unseen import estimated, figures_of
-from benchmarks._figures import Value, keep_runs, kept_runs, mean_and_spread, record
+from benchmarks._command import options, tell
+from benchmarks._figures import Value, keep_runs, kept_runs, mean_and_spread
 from benchmarks._runs import claimed
 from benchmarks._runs import curve as read_curve
 from sarheight.buildings import BuildingSettings, building_task
 from sarheight.learning import train
 
-__all__ = ["GOALS", "ROWS", "main"]
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["ROWS", "main"]
 
 SEEDS = 3
+GOALS = {
+    "buildings.simulated.published.rmse": "< 3.73 m",
+    "buildings.simulated.published.r2": "> 0.61",
+    "buildings.simulated.published.iou": "> 0.95",
+    "buildings.simulated.cut_ours_vs_published": ">= 0.20",
+}
 FIGURES, MAPS = "figures.json", "maps.npz"
 """Files in the folder of a run."""
 KEPT = "buildings"
@@ -50,12 +59,6 @@ SHORT_RATE = 5e-4
 thousands: in so few steps the network would not come far with it."""
 PRINTED_RMSE = 3.73
 """Metres, as the paper of MBHR-Net reports from real images."""
-GOALS = {
-    "published.rmse": "< 3.73 m",
-    "published.r2": "> 0.61",
-    "published.iou": "> 0.95",
-    "cut_ours_vs_published": ">= 0.20",
-}
 PUBLISHED = BuildingSettings.published("ours", batch=BATCH)
 """The printed network with our particulars, see `sarheight.buildings.mbhr`."""
 OURS = BuildingSettings(batch=BATCH, options={"bins": {"count": 40, "highest": 600.0}})
@@ -235,9 +238,7 @@ def _outside_figures(
 
 
 def _chosen(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks.buildings", description=__doc__)
-    parser.add_argument("--data", help="folder with the real data, of which nothing is needed")
-    parser.add_argument("--save", action="store_true", help="put the figures on record")
+    parser = options("buildings", __doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, help="trainings of each network")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument(
@@ -274,19 +275,8 @@ def _train_missing(chosen: argparse.Namespace, console: Console) -> None:
                 _train(name, seed, cities, chosen)
 
 
-def _table(figures: dict[str, Value]) -> Table:
-    """Set out all figures."""
-    table = Table("figure", "mean", "spread", title="building heights in simulated cities")
-    for key, each in figures.items():
-        value, spread = each if isinstance(each, tuple) else (each, None)
-        table.add_row(key, f"{value:.3f}", "" if spread is None else f"{spread:.3f}")
-    return table
-
-
-def _save(
-    found: Found, curves: Curves, figures: dict[str, Value], chosen: argparse.Namespace
-) -> None:
-    """Put runs and figures on record, and draw the pictures where all rows are there."""
+def _save(found: Found, curves: Curves, chosen: argparse.Namespace) -> None:
+    """Keep what runs found, and draw the pictures where all rows are there."""
     runs = {
         _folder(name, seed, chosen.work).name: {
             "figures": each,
@@ -297,7 +287,6 @@ def _save(
         for seed, each in seeds.items()
     }
     keep_runs(KEPT, runs)
-    record(figures, "python -m benchmarks.buildings --save")
     if set(ROWS) <= set(found):
         save_curves({ROWS[name].text: each for name, each in curves.items()}, PRINTED_RMSE)
         maps = [_folder(row, 0, chosen.work) / MAPS for row in ("published", "ours")]
@@ -317,10 +306,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(f"{missing} trainings are not finished: other processes may be at them")
     if not found or (missing and not chosen.report):
         return
-    figures = _figures(found, curves)
-    console.print(_table(figures))
+    tell(_figures(found, curves), "buildings", save=chosen.save, goals=GOALS)
     if chosen.save:
-        _save(found, curves, figures, chosen)
+        _save(found, curves, chosen)
 
 
 if __name__ == "__main__":

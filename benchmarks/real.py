@@ -27,18 +27,16 @@ law that is left in them.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 from scipy import ndimage
 
-from benchmarks._figures import RESULTS, Value, record
+from benchmarks._command import options, tell
+from benchmarks._figures import RESULTS, Value
 from benchmarks._real import opera
 from benchmarks._real.envisat import Desert, desert
 from sarheight.coregistration import Shift, apply_shift, estimate_shift
@@ -50,12 +48,17 @@ from sarheight.scene import Scene, ground_sample_spacing, multilook
 
 __all__ = ["main"]
 
-WIDTH = 130
 IMAGES = "envisat", "opera"
 WINDOWS = {"20x4": (20, 4), "10x2": (10, 2), "5x1": (5, 1)}
 """Lines and samples that are averaged."""
-GOALS = {"20x4": (0.86, 1.99), "10x2": (0.78, 2.42), "5x1": (0.64, 3.32)}
-"""Least correlation, and greatest spread in dB."""
+GOALS = {
+    "real.envisat.correlation_20x4": ">= 0.86",
+    "real.envisat.correlation_10x2": ">= 0.78",
+    "real.envisat.correlation_5x1": ">= 0.64",
+    "real.envisat.flattened_spread_20x4": "<= 1.99 dB",
+    "real.envisat.flattened_spread_10x2": "<= 2.42 dB",
+    "real.envisat.flattened_spread_5x1": "<= 3.32 dB",
+}
 FINER = 3
 """Posts of the DEM in an arc second, so that its facets are smaller than pixels."""
 BLOCK = 500.0
@@ -207,13 +210,6 @@ class Simulation:
     scene: Scene  # co-registered
 
 
-DELIVERED = {"isce3": "isce3's factor", "area_alone": "area alone", "fitted": "fitted law"}
-KINDS = {
-    **{f"{key}.as_delivered": name for key, name in DELIVERED.items()},
-    **{key: f"{name}, co-registered" for key, name in DELIVERED.items()},
-}
-
-
 def compare_simulations(place: Desert) -> Simulation:
     """Compare the image with simulations, as it was delivered and co-registered."""
     scene, dem = place.scene, place.heights.dem(FINER)
@@ -331,41 +327,6 @@ def _ground(
 # ----------------------------------------------------------------------------------------- report
 
 
-def _text(value: tuple[float, float], digits: int) -> str:
-    return f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"
-
-
-def _simulation_table(found: Simulation) -> Table:
-    table = Table(
-        title="measured with simulated: correlation of logarithms, and spread after flattening, dB",
-        caption="goals: "
-        + "; ".join(f"{name}: >= {goal[0]}, <= {goal[1]} dB" for name, goal in GOALS.items()),
-    )
-    table.add_column("simulation")
-    for name in WINDOWS:
-        table.add_column(f"{name}: r", justify="right")
-        table.add_column("dB", justify="right")
-    for key, name in KINDS.items():
-        cells = []
-        for window in WINDOWS:
-            one = found.agreements[window][key]
-            cells += [_text(one.correlation, 3), _text(one.spread, 2)]
-        table.add_row(name, *cells)
-    return table
-
-
-def _ground_table(found: dict[tuple[str, str], Ground]) -> Table:
-    table = Table(title="gamma0 in layover beside open ground at like incidence, dB")
-    names = ("layover", "cells", "method", "bias", "spread in layover", "spread of open ground")
-    for name in names:
-        table.add_column(name, justify="left" if name in {"layover", "method"} else "right")
-    for (part, key), one in found.items():
-        values = (one.bias, one.layover_spread, one.open_spread)
-        texts = [_text(value, 2) for value in values]
-        table.add_row(PARTS[part], str(one.cells), METHODS[key][0], *texts)
-    return table
-
-
 def _figures(
     errors: tuple[float, float],
     found: Simulation,
@@ -417,19 +378,17 @@ def save_picture(place: Desert, scene: Scene) -> None:
     figure.savefig(folder / "envisat.png", dpi=90)
 
 
-def _envisat(console: Console, data: str | None, *, picture: bool) -> dict[str, Value]:
+def _envisat(data: str | None, *, picture: bool) -> dict[str, Value]:
     place = desert(data)
     errors = residuals(place)
-    console.print(
+    print(
         f"geometry: {errors[0]:.2g} s and {errors[1]:.2g} m at most beside isce3's pixels; the DEM "
         f"is recovered to {place.heights.residual:.2f} m"
     )
     found = compare_simulations(place)
-    console.print(_simulation_table(found))
     lines, samples = found.other_shift
-    console.print(f"{found.shift}; isce3's factor: {lines:+d} lines, {samples:+g} samples")
+    print(f"{found.shift}; isce3's factor: {lines:+d} lines, {samples:+g} samples")
     ground = compare_ground(found.scene, place)
-    console.print(_ground_table(ground))
     if picture:
         save_picture(place, found.scene)
     return _figures(errors, found, ground)
@@ -437,21 +396,15 @@ def _envisat(console: Console, data: str | None, *, picture: bool) -> dict[str, 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser("python -m benchmarks.real", description=__doc__)
+    parser = options("real", __doc__)
     parser.add_argument("--only", nargs="+", choices=IMAGES, default=IMAGES, help="images")
-    parser.add_argument("--data", help="folder with the real data")
-    parser.add_argument("--save", action="store_true", help="put figures and picture on record")
     chosen = parser.parse_args(arguments)
-    console = Console()
-    console.width = max(console.width, WIDTH)
     for name in chosen.only:
         if name == "envisat":
-            figures = _envisat(console, chosen.data, picture=chosen.save)
+            figures = _envisat(chosen.data, picture=chosen.save)
         else:
             figures = opera.measure(chosen.data)
-            console.print(figures)
-        if chosen.save:
-            record(figures, f"python -m benchmarks.real --only {name} --save")
+        tell(figures, f"real --only {name}", save=chosen.save, goals=GOALS)
 
 
 if __name__ == "__main__":

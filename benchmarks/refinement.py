@@ -22,7 +22,6 @@ The places for development (``--places development``) are those by which setting
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Sequence
@@ -33,10 +32,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks._figures import record
+from benchmarks._command import options, tell
 from benchmarks._files import whole
 from benchmarks._hills import dem_of
 from benchmarks._independent.places import PLACES, places_of, true_dem
@@ -58,6 +55,8 @@ from tests.worlds.point_scatterers import observe, pass_over
 from tests.worlds.scattering_ground import COARSER, Ground, block_sums, draw_ground
 
 if TYPE_CHECKING:
+    import argparse
+
     import xarray as xr
 
     from benchmarks._independent.observations import Laws
@@ -85,13 +84,10 @@ POINTS, DRAWS, FIRST_SEED = 16, 10, 7
 LEVELS = (50, 80, 95)
 """Of intervals, in per cent."""
 BASELINES = ("unaligned", "aligned", "kriged")
+
 GOALS = {
-    "refine_1": 0.05,
-    "refine_1x2": 0.06,
-    "refine_30x2": 0.12,
-    "network_1": 0.05,
-    "network_1x2": 0.12,
-    "network_30x2": 0.20,
+    f"terrain.median.several.{row}.cut_vs_best_baseline": f">= {goal:.2f}"
+    for row, goal in zip(ROWS, (0.05, 0.06, 0.12, 0.05, 0.12, 0.20), strict=True)
 }
 
 
@@ -369,39 +365,8 @@ def figures_of(results: dict[tuple[str, str], Result]) -> dict[str, float]:
     return figures
 
 
-def _table(results: dict[tuple[str, str], Result]) -> Table:
-    table = Table(
-        "place", "laws", "row", "baseline m", "m", "cut %", "slopes %", "layover %", "80 %"
-    )
-    for (place, laws), found in results.items():
-        for row in (*ROWS, *EVERY_CASE):
-            if row not in found:
-                continue
-            best = found[row].get("best_baseline")
-            cut = _cut(found, row, "rmse") if best is None else 1.0 - found[row]["rmse"] / best
-            if best is None:
-                best = min(found[each]["rmse"] for each in ("bilinear", "cubic", "back_projection"))
-            others = [
-                f"{100 * _cut(found, row, what):.1f}" if row not in EVERY_CASE else ""
-                for what in ("slope_rmse", "rmse_layover")
-            ]
-            held = found[row].get("coverage_80")
-            table.add_row(
-                place,
-                laws,
-                row,
-                f"{best:.2f}",
-                f"{found[row]['rmse']:.2f}",
-                f"{100 * cut:.1f}",
-                *others,
-                "" if held is None else f"{100 * held:.0f}",
-            )
-    return table
-
-
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks.refinement", description=__doc__)
-    parser.add_argument("--data", help="folder with the real data")
+    parser = options("refinement", __doc__)
     parser.add_argument("--places", default="scored", help="a group, or names with commas")
     parser.add_argument("--laws", default="several,single")
     parser.add_argument(
@@ -413,7 +378,6 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--network", action="store_true", help="refine with the included network")
     parser.add_argument("--cost", action="store_true", help="measure time and memory only")
     parser.add_argument("--scene", type=int, metavar="N", help="time a scene of N x N cells only")
-    parser.add_argument("--save", action="store_true", help="put the figures on record")
     return parser.parse_args(arguments)
 
 
@@ -437,9 +401,7 @@ def _measure(chosen: argparse.Namespace) -> None:
         folder = chosen.work / f"scene_{chosen.scene}"
         folder.mkdir(parents=True, exist_ok=True)
         spent, flags = scene(chosen.scene, folder.resolve()), f"--scene {chosen.scene}"
-    Console().print(spent)
-    if chosen.save:
-        record(spent, f"python -m benchmarks.refinement {flags} --save")
+    tell(spent, f"refinement {flags}", save=chosen.save)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -453,7 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         names = chosen.places.split(",")
     network, before = (_network(), "network_") if chosen.network else (None, "")
-    console, results = Console(), {}
+    results = {}
     for laws in chosen.laws.split(","):
         for name in names:
             path = chosen.work / f"{before}{name}_{laws}.json"
@@ -462,16 +424,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 with whole(path) as part:
                     part.write_text(json.dumps(found), "utf-8")
             results[name, laws] = json.loads(path.read_text("utf-8"))
-            console.print(f"{name}, {laws}")
-    console.print(_table(results))
-    figures = figures_of(results)
-    for row, goal in GOALS.items():
-        key = f"terrain.median.several.{row}.cut_vs_best_baseline"
-        if key in figures:
-            console.print(f"{row}: median {100 * figures[key]:.1f} %, goal {100 * goal:.0f} %")
-    if chosen.save:
-        flags = "--network " if chosen.network else ""
-        record(figures, f"python -m benchmarks.refinement {flags}--save")
+            print(f"{name}, {laws}", flush=True)
+    flags = " --network" if chosen.network else ""
+    tell(figures_of(results), f"refinement{flags}", save=chosen.save, goals=GOALS)
 
 
 if __name__ == "__main__":

@@ -30,16 +30,16 @@ The rule, written before the networks that it judges were trained:
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks._figures import machine, record
+from benchmarks._command import options, tell
+from benchmarks._figures import machine
 from benchmarks._independent.places import Group, places_of
 from benchmarks._runs import claimed
 from benchmarks._terrain.correction_methods import (
@@ -68,6 +68,9 @@ from benchmarks.refinement import CASES
 from sarheight.learning.weights import ROOMS
 from sarheight.terrain.refinement_network import RefinementNetwork, estimate_correction
 from tests.worlds.scattering_ground import COARSER
+
+if TYPE_CHECKING:
+    import argparse
 
 __all__ = ["main"]
 
@@ -199,23 +202,6 @@ def helps(group: str, figures: dict[str, float]) -> bool:
     )
 
 
-def _table(group: str, figures: dict[str, float]) -> Table:
-    """Set out the figures of a group in percent."""
-    key = f"terrain.network.{group}"
-    columns = {
-        "cut": f"{key}.network.{{row}}.cut_vs_refinement",
-        "range": f"{key}.network.{{row}}.range_over_networks",
-        "worst": f"{key}.network.{{row}}.cut_vs_refinement.min",
-        "80 % before": f"{key}.refinement.{{row}}.coverage_80",
-        "80 % after": f"{key}.network.{{row}}.coverage_80",
-    }
-    table = Table("row", *columns, title=f"cut of refinement's RMSE in percent, {group}")
-    for row in ROWS:
-        values = (figures.get(each.format(row=row)) for each in columns.values())
-        table.add_row(row, *("" if each is None else f"{100 * each:.2f}" for each in values))
-    return table
-
-
 # What is shipped.
 
 
@@ -301,8 +287,7 @@ def ship(
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks.refinement_network", description=__doc__)
-    parser.add_argument("--data", help="folder with the real data")
+    parser = options("refinement_network", __doc__)
     parser.add_argument(
         "--work",
         type=Path,
@@ -313,7 +298,6 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--wider", type=int, default=WIDER_CROPS, help="crops, wider conditions")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--score", action="store_true", help="score the scored places, too: once")
-    parser.add_argument("--save", action="store_true", help="put the figures on record")
     parser.add_argument("--ship", action="store_true", help="write the network into the library")
     chosen = parser.parse_args(arguments)
     if not (0 <= chosen.crops <= 900 and 0 <= chosen.wider <= 9000):
@@ -361,20 +345,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     worth = helps("validation", figures)
     console = Console()
     console.print({"shrinkage": factors, "scale": scales})
-    console.print(_table("validation", figures))
     console.print(f"helps at the validation places: {worth}")
     if chosen.score:
         scored = _places(chosen.work, "scored", chosen.data)
         singles = [applied(each, scored) for each in networks]
         mean = applied(mean_of(networks), scored)
         some = figures_of("scored", scored, mean, factors, scales, singles)
-        console.print(_table("scored", some))
         console.print(f"helps at the scored places: {helps('scored', some)}")
         figures |= some
     flags = f"--crops {chosen.crops} --wider {chosen.wider} --steps {chosen.steps}"
-    if chosen.save:
-        score = " --score" if chosen.score else ""
-        record(figures, f"python -m benchmarks.refinement_network {flags}{score} --save")
+    score = " --score" if chosen.score else ""
+    tell(figures, f"refinement_network {flags}{score}", save=chosen.save)
     if chosen.ship:
         if not worth:
             msg = "the network does not help at the validation places: by the rule none is shipped"

@@ -17,22 +17,22 @@ dates of a series, `benchmarks._speed.product` of the way from a product's file 
 
 from __future__ import annotations
 
-import argparse
 import resource
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
 import xarray as xr
 from rich.console import Console
-from rich.table import Table
 from sarheight_kernels.pool import limit_threads, thread_count
 
-from benchmarks._figures import RESULTS, Value, record
+from benchmarks._command import options, tell
+from benchmarks._figures import RESULTS, Value
 from benchmarks._hills import dem_of, radar_over
 from benchmarks._runs import last_line
 from benchmarks._speed import product, series, window
@@ -45,6 +45,9 @@ from sarheight.illumination.simulate import illuminate
 from sarheight.layover import Reallocation, mapping, reconstruct
 from sarheight.output import write
 from sarheight.scene import Scene
+
+if TYPE_CHECKING:
+    import argparse
 
 __all__ = ["main"]
 
@@ -280,18 +283,6 @@ def _growth(largest: int, path: Path, console: Console) -> dict[str, Value]:
     return found
 
 
-def _table(figures: dict[str, Value]) -> Table:
-    table = Table(title="speed and size")
-    for title in ("", "value", "spread", "goal"):
-        table.add_column(title, justify="left" if not title else "right")
-    for name, each in figures.items():
-        value, spread = each if isinstance(each, tuple) else (each, None)
-        table.add_row(
-            name, f"{value:.3g}", "" if spread is None else f"{spread:.2g}", GOALS.get(name, "")
-        )
-    return table
-
-
 def _part(name: str, chosen: argparse.Namespace, console: Console) -> dict[str, Value]:
     """Measure a part."""
 
@@ -323,28 +314,24 @@ def _part(name: str, chosen: argparse.Namespace, console: Console) -> dict[str, 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__)
+    parser = options("speed", __doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=USUAL, help="parts of it")
     parser.add_argument("--scale", type=float, default=1.0, help="of the sides of DEM or product")
     parser.add_argument("--sarsen", action="store_true", help="the product by sarsen as well")
     parser.add_argument("--folder", help="where product or stack are kept; they go by default")
-    parser.add_argument("--data", help="folder with the real data, for the product")
-    parser.add_argument("--save", action="store_true", help="put the figures on record")
     chosen = parser.parse_args(arguments)
     console = Console()
     scale = "" if chosen.scale == 1.0 else f" --scale {chosen.scale:g}"
     for name in chosen.only:
         with console.status(name):
             figures = _part(name, chosen, console)
-        console.print(_table(figures))
-        if chosen.save:
-            how = (
-                f" --only {name}{scale}{' --sarsen' if chosen.sarsen and name == 'product' else ''}"
-            )
-            record(
-                {f"speed.{key}": each for key, each in figures.items()},
-                f"python -m benchmarks.speed{how} --save",
-            )
+        sarsen = " --sarsen" if chosen.sarsen and name == "product" else ""
+        tell(
+            {f"speed.{key}": each for key, each in figures.items()},
+            f"speed --only {name}{scale}{sarsen}",
+            save=chosen.save,
+            goals={f"speed.{key}": goal for key, goal in GOALS.items()},
+        )
 
 
 if __name__ == "__main__":

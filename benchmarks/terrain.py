@@ -23,7 +23,6 @@ on with those that are missing; figures go on record of lengths that all seeds h
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -36,16 +35,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 from scipy.stats import t as student
 
+from benchmarks._command import options, tell
 from benchmarks._figures import (
     RESULTS,
     Value,
     keep_runs,
     kept_runs,
     mean_and_spread,
-    record,
 )
 from benchmarks._files import whole
 from benchmarks._runs import claimed, curve
@@ -299,32 +297,6 @@ def figures_of(found: Found) -> dict[str, Value]:
     return figures
 
 
-def report(found: Found, console: Console) -> None:
-    """Print what is done."""
-    table = Table("steps", "corner", "seeds", "validation, m", "test, m", "in layover, m")
-    for length, by_row in found.items():
-        for row, runs in by_row.items():
-            tests = [[_mean_error(run, group) for group in GROUPS] for run in runs.values()]
-            table.add_row(
-                f"{length + length // DECAY}",
-                row,
-                f"{len(runs)}",
-                ", ".join(f"{run['validation']:.1f}" for run in runs.values()),
-                *(", ".join(f"{test[k]:.1f}" for test in tests) for k in range(len(GROUPS))),
-            )
-    console.print(table)
-    for length, by_row in found.items():
-        for key, (row, other) in GAINS.items():
-            for group in GROUPS:
-                each = gain(by_row, row, other, group)
-                if each is not None:
-                    over = f"({100 * each[1]:.1f} to {100 * each[2]:.1f}; {each[3]} seeds)"
-                    console.print(
-                        f"{length} {key} {group}: {100 * each[0]:.1f} % "
-                        f"{over if each[3] > 1 else '(one seed)'}"
-                    )
-
-
 def draw(found: Found, path: Path) -> None:
     """Draw how the validation error falls, by corner and seed, and what falling rates add."""
     figure = Figure(figsize=(8.0, 4.5), layout="constrained")
@@ -352,11 +324,9 @@ def draw(found: Found, path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train as far as told, report, and put the figures on record."""
-    parser = argparse.ArgumentParser("python -m benchmarks.terrain", description=__doc__)
-    parser.add_argument("--data", help="folder with the real data")
+    parser = options("terrain", __doc__)
     parser.add_argument("--work", type=Path, default=Path("build/terrain_corners"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--save", action="store_true", help="put the figures on record")
     parser.add_argument("--report", action="store_true", help="report what is done, and train none")
     chosen = parser.parse_args(arguments)
     console = Console()
@@ -372,7 +342,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     train_and_test(row, seed, length, ground, folder)
                     console.print(f"{row}, seed {seed}: {length} steps")
     found = results(chosen.work, chosen.seeds)
-    report(found, console)
+    # Of lengths that all seeds have reached.
+    reached = {
+        length: by_row
+        for length, by_row in found.items()
+        if all(len(by_row.get(row, {})) == chosen.seeds for row in CORNERS)
+    }
+    for length, by_row in found.items():
+        seeds = {row: len(runs) for row, runs in by_row.items()}
+        console.print(f"{length} steps, seeds that are done: {seeds}")
+    tell(figures_of(reached), "terrain", save=chosen.save)
     if chosen.save:
         keep_runs(
             KEPT,
@@ -383,12 +362,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for seed, run in runs.items()
             },
         )
-        reached = {
-            length: by_row
-            for length, by_row in found.items()
-            if all(len(by_row.get(row, {})) == chosen.seeds for row in CORNERS)
-        }
-        record(figures_of(reached), "python -m benchmarks.terrain --save")
         draw(found, RESULTS / "pictures" / "terrain_corners.png")
 
 

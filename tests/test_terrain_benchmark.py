@@ -128,7 +128,7 @@ def test_figures_go_on_record_where_all_seeds_have_reached_a_length(
     monkeypatch.setattr(terrain, "results", lambda *_: found)
     monkeypatch.setattr(terrain, "keep_runs", lambda *_: None)
     monkeypatch.setattr(terrain, "draw", lambda *_: None)
-    monkeypatch.setattr(terrain, "record", lambda figures, _: kept.update(figures))
+    monkeypatch.setattr(terrain, "tell", lambda figures, *_, **__: kept.update(figures))
     terrain.main(["--report", "--save", "--seeds", "2", "--work", str(tmp_path)])
     assert any(".steps_1500." in key for key in kept)
     assert not any(".steps_4500." in key for key in kept)

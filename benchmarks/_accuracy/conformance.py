@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from rich.table import Table
 
 from benchmarks._accuracy.sarsen import CASES, Case
 from benchmarks._mountains.scenes import data_file
@@ -62,7 +61,6 @@ __all__ = [
     "figures",
     "flat_errors",
     "measure",
-    "table",
 ]
 
 Floats = NDArray[np.float64]
@@ -321,25 +319,6 @@ def measure(folder: Path, data: str | None) -> Conformance:
         isce3,
         correlation,
     )
-
-
-def table(found: Conformance) -> Table:
-    """List all agreements."""
-    listed = Table(
-        title="constant images through radiometric terrain correction: difference in dB",
-        caption=f"over the ellipsoid {found.flat_level:.1e} dB on average, "
-        f"{found.flat_cell:.3f} dB in a cell; correlation with isce3 {found.correlation:.3f}",
-    )
-    for title in ("compared with", "level", "spread", "cells"):
-        listed.add_column(title, justify="left" if title == "compared with" else "right")
-    rows = {
-        **{f"sarsen, {name}": each for name, each in found.open.items()},
-        **{f"sarsen, {name}, layover": each for name, each in found.folded.items()},
-        "isce3, ENVISAT": found.isce3,
-    }
-    for name, each in rows.items():
-        listed.add_row(name, f"{each.level:+.3f}", f"{each.spread:.3f}", str(each.count))
-    return listed
 
 
 def figures(found: Conformance) -> dict[str, Value]:

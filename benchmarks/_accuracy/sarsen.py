@@ -34,7 +34,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from rich.table import Table
 
 from benchmarks._mountains.scenes import ALPS, SOCAL_DESCENDING, data_file
 from sarheight import geometry, layover
@@ -53,11 +52,9 @@ if TYPE_CHECKING:
     from benchmarks._figures import Value
     from sarheight.grid import RadarGrid
 
-__all__ = ["CASES", "Case", "Comparison", "compare", "figures", "measure", "table"]
+__all__ = ["CASES", "Case", "Comparison", "compare", "figures", "measure"]
 
 Floats = NDArray[np.float64]
-GOAL = 0.1
-"""Pixels, and decibels."""
 LOOKS = {"GRD": 4.4, "SLC": 1.0}
 SEED = 0
 
@@ -275,43 +272,6 @@ def _play(case: Case, folder: Path, data: str | None, looks: float | None) -> Co
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sarsen and of what it uses
         return compare(path, case.group, heights)
-
-
-def _colour(value: float) -> str:
-    return f"[{'green' if value < GOAL else 'red'}]{value:.4f}[/]"
-
-
-def table(clean: dict[str, Comparison], speckled: dict[str, Comparison]) -> Table:
-    """List what was found in each product."""
-    listed = Table(
-        title="plain geocoding by us and by sarsen, away from layover and shadow",
-        caption=f"root mean squares; green: below the goal of {GOAL} pixels and dB",
-    )
-    listed.add_column("")
-    for title in (
-        "cells",
-        "shift\npixels",
-        "largest\nshift",
-        "shift without\nour shear",
-        "and sarsen\nconverged",
-        "sigma0\ndB",
-        "bias\ndB",
-        "dB with\nspeckle",
-    ):
-        listed.add_column(title, justify="right")
-    for name, each in clean.items():
-        listed.add_row(
-            name,
-            str(each.cells),
-            _colour(each.shift),
-            f"{each.largest_shift:.4f}",
-            f"{each.shift_without_shear:.4f}",
-            f"{each.shift_same_conventions:.4f}",
-            _colour(each.decibels),
-            f"{each.bias:+.4f}",
-            f"{speckled[name].decibels:.3f}",
-        )
-    return listed
 
 
 def figures(clean: dict[str, Comparison], speckled: dict[str, Comparison]) -> dict[str, Value]:
