@@ -9,9 +9,9 @@ positions at the native Doppler centroid; the figures are the largest difference
 4, 10 x 2 and 5 x 1 pixels, and the spread of their difference is the spread after flattening.
 Beside it is isce3's RTC factor, over the same pixels. Heights are those of the same DEM, but for
 slopes that no pixel of isce3's result lies on: those isce3 knew, and here they are interpolated.
-The image lies some lines beside both simulations: all are given as delivered, and co-registered:
-ours by `sarheight.coregistration.estimate_shift`, isce3's factor by the shift, of whole lines and
-quarters of a sample, that correlates best with the image at 20 x 4. A law of backscatter is fitted
+The image lies some lines beside both simulations, and is co-registered: ours by
+`sarheight.coregistration.estimate_shift`, isce3's factor by the shift, of whole lines and quarters
+of a sample, that correlates best with the image at 20 x 4. A law of backscatter is fitted
 to every other block of the image, like the fields of a chessboard, and used on the others. Spreads
 come of a bootstrap over blocks.
 
@@ -211,16 +211,13 @@ class Simulation:
 
 
 def compare_simulations(place: Desert) -> Simulation:
-    """Compare the image with simulations, as it was delivered and co-registered."""
+    """Compare the image with simulations, co-registered."""
     scene, dem = place.scene, place.heights.dem(FINER)
     measured = scene.image.values.astype(np.float64)
     shift = estimate_shift(scene, dem)
     moved = apply_shift(scene, shift) if shift.found else scene
     factor, lines, samples = best_shift(measured, place.factor)
     images = {
-        "isce3.as_delivered": place.factor,
-        "area_alone.as_delivered": simulated(scene, dem, ConstantGamma()),
-        "fitted.as_delivered": fitted(scene, dem),
         "isce3": factor,
         "area_alone": simulated(moved, dem, ConstantGamma()),
         "fitted": fitted(moved, dem),

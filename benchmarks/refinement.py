@@ -35,12 +35,9 @@ from numpy.typing import NDArray
 
 from benchmarks._command import options, tell
 from benchmarks._files import whole
-from benchmarks._hills import dem_of
 from benchmarks._independent.places import PLACES, places_of, true_dem
-from benchmarks._runs import last_line
 from sarheight.dem import reproject
 from sarheight.illumination import simulate
-from sarheight.output.radar_images import write_scene
 from sarheight.terrain import (
     apply_alignment,
     back_project,
@@ -284,46 +281,6 @@ def cost(network: RefinementNetwork | None = None) -> dict[str, float]:
     }
 
 
-WORK = """
-import json, sys, time
-from benchmarks._memory import peak_bytes
-from sarheight.cli import main
-began = time.perf_counter()
-try:
-    main()
-except SystemExit as end:
-    assert not end.code, end.code
-print(json.dumps([time.perf_counter() - began, time.process_time(), peak_bytes()]))
-"""
-
-
-def make_scene(cells: int, folder: Path) -> list[str]:
-    """Write a coarse DEM and images of two passes; return the arguments of `sarheight refine`."""
-    dem = dem_of(cells, "EPSG:32632", 30.0)
-    paths = [folder / "ascending.nc", folder / "descending.nc", folder / "coarse.tif"]
-    for path, ascending in zip(paths, (True, False), strict=False):
-        if not path.exists():
-            grid, orbit = pass_over(dem, INCIDENCE, ascending=ascending)
-            write_scene(simulate(dem, grid, orbit, looks=4.0, seed=1), path)
-    if not paths[2].exists():
-        COARSER.degrade(dem, 0).rio.to_raster(paths[2])
-    images, coarse = [str(each) for each in paths[:2]], str(paths[2])
-    return ["refine", *images, "--dem", coarse, "--vertical", "ellipsoidal"]
-
-
-def scene(cells: int, folder: Path) -> dict[str, float]:
-    """Measure ``sarheight refine`` of a scene in a fresh process, from files to a file."""
-    command = make_scene(cells, folder)
-    output = ("-o", str(folder / "heights.tif"), "--overwrite")
-    seconds, busy, peak = json.loads(last_line(WORK, *command, *output))
-    return {
-        "terrain.refine_scene_cells": float(cells**2),
-        "terrain.refine_scene_seconds": seconds,
-        "terrain.refine_scene_core_seconds": busy,
-        "terrain.refine_scene_peak_gib": peak / 2**30,
-    }
-
-
 def _cut(found: Result, row: str, what: str) -> float:
     """Return by which part a row's error is below that of the best baseline."""
     best = min(found[each][what] for each in ("bilinear", "cubic", "back_projection"))
@@ -377,7 +334,6 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--network", action="store_true", help="refine with the included network")
     parser.add_argument("--cost", action="store_true", help="measure time and memory only")
-    parser.add_argument("--scene", type=int, metavar="N", help="time a scene of N x N cells only")
     return parser.parse_args(arguments)
 
 
@@ -392,29 +348,18 @@ def _network() -> RefinementNetwork:
     return RefinementNetwork.from_pretrained(packaged_model("refinement"))
 
 
-def _measure(chosen: argparse.Namespace) -> None:
-    """Measure what refinement costs."""
-    if chosen.cost:
-        spent = cost(_network() if chosen.network else None)
-        flags = "--cost --network" if chosen.network else "--cost"
-    else:
-        folder = chosen.work / f"scene_{chosen.scene}"
-        folder.mkdir(parents=True, exist_ok=True)
-        spent, flags = scene(chosen.scene, folder.resolve()), f"--scene {chosen.scene}"
-    tell(spent, f"refinement {flags}", save=chosen.save)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Score the places, and put the figures on record."""
     chosen = _parsed(arguments)
-    if chosen.cost or chosen.scene:
-        _measure(chosen)
+    network, before = (_network(), "network_") if chosen.network else (None, "")
+    flags = " --network" if chosen.network else ""
+    if chosen.cost:
+        tell(cost(network), f"refinement --cost{flags}", save=chosen.save)
         return
     if chosen.places in ("scored", "development"):
         names = [each.name for each in places_of(chosen.places)]
     else:
         names = chosen.places.split(",")
-    network, before = (_network(), "network_") if chosen.network else (None, "")
     results = {}
     for laws in chosen.laws.split(","):
         for name in names:
@@ -425,7 +370,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     part.write_text(json.dumps(found), "utf-8")
             results[name, laws] = json.loads(path.read_text("utf-8"))
             print(f"{name}, {laws}", flush=True)
-    flags = " --network" if chosen.network else ""
     tell(figures_of(results), f"refinement{flags}", save=chosen.save, goals=GOALS)
 
 

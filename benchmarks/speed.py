@@ -7,8 +7,6 @@ divided by their number. An iteration is one simulation with the cells' own refl
 collection of two channels; a reconstruction is one step by a given law, from DEM and image to the
 finished Dataset, and the posterior that by the default method, whose law is fitted. The first call
 of each, in fresh memory, is not counted. The part "whole" compiles kernels in fresh interpreters.
-A result of two polarisations is written as a folder of layers and as one GeoTIFF with a band for
-each of them, and one of the bands is read back, from the page cache.
 Peers are run in environments of their own on the same cells (see `benchmarks.peers`), and left out
 with a word where they cannot be installed. `benchmarks._speed.series` says what is measured of the
 dates of a series, `benchmarks._speed.product` of the way from a product's file to layers, and
@@ -20,13 +18,10 @@ from __future__ import annotations
 import resource
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import rasterio
 import xarray as xr
 from rich.console import Console
 from sarheight_kernels.pool import limit_threads, thread_count
@@ -43,7 +38,6 @@ from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import Muhleman, simulate
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import Reallocation, mapping, reconstruct
-from sarheight.output import write
 from sarheight.scene import Scene
 
 if TYPE_CHECKING:
@@ -51,12 +45,12 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-LARGE, MIDDLE, PEER, WRITTEN, SERIES, MEANS = 6000, 3000, 6000, 2000, 2000, 450
-"""Cells along the side of the DEM: for geo2rdr, for most else, for the peers, for files, for dates
-of a series, and for means of dates."""
+LARGE, MIDDLE, PEER, SERIES, MEANS = 6000, 3000, 6000, 2000, 450
+"""Cells along the side of the DEM: for geo2rdr, for most else, for the peers, for dates of a
+series, and for means of dates."""
 DATES, AVERAGED, ROUNDS = 100, 10, 5
 """Dates of a stack, dates of a mean, and rounds of what is timed of a series."""
-USUAL = ("coordinates", "images", "threads", "whole", "layouts", "peers", "growth")
+USUAL = ("coordinates", "images", "threads", "whole", "peers", "growth")
 PARTS = (*USUAL, "series", "stack", "means", "product", "window")
 SIZES = (500, 1000, 2000, 3000, 6000, 12_000)
 GROWTH_POSTING = 20.0
@@ -211,34 +205,6 @@ def _whole() -> dict[str, Value]:
     return {"compile_seconds": (first - begin) - (again - first)}
 
 
-def _layouts(size: int) -> dict[str, Value]:
-    """Compare a folder of layers with one GeoTIFF of all bands: size, writing, reading a band."""
-    dem = dem_of(size, UTM)
-    grid, orbit = radar_over(size)
-    scenes = [simulate(dem, grid, orbit, looks=4.4, seed=seed) for seed in (0, 1)]
-    images = xr.concat([one.image for one in scenes], "polarisation", combine_attrs="override")
-    scene = replace(scenes[0], image=images.assign_coords(polarisation=["VV", "VH"]))
-    result = reconstruct(scene, dem)
-    found: dict[str, Value] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        paths = {"layers": Path(folder) / "layers", "bands": Path(folder) / "bands.tif"}
-
-        def read(path: Path) -> None:
-            one = path / "layers_gamma0_vv.tif" if path.is_dir() else path
-            with rasterio.open(one) as file:
-                names = [str(name).lower() for name in file.descriptions]
-                file.read(names.index("gamma0_vv") + 1)
-
-        jobs = {f"{n}_write": partial(write, result, p, overwrite=True) for n, p in paths.items()}
-        jobs |= {f"{name}_read": partial(read, path) for name, path in paths.items()}
-        for name, sample in in_turn(jobs, runs=4).items():
-            found[name] = sample.median, sample.spread
-        for name, path in paths.items():
-            files = path.iterdir() if path.is_dir() else [path]
-            found[f"{name}_megabytes"] = sum(file.stat().st_size for file in files) / 1e6
-    return found
-
-
 def _growth(largest: int, path: Path, console: Console) -> dict[str, Value]:
     """Plot how the cost grows with the number of cells; return the growth of that of one cell.
 
@@ -303,7 +269,6 @@ def _part(name: str, chosen: argparse.Namespace, console: Console) -> dict[str, 
         "images": lambda: _images(sized(MIDDLE)),
         "threads": lambda: _threads(sized(MIDDLE)),
         "whole": _whole,
-        "layouts": lambda: _layouts(sized(WRITTEN)),
         "peers": lambda: compare(sized(PEER), console),
         "growth": lambda: _growth(sized(SIZES[-1]), picture, console),
         "series": lambda: series.measure(sized(SERIES), ROUNDS),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import rioxarray  # noqa: F401  # gives xarray objects their `rio`
@@ -60,10 +60,6 @@ from sarheight.zones import (
 from sarheight.zones.samples import zone_statistics
 from tests.worlds.city_images import CitySettings, simulated_city
 from tests.worlds.zones import ZoneSceneSettings, write_simulated_so2sat
-
-if TYPE_CHECKING:
-    from sarheight.zones import ZoneClassifier
-
 
 __all__: list[str] = []
 
@@ -313,48 +309,6 @@ def predicted_buildings() -> Mapping[str, Any]:
     }
 
 
-def _classifier() -> ZoneClassifier:
-    import torch
-
-    from sarheight.learning import Channel
-    from sarheight.zones import ZoneClassifier, ZoneMember
-
-    torch.manual_seed(0)
-    names = ("green", "red", "nir")
-    options = {"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled_blocks": 1}
-    return ZoneClassifier(
-        [Channel(name, "1", mean=1.0, std=2.0) for name in names],
-        ("compact_high_rise", "open_low_rise", "water"),
-        [ZoneMember((names,), options=options)],
-        size=8,
-        codes=(1, 6, 17),
-        posting=100.0,
-    ).eval()
-
-
-@case
-def predicted_zones() -> Mapping[str, Any]:
-    """Predict zones with a small classifier: plain, blended, and in steps."""
-    from sarheight.zones import predict_zones
-
-    random = np.random.default_rng(0)
-    stack = xr.DataArray(
-        random.normal(2.0, 2.0, (3, 40, 60)).astype(np.float32),
-        dims=("band", "y", "x"),
-        coords={
-            "band": ["green", "red", "nir"],
-            "y": 5e6 - 100.0 * (np.arange(40) + 0.5),
-            "x": 4e5 + 100.0 * (np.arange(60) + 0.5),
-        },
-    ).rio.write_crs(32633)
-    stack[:, 10:14, 20:30] = np.nan
-    return {
-        "plain": predict_zones(_classifier(), stack, device="cpu"),
-        "blended": predict_zones(_classifier(), stack, blend=True, device="cpu"),
-        "steps": predict_zones(_classifier(), stack, step=3, device="cpu"),
-    }
-
-
 # ----------------------------------------------------------------------------------------- training
 
 
@@ -424,9 +378,9 @@ def trained_buildings() -> Mapping[str, Any]:
 
 @case
 def trained_zones() -> Mapping[str, Any]:
-    """Train a small zone classifier for two epochs, and score it."""
+    """Train a small zone classifier for two epochs, score it, and predict: plain and blended."""
     from sarheight.learning import train
-    from sarheight.zones import ZoneSettings, evaluate_zones, zone_probabilities, zone_task
+    from sarheight.zones import ZoneSettings, evaluate_zones, predict_zones, zone_task
 
     samples = _zone_parts()
     settings = ZoneSettings(
@@ -441,9 +395,15 @@ def trained_zones() -> Mapping[str, Any]:
     with temporary_folder() as folder:
         prepared = zone_task(samples["training"], samples["validation"], settings)
         model = train(*prepared, folder / "run", accelerator="cpu", progress=False).network
+    values = np.random.default_rng(0).normal(2.0, 2.0, (4, 40, 60)).astype(np.float32)
+    values[:, 10:14, 20:30] = np.nan
+    stack = on_map(values[0], "EPSG:32633", 10.0).drop_attrs().expand_dims(band=["vh"])
+    stack = xr.concat([stack] * 4, "band").assign_coords(band=["vh", "vv", "red", "nir"])
+    stack = stack.copy(data=values)
     return {
         "weights": model.state_dict(),
         "temperature": model.temperature,
-        "probabilities": zone_probabilities(model, samples["validation"], device="cpu"),
         "scores": evaluate_zones(model, samples["validation"], device="cpu"),
+        "plain": predict_zones(model, stack, device="cpu"),
+        "blended": predict_zones(model, stack, blend=True, device="cpu"),
     }

@@ -69,7 +69,7 @@ def run_peer(name: str, requirements: Sequence[str], cells: Path) -> dict[str, A
     requirements : sequence of str
         What it needs, as pip wants it.
     cells : Path
-        File of cells, from `benchmarks.peers.cells.save_cells`.
+        File of cells, from `benchmarks.peers.side_by_side.save_cells`.
 
     Returns
     -------
