@@ -92,25 +92,9 @@ def scores_of(
     *,
     targets: bool = True,
 ) -> dict[Key, Score]:
-    """Score methods on both passes over a ground.
+    """Score methods on both passes over a ground, with some forms of the DEM.
 
-    Parameters
-    ----------
-    archive : Archive
-        The images.
-    ground : tuple
-        Place, laws, seed and incidence.
-    names : iterable of str
-        Keys of `METHODS`.
-    forms : iterable of {"coarser", "as_used"}
-        DEMs that the methods are given.
-    targets : bool
-        Whether the response to bright squares is measured, with the coarser DEM.
-
-    Returns
-    -------
-    dict
-        Scores by method, form and pass.
+    With `targets` the response to bright squares is measured, too, with the coarser DEM.
     """
     found: dict[Key, Score] = {}
     pair = list(images([ground[0]], [ground[1]], [ground[2]], [ground[3]]))
@@ -157,27 +141,13 @@ def _key(name: str, observed: Observed) -> Key:
 
 @dataclass(frozen=True)
 class Work:
-    """What all processes are told.
+    """What all processes are told."""
 
-    Attributes
-    ----------
-    cache : Path
-        Folder of the images.
-    data : str or None
-        Folder with the real data.
-    names : sequence of str
-        Methods.
-    forms : sequence of {"coarser", "as_used"}
-        DEMs.
-    kept : Path or None
-        Folder of scores that are there already.
-    """
-
-    cache: Path
-    data: str | None
-    names: Sequence[str]
-    forms: Sequence[Form]
-    kept: Path | None
+    cache: Path  # Folder of the images
+    data: str | None  # Folder with the real data
+    names: Sequence[str]  # Methods
+    forms: Sequence[Form]  # DEMs
+    kept: Path | None  # Folder of scores that are there already
 
     def __call__(self, ground: Ground) -> dict[Key, Score]:
         """Score methods on a ground, in a process of its own."""

@@ -184,25 +184,13 @@ def _displaced(
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """The middle of a place, and what both passes see of it.
+    """The middle of a place, and what both passes see of it."""
 
-    Attributes
-    ----------
-    ground : Ground
-        With the true DEM.
-    coarse : xarray.DataArray
-        The coarse DEM.
-    one, many : list of Scene
-        One date of both passes, and the means of `DATES`.
-    layover : array
-        Where either pass folds the ground.
-    """
-
-    ground: Ground
+    ground: Ground  # With the true DEM
     coarse: xr.DataArray
-    one: list[Scene]
-    many: list[Scene]
-    layover: Floats
+    one: list[Scene]  # One date of both passes
+    many: list[Scene]  # The means of `DATES`
+    layover: Floats  # Where either pass folds the ground
 
     @classmethod
     def of(cls, name: str, laws: Laws, data: str | None = None) -> Seen:

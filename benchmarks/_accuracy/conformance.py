@@ -92,46 +92,23 @@ METRES = 111_320.0
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two areas agree, in decibels.
+    """How two areas agree, in decibels."""
 
-    Attributes
-    ----------
-    level : float
-        Median of the difference.
-    spread : float
-        Half the range from its 16th to its 84th percentile.
-    count : int
-        Cells or windows that were compared.
-    """
-
-    level: float
-    spread: float
-    count: int
+    level: float  # Median of the difference
+    spread: float  # Half the range from its 16th to its 84th percentile
+    count: int  # Cells or windows that were compared
 
 
 @dataclass(frozen=True)
 class Conformance:
-    """What came of all constant images.
+    """What came of all constant images."""
 
-    Attributes
-    ----------
-    flat_level, flat_cell : float
-        Over the ellipsoid: the largest mean error of an image and calibration, and the largest of
-        a cell, in dB.
-    open, folded : dict of str to Agreement
-        Our gamma0 over that of sarsen, by product: outside layover and shadow, and in layover.
-    isce3 : Agreement
-        Our areas over those of isce3.
-    correlation : float
-        Of the logarithms of the latter two.
-    """
-
-    flat_level: float
-    flat_cell: float
-    open: dict[str, Agreement]
-    folded: dict[str, Agreement]
-    isce3: Agreement
-    correlation: float
+    flat_level: float  # Over the ellipsoid: the largest mean error in dB
+    flat_cell: float  # The largest of a cell
+    open: dict[str, Agreement]  # Our gamma0 over sarsen's, outside layover and shadow, by product
+    folded: dict[str, Agreement]  # In layover
+    isce3: Agreement  # Our areas over those of isce3
+    correlation: float  # Of the logarithms of the latter
 
 
 def agree(ours: Floats, others: Floats) -> Agreement:
@@ -148,19 +125,9 @@ def constant(grid: RadarGrid, orbit: Orbit, calibration: Calibration = "beta0") 
 
 
 def flat_errors(grid: RadarGrid, orbit: Orbit, dem: xr.DataArray) -> tuple[float, float]:
-    """Correct constant images over the ellipsoid, in all calibrations.
+    """Correct constant images over a DEM of heights of 0, in degrees, in all calibrations.
 
-    Parameters
-    ----------
-    grid, orbit : RadarGrid, Orbit
-        An image that shows all of the DEM.
-    dem : xarray.DataArray
-        Heights of 0, in degrees.
-
-    Returns
-    -------
-    level, cell : float
-        The largest mean error, and the largest error of a cell, in dB.
+    Returns the largest mean error, and the largest error of a cell, in dB.
     """
     seen = geo2rdr(dem, grid, orbit)
     distance = grid.slant_range(seen.line.values, seen["sample"].values)

@@ -32,20 +32,11 @@ FARTHEST = 50.0
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of a scene and a DEM.
+    """What came of a scene and a DEM."""
 
-    Attributes
-    ----------
-    errors, stated : array, shape (shifts, 2)
-        Errors of the shifts along and across in metres on the ground, and the standard errors
-        that were stated.
-    false : int
-        How often a shift was found with a DEM of another place.
-    """
-
-    errors: NDArray[np.float64]
-    stated: NDArray[np.float64]
-    false: int
+    errors: NDArray[np.float64]  # Shape (shifts, 2): along and across, metres on the ground
+    stated: NDArray[np.float64]  # Standard errors that were stated
+    false: int  # How often a shift was found with a DEM of another place
 
 
 def displaced(scene: Scene, line: float, sample: float) -> Scene:

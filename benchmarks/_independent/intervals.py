@@ -37,13 +37,7 @@ Figures = dict[str, "Value"]
 def coverage_by_variant(archive: Archive, places: Sequence[str]) -> tuple[Figures, str]:
     """Count how often intervals of 80 % hold the truth, by form of the DEM and variant.
 
-    Returns
-    -------
-    figures : dict
-        ``independent.variants.<form><variant>.<area>``, means over places and grounds, and how many
-        of these are in range.
-    tables : str
-        The same in Markdown.
+    Figures are means over places and grounds, and how many of these are in range; also tables.
     """
     figures: Figures = {}
     lines: list[str] = []

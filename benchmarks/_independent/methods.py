@@ -62,18 +62,10 @@ Role = Literal[
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What a method makes of one pass.
+    """What a method makes of one pass."""
 
-    Attributes
-    ----------
-    gamma0 : array, shape of the DEM
-        Linear power; NaN where there is no value.
-    interval : callable, optional
-        From a probability such as 0.8 to the lower and upper end of the interval that holds the
-        true gamma0 with it, linear power, each of the DEM's shape.
-    """
-
-    gamma0: Floats
+    gamma0: Floats  # Linear power, of the DEM's shape; NaN where there is no value
+    # From a probability to the ends of the interval that holds the true gamma0 with it
     interval: Interval | None = None
 
 
@@ -81,26 +73,18 @@ class Estimate:
 class Method:
     """A method by name.
 
-    Attributes
-    ----------
-    title : str
-        As in tables.
-    role : str
-        "baseline": one of those of which the best is compared with. "reported": beside them only.
-        "posterior", "two_passes": ours, for one pass and for two. "guided": ours, with the true
-        kinds of ground. "heights": given a finer DEM, which both passes refine, the coarse one
-        is interpolated to, or is the truth. "product", "archive": a product as archives have it,
-        and ours by way of one.
-    run : callable
-        From the observations to an estimate for each.
-    forms : tuple of str
-        DEMs that it can be given.
+    Its role is "baseline": one of those of which the best is compared with. "reported": beside them
+    only. "posterior", "two_passes": ours, for one pass and for two. "guided": ours, with the true
+    kinds of ground. "heights": given a finer DEM, which both passes refine, the coarse one is
+    interpolated to, or is the truth. "product", "archive": a product as archives have it, and ours
+    by way of one.
     """
 
-    title: str
-    role: Role
+    title: str  # As in tables
+    role: Role  # What it is compared as
+    # From the observations to an estimate for each
     run: Callable[[Sequence[Observed]], list[Estimate]]
-    forms: tuple[Form, ...] = ("coarser", "as_used")
+    forms: tuple[Form, ...] = ("coarser", "as_used")  # DEMs that it can be given
 
     @property
     def passes(self) -> int:

@@ -66,34 +66,16 @@ SUMS = ("rcs", "area", "illuminated")
 
 @dataclass(frozen=True)
 class Image:
-    """What names an image.
+    """What names an image."""
 
-    Attributes
-    ----------
-    place : str
-        Key of `PLACES`.
-    laws : {"several", "single"}
-        Angular laws of the ground.
-    seed : int
-        Seed of ground, DEM error, scatterers and noise.
-    incidence : int
-        Degrees on the ellipsoid in the crop's middle.
-    ascending : bool
-        Direction of flight.
-    targets : bool
-        Whether squares of 1, 2 and 4 cells of 90 m are brighter by 6 dB. All else is the same as
-        without them, speckle included.
-    variant : str
-        Key of `VARIANTS`: what is other than in the independent test.
-    """
-
-    place: str
-    laws: Laws
-    seed: int
-    incidence: int
+    place: str  # Key of `PLACES`
+    laws: Laws  # Angular laws of the ground
+    seed: int  # Of ground, DEM error, scatterers and noise
+    incidence: int  # Degrees on the ellipsoid in the crop's middle
     ascending: bool
+    # Whether squares of 1, 2 and 4 cells of 90 m are brighter by 6 dB; all else is the same
     targets: bool = False
-    variant: str = ""
+    variant: str = ""  # Key of `VARIANTS`: what is other than in the independent test
 
     @property
     def changed(self) -> Variant:
@@ -133,48 +115,22 @@ class Observed:
 
     A method may use `scene` and `dem`, and `truth.kind` where it says that it is guided. The rest
     is for scores.
-
-    Attributes
-    ----------
-    image : Image
-        What names it.
-    form : {"coarser", "as_used"}
-        Form of the DEM.
-    scene : Scene
-        beta0, linear power, with speckle and noise.
-    dem : xarray.DataArray
-        The DEM that a reconstruction is given, float32, dims (y, x).
-    truth : xarray.Dataset
-        On that DEM's grid: ``gamma0``, ``layover``, ``shadow``, ``kind``; see `truth_on`.
-    targets : array of uint8, shape of the DEM
-        Side of the bright square, in cells of 90 m, in which a cell lies where there are targets.
-    ground : Ground
-        The ground, with the true DEM.
-    fine : xarray.Dataset
-        Sums over the scatterers of each cell of the true DEM.
     """
 
     image: Image
     form: Form
-    scene: Scene
-    dem: xr.DataArray
-    truth: xr.Dataset
+    scene: Scene  # beta0, linear power, with speckle and noise
+    dem: xr.DataArray  # The DEM that a reconstruction is given, float32, dims (y, x)
+    truth: xr.Dataset  # On that DEM's grid: gamma0, layover, shadow, kind; see `truth_on`
+    # Side of the bright square of a cell, in cells of 90 m, where there are such
     targets: NDArray[np.uint8]
-    ground: Ground
-    fine: xr.Dataset
+    ground: Ground  # With the true DEM
+    fine: xr.Dataset  # Sums over the scatterers of each cell of the true DEM
 
 
 @dataclass(eq=False)
 class Archive:
-    """A folder with images, which are made where they are missing.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-    data : str, optional
-        Folder with the real data; see `data_file`.
-    """
+    """A folder with images, which are made where they are missing, and that of the real data."""
 
     folder: Path
     data: str | None = None
@@ -246,19 +202,7 @@ class Archive:
         return True
 
     def observed(self, image: Image, form: Form = "coarser") -> Observed:
-        """Read an image with a DEM, or make it.
-
-        Parameters
-        ----------
-        image : Image
-            Which one.
-        form : {"coarser", "as_used"}
-            Form of the DEM that comes with it.
-
-        Returns
-        -------
-        Observed
-        """
+        """Read an image with a form of the DEM, or make it."""
         self.make(image)
         ground = self.ground(image)
         grid, orbit = _pass_of(image, ground.dem)

@@ -15,27 +15,13 @@ __all__ = ["VARIANTS", "Variant"]
 
 @dataclass(frozen=True)
 class Variant:
-    """A variant of an image.
+    """A variant of an image."""
 
-    Attributes
-    ----------
-    title : str
-        As in tables.
-    settings : GroundSettings
-        What the ground is like.
-    error : float, optional
-        Standard deviation in metres of the DEM's error, if another than usual.
-    looks : pair of int
-        Lines and samples of the complex image that are averaged.
-    dates : int
-        Dates that are averaged.
-    """
-
-    title: str
-    settings: GroundSettings = field(default_factory=GroundSettings)
-    error: float | None = None
-    looks: tuple[int, int] = (1, 5)
-    dates: int = 1
+    title: str  # As in tables
+    settings: GroundSettings = field(default_factory=GroundSettings)  # What the ground is like
+    error: float | None = None  # Standard deviation in metres of the DEM's error, if not the usual
+    looks: tuple[int, int] = (1, 5)  # Lines and samples of the complex image that are averaged
+    dates: int = 1  # Dates that are averaged
 
 
 def _textured(decibels: float) -> GroundSettings:

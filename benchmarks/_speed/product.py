@@ -263,21 +263,7 @@ def measure_work(folder: Path, limit: str = LIMIT) -> dict[str, Any]:
 def measure(folder: Path, data: str | None, scale: float, *, peer: bool) -> dict[str, Value]:
     """Make a product and a DEM where they are missing, and measure the way to layers.
 
-    Parameters
-    ----------
-    folder : Path
-        Where product and layers are kept.
-    data : str, optional
-        Folder with the real data.
-    scale : float
-        Part of each side of the product.
-    peer : bool
-        Whether sarsen does the same job.
-
-    Returns
-    -------
-    dict
-        Of a part of a product only the comparison with sarsen: the rest are a whole one's.
+    Of a part of a product, with a scale below 1, only the comparison with sarsen is returned.
     """
     make_missing(folder, data, scale)
     found = measure_work(folder)

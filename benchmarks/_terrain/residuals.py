@@ -87,35 +87,17 @@ POSTINGS, STATED_RANGE = (20.0, 90.0), (2.0, 9.0)
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a coarse DEM is like, and what is known of it.
+    """What a coarse DEM is like, and what is known of it."""
 
-    Attributes
-    ----------
-    posting : float
-        Of the heights, in metres; a third of that of the coarse DEM.
-    stated : float, optional
-        Error of the coarse DEM that refinement is told, in metres; its default if None.
-    voids : int
-        Number of voids, of 2 to 9 coarse cells along a side.
-    points : int
-        Scattered known elevations, to which the coarse DEM is aligned first.
-    tracks : float
-        Metres between altimeter tracks with a point every 100 m, used likewise; 0 for none.
-    point_sigma : float
-        Standard deviation of the error of known elevations in metres.
-    offset : float
-        Metres by which a coarse DEM is too high before it is aligned.
-    shift : tuple of float
-        Coarse cells southwards and eastwards by which it is displaced before.
-    """
-
-    posting: float = POSTING
-    stated: float | None = None
-    voids: int = 0
-    points: int = 0
+    posting: float = POSTING  # Of the heights, in metres; a third of that of the coarse DEM
+    stated: float | None = None  # Error in metres that refinement is told, if not its default
+    voids: int = 0  # Number of voids, of 2 to 9 coarse cells along a side
+    points: int = 0  # Scattered known elevations, to which the coarse DEM is aligned first
+    # Metres between altimeter tracks with a point every 100 m, used likewise; 0 for none
     tracks: float = 0.0
-    point_sigma: float = 0.5
-    offset: float = 0.0
+    point_sigma: float = 0.5  # Standard deviation of the error of known elevations in metres
+    offset: float = 0.0  # Metres by which a coarse DEM is too high before it is aligned
+    # Coarse cells southwards and eastwards by which it is displaced before
     shift: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
@@ -182,28 +164,15 @@ WIDER = {
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One refinement and its truth.
+    """One refinement and its truth."""
 
-    Attributes
-    ----------
-    fields : array of float32, shape (4, rows, columns)
-        True, back-projected and refined heights, and the standard deviation, in metres.
-    passes : array of float32, shape (2, 3, rows, columns)
-        Of the ascending and the descending pass: residual in dB, gamma0 in dB, local incidence on
-        the refined heights in degrees; NaN where the pass is not there or does not see the ground.
-    filled : array of float32, shape (rows, columns)
-        1 where the coarse DEM is void.
-    looks : float
-        Equivalent number of looks of an image.
-    posting : float
-        Metres.
-    """
-
+    # (4, rows, columns): true, back-projected and refined heights, deviation, in metres
     fields: NDArray[np.float32]
+    # (2, 3, rows, columns), ascending and descending: residual and gamma0 in dB, incidence
     passes: NDArray[np.float32]
-    filled: NDArray[np.float32]
-    looks: float
-    posting: float
+    filled: NDArray[np.float32]  # 1 where the coarse DEM is void
+    looks: float  # Equivalent number of looks of an image
+    posting: float  # Metres
 
 
 def load(path: Path) -> Sample:
