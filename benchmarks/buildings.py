@@ -21,12 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 
-from benchmarks._buildings.cities import (
-    OUTSIDE,
-    Cities,
-    Size,
-    make_cities,
-)
+from benchmarks._buildings.cities import OUTSIDE, Cities, Size, make_cities
 from benchmarks._buildings.picture import Curve, Pair, save_curves, save_picture
 from benchmarks._buildings.unseen import estimated, figures_of
 from benchmarks._command import options, tell

@@ -57,26 +57,15 @@ TOLD = 12
 
 
 def arrays_of(found: object, name: str = "") -> Arrays:
-    """Collect all numbers of a result as arrays by name.
+    """Collect all numbers of a result as arrays by name, in the order in which they are found.
 
-    Parameters
-    ----------
-    found : object
-        xarray object, scene, tensor, array, number, dataclass, or a mapping or sequence of these.
-        Of xarray objects also the numbers in their attributes are taken, and the CRS; other text
-        is left aside, as it may say the same in other words.
-    name : str
-        What names begin with.
-
-    Returns
-    -------
-    dict
-        In the order in which they are found.
+    Of xarray objects also the numbers in their attributes are taken, and the CRS; other text is
+    left aside, as it may say the same in other words.
 
     Raises
     ------
     TypeError
-        If something else is found.
+        If something of an unknown type is found.
     """
     return dict(_walk(found, name))
 
@@ -251,18 +240,7 @@ def _against(names: Sequence[str], path: Path) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Those of the process by default.
-
-    Returns
-    -------
-    int
-        Exit status: 1 if anything differs.
-    """
+    """Run from the command line; return the exit status, 1 if anything differs."""
     parser = argparse.ArgumentParser(
         "python -m benchmarks.equality",
         description=__doc__,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks._independent.observations import Image, Observed
-from benchmarks._independent.report import FORM_TITLES, PREFIX
+from benchmarks._independent.report import PREFIX
 from benchmarks._independent.scores import areas_of
 from benchmarks._independent.variants import VARIANTS
 from sarheight.layover import interval, reconstruct
@@ -31,36 +31,27 @@ LEVEL, RANGE = 0.8, (0.755, 0.845)
 """Probability of intervals, and what they may hold: 76 to 84 % when rounded."""
 AREAS = ("layover", "outside")
 
-Figures = dict[str, "Value"]
 
-
-def coverage_by_variant(archive: Archive, places: Sequence[str]) -> tuple[Figures, str]:
+def coverage_by_variant(archive: Archive, places: Sequence[str]) -> dict[str, Value]:
     """Count how often intervals of 80 % hold the truth, by form of the DEM and variant.
 
-    Figures are means over places and grounds, and how many of these are in range; also tables.
+    Figures are means over places and grounds, and how many of these are in range.
     """
-    figures: Figures = {}
-    lines: list[str] = []
+    figures: dict[str, Value] = {}
     in_range = []
-    for form in FORM_TITLES:
-        head = "| | in layover (%) | outside (%) |\n|---|---:|---:|"
-        lines += [f"### 80 % intervals hold: {FORM_TITLES[form]}", "", head]
-        for name, variant in VARIANTS.items():
-            held = [
-                _coverage(archive.observed(Image(place, "several", *ground, variant=name), form))
-                for place, ground in product(places, GROUNDS)
-            ]
-            means = [fmean(each[area] for each in held) for area in AREAS]
-            in_range += [RANGE[0] <= mean < RANGE[1] for mean in means]
-            key = f"independent.variants.{PREFIX[form]}{name or 'usual'}"
-            figures |= {f"{key}.{area}": mean for area, mean in zip(AREAS, means, strict=True)}
-            row = " | ".join(f"{100.0 * mean:.0f}" for mean in means)
-            lines.append(f"| {variant.title} | {row} |")
-            print(lines[-1], flush=True)
-        lines.append("")
+    for form, name in product(PREFIX, VARIANTS):
+        held = [
+            _coverage(archive.observed(Image(place, "several", *ground, variant=name), form))
+            for place, ground in product(places, GROUNDS)
+        ]
+        means = {area: fmean(each[area] for each in held) for area in AREAS}
+        in_range += [RANGE[0] <= mean < RANGE[1] for mean in means.values()]
+        key = f"independent.variants.{PREFIX[form]}{name or 'usual'}"
+        figures |= {f"{key}.{area}": mean for area, mean in means.items()}
+        print(key, means, flush=True)
     figures["independent.variants.in_range"] = float(sum(in_range))
     figures["independent.variants.all"] = float(len(in_range))
-    return figures, "\n".join(lines)
+    return figures
 
 
 def _coverage(observed: Observed) -> dict[str, float]:

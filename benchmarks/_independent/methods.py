@@ -24,19 +24,8 @@ from benchmarks._independent.filters import (
     tv,
     upsampled,
 )
-from benchmarks._independent.heights import (
-    back_projected,
-    on_finer,
-    refined_heights,
-    rtc_on_finer,
-)
-from sarheight.layover import (
-    RTC,
-    PosteriorMean,
-    Reallocation,
-    interval,
-    reconstruct,
-)
+from benchmarks._independent.heights import back_projected, on_finer, refined_heights, rtc_on_finer
+from sarheight.layover import RTC, PosteriorMean, Reallocation, interval, reconstruct
 from tests.worlds.scattering_ground import block_sums
 
 if TYPE_CHECKING:

@@ -407,13 +407,4 @@ def markdown(found: Found) -> str:
     for form, laws in dict.fromkeys((key.form, key.laws) for key in found.scores):
         lines += _rmse_tables(found, form, laws)
         lines += _method_table(found, form, laws)
-    lines += _table(
-        "Figures",
-        ["key", "value", "spread"],
-        (
-            (f"`{key}`", f"{value[0]:.3f}", "" if value[1] is None else f"{value[1]:.3f}")
-            for key, value in sorted(figures_of(found).items())
-            if isinstance(value, tuple)
-        ),
-    )
     return "\n".join(lines)

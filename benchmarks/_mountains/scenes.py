@@ -145,7 +145,7 @@ def data_file(name: str, folder: str | Path | None = None) -> Path:
 class Site:
     """A place under an incidence angle."""
 
-    place: Place  # The place
+    place: Place
     incidence: float  # At its middle on the ellipsoid, in degrees
     folder: str | Path | None = None  # Where the data are; see `data_file`
 

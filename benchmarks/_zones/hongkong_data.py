@@ -92,10 +92,7 @@ class Split:
 class HongKong:
     """The images, and the labelled cells outside a lock."""
 
-    lock: int  # Number of the lock
     stack: xr.DataArray  # All bands of all dates, dims (band, y, x), NaN where there are none
-    # Cells of blocks that are not locked, (rows, columns): for statistics of images
-    open_area: Flags
     labels: Integers  # Zones of the cells, numbers in `CLASSES`, shape (n,)
     rows: Integers  # Where they are in the stack
     columns: Integers  # Likewise
@@ -128,11 +125,7 @@ def open_hong_kong(folder: str | None, *, lock: int = 0) -> HongKong:
     stack, labels, rows, columns = _read(folder)
     x, y = stack["x"].values[columns], stack["y"].values[rows]
     seen = ~is_locked(x, y, lock)
-    across, down = np.meshgrid(stack["x"].values, stack["y"].values)
-    open_area = ~is_locked(across.ravel(), down.ravel(), lock).reshape(across.shape)
-    return HongKong(
-        lock, stack, open_area, labels[seen], rows[seen], columns[seen], x[seen], y[seen]
-    )
+    return HongKong(stack, labels[seen], rows[seen], columns[seen], x[seen], y[seen])
 
 
 def _read(folder: str | None) -> tuple[xr.DataArray, Integers, Integers, Integers]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks._figures import mean_and_spread
 from benchmarks._zones.hongkong_data import CLASSES, block_numbers
 from sarheight.zones import calibration_error
 from sarheight.zones.evaluation import confusion_matrix
@@ -106,9 +107,9 @@ def design_figures(found: Mapping[str, Sequence[Outcome]], shipped: str) -> dict
     values: dict[str, Value] = {}
     for name, several in found.items():
         key = f"lcz.hongkong.design.{_key(name)}"
-        values[f"{key}_aa"] = _mean([each.average for each in several])
+        values[f"{key}_aa"] = mean_and_spread([each.average for each in several])
         if name != shipped and shipped in found:
-            values[f"{key}_gain"] = _mean(
+            values[f"{key}_gain"] = mean_and_spread(
                 [
                     100.0 * (its.average - own.average)
                     for its, own in zip(several, found[shipped], strict=True)
@@ -133,10 +134,6 @@ def figures(found: Mapping[str, Sequence[Outcome]]) -> dict[str, Value]:
         name = f"lcz.hongkong.locked.{key}"
         values[f"{name}_aa"] = (lock.average, float(lock.averages.std(ddof=1)))
         values[f"{name}_ece"] = (lock.error, float(np.std(lock.errors, ddof=1)))
-        values[f"{name}_splits_aa"] = _mean([each.average for each in others])
+        values[f"{name}_splits_aa"] = mean_and_spread([each.average for each in others])
         values[f"{name}_aa_low"], values[f"{name}_aa_high"] = interval(lock.drawn())
     return values
-
-
-def _mean(values: Sequence[float]) -> tuple[float, float]:
-    return float(np.mean(values)), float(np.std(values, ddof=1))

@@ -153,8 +153,7 @@ def made_place() -> hongkong_data.HongKong:
     )
     rows, columns = (axis.ravel() for axis in np.mgrid[0:36:2, 0:36:2])
     return hongkong_data.HongKong(
-        0, stack, np.ones((36, 36), dtype=bool), np.array([0, 10, 16])[zone[rows, columns]],
-        rows, columns, x[columns], y[rows],
+        stack, np.array([0, 10, 16])[zone[rows, columns]], rows, columns, x[columns], y[rows]
     )  # fmt: skip
 
 
