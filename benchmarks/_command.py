@@ -49,7 +49,8 @@ def tell(
         table.add_column(title, justify="left" if title == "figure" else "right")
     for key, each in figures.items():
         value, spread = each if isinstance(each, tuple) else (each, None)
-        row = [key, f"{value:.4g}", "" if spread is None else f"{spread:.2g}"]
+        number = f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+        row = [key, number, "" if spread is None else f"{spread:.2g}"]
         table.add_row(*row, *([goals.get(key, "")] if goals else []))
     console = Console()
     console.width = max(console.width, WIDTH)
