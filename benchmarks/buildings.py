@@ -301,7 +301,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(f"{missing} trainings are not finished: other processes may be at them")
     if not found or (missing and not chosen.report):
         return
-    tell(_figures(found, curves), "buildings", save=chosen.save, goals=GOALS)
+    command = "buildings"
+    command += f" --rows {' '.join(chosen.rows)}" if chosen.rows != list(ROWS) else ""
+    command += f" --seeds {chosen.seeds}" if chosen.seeds != SEEDS else ""
+    tell(_figures(found, curves), command, save=chosen.save, goals=GOALS)
     if chosen.save:
         _save(found, curves, chosen)
 

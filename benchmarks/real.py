@@ -234,7 +234,6 @@ def compare_simulations(place: Desert) -> Simulation:
 class Ground:
     """Backscatter in layover beside open ground at like incidence, in dB, with errors."""
 
-    cells: int
     bias: tuple[float, float]
     layover_spread: tuple[float, float]
     open_spread: tuple[float, float]
@@ -259,24 +258,22 @@ def _method(**options: object) -> Maker:
     return make
 
 
-METHODS: dict[str, tuple[str, Maker]] = {
-    "geocoding": ("plain geocoding", _geocoded),
-    "rtc": ("RTC", _method(method=RTC())),
-    "one_step": ("one-step reallocation", _method(method=Reallocation())),
-    "posterior": ("default method", _method()),
+METHODS: dict[str, Maker] = {
+    "geocoding": _geocoded,
+    "rtc": _method(method=RTC()),
+    "one_step": _method(method=Reallocation()),
+    "posterior": _method(),
 }
-"""By key: the name, and what makes gamma0 of a scene and a DEM."""
-
-
-PARTS = {"": "all", "_known": "height known", "_interpolated": "height interpolated"}
-"""Parts of the layover, by the ending of their keys."""
+"""By key, what makes gamma0 of a scene and a DEM."""
+PARTS = ("", "_known", "_interpolated")
+"""Endings of the keys of all of the layover, and of where heights are known and interpolated."""
 
 
 def compare_ground(scene: Scene, place: Desert) -> dict[tuple[str, str], Ground]:
     """Compare parts of the layover with open ground; by part and method."""
     image, grid = multilook(scene.image, scene.grid, *GROUND_WINDOW)
     coarse, dem = replace(scene, image=image, grid=grid), place.heights.dem()
-    maps = {key: make(coarse, dem) for key, (_, make) in METHODS.items()}
+    maps = {key: make(coarse, dem) for key, make in METHODS.items()}
     result = next(iter(maps.values()))[0]
     good = np.isfinite(result["local_incidence"].values)
     for _, values in maps.values():
@@ -318,7 +315,7 @@ def _ground(
         here, there = difference[fold], difference[~fold]
         return float(np.nanmean(here)), float(np.nanstd(here)), float(np.nanstd(there))
 
-    return Ground(int(folded.sum()), *bootstrap(place, measure))
+    return Ground(*bootstrap(place, measure))
 
 
 # ----------------------------------------------------------------------------------------- report
