@@ -17,11 +17,12 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, TypeAlias, TypedDict
+
+from benchmarks._files import whole
 
 __all__ = [
     "FIGURES",
@@ -282,7 +283,8 @@ def keep_runs(group: str, found: Mapping[str, Mapping[str, Any]], folder: Path =
         if any(kept.get(name, {}).get(key) != value for key, value in each.items()):
             kept[name] = {**each, **_stamp()}
     lines = [f"{json.dumps(name)}: {json.dumps(kept[name])}" for name in sorted(kept)]
-    _write(folder / f"{group}.json", "{\n" + ",\n".join(lines) + "\n}\n")
+    with whole(folder / f"{group}.json") as part:
+        part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def _stamp() -> dict[str, str]:
@@ -305,18 +307,5 @@ def _write_runs(figures: Mapping[str, Figure], path: Path) -> None:
         head = json.dumps(dict(zip(STAMP, stamp, strict=True)), ensure_ascii=False)
         lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in runs[stamp].items()]
         written.append(head[:-1] + ', "figures": {\n' + ",\n".join(lines) + "\n}}")
-    _write(path, '{"runs": [\n' + ",\n".join(written) + "\n]}\n")
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with whole(path) as part:
+        part.write_text('{"runs": [\n' + ",\n".join(written) + "\n]}\n", encoding="utf-8")

@@ -17,7 +17,7 @@ from sarheight.orbit import Orbit, look_at
 if TYPE_CHECKING:
     Kind = Literal["slc", "grd"]
 
-__all__ = ["PLACE", "POSTING", "dem_of", "radar_over"]
+__all__ = ["PLACE", "POSTING", "dem_of", "on_map", "radar_over"]
 
 PLACE = 46.0, 10.0
 """Latitude and longitude of the middle."""
@@ -42,27 +42,34 @@ def _hills() -> NDArray[np.float32]:
     return (heights + HEIGHT).astype(np.float32)
 
 
+def on_map(
+    heights: NDArray[np.floating], crs: str = "EPSG:32632", posting: float = POSTING
+) -> xr.DataArray:
+    """Put heights on a map around `PLACE`, row 0 in the north."""
+    system = pyproj.CRS(crs)
+    latitude, longitude = PLACE
+    x, y = pyproj.Transformer.from_crs(4326, system, always_xy=True).transform(longitude, latitude)
+    down, right = (posting * (np.arange(size) - 0.5 * (size - 1)) for size in heights.shape)
+    if system.is_geographic:
+        right /= METRES_PER_DEGREE * np.cos(np.radians(latitude))
+        down /= METRES_PER_DEGREE
+    dem = xr.DataArray(
+        heights.astype(np.float32),
+        dims=("y", "x"),
+        coords={"y": y - down, "x": x + right},
+        attrs={"units": "m", "vertical_datum": "ellipsoid"},
+    )
+    placed: xr.DataArray = dem.rio.write_crs(system)
+    return placed
+
+
 def dem_of(size: int, crs: str = "EPSG:4326", posting: float = POSTING) -> xr.DataArray:
     """Make a DEM of size x size cells; its slopes are the same at any posting in metres."""
     half = HEIGHT + posting / POSTING * (_hills() - HEIGHT)
     pattern = np.block([[half, half[:, ::-1]], [half[::-1], half[::-1, ::-1]]])
     times = -(-size // pattern.shape[0])
     heights = np.ascontiguousarray(np.tile(pattern, (times, times))[:size, :size])
-    system = pyproj.CRS(crs)
-    latitude, longitude = PLACE
-    x, y = pyproj.Transformer.from_crs(4326, system, always_xy=True).transform(longitude, latitude)
-    step = np.array([1.0, 1.0])
-    if system.is_geographic:
-        step = 1.0 / (METRES_PER_DEGREE * np.array([np.cos(np.radians(latitude)), 1.0]))
-    offset = posting * (np.arange(size) - 0.5 * (size - 1))
-    dem = xr.DataArray(
-        heights,
-        dims=("y", "x"),
-        coords={"y": y - step[1] * offset, "x": x + step[0] * offset},
-        attrs={"units": "m", "vertical_datum": "ellipsoid"},
-    )
-    placed: xr.DataArray = dem.rio.write_crs(system)
-    return placed
+    return on_map(heights, crs, posting)
 
 
 def radar_over(

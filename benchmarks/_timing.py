@@ -12,17 +12,10 @@ __all__ = ["Sample", "in_turn"]
 
 @dataclass(frozen=True)
 class Sample:
-    """How long several runs of a job took.
+    """How long several runs of a job took."""
 
-    Attributes
-    ----------
-    seconds : tuple of float
-        Wall-clock time of each run.
-    processor : tuple of float
-        Processor time of each run in all threads, that of the system included.
-    """
-
-    seconds: tuple[float, ...]
+    seconds: tuple[float, ...]  # Wall-clock time of each run
+    # Processor time of each run in all threads, that of the system included
     processor: tuple[float, ...] = ()
 
     @property
@@ -51,20 +44,7 @@ class Sample:
 
 
 def in_turn(jobs: Mapping[str, Callable[[], object]], runs: int = 5) -> dict[str, Sample]:
-    """Run jobs in turn, round after round; a first round is not counted.
-
-    Parameters
-    ----------
-    jobs : mapping
-        Name to a function without arguments.
-    runs : int
-        Rounds.
-
-    Returns
-    -------
-    dict
-        Name to what its runs took.
-    """
+    """Run jobs by name in turn, round after round; a first round is not counted."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
     for round_ in range(runs + 1):
         for name, job in jobs.items():

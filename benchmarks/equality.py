@@ -4,14 +4,12 @@ The cases compute what the library can do on small inputs that are made from see
 simulation, reconstruction, readers and writers, networks, predictions, training. With one version
 the results are saved; with another the cases run again and every array is compared::
 
-    python -m benchmarks.equality --save before.json
-    python -m benchmarks.equality --against before.json
+    python -m benchmarks.equality --save before.npz
+    python -m benchmarks.equality --against before.npz
 
-``--save`` writes the SHA-256 of each array (of its type, shape and bytes) with its minimum, mean,
-maximum and number of NaN, and beside it the arrays themselves (``before.npz``). ``--against``
-says of each case whether it is equal; of an array that differs, the number of elements that do,
-and the largest absolute and relative difference. An array that is found under another name with
-the same bytes is listed as renamed, and counts as equal. The exit status is 1 if anything differs.
+``--against`` says of each case whether its arrays are equal in type, shape and bytes; of an array
+that differs, the number of elements that do, and the largest absolute and relative difference. The
+exit status is 1 if anything differs.
 
 Both runs need the same machine and the same versions of numpy, Numba and torch. Results do not
 depend on the number of threads. Numba's cache of a kernel does not notice changes in
@@ -22,7 +20,6 @@ kernels that it calls from other files: run ``make clean`` before, or give each 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import os
@@ -32,7 +29,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,11 +42,13 @@ from benchmarks._equality import images, learning  # noqa: F401  # they register
 from benchmarks._equality.worlds import CASES
 from sarheight.scene import Scene
 
-__all__ = ["CASES", "Difference", "arrays_of", "compare", "difference", "main", "summary"]
+__all__ = ["CASES", "arrays_of", "difference", "main"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 LIBRARIES = ("numpy", "numba", "scipy", "xarray", "pyproj", "rasterio", "torch")
+ENVIRONMENT = "environment"
+"""Name under which versions are saved beside the arrays."""
 TOLD = 12
 """How many differing arrays of a case are listed."""
 
@@ -58,26 +57,15 @@ TOLD = 12
 
 
 def arrays_of(found: object, name: str = "") -> Arrays:
-    """Collect all numbers of a result as arrays by name.
+    """Collect all numbers of a result as arrays by name, in the order in which they are found.
 
-    Parameters
-    ----------
-    found : object
-        xarray object, scene, tensor, array, number, dataclass, or a mapping or sequence of these.
-        Of xarray objects also the numbers in their attributes are taken, and the CRS; other text
-        is left aside, as it may say the same in other words.
-    name : str
-        What names begin with.
-
-    Returns
-    -------
-    dict
-        In the order in which they are found.
+    Of xarray objects also the numbers in their attributes are taken, and the CRS; other text is
+    left aside, as it may say the same in other words.
 
     Raises
     ------
     TypeError
-        If something else is found.
+        If something of an unknown type is found.
     """
     return dict(_walk(found, name))
 
@@ -95,7 +83,7 @@ def _walk(  # noqa: C901, PLR0912  # one branch for each kind of result
         yield from _walk_coordinates(found, name)
     elif isinstance(found, Mapping):
         for key, value in found.items():
-            yield from _walk(value, f"{name}/{key}" if name else str(key))
+            yield from _walk(value, f"{name}/{key}")
     elif hasattr(found, "detach"):
         yield name, np.asarray(found.detach().cpu())
     elif is_dataclass(found):
@@ -156,173 +144,33 @@ def _plain(values: Array) -> Array:
     return np.array(values.tolist(), dtype=str) if values.dtype.kind in "OT" else values
 
 
-def summary(values: Array) -> dict[str, Any]:
-    """Sum up an array for the file.
-
-    Parameters
-    ----------
-    values : array
-        Of any type.
-
-    Returns
-    -------
-    dict
-        ``sha256`` of type, shape and bytes, ``type``, ``shape``; of numbers also ``minimum``,
-        ``mean``, ``maximum`` and ``nan``, the number of NaN.
-    """
-    digest = hashlib.sha256(f"{values.dtype.str}{values.shape}".encode())
-    digest.update(np.ascontiguousarray(values).tobytes())
-    told: dict[str, Any] = {
-        "sha256": digest.hexdigest(),
-        "type": values.dtype.str,
-        "shape": list(values.shape),
-    }
-    if values.dtype.kind in "biufc":
-        numbers = np.abs(values) if values.dtype.kind == "c" else values.astype(np.float64)
-        known = numbers[np.isfinite(numbers)]
-        told["nan"] = int(np.isnan(numbers).sum())
-        if known.size:
-            told |= {
-                "minimum": float(known.min()),
-                "mean": float(known.mean()),
-                "maximum": float(known.max()),
-            }
-    return told
-
-
 # -------------------------------------------------------------------------------------- comparison
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How an array differs from the saved one.
+def difference(found: Array, saved: Array) -> str:
+    """Say how two arrays of any type and shape differ, on one line; "" where all bytes are equal.
 
-    Attributes
-    ----------
-    what : str
-        Type or shape, where these differ; empty otherwise.
-    elements, total : int
-        Number of elements that differ, and of all. NaN equals NaN; where the bytes differ and no
-        element does, it is the sign of a zero or the bits of a NaN.
-    absolute, relative : float
-        The largest differences among elements that are finite in both; relative to the saved ones.
-    """
-
-    what: str = ""
-    elements: int = 0
-    total: int = 0
-    absolute: float = 0.0
-    relative: float = 0.0
-
-    def __str__(self) -> str:
-        """Say it on one line."""
-        told = [self.what] if self.what else []
-        if self.total:
-            told.append(
-                f"{self.elements} of {self.total} elements, at most {self.absolute:.3g} "
-                f"(relative {self.relative:.3g})"
-            )
-        return "; ".join(told)
-
-
-def difference(found: Array, saved: Array) -> Difference:
-    """Measure how far two arrays of which the bytes differ lie apart.
-
-    Parameters
-    ----------
-    found, saved : array
-        Of any type and shape.
-
-    Returns
-    -------
-    Difference
+    NaN equals NaN. Where bytes differ and no element does, it is the sign of a zero or the bits of
+    a NaN. The largest differences are those of elements that are finite in both; relative to the
+    saved ones.
     """
     if found.shape != saved.shape:
-        return Difference(f"shape {found.shape}, was {saved.shape}")
-    what = "" if found.dtype == saved.dtype else f"type {found.dtype}, was {saved.dtype}"
+        return f"shape {found.shape}, was {saved.shape}"
+    if found.dtype == saved.dtype and found.tobytes() == saved.tobytes():
+        return ""
+    what = "" if found.dtype == saved.dtype else f"type {found.dtype}, was {saved.dtype}; "
     if not all(each.dtype.kind in "biufc" for each in (found, saved)):
-        return Difference(what, int(np.sum(found != saved)), saved.size)
+        return f"{what}{np.sum(found != saved)} of {saved.size} elements"
     wide = complex if "c" in (found.dtype.kind, saved.dtype.kind) else np.longdouble
     one, other = found.astype(wide).ravel(), saved.astype(wide).ravel()
     unequal = ~((one == other) | (np.isnan(one) & np.isnan(other)))
     both = unequal & np.isfinite(one) & np.isfinite(other)
     apart, size = np.abs(one[both] - other[both]), np.abs(other[both])
     relative = np.divide(apart, size, out=np.full_like(apart, np.inf), where=size > 0.0)
-    return Difference(
-        what,
-        int(unequal.sum()),
-        saved.size,
-        float(apart.max(initial=0.0)),
-        float(relative.max(initial=0.0)),
+    return (
+        f"{what}{unequal.sum()} of {saved.size} elements, at most {apart.max(initial=0.0):.3g} "
+        f"(relative {relative.max(initial=0.0):.3g})"
     )
-
-
-@dataclass
-class Comparison:
-    """What became of the arrays of a case.
-
-    Attributes
-    ----------
-    equal : int
-        Arrays with the same bytes under the same name.
-    renamed : dict
-        New names of arrays with the same bytes, by the saved ones.
-    differing : dict
-        Differences by name.
-    missing, new : list of str
-        Names that are only in the saved results, and only in those found.
-    """
-
-    equal: int
-    renamed: dict[str, str]
-    differing: dict[str, Difference]
-    missing: list[str]
-    new: list[str]
-
-    @property
-    def same(self) -> bool:
-        """Whether nothing is lost, changed or added."""
-        return not (self.differing or self.missing or self.new)
-
-
-def compare(found: Arrays, saved: Mapping[str, Mapping[str, Any]], values: Arrays) -> Comparison:
-    """Compare the arrays of a case with the saved ones.
-
-    Parameters
-    ----------
-    found : dict
-        Arrays by name.
-    saved : dict
-        Summaries of the saved arrays by name.
-    values : mapping
-        The saved arrays by name, of which those are read that differ.
-
-    Returns
-    -------
-    Comparison
-    """
-    digests = {name: summary(array)["sha256"] for name, array in found.items()}
-    both = [name for name in saved if name in found]
-    differing = [name for name in both if digests[name] != saved[name]["sha256"]]
-    missing = [name for name in saved if name not in found]
-    new = [name for name in found if name not in saved]
-    renamed: dict[str, str] = {}
-    for old in missing:
-        same = (name for name in new if digests[name] == saved[old]["sha256"])
-        name = next(same, None)
-        if name is not None:
-            renamed[old] = name
-            new.remove(name)
-    return Comparison(
-        len(both) - len(differing),
-        renamed,
-        {name: difference(found[name], values[name]) for name in differing},
-        [name for name in missing if name not in renamed],
-        new,
-    )
-
-
-# -------------------------------------------------------------------------------------------- runs
 
 
 def _environment() -> dict[str, str]:
@@ -341,113 +189,66 @@ def _run(name: str) -> tuple[Arrays, float]:
     begun = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        arrays = arrays_of(CASES[name]())
+        arrays = arrays_of(CASES[name](), f"{name}:")
     return arrays, time.perf_counter() - begun
 
 
 def _save(names: Sequence[str], path: Path) -> int:
-    cases: dict[str, Any] = {}
-    values: Arrays = {}
+    values: Arrays = {ENVIRONMENT: np.array(json.dumps(_environment()))}
     for name in names:
         arrays, seconds = _run(name)
-        cases[name] = {each: summary(array) for each, array in arrays.items()}
-        values |= {f"{name}:{each}": array for each, array in arrays.items()}
+        values |= arrays
         print(f"{name:28} {len(arrays):5} arrays {seconds:7.1f} s", flush=True)
-    # Names of arrays hold slashes, which a zip takes for folders: they are counted instead.
-    order = {name: f"a{index}" for index, name in enumerate(values)}
-    with path.with_suffix(".npz").open("wb") as file:
-        np.savez_compressed(
-            file, allow_pickle=False, **{order[name]: array for name, array in values.items()}
-        )
-    told = {"environment": _environment(), "cases": cases, "stored": order}
-    path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    print(f"{len(values)} arrays saved in '{path}' and '{path.with_suffix('.npz')}'")
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **values)
+    print(f"{len(values) - 1} arrays saved in '{path}'")
     return 0
 
 
-class _Stored(Mapping[str, Array]):
-    """Saved arrays of a case, read one by one."""
-
-    def __init__(self, archive: Mapping[str, Array], order: Mapping[str, str], case: str) -> None:
-        self._archive, self._order, self._case = archive, order, case
-
-    def __getitem__(self, name: str) -> Array:
-        return self._archive[self._order[f"{self._case}:{name}"]]
-
-    def __iter__(self) -> Iterator[str]:
-        prefix = f"{self._case}:"
-        return (name.removeprefix(prefix) for name in self._order if name.startswith(prefix))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-def _report(name: str, outcome: Comparison, seconds: float) -> None:
-    verdict = "equal" if outcome.same else "DIFFERS"
-    print(f"{name:28} {verdict:8} {outcome.equal:5} arrays equal {seconds:7.1f} s", flush=True)
-    lines = [f"{each}: {told}" for each, told in outcome.differing.items()]
-    lines += [f"{each}: is missing" for each in outcome.missing]
-    lines += [f"{each}: is new" for each in outcome.new]
-    if outcome.renamed:
-        pairs = ", ".join(f"{old} is {new}" for old, new in [*outcome.renamed.items()][:3])
-        lines.append(f"{len(outcome.renamed)} renamed, the values are equal: {pairs}")
+def _differs(name: str, saved: Mapping[str, Array]) -> bool:
+    """Compute a case, and say where it is not as it was."""
+    try:
+        found, seconds = _run(name)
+    except Exception:  # noqa: BLE001  # whatever it is, the other cases are still of use
+        print(f"{name:28} FAILS")
+        traceback.print_exc(file=sys.stdout)
+        return True
+    before = [each for each in saved if each.startswith(f"{name}:")]
+    lines = [f"{each}: is missing" for each in before if each not in found]
+    for each, array in found.items():
+        told = difference(array, saved[each]) if each in saved else "is new"
+        lines += [f"{each}: {told}"] if told else []
+    verdict = "DIFFERS" if lines else "equal"
+    print(f"{name:28} {verdict:8} {len(found):5} arrays {seconds:7.1f} s", flush=True)
     for line in lines[:TOLD]:
         print(f"    {line}")
     if len(lines) > TOLD:
         print(f"    and {len(lines) - TOLD} more")
+    return bool(lines)
 
 
 def _against(names: Sequence[str], path: Path) -> int:
-    saved = json.loads(path.read_text(encoding="utf-8"))
-    here = _environment()
-    for key, value in saved["environment"].items():
-        if here.get(key) != value:
-            print(f"{key} is {here.get(key)}, and was {value}: results may differ by that alone")
-    differing = []
-    with np.load(path.with_suffix(".npz"), allow_pickle=False) as archive:
-        for name in names:
-            if name not in saved["cases"]:
-                print(f"{name:28} is not among the saved cases")
-                differing.append(name)
-                continue
-            try:
-                arrays, seconds = _run(name)
-            except Exception:  # noqa: BLE001  # whatever it is, the other cases are still of use
-                print(f"{name:28} FAILS")
-                traceback.print_exc(file=sys.stdout)
-                differing.append(name)
-                continue
-            values = _Stored(archive, saved["stored"], name)
-            outcome = compare(arrays, saved["cases"][name], values)
-            _report(name, outcome, seconds)
-            if not outcome.same:
-                differing.append(name)
+    with np.load(path, allow_pickle=False) as saved:
+        here = _environment()
+        for key, value in json.loads(str(saved[ENVIRONMENT])).items():
+            if here.get(key) != value:
+                print(f"{key} is {here.get(key)}, and was {value}: results may differ by that")
+        differing = [name for name in names if _differs(name, saved)]
     told = f": {', '.join(differing)}" if differing else ""
     print(f"{len(differing)} of {len(names)} cases differ{told}")
     return 1 if differing else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Those of the process by default.
-
-    Returns
-    -------
-    int
-        Exit status: 1 if anything differs.
-    """
+    """Run from the command line; return the exit status, 1 if anything differs."""
     parser = argparse.ArgumentParser(
         "python -m benchmarks.equality",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--save", type=Path, metavar="FILE.json", help="write the results")
-    what.add_argument("--against", type=Path, metavar="FILE.json", help="compare with those saved")
+    what.add_argument("--save", type=Path, metavar="FILE.npz", help="write the results")
+    what.add_argument("--against", type=Path, metavar="FILE.npz", help="compare with those saved")
     what.add_argument("--list", action="store_true", help="list the cases")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=CASES, help="some cases alone")
     chosen = parser.parse_args(arguments)

@@ -12,7 +12,6 @@ not found.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks._figures import commit, record
+from benchmarks._command import options, tell
+from benchmarks._figures import commit
 from benchmarks._zones.hongkong_data import (
     CLASSES,
     LOCKS,
@@ -37,10 +37,7 @@ from benchmarks._zones.hongkong_data import (
 from benchmarks._zones.hongkong_report import (
     Outcome,
     design_figures,
-    design_table,
     figures,
-    locked_table,
-    markdown,
     outcome,
 )
 from sarheight.zones import ForestSettings, ZonePatches, train_forest, zone_probabilities
@@ -141,10 +138,8 @@ def score_locked(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Score the methods by splits for design, or with --locked on the locked blocks."""
-    parser = argparse.ArgumentParser("python -m benchmarks.hongkong", description=__doc__)
-    parser.add_argument("--data", help="folder with the real data")
+    parser = options("hongkong", __doc__)
     parser.add_argument("--locked", action="store_true", help="open the locked blocks, and score")
-    parser.add_argument("--save", action="store_true", help="put figures and table on record")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--splits", type=int, default=DESIGN_SPLITS, help="for design")
     parser.add_argument("--work", type=Path, default=Path("build/hongkong"))
@@ -153,19 +148,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console(width=140)
     if not chosen.locked:
         found = score_design(chosen.data, chosen.only, chosen.splits, chosen.seeds, console)
-        console.print(design_table(found))
-        if chosen.save:
-            command = f"python -m benchmarks.hongkong --seeds {chosen.seeds} --save"
-            record(design_figures(found, list(METHODS)[-1]), command)
+        design = design_figures(found, list(METHODS)[-1])
+        tell(design, f"hongkong --seeds {chosen.seeds}", save=chosen.save)
         return
     # A run that was interrupted goes on, but never with code of another commit.
     work = chosen.work / commit()
     found = score_locked(chosen.data, list(METHODS), chosen.seeds, work, console)
-    console.print(locked_table(found))
-    if chosen.save:
-        command = f"python -m benchmarks.hongkong --locked --seeds {chosen.seeds} --save"
-        markdown(found, command)
-        record(figures(found), command)
+    tell(figures(found), f"hongkong --locked --seeds {chosen.seeds}", save=chosen.save)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ in `LINE`. Imports within functions count, and so do those for type checkers onl
 
 from __future__ import annotations
 
-import argparse
 import ast
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +16,7 @@ import networkx as nx
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._figures import record
+from benchmarks._command import options, tell
 
 __all__ = ["LINE", "Import", "circles", "imports", "leaks", "longest_chain", "main", "upward"]
 
@@ -170,9 +169,7 @@ def longest_chain() -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Print the counts, and record them where that is asked for."""
-    parser = argparse.ArgumentParser("python -m benchmarks.house", description=__doc__)
-    parser.add_argument("--data", help="not needed")
-    parser.add_argument("--save", action="store_true", help="put the counts on record")
+    parser = options("house", __doc__)
     chosen = parser.parse_args(arguments)
     lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in modules().items()}
     private = [name for name in lines if any(part.startswith("_") for part in name.split(".")[1:])]
@@ -185,25 +182,17 @@ def main(arguments: list[str] | None = None) -> None:
         "house.circles": len(circles()),
         "house.depth": len(longest_chain()),
     }
-    table = Table("count", "value", title="the shape of the code")
-    for key, value in counts.items():
-        table.add_row(key, str(value))
-    console = Console()
-    console.print(table)
     rooms: dict[str, list[int]] = {}
     for name, count in lines.items():
         rooms.setdefault(room_of(name), []).append(count)
+    console = Console()
     by_room = Table("room", "files", "lines", "largest file", title="rooms")
     for room, sizes in sorted(rooms.items()):
         by_room.add_row(room, str(len(sizes)), str(sum(sizes)), str(max(sizes)))
     console.print(by_room)
     for found in [*leaks(), *upward()]:
         console.print(str(found))
-    if chosen.save:
-        record(
-            {key: float(value) for key, value in counts.items()},
-            "python -m benchmarks.house --save",
-        )
+    tell(counts, "house", save=chosen.save)
 
 
 if __name__ == "__main__":

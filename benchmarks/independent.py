@@ -1,18 +1,11 @@
 """How good is reconstruction in a world that it did not make? A locked test on eleven places.
 
 Images are those of the independent point-scatterer simulator (`tests.worlds`), which shares
-nothing with the reconstruction: ground of several kinds with angular laws of their own, in patches
-of 200 to 1,000 m, or one law for comparison; complex speckle, Sentinel-1's impulse response,
-thermal noise; passes at 33 and 40 degrees, ascending and descending. The reconstruction is given a
-DEM of 90 m posting with an error of 4.5 m, or one of 30 m with a resolution of 60 m and an error of
-3 m.
+nothing with the reconstruction. The rule was written down before any method was chosen:
 
-The rule of the test was written down before any method was chosen:
-
-- Methods and their parameters, those of baselines too, are chosen on the places for development:
-  Big Tujunga, Leh, Taebaek, North Korea, with any seeds. Nothing that chooses opens the others.
-- The places that count are Arco, the Bavarian Alps, Svalbard, Oetztal, the Bernese Alps, the Japan
-  Alps and Aconcagua, with seeds 0, 1 and 2. They are scored when the method stands.
+- Methods and their parameters, those of baselines too, are chosen on the places for development,
+  with any seeds. Nothing that chooses opens the others.
+- The seven scored places count, with seeds 0, 1 and 2. They are scored when the method stands.
 - Two fresh places were picked by a rule that was committed before any of their scores was seen, and
   are scored once: of the scored ones, figures of earlier versions of the method were known.
 - Each place is one crop, picked by the layover of its DEM alone (`benchmarks._independent.places`).
@@ -27,7 +20,6 @@ another folder.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,8 +33,10 @@ from typing import TYPE_CHECKING, get_args
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks._figures import RESULTS, record
-from benchmarks._independent.changes import coverage_by_variant, joint_polarisations
+from benchmarks._command import options, tell
+from benchmarks._figures import RESULTS
+from benchmarks._files import whole
+from benchmarks._independent.intervals import coverage_by_variant
 from benchmarks._independent.methods import METHODS
 from benchmarks._independent.observations import (
     FORMS,
@@ -64,11 +58,12 @@ from benchmarks._independent.report import (
     figures_of,
     height_figures,
     markdown,
-    oracle_figures,
 )
 from benchmarks._independent.scores import Score, areas_of, response, score
 
 if TYPE_CHECKING:
+    import argparse
+
     from benchmarks._independent.methods import Estimate
 
 __all__ = ["main", "scores_of"]
@@ -79,9 +74,6 @@ DEFAULT_CACHE = "sarheight-independent"
 
 GROUPS = {name: [each.name for each in places_of(name)] for name in get_args(Group)}
 """Names of places by their group."""
-
-CHANGES = {"variants": coverage_by_variant, "polarisations": joint_polarisations}
-"""What is measured at the places for development, by the option that asks for it."""
 
 Ground = tuple[str, Laws, int, int]
 """Place, laws, seed and incidence: what a process works on at a time."""
@@ -95,25 +87,9 @@ def scores_of(
     *,
     targets: bool = True,
 ) -> dict[Key, Score]:
-    """Score methods on both passes over a ground.
+    """Score methods on both passes over a ground, with some forms of the DEM.
 
-    Parameters
-    ----------
-    archive : Archive
-        The images.
-    ground : tuple
-        Place, laws, seed and incidence.
-    names : iterable of str
-        Keys of `METHODS`.
-    forms : iterable of {"coarser", "as_used"}
-        DEMs that the methods are given.
-    targets : bool
-        Whether the response to bright squares is measured, with the coarser DEM.
-
-    Returns
-    -------
-    dict
-        Scores by method, form and pass.
+    With `targets` the response to bright squares is measured, too, with the coarser DEM.
     """
     found: dict[Key, Score] = {}
     pair = list(images([ground[0]], [ground[1]], [ground[2]], [ground[3]]))
@@ -160,27 +136,13 @@ def _key(name: str, observed: Observed) -> Key:
 
 @dataclass(frozen=True)
 class Work:
-    """What all processes are told.
+    """What all processes are told."""
 
-    Attributes
-    ----------
-    cache : Path
-        Folder of the images.
-    data : str or None
-        Folder with the real data.
-    names : sequence of str
-        Methods.
-    forms : sequence of {"coarser", "as_used"}
-        DEMs.
-    kept : Path or None
-        Folder of scores that are there already.
-    """
-
-    cache: Path
-    data: str | None
-    names: Sequence[str]
-    forms: Sequence[Form]
-    kept: Path | None
+    cache: Path  # Folder of the images
+    data: str | None  # Folder with the real data
+    names: Sequence[str]  # Methods
+    forms: Sequence[Form]  # DEMs
+    kept: Path | None  # Folder of scores that are there already
 
     def __call__(self, ground: Ground) -> dict[Key, Score]:
         """Score methods on a ground, in a process of its own."""
@@ -212,10 +174,8 @@ class Work:
             if file is not None:
                 mine = [[asdict(k), s.to_json()] for k, s in scores.items() if k.method == name]
                 if mine:
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    half = file.with_suffix(".part")
-                    half.write_text(json.dumps(mine), "utf-8")
-                    half.replace(file)
+                    with whole(file) as part:
+                        part.write_text(json.dumps(mine), "utf-8")
 
 
 def _read(file: Path) -> dict[Key, Score]:
@@ -226,9 +186,7 @@ def _read(file: Path) -> dict[Key, Score]:
 
 def _parser() -> argparse.ArgumentParser:
     """List the options."""
-    parser = argparse.ArgumentParser("python -m benchmarks.independent", description=__doc__)
-    parser.add_argument("--data", help="folder with the real data")
-    parser.add_argument("--save", action="store_true", help="put the figures on record")
+    parser = options("independent", __doc__)
     parser.add_argument(
         "--places", default="scored", help="development, scored, fresh, or names joined by commas"
     )
@@ -240,47 +198,36 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--laws", default=",".join(LAWS), help="joined by commas")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument(
-        "--oracles", action="store_true", help="score oracles with the first seed, and save that"
-    )
-    parser.add_argument(
         "--heights",
         action="store_true",
-        help="score reconstruction on refined heights, on the coarser DEM, and save that",
+        help="score reconstruction on refined heights, with the coarser DEM",
     )
     parser.add_argument(
         "--from-rtc",
         action="store_true",
-        help="score reconstruction by way of archives' products, and save that",
+        help="score reconstruction by way of archives' products",
     )
     parser.add_argument(
         "--variants",
         action="store_true",
-        help="count what intervals hold on other ground, at places for development, and save that",
-    )
-    parser.add_argument(
-        "--polarisations",
-        action="store_true",
-        help="compare two polarisations together and one by one, there too, and save that",
+        help="count what intervals hold on other ground, at the places for development",
     )
     parser.add_argument("--simulate", action="store_true", help="make the images, score nothing")
     return parser
 
 
 def _names(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> list[str]:
-    """Return the methods to score; oracles and refined heights fix law, DEM and seeds as well."""
+    """Return the methods to score; refined heights and products fix law and DEM as well."""
     roles = {name: method.role for name, method in METHODS.items()}
-    if chosen.oracles:
-        chosen.laws, chosen.forms, chosen.seeds = "several", "coarser", 1
-        return ["rtc_tv", "posterior", *(name for name in roles if roles[name] == "oracle")]
     if chosen.heights:
         chosen.laws, chosen.forms = "several", "coarser"
         compared = [name for name in roles if roles[name] in {"baseline", "heights"}]
-        return [*compared, "posterior", "surface_posterior"]
+        return [*compared, "posterior"]
     if chosen.from_rtc:
         chosen.laws, chosen.forms = "several", "coarser"
         by_way = {"product", "archive"}
         return ["posterior", *(name for name in roles if roles[name] in by_way)]
-    special = {"oracle", "heights", "product", "archive"}
+    special = {"heights", "product", "archive"}
     usual = [name for name in roles if roles[name] not in special]
     names = chosen.methods.split(",") if chosen.methods else usual
     if unknown := set(names) - set(METHODS):
@@ -300,35 +247,29 @@ def _places(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> list
     return places
 
 
-def _save(found: Found, chosen: argparse.Namespace, places: list[str], text: str) -> None:
-    """Put on record what was asked for."""
-    tables, command = text.split("### Figures", maxsplit=1)[0], "python -m benchmarks.independent"
-    asked = {
-        "oracles": oracle_figures,
-        "heights": height_figures,
-        "from_rtc": archive_figures,
-    }
+def _report(found: Found, chosen: argparse.Namespace, places: list[str]) -> None:
+    """Print tables and figures; put on record what was asked for."""
+    text = markdown(found)
+    Console().print(Markdown(text))
+    asked = {"heights": height_figures, "from_rtc": archive_figures}
     name = next((name for name in asked if getattr(chosen, name)), None)
-    if name is not None:
-        figures = asked[name](found)
-        for key, value in figures.items():
-            print(f"{key}: {value[0] if isinstance(value, tuple) else value:.3f}")
-        if chosen.places == "scored":
-            record(figures, f"{command} --{name.replace('_', '-')}")
-            (RESULTS / f"independent_{name}.md").write_text(tables, "utf-8")
-        return
-    if not chosen.save:
-        return
     group = next((name for name, each in GROUPS.items() if each == places), "part")
+    if name is not None:
+        save = chosen.save and group == "scored"
+        tell(asked[name](found), f"independent --{name.replace('_', '-')}", save=save)
+        if save:
+            (RESULTS / f"independent_{name}.md").write_text(text, "utf-8")
+        return
     prefix = "independent" if group == "scored" else f"independent_{group}"
-    record(figures_of(found, prefix), f"{command} --places {chosen.places} --save")
-    (RESULTS / f"{prefix}.md").write_text(text, "utf-8")
-    # The place of the test with a typical share of layover, near range.
-    shown = "arco" if "arco" in places else places[0]
-    pass_ = Image(shown, "several", 0, INCIDENCES[0], ascending=True)
-    observed = Archive(_cache(chosen), chosen.data).observed(pass_)
-    drawn = [name for name in SHOWN if name in found.values("method")]
-    save_picture(observed, drawn, RESULTS / "pictures" / f"{prefix}_{shown}.png")
+    tell(figures_of(found, prefix), f"independent --places {chosen.places}", save=chosen.save)
+    if chosen.save:
+        (RESULTS / f"{prefix}.md").write_text(text, "utf-8")
+        # The place of the test with a typical share of layover, near range.
+        shown = "arco" if "arco" in places else places[0]
+        pass_ = Image(shown, "several", 0, INCIDENCES[0], ascending=True)
+        observed = Archive(_cache(chosen), chosen.data).observed(pass_)
+        drawn = [name for name in SHOWN if name in found.values("method")]
+        save_picture(observed, drawn, RESULTS / "pictures" / f"{prefix}_{shown}.png")
 
 
 def _cache(chosen: argparse.Namespace) -> Path:
@@ -349,24 +290,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if archive.make(each):
                     print(each.name, flush=True)
         return
-    console = Console()
-    for name, measure in CHANGES.items():
-        if getattr(chosen, name):
-            figures, text = measure(Archive(_cache(chosen), chosen.data), GROUPS["development"])
-            console.print(Markdown(text))
-            record(figures, f"python -m benchmarks.independent --{name}")
-            (RESULTS / f"independent_{name}.md").write_text(text, "utf-8")
-            return
+    if chosen.variants:
+        archive = Archive(_cache(chosen), chosen.data)
+        figures = coverage_by_variant(archive, GROUPS["development"])
+        tell(figures, "independent --variants", save=chosen.save)
+        return
     work = Work(_cache(chosen), chosen.data, names, forms, chosen.scores)
     grounds = list(product(places, laws, seeds, INCIDENCES))
     found = Found()
     with ProcessPoolExecutor(chosen.workers, mp_context=get_context("spawn")) as pool:
         for ground, scores in zip(grounds, pool.map(work, grounds), strict=True):
             found.scores.update(scores)
-            console.print(f"{' '.join(map(str, ground))}: done")
-    text = markdown(found)
-    console.print(Markdown(text))
-    _save(found, chosen, places, text)
+            print(f"{' '.join(map(str, ground))}: done", flush=True)
+    _report(found, chosen, places)
 
 
 if __name__ == "__main__":

@@ -15,21 +15,21 @@ may train side by side.
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from rich.console import Console
 from scipy.stats import t as student
 
-from benchmarks._figures import RESULTS, Value, record
-from benchmarks._fresh import claimed
+from benchmarks._command import options, tell
+from benchmarks._figures import RESULTS, Value
+from benchmarks._files import whole
+from benchmarks._runs import claimed, curve
 from sarheight.zones import (
     FusionStrategy,
     So2SatPatches,
@@ -45,6 +45,9 @@ from sarheight.zones import (
     zone_probabilities,
 )
 from tests.worlds.zones import ZoneSceneSettings, write_simulated_so2sat
+
+if TYPE_CHECKING:
+    import argparse
 
 __all__ = [
     "PublishedRun",
@@ -118,10 +121,8 @@ def train_published(
             if path.exists() or not free:
                 continue
             run = _train(form, seed, parts, unseen, settings, work, accelerator)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".part")
-            partial.write_text(json.dumps(run.__dict__, indent=1), "utf-8")
-            partial.replace(path)
+            with whole(path) as part:
+                part.write_text(json.dumps(run.__dict__, indent=1), "utf-8")
             console.print(
                 f"{form.label}, seed {seed}: AA {run.seen:.3f} seen, {run.unseen:.3f} unseen; "
                 f"best epoch {run.best} of {run.epochs}"
@@ -176,9 +177,7 @@ def _curve(folder: Path) -> tuple[int, int]:
     """Return the number of epochs, and that of the best; of several curves of the latest."""
     found = []
     for path in folder.glob("**/metrics.csv"):
-        with path.open(encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row.get("validation_overall")]
-        values = np.array([float(row["validation_overall"]) for row in rows])
+        _, values = curve(path, "validation_overall")
         found.append((values.size, int(values.argmax()) + 1))
     return max(found, key=lambda each: each[1] / each[0])
 
@@ -222,10 +221,9 @@ def claims(runs: Sequence[PublishedRun]) -> dict[str, tuple[float, float, int]]:
     return {name: _interval(values) for name, values in found.items() if values}
 
 
-def published_figures(runs: Sequence[PublishedRun], expected: int) -> dict[str, Value]:
-    """Collect figures; claims are in points, with the ends of their 95 % intervals."""
+def published_figures(runs: Sequence[PublishedRun]) -> dict[str, Value]:
+    """Collect figures; claims are in points, with the half-widths of their 95 % intervals."""
     values: dict[str, Value] = {
-        "lcz.published.finished_runs": len(runs) / expected,
         "lcz.published.flat_runs": float(np.mean([run.flat for run in runs])),
         "lcz.published.unseen_aa": float(np.mean([run.unseen for run in runs])),
         "lcz.published.seen_aa": float(np.mean([run.seen for run in runs])),
@@ -233,8 +231,6 @@ def published_figures(runs: Sequence[PublishedRun], expected: int) -> dict[str, 
     for name, (mean, half, pairs) in claims(runs).items():
         if pairs > 1:
             values[f"lcz.simulated.{name}"] = (100.0 * mean, 100.0 * half)
-            values[f"lcz.simulated.{name}.low"] = 100.0 * (mean - half)
-            values[f"lcz.simulated.{name}.high"] = 100.0 * (mean + half)
     return values
 
 
@@ -326,9 +322,7 @@ def _open(chosen: argparse.Namespace) -> dict[str, ZoneSamples]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train all forms, test, write the table, and put the figures on record."""
-    parser = argparse.ArgumentParser("python -m benchmarks.lcz", description=__doc__)
-    parser.add_argument("--data", help="not needed here")
-    parser.add_argument("--save", action="store_true", help="put figures and table on record")
+    parser = options("lcz", __doc__)
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each form")
     parser.add_argument("--patches", type=int, default=PATCHES, help="in the training regions")
     parser.add_argument("--work", type=Path, default=Path("build/lcz"))
@@ -356,10 +350,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     expected = chosen.seeds * len(fusion_strategies(independent=True))
     console.print(f"{len(runs)} of {expected} runs are finished in {work}")
     console.print("\n".join(stage_table(runs)))
-    if runs and chosen.save:
-        command = f"python -m benchmarks.lcz --seeds {chosen.seeds} --save"
-        published_markdown(runs, expected, command)
-        record(published_figures(runs, expected), command)
+    if runs:
+        command = f"lcz --seeds {chosen.seeds}"
+        tell(published_figures(runs), command, save=chosen.save)
+        if chosen.save:
+            published_markdown(runs, expected, f"python -m benchmarks.{command} --save")
 
 
 if __name__ == "__main__":

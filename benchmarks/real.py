@@ -9,9 +9,9 @@ positions at the native Doppler centroid; the figures are the largest difference
 4, 10 x 2 and 5 x 1 pixels, and the spread of their difference is the spread after flattening.
 Beside it is isce3's RTC factor, over the same pixels. Heights are those of the same DEM, but for
 slopes that no pixel of isce3's result lies on: those isce3 knew, and here they are interpolated.
-The image lies some lines beside both simulations: all are given as delivered, and co-registered:
-ours by `sarheight.coregistration.estimate_shift`, isce3's factor by the shift, of whole lines and
-quarters of a sample, that correlates best with the image at 20 x 4. A law of backscatter is fitted
+The image lies some lines beside both simulations, and is co-registered: ours by
+`sarheight.coregistration.estimate_shift`, isce3's factor by the shift, of whole lines and quarters
+of a sample, that correlates best with the image at 20 x 4. A law of backscatter is fitted
 to every other block of the image, like the fields of a chessboard, and used on the others. Spreads
 come of a bootstrap over blocks.
 
@@ -20,50 +20,45 @@ with that of open ground at the same local incidence (in classes of 2 degrees): 
 in dB is the bias, and the standard deviation the spread. If the kinds of ground are spread alike
 over slopes in layover and others, a method without error has no bias. Layover is also divided into
 cells whose height is known, with a pixel of isce3's within 12 m, and those that are interpolated.
-Whether dark places in layover are the method's or the DEM's: see `benchmarks._real.dark`.
 
-Sentinel-1 over hills without layover (see `benchmarks._real.morocco`): how well simulation explains
-the image. Terrain-flattened images of OPERA (see `benchmarks._real.opera`): where they lie, and the
-angular law that is left in them.
+Terrain-flattened images of OPERA (see `benchmarks._real.opera`): where they lie, and the angular
+law that is left in them.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 from scipy import ndimage
 
-from benchmarks._figures import RESULTS, Value, record
-from benchmarks._real import morocco, opera
-from benchmarks._real.dark import MADE, draw_dark, measure_dark, reconstruct_variants
+from benchmarks._command import options, tell
+from benchmarks._figures import RESULTS, Value
+from benchmarks._real import opera
 from benchmarks._real.envisat import Desert, desert
-from benchmarks._real.morocco import blocks
 from sarheight.coregistration import Shift, apply_shift, estimate_shift
 from sarheight.ellipsoid import to_earth_fixed
 from sarheight.geometry.placement import time_and_range
 from sarheight.illumination import BackscatterLaw, ConstantGamma, simulate
 from sarheight.layover import RTC, Reallocation, fit_law, reconstruct
-from sarheight.scene import Scene, multilook
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from sarheight.scene import Scene, ground_sample_spacing, multilook
 
 __all__ = ["main"]
 
-WIDTH = 130
-IMAGES = "envisat", "morocco", "opera"
+IMAGES = "envisat", "opera"
 WINDOWS = {"20x4": (20, 4), "10x2": (10, 2), "5x1": (5, 1)}
 """Lines and samples that are averaged."""
-GOALS = {"20x4": (0.86, 1.99), "10x2": (0.78, 2.42), "5x1": (0.64, 3.32)}
-"""Least correlation, and greatest spread in dB."""
+GOALS = {
+    "real.envisat.correlation_20x4": ">= 0.86",
+    "real.envisat.correlation_10x2": ">= 0.78",
+    "real.envisat.correlation_5x1": ">= 0.64",
+    "real.envisat.flattened_spread_20x4": "<= 1.99 dB",
+    "real.envisat.flattened_spread_10x2": "<= 2.42 dB",
+    "real.envisat.flattened_spread_5x1": "<= 3.32 dB",
+}
 FINER = 3
 """Posts of the DEM in an arc second, so that its facets are smaller than pixels."""
 BLOCK = 500.0
@@ -103,6 +98,17 @@ def residuals(place: Desert) -> tuple[float, float]:
 
 
 # ------------------------------------------------------------------------------------- simulation
+
+
+def blocks(scene: Scene, width: float) -> NDArray[np.int64]:
+    """Give each pixel the number of its block, `width` metres wide; parities as on a chessboard."""
+    line, sample = np.indices(scene.grid.shape)
+    row = (line * scene.grid.line_spacing(scene.orbit) // width).astype(np.int64)
+    spacing = ground_sample_spacing(scene.grid, scene.orbit)
+    column = (sample * spacing // width).astype(np.int64)
+    columns = int(column.max()) + 1
+    # With an odd number of columns, neighbours above and beside differ in parity.
+    return np.asarray(row * (columns + 1 - columns % 2) + column)
 
 
 def simulated(scene: Scene, dem: xr.DataArray, law: BackscatterLaw) -> Floats:
@@ -204,24 +210,14 @@ class Simulation:
     scene: Scene  # co-registered
 
 
-DELIVERED = {"isce3": "isce3's factor", "area_alone": "area alone", "fitted": "fitted law"}
-KINDS = {
-    **{f"{key}.as_delivered": name for key, name in DELIVERED.items()},
-    **{key: f"{name}, co-registered" for key, name in DELIVERED.items()},
-}
-
-
 def compare_simulations(place: Desert) -> Simulation:
-    """Compare the image with simulations, as it was delivered and co-registered."""
+    """Compare the image with simulations, co-registered."""
     scene, dem = place.scene, place.heights.dem(FINER)
     measured = scene.image.values.astype(np.float64)
     shift = estimate_shift(scene, dem)
     moved = apply_shift(scene, shift) if shift.found else scene
     factor, lines, samples = best_shift(measured, place.factor)
     images = {
-        "isce3.as_delivered": place.factor,
-        "area_alone.as_delivered": simulated(scene, dem, ConstantGamma()),
-        "fitted.as_delivered": fitted(scene, dem),
         "isce3": factor,
         "area_alone": simulated(moved, dem, ConstantGamma()),
         "fitted": fitted(moved, dem),
@@ -238,7 +234,6 @@ def compare_simulations(place: Desert) -> Simulation:
 class Ground:
     """Backscatter in layover beside open ground at like incidence, in dB, with errors."""
 
-    cells: int
     bias: tuple[float, float]
     layover_spread: tuple[float, float]
     open_spread: tuple[float, float]
@@ -263,29 +258,22 @@ def _method(**options: object) -> Maker:
     return make
 
 
-METHODS: dict[str, tuple[str, Maker]] = {
-    "geocoding": ("plain geocoding", _geocoded),
-    "rtc": ("RTC", _method(method=RTC())),
-    "one_step": ("one-step reallocation", _method(method=Reallocation())),
-    "posterior": ("default method", _method()),
+METHODS: dict[str, Maker] = {
+    "geocoding": _geocoded,
+    "rtc": _method(method=RTC()),
+    "one_step": _method(method=Reallocation()),
+    "posterior": _method(),
 }
-"""By key: the name, and what makes gamma0 of a scene and a DEM."""
-
-
-PARTS = {"": "all", "_known": "height known", "_interpolated": "height interpolated"}
-"""Parts of the layover, by the ending of their keys."""
-
-
-def _coarse(scene: Scene) -> Scene:
-    """Average an image to pixels of the size of posts."""
-    image, grid = multilook(scene.image, scene.grid, *GROUND_WINDOW)
-    return replace(scene, image=image, grid=grid)
+"""By key, what makes gamma0 of a scene and a DEM."""
+PARTS = ("", "_known", "_interpolated")
+"""Endings of the keys of all of the layover, and of where heights are known and interpolated."""
 
 
 def compare_ground(scene: Scene, place: Desert) -> dict[tuple[str, str], Ground]:
     """Compare parts of the layover with open ground; by part and method."""
-    coarse, dem = _coarse(scene), place.heights.dem()
-    maps = {key: make(coarse, dem) for key, (_, make) in METHODS.items()}
+    image, grid = multilook(scene.image, scene.grid, *GROUND_WINDOW)
+    coarse, dem = replace(scene, image=image, grid=grid), place.heights.dem()
+    maps = {key: make(coarse, dem) for key, make in METHODS.items()}
     result = next(iter(maps.values()))[0]
     good = np.isfinite(result["local_incidence"].values)
     for _, values in maps.values():
@@ -327,64 +315,18 @@ def _ground(
         here, there = difference[fold], difference[~fold]
         return float(np.nanmean(here)), float(np.nanstd(here)), float(np.nanstd(there))
 
-    return Ground(int(folded.sum()), *bootstrap(place, measure))
+    return Ground(*bootstrap(place, measure))
 
 
 # ----------------------------------------------------------------------------------------- report
-
-
-def _text(value: tuple[float, float], digits: int) -> str:
-    return f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"
-
-
-def _simulation_table(found: Simulation) -> Table:
-    table = Table(
-        title="measured with simulated: correlation of logarithms, and spread after flattening, dB",
-        caption="goals: "
-        + "; ".join(f"{name}: >= {goal[0]}, <= {goal[1]} dB" for name, goal in GOALS.items()),
-    )
-    table.add_column("simulation")
-    for name in WINDOWS:
-        table.add_column(f"{name}: r", justify="right")
-        table.add_column("dB", justify="right")
-    for key, name in KINDS.items():
-        cells = []
-        for window in WINDOWS:
-            one = found.agreements[window][key]
-            cells += [_text(one.correlation, 3), _text(one.spread, 2)]
-        table.add_row(name, *cells)
-    return table
-
-
-def _ground_table(found: dict[tuple[str, str], Ground]) -> Table:
-    table = Table(title="gamma0 in layover beside open ground at like incidence, dB")
-    names = ("layover", "cells", "method", "bias", "spread in layover", "spread of open ground")
-    for name in names:
-        table.add_column(name, justify="left" if name in {"layover", "method"} else "right")
-    for (part, key), one in found.items():
-        values = (one.bias, one.layover_spread, one.open_spread)
-        texts = [_text(value, 2) for value in values]
-        table.add_row(PARTS[part], str(one.cells), METHODS[key][0], *texts)
-    return table
-
-
-def _dark_table(dark: dict[str, float]) -> Table:
-    table = Table(title="dark places, per cent of the holes in layover")
-    table.add_column("reconstruction")
-    table.add_column("%", justify="right")
-    for key, share in dark.items():
-        table.add_row(MADE.get(key, "open ground, default method"), f"{share:.1f}")
-    return table
 
 
 def _figures(
     errors: tuple[float, float],
     found: Simulation,
     ground: dict[tuple[str, str], Ground],
-    dark: dict[str, float],
 ) -> dict[str, Value]:
     figures: dict[str, Value] = {
-        **{f"real.envisat.dark.{key}": share for key, share in dark.items()},
         "real.envisat.azimuth_residual": errors[0],
         "real.envisat.range_residual": errors[1],
         "real.envisat.shift_along": (found.shift.along_track, found.shift.along_track_error),
@@ -403,8 +345,8 @@ def _figures(
     return figures
 
 
-def save_pictures(place: Desert, scene: Scene, dark: Figure) -> None:
-    """Save ``envisat.png`` and ``envisat_dark.png`` in ``benchmarks/results/pictures``."""
+def save_picture(place: Desert, scene: Scene) -> None:
+    """Save ``envisat.png`` in ``benchmarks/results/pictures``."""
     from matplotlib.figure import Figure
 
     dem = place.heights.dem(FINER)
@@ -428,49 +370,35 @@ def save_pictures(place: Desert, scene: Scene, dark: Figure) -> None:
     folder = RESULTS / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / "envisat.png", dpi=90)
-    dark.savefig(folder / "envisat_dark.png", dpi=75)
 
 
-def _envisat(console: Console, data: str | None, *, picture: bool) -> dict[str, Value]:
+def _envisat(data: str | None, *, picture: bool) -> dict[str, Value]:
     place = desert(data)
     errors = residuals(place)
-    console.print(
+    print(
         f"geometry: {errors[0]:.2g} s and {errors[1]:.2g} m at most beside isce3's pixels; the DEM "
         f"is recovered to {place.heights.residual:.2f} m"
     )
     found = compare_simulations(place)
-    console.print(_simulation_table(found))
     lines, samples = found.other_shift
-    console.print(f"{found.shift}; isce3's factor: {lines:+d} lines, {samples:+g} samples")
+    print(f"{found.shift}; isce3's factor: {lines:+d} lines, {samples:+g} samples")
     ground = compare_ground(found.scene, place)
-    console.print(_ground_table(ground))
-    variants = reconstruct_variants(_coarse(found.scene), _coarse(place.scene), place)
-    posts = next(iter(variants.values()))
-    distance = place.heights.distances(posts["x"].values, posts["y"].values)
-    dark = measure_dark(variants, distance)
-    console.print(_dark_table(dark))
     if picture:
-        save_pictures(place, found.scene, draw_dark(variants, distance))
-    return _figures(errors, found, ground, dark)
+        save_picture(place, found.scene)
+    return _figures(errors, found, ground)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser("python -m benchmarks.real", description=__doc__)
+    parser = options("real", __doc__)
     parser.add_argument("--only", nargs="+", choices=IMAGES, default=IMAGES, help="images")
-    parser.add_argument("--data", help="folder with the real data")
-    parser.add_argument("--save", action="store_true", help="put figures and picture on record")
     chosen = parser.parse_args(arguments)
-    console = Console()
-    console.width = max(console.width, WIDTH)
     for name in chosen.only:
         if name == "envisat":
-            figures = _envisat(console, chosen.data, picture=chosen.save)
+            figures = _envisat(chosen.data, picture=chosen.save)
         else:
-            figures = {"morocco": morocco, "opera": opera}[name].measure(chosen.data)
-            console.print(figures)
-        if chosen.save:
-            record(figures, f"python -m benchmarks.real --only {name} --save")
+            figures = opera.measure(chosen.data)
+        tell(figures, f"real --only {name}", save=chosen.save, goals=GOALS)
 
 
 if __name__ == "__main__":

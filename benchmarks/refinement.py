@@ -15,38 +15,30 @@ with errors of 0.5 m; one date of both passes. In the latter two the baselines a
 the known elevations, and kriged, and means over `DRAWS` draws of these are compared: few elevations
 may mislead by chance. Intervals are those of `height_interval`. With ``--network`` the included
 network corrects the refined heights, as by ``sarheight refine --network`` (``network_1`` and so on,
-and the cases). The bound is ``refine_30x2`` with the true reflectivity of both passes known.
+and the cases).
 
 The places for development (``--places development``) are those by which settings were chosen.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
-from scipy.ndimage import distance_transform_edt
 
-from benchmarks._figures import record
-from benchmarks._hills import dem_of
+from benchmarks._command import options, tell
+from benchmarks._files import whole
 from benchmarks._independent.places import PLACES, places_of, true_dem
 from sarheight.dem import reproject
 from sarheight.illumination import simulate
-from sarheight.output.radar_images import write_scene
 from sarheight.terrain import (
-    RefinementSettings,
     apply_alignment,
     back_project,
     draw_known_elevations,
@@ -54,21 +46,21 @@ from sarheight.terrain import (
     height_interval,
     krige_residuals,
 )
-from sarheight.terrain.inversion import PassModel
-from sarheight.terrain.posterior import solve, unknowns_of
 from sarheight.terrain.refinement import refine
 from tests.worlds.mean_images import expected_image, mean_image
 from tests.worlds.point_scatterers import observe, pass_over
 from tests.worlds.scattering_ground import COARSER, Ground, block_sums, draw_ground
 
 if TYPE_CHECKING:
+    import argparse
+
     import xarray as xr
 
     from benchmarks._independent.observations import Laws
     from sarheight.scene import Scene
     from sarheight.terrain import RefinementNetwork
 
-__all__ = ["CASES", "ROWS", "Result", "main", "run_place", "with_error"]
+__all__ = ["CASES", "ROWS", "Result", "Seen", "main", "run_place", "with_error"]
 
 Floats = NDArray[np.float64]
 Result = dict[str, dict[str, float]]
@@ -89,13 +81,10 @@ POINTS, DRAWS, FIRST_SEED = 16, 10, 7
 LEVELS = (50, 80, 95)
 """Of intervals, in per cent."""
 BASELINES = ("unaligned", "aligned", "kriged")
+
 GOALS = {
-    "refine_1": 0.05,
-    "refine_1x2": 0.06,
-    "refine_30x2": 0.12,
-    "network_1": 0.05,
-    "network_1x2": 0.12,
-    "network_30x2": 0.20,
+    f"terrain.median.several.{row}.cut_vs_best_baseline": f">= {goal:.2f}"
+    for row, goal in zip(ROWS, (0.05, 0.06, 0.12, 0.05, 0.12, 0.20), strict=True)
 }
 
 
@@ -193,60 +182,52 @@ def _displaced(
     return mean | {"best_baseline": min(mean.pop(name) for name in BASELINES)}
 
 
-def _bound(scenes: Sequence[Scene], coarse: xr.DataArray, fine: Sequence[xr.Dataset]) -> Any:  # noqa: ANN401
-    """Heights by `solve` with the true reflectivity of each pass."""
-    surface = back_project(coarse, factor=COARSER.factor)
-    surface.attrs |= {"units": "m", "vertical_datum": "ellipsoid"}
-    settings = RefinementSettings()
-    models = [PassModel.of(scene, surface) for scene in scenes]
-    unknowns = unknowns_of(coarse.values, (30.0, 30.0), COARSER.factor, settings)
-    known = []
-    for sums in fine:
-        area = sums["area"].values
-        gamma0 = np.where(
-            area > 0.02 * np.median(area), sums["rcs"].values / area.clip(1e-9), np.nan
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The middle of a place, and what both passes see of it."""
+
+    ground: Ground  # With the true DEM
+    coarse: xr.DataArray
+    one: list[Scene]  # One date of both passes
+    many: list[Scene]  # The means of `DATES`
+    layover: Floats  # Where either pass folds the ground
+
+    @classmethod
+    def of(cls, name: str, laws: Laws, data: str | None = None) -> Seen:
+        """See a place."""
+        edge = (300 - CELLS) // 2 // COARSER.factor * COARSER.factor
+        middle = {axis: slice(edge, edge + CELLS) for axis in ("y", "x")}
+        ground = draw_ground(true_dem(PLACES[name], data).isel(middle), SEED, laws=laws)
+        expected = [expected_image(ground, INCIDENCE, ascending=each) for each in (True, False)]
+        seen = [observe(ground, each.grid, each.orbit, SEED, scatterers=4) for each in expected]
+        return cls(
+            ground,
+            COARSER.degrade(ground.dem, ground.seed),
+            [each.scene for each in seen],
+            [mean_image(each, DATES, 2 * SEED + k) for k, each in enumerate(expected)],
+            np.maximum(*(each.fine["layover"].values.astype(np.float64) for each in seen)),
         )
-        unlit = ~np.isfinite(gamma0) | (gamma0 <= 0.0)
-        nearest = distance_transform_edt(unlit, return_distances=False, return_indices=True)
-        filled = gamma0[tuple(nearest)]
-        corners = filled[1:, 1:] + filled[1:, :-1] + filled[:-1, 1:] + filled[:-1, :-1]
-        known.append(np.log(0.25 * corners).astype(np.float32))
-    found = solve(models, surface.values, unknowns, settings, known=known)
-    return found.heights
 
 
 def run_place(
     name: str, laws: Laws, data: str | None = None, network: RefinementNetwork | None = None
 ) -> Result:
     """Score a place: by row, the figures of heights, slopes and intervals."""
-    edge = (300 - CELLS) // 2 // COARSER.factor * COARSER.factor
-    middle = {axis: slice(edge, edge + CELLS) for axis in ("y", "x")}
-    truth = true_dem(PLACES[name], data).isel(middle)
-    ground = draw_ground(truth, SEED, laws=laws)
-    expected = [expected_image(ground, INCIDENCE, ascending=each) for each in (True, False)]
-    seen = [observe(ground, each.grid, each.orbit, SEED, scatterers=4) for each in expected]
-    many = [mean_image(each, DATES, 2 * SEED + k) for k, each in enumerate(expected)]
-    one = [each.scene for each in seen]
-    layover = np.maximum(*(each.fine["layover"].values.astype(np.float64) for each in seen))
-    coarse = COARSER.degrade(truth, ground.seed)
+    seen = Seen.of(name, laws, data)
+    truth, coarse, layover = seen.ground.dem, seen.coarse, seen.layover
     found: Result = {
         row: _scores(heights, truth, layover) for row, heights in _baselines(coarse, truth).items()
     }
-    images = dict(zip(DATA, (one[:1], one, many), strict=True))
+    images = dict(zip(DATA, (seen.one[:1], seen.one, seen.many), strict=True))
     method, before = ("refine", "") if network is None else ("network", "network_")
     for part in DATA if laws == "several" else ("30x2",):
-        began, row = time.process_time(), f"{method}_{part}"
         result = refine(images[part], coarse, coregister="none", network=network)
-        found[row] = _scores(result["height"].values, truth, layover)
-        found[row] |= _coverage(result, truth)
-        found[row]["seconds"] = time.process_time() - began
+        scores = _scores(result["height"].values, truth, layover)
+        found[f"{method}_{part}"] = scores | _coverage(result, truth)
     if laws == "several":
-        if network is None:
-            bound = _bound(many, coarse, [each.fine for each in seen])
-            found["bound_30x2"] = _scores(bound, truth, layover)
         for case, error in CASES.items():
-            other = with_error(ground, error)
-            result = refine(one, other, coregister="none", network=network)
+            other = with_error(seen.ground, error)
+            result = refine(seen.one, other, coregister="none", network=network)
             scores = _scores(result["height"].values, truth, layover)
             best = [
                 _scores(each, truth, layover)["rmse"] for each in _baselines(other, truth).values()
@@ -254,7 +235,7 @@ def run_place(
             scores["best_baseline"] = min(best)
             found[f"{before}{case}"] = scores | _coverage(result, truth)
         for case in DISPLACED:
-            found[f"{before}{case}"] = _displaced(one, coarse, truth, layover, case, network)
+            found[f"{before}{case}"] = _displaced(seen.one, coarse, truth, layover, case, network)
     return found
 
 
@@ -288,52 +269,6 @@ def cost(network: RefinementNetwork | None = None) -> dict[str, float]:
     }
 
 
-WORK = """
-import json, sys, time
-from benchmarks._memory import peak_bytes
-from sarheight.cli import main
-began = time.perf_counter()
-try:
-    main()
-except SystemExit as end:
-    assert not end.code, end.code
-print(json.dumps([time.perf_counter() - began, time.process_time(), peak_bytes()]))
-"""
-
-
-def make_scene(cells: int, folder: Path) -> list[str]:
-    """Write a coarse DEM and images of two passes; return the arguments of `sarheight refine`."""
-    dem = dem_of(cells, "EPSG:32632", 30.0)
-    paths = [folder / "ascending.nc", folder / "descending.nc", folder / "coarse.tif"]
-    for path, ascending in zip(paths, (True, False), strict=False):
-        if not path.exists():
-            grid, orbit = pass_over(dem, INCIDENCE, ascending=ascending)
-            write_scene(simulate(dem, grid, orbit, looks=4.0, seed=1), path)
-    if not paths[2].exists():
-        COARSER.degrade(dem, 0).rio.to_raster(paths[2])
-    images, coarse = [str(each) for each in paths[:2]], str(paths[2])
-    return ["refine", *images, "--dem", coarse, "--vertical", "ellipsoidal"]
-
-
-def scene(cells: int, folder: Path) -> dict[str, float]:
-    """Measure ``sarheight refine`` of a scene in a fresh process, from files to a file."""
-    command = make_scene(cells, folder)
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", WORK, *command, "-o", str(folder / "heights.tif"), "--overwrite"],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[1],
-    )
-    seconds, busy, peak = json.loads(done.stdout.splitlines()[-1])
-    return {
-        "terrain.refine_scene_cells": float(cells**2),
-        "terrain.refine_scene_seconds": seconds,
-        "terrain.refine_scene_core_seconds": busy,
-        "terrain.refine_scene_peak_gib": peak / 2**30,
-    }
-
-
 def _cut(found: Result, row: str, what: str) -> float:
     """Return by which part a row's error is below that of the best baseline."""
     best = min(found[each][what] for each in ("bilinear", "cubic", "back_projection"))
@@ -346,7 +281,7 @@ def figures_of(results: dict[tuple[str, str], Result]) -> dict[str, float]:
     cuts: dict[str, list[float]] = {}
     coverage: dict[str, list[float]] = {}
     for (place, laws), found in results.items():
-        for row in (*ROWS, "bound_30x2"):
+        for row in ROWS:
             if row not in found:
                 continue
             for what, suffix in (
@@ -357,8 +292,6 @@ def figures_of(results: dict[tuple[str, str], Result]) -> dict[str, float]:
                 cut = _cut(found, row, what)
                 figures[f"terrain.{place}.{laws}.{row}.cut_vs_best_baseline{suffix}"] = cut
                 cuts.setdefault(f"{laws}.{row}.cut_vs_best_baseline{suffix}", []).append(cut)
-            for what in ("rmse", "rmse_layover", "slope_rmse"):
-                figures[f"terrain.{place}.{laws}.{row}.{what}"] = found[row][what]
             if "coverage_80" in found[row]:
                 coverage.setdefault(f"{row}.{laws}", []).append(found[row]["coverage_80"])
         figures[f"terrain.{place}.{laws}.back_projection.rmse"] = found["back_projection"]["rmse"]
@@ -366,8 +299,6 @@ def figures_of(results: dict[tuple[str, str], Result]) -> dict[str, float]:
             if case in found:
                 harm = found[case]["rmse"] / found[case]["best_baseline"] - 1.0
                 figures[f"terrain.harm.{case}.{place}"] = harm
-                for what in ("rmse", "best_baseline"):
-                    figures[f"terrain.{place}.{case}.{what}"] = found[case][what]
                 coverage.setdefault(case, []).append(found[case]["coverage_80"])
     for name, values in cuts.items():
         figures[f"terrain.median.{name}"] = median(values)
@@ -379,39 +310,8 @@ def figures_of(results: dict[tuple[str, str], Result]) -> dict[str, float]:
     return figures
 
 
-def _table(results: dict[tuple[str, str], Result]) -> Table:
-    table = Table(
-        "place", "laws", "row", "baseline m", "m", "cut %", "slopes %", "layover %", "80 %"
-    )
-    for (place, laws), found in results.items():
-        for row in (*ROWS, "bound_30x2", *EVERY_CASE):
-            if row not in found:
-                continue
-            best = found[row].get("best_baseline")
-            cut = _cut(found, row, "rmse") if best is None else 1.0 - found[row]["rmse"] / best
-            if best is None:
-                best = min(found[each]["rmse"] for each in ("bilinear", "cubic", "back_projection"))
-            others = [
-                f"{100 * _cut(found, row, what):.1f}" if row not in EVERY_CASE else ""
-                for what in ("slope_rmse", "rmse_layover")
-            ]
-            held = found[row].get("coverage_80")
-            table.add_row(
-                place,
-                laws,
-                row,
-                f"{best:.2f}",
-                f"{found[row]['rmse']:.2f}",
-                f"{100 * cut:.1f}",
-                *others,
-                "" if held is None else f"{100 * held:.0f}",
-            )
-    return table
-
-
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks.refinement", description=__doc__)
-    parser.add_argument("--data", help="folder with the real data")
+    parser = options("refinement", __doc__)
     parser.add_argument("--places", default="scored", help="a group, or names with commas")
     parser.add_argument("--laws", default="several,single")
     parser.add_argument(
@@ -422,8 +322,6 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--network", action="store_true", help="refine with the included network")
     parser.add_argument("--cost", action="store_true", help="measure time and memory only")
-    parser.add_argument("--scene", type=int, metavar="N", help="time a scene of N x N cells only")
-    parser.add_argument("--save", action="store_true", help="put the figures on record")
     return parser.parse_args(arguments)
 
 
@@ -438,52 +336,29 @@ def _network() -> RefinementNetwork:
     return RefinementNetwork.from_pretrained(packaged_model("refinement"))
 
 
-def _measure(chosen: argparse.Namespace) -> None:
-    """Measure what refinement costs."""
-    if chosen.cost:
-        spent = cost(_network() if chosen.network else None)
-        flags = "--cost --network" if chosen.network else "--cost"
-    else:
-        folder = chosen.work / f"scene_{chosen.scene}"
-        folder.mkdir(parents=True, exist_ok=True)
-        spent, flags = scene(chosen.scene, folder.resolve()), f"--scene {chosen.scene}"
-    Console().print(spent)
-    if chosen.save:
-        record(spent, f"python -m benchmarks.refinement {flags} --save")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Score the places, and put the figures on record."""
     chosen = _parsed(arguments)
-    if chosen.cost or chosen.scene:
-        _measure(chosen)
+    network, before = (_network(), "network_") if chosen.network else (None, "")
+    flags = " --network" if chosen.network else ""
+    if chosen.cost:
+        tell(cost(network), f"refinement --cost{flags}", save=chosen.save)
         return
     if chosen.places in ("scored", "development"):
         names = [each.name for each in places_of(chosen.places)]
     else:
         names = chosen.places.split(",")
-    chosen.work.mkdir(parents=True, exist_ok=True)
-    network, before = (_network(), "network_") if chosen.network else (None, "")
-    console, results = Console(), {}
+    results = {}
     for laws in chosen.laws.split(","):
         for name in names:
             path = chosen.work / f"{before}{name}_{laws}.json"
             if not path.exists():
                 found = run_place(name, laws, chosen.data, network)
-                half = path.with_suffix(f".{os.getpid()}.part")
-                half.write_text(json.dumps(found), "utf-8")
-                half.rename(path)
+                with whole(path) as part:
+                    part.write_text(json.dumps(found), "utf-8")
             results[name, laws] = json.loads(path.read_text("utf-8"))
-            console.print(f"{name}, {laws}")
-    console.print(_table(results))
-    figures = figures_of(results)
-    for row, goal in GOALS.items():
-        key = f"terrain.median.several.{row}.cut_vs_best_baseline"
-        if key in figures:
-            console.print(f"{row}: median {100 * figures[key]:.1f} %, goal {100 * goal:.0f} %")
-    if chosen.save:
-        flags = "--network " if chosen.network else ""
-        record(figures, f"python -m benchmarks.refinement {flags}--save")
+            print(f"{name}, {laws}", flush=True)
+    tell(figures_of(results), f"refinement{flags}", save=chosen.save, goals=GOALS)
 
 
 if __name__ == "__main__":

@@ -1,93 +1,58 @@
 """Does a small network on top of refinement bring heights closer? A test with a rule.
 
+`sarheight.terrain.refine` gives heights and their standard deviation. A network sees them, the
+back-projected heights, and what refinement says of each image, and predicts the error that is left.
 The rule, written before the networks that it judges were trained:
 
-- **Question.** `sarheight.terrain.refine` gives heights and their standard deviation. A network
-  sees them, the back-projected heights, and what refinement says of each image, and predicts the
-  error that is left. It helps if it cuts the RMSE of refinement itself: goals against the best
-  baseline are met without it (`benchmarks.refinement`).
-- **Training ground.** The DEMs of the four places for development (Big Tujunga, Leh, Taebaek,
-  North Korea), none of a scored place: crops of 192 x 192 cells of 30 m at least 1.5 km off their
-  scored crops, and of 144 x 144 cells of 20 to 90 m anywhere. Kinds of ground are drawn: one to
-  six, each with a quadratic angular law of its own, whose range holds the four kinds of the scored
-  ground, but not these themselves. Seen under 28 to 42 degrees. Coarse DEMs of three times the
-  posting with errors of 0 to 15 m of several correlation lengths, offsets, tilts, and shifts up to
-  one cell of the heights. Those of the second kind of crops have voids in four of ten cases,
-  another stated error (2 to 9 m) in half; more than half are off by some 8 m and displaced by up
-  to half a cell, and aligned first to known elevations with errors of 0.2 to 3 m: 8 to 256
-  scattered ones, or altimeter tracks 0.8 to 4 km apart. Images are expected images
-  (`tests.worlds.mean_images`) with the speckle and noise of 1 or 30 dates; scatterers are
-  not drawn for each date.
-- **Networks.** Four ASK-UNets, each with a seed of its own, each of which learns from three of the
-  DEMs. What is shipped is the mean of the four.
-- **Validation ground.** The middle 201 x 201 cells of the four places for development, as
-  `benchmarks.refinement` scores them (seed 0, ray-traced scatterers, 33 degrees, four kinds of
-  ground). Each place is judged by the network that has seen nothing of its DEM. Everything is
-  chosen there: channels, width, number of steps, shrinkage, calibration.
-- **Scored ground.** The seven scored places of `benchmarks.refinement`, with its images and its
-  coarse DEMs, scored after all choices.
-- **Rows.** One date of the ascending pass (``refine_1``), one date of both passes (``refine_1x2``),
-  30 dates of both (``refine_30x2``), several laws; one date of both passes with a coarse DEM
-  without error and with 10 m (``error_0``, ``error_10``), where refinement is told of 2 and of 9 m
-  (``stated_2``, ``stated_9``), with heights of 20, 60 and 90 m (``posting_20`` and so on), with
-  eight voids (``voids``), and with a coarse DEM 10 m off and displaced by half a cell that is
-  aligned first to 16 scattered known elevations (``known_16``) or to altimeter tracks 2 km apart
-  (``tracks``). Cells within 12 of the edge are left out.
-- **Simple baselines**, fitted on the same crops, at the validation places likewise without those of
-  the place's DEM: a factor for the increments of refinement, and a ridge regression on the
-  network's channels in 5 x 5 neighbourhoods, both for each number of images and dates alone.
-- **No harm.** The correction of each method is multiplied by the factor that is best at the
-  validation places, from 0 to 1; 0 if it gains nothing there. It is lowered until none
-  of them is more than 2 % worse in any row. So is the standard deviation, by the
-  factor with which its intervals of 80 % hold 80 %. Both are one number for each number of images
-  and dates.
+- **Training ground.** The DEMs of the four places for development, none of a scored place: crops of
+  30 m cells at least 1.5 km off their scored crops, and crops of 20 to 90 m anywhere under wider
+  conditions (`benchmarks._terrain.residuals`). Kinds of ground are drawn, each with a quadratic
+  angular law of its own. Images are expected images with the speckle and noise of 1 or 30 dates.
+- **Networks.** Four ASK-UNets, each of which learns from three of the DEMs. What is shipped is the
+  mean of the four.
+- **Validation ground.** The four places for development as `benchmarks.refinement` scores them,
+  each judged by the network that has seen nothing of its DEM. Everything is chosen there.
+- **Scored ground.** The seven scored places, with the same images, scored after all choices.
+- **Rows.** Those of `benchmarks.refinement`; one date of both passes where refinement is told of
+  other errors of the coarse DEM (``stated_2``, ``stated_9``), with heights of 20, 60 and 90 m
+  (``posting_20`` and so on), with eight voids (``voids``), and with a coarse DEM 10 m off and
+  displaced by half a cell that is aligned first to 16 scattered known elevations (``known_16``) or
+  to altimeter tracks 2 km apart (``tracks``).
+- **No harm.** The correction is multiplied by the factor that is best at the validation places,
+  from 0 to 1, lowered until none of them is more than 2 % worse in any row. So is the standard
+  deviation, by the factor with which its intervals of 80 % hold 80 %. Both are one number for each
+  number of images and dates.
 - **Decision.** The network helps if, in each of the first three rows, the median over places of its
-  cut of refinement's RMSE is larger than 0 and than that of both simple baselines, and if no place
-  in any row is more than 2 % worse than refinement. At the scored places, where all four networks
-  apply and their mean is judged, the median must also exceed their range. At the validation places
-  this decides whether it is worth shipping, at the scored ones whether it holds.
-- **Before.** Three networks that had learnt from all four DEMs, at 30 m alone, were judged by an
-  earlier form of this rule, by other crops of the same DEMs: they helped there and did not hold at
-  the scored places. Since then DEMs are left out and conditions are wider. The scored places have
-  thus been read twice; no choice rests on them.
-- **Amended** after validation, before the scored places were read again: factors were not lowered
-  at first. With the best ones, one place was 2.1 % worse where the coarse DEM has no error, and one
-  2.4 % with heights of 90 m.
+  cut of refinement's RMSE is larger than 0, and than the range over the four networks where all
+  apply, and if no place in any row is more than 2 % worse. At the validation places this decides
+  whether it is worth shipping, at the scored ones whether it holds.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks._figures import machine, record
-from benchmarks._fresh import claimed
+from benchmarks._command import options, tell
+from benchmarks._figures import machine
 from benchmarks._independent.places import Group, places_of
+from benchmarks._runs import claimed
 from benchmarks._terrain.correction_methods import (
     EIGHTY,
     MOST_HARM,
-    PENALTIES,
-    Equations,
     Method,
     calibration,
     cuts_of,
     held,
-    normal_equations,
-    regressed,
-    rescaled,
     row_of_training,
     shrinkage,
 )
-from benchmarks._terrain.correction_training import KINDS, Data, train
+from benchmarks._terrain.correction_training import Data, train
 from benchmarks._terrain.residuals import (
     FIRST_WIDER,
     INCIDENCES,
@@ -104,14 +69,13 @@ from sarheight.learning.weights import ROOMS
 from sarheight.terrain.refinement_network import RefinementNetwork, estimate_correction
 from tests.worlds.scattering_ground import COARSER
 
+if TYPE_CHECKING:
+    import argparse
+
 __all__ = ["main"]
 
-Floats = NDArray[np.float32]
-T = TypeVar("T")
 
 ROWS = (*TRAINING_ROWS, *CASES, *STATED, *WIDER)
-GROUPS: dict[str, Group] = {"validation": "development", "scored": "scored"}
-"""Places by what they are used for."""
 LEFT_OUT = tuple(place.name for place in places_of("development"))
 """Place whose DEM each network does not learn from; its number is the network's seed."""
 CROPS, WIDER_CROPS = 320, 200
@@ -151,73 +115,20 @@ def _places(work: Path, group: Group, data: str | None) -> Data:
 # Methods.
 
 
-def by_place(data: Data, found_of: Callable[[str, Data], Sequence[T]]) -> list[T]:
-    """Find something of the samples of one place after the other, and return it in their order."""
-    parts = {place: iter(found_of(place, data.where(place=place))) for place in {*data.places}}
-    return [next(parts[place]) for place in data.places]
-
-
 def applied(network: RefinementNetwork, data: Data) -> Method:
     """Apply a network to samples."""
     pairs = [estimate_correction(network, each) for each in data.inputs]
     return Method([one for one, _ in pairs], [two for _, two in pairs])
 
 
-def methods_left_out(
-    training: Data,
-    equations: Equations,
-    validation: Data,
-    networks: Sequence[RefinementNetwork],
-) -> tuple[dict[str, Method], float]:
-    """Apply all methods to places that they know nothing of; choose the regression's penalty."""
-
-    def ridge(penalty: float) -> Method:
-        return Method(
-            by_place(validation, lambda place, part: regressed(equations, part, penalty, place))
-        )
-
-    tried = {penalty: ridge(penalty) for penalty in PENALTIES}
-
-    def gain(penalty: float) -> float:
-        cuts = cuts_of(validation, tried[penalty], shrinkage(validation, tried[penalty]))
-        return sum(median(cuts[row]) for row in TRAINING_ROWS)
-
-    best = max(PENALTIES, key=gain)
-    methods = {
-        "rescaled": Method(
-            by_place(
-                validation, lambda place, part: rescaled(training.where(other_than=place), part)
-            )
-        ),
-        "ridge": tried[best],
-    }
-    if networks:
-        own = dict(zip(LEFT_OUT, networks, strict=True))
-
-        def pairs_of(place: str, part: Data) -> list[tuple[Floats, Floats]]:
-            return [estimate_correction(own[place], each) for each in part.inputs]
-
-        one, two = zip(*by_place(validation, pairs_of), strict=True)
-        methods["network"] = Method([*one], [*two])
-    return methods, best
-
-
-def methods_of(
-    training: Data,
-    equations: Equations,
-    scored: Data,
-    networks: Sequence[RefinementNetwork],
-    penalty: float,
-) -> dict[str, Method]:
-    """Apply all methods to places of which no DEM was used."""
-    methods = {
-        "rescaled": Method(rescaled(training, scored)),
-        "ridge": Method(regressed(equations, scored, penalty)),
-    }
-    methods |= {f"single_{k}": applied(each, scored) for k, each in enumerate(networks)}
-    if networks:
-        methods["network"] = applied(mean_of(networks), scored)
-    return methods
+def left_out(networks: Sequence[RefinementNetwork], data: Data) -> Method:
+    """Apply to each place the network that knows nothing of it."""
+    own = dict(zip(LEFT_OUT, networks, strict=True))
+    pairs = [
+        estimate_correction(own[place], each)
+        for place, each in zip(data.places, data.inputs, strict=True)
+    ]
+    return Method([one for one, _ in pairs], [two for _, two in pairs])
 
 
 def mean_of(
@@ -228,7 +139,6 @@ def mean_of(
     """Return one network that is the mean of several, with weights as they are shipped."""
     first = networks[0]
     both = RefinementNetwork(
-        network=first.network_kind,
         members=len(networks),
         options=first.options,
         calibration=calibration,
@@ -251,90 +161,45 @@ def mean_of(
 def figures_of(
     group: str,
     data: Data,
-    methods: dict[str, Method],
-    factors: dict[str, dict[str, float]],
-    scales: dict[str, dict[str, float]],
-    kind: str = KINDS[0],
+    method: Method,
+    factors: dict[str, float],
+    scales: dict[str, float],
+    singles: Sequence[Method] = (),
 ) -> dict[str, float]:
-    """Collect the figures of a group of places, those of the network also by place.
-
-    What single networks are judged by is the share and the scale of ``network``.
-    """
+    """Collect the figures of a group of places, where single networks apply also their range."""
     figures: dict[str, float] = {}
-    key = f"terrain.network.{group}"
-    networks = key_of(group, kind)
-    cuts = {
-        name: cuts_of(data, each, factors["network" if name.startswith("single") else name])
-        for name, each in methods.items()
-    }
-    singles = [name for name in methods if name.startswith("single")]
+    before, after = (f"terrain.network.{group}.{name}" for name in ("refinement", "network"))
+    cuts, *of_singles = (cuts_of(data, each, factors) for each in (method, *singles))
     refinement = Method([np.zeros_like(each) for each in data.targets])
+    nothing = dict.fromkeys(TRAINING_ROWS, 0.0)
     for row in dict.fromkeys(data.rows):
         numbers = data.of_row(row)
-        for name in ("rescaled", "ridge"):
-            figures[f"{key}.{name}.{row}.cut_vs_refinement"] = median(cuts[name][row])
-        nothing = dict.fromkeys(TRAINING_ROWS, 0.0)
-        before = [held(data, refinement, nothing, EIGHTY, k) for k in numbers]
-        figures |= _coverages(f"{key}.refinement.{row}", before)
-        if "network" not in methods:
-            continue
-        values = [median(cuts[name][row]) for name in singles]
-        if values:
-            figures[f"{networks}.{row}.range_over_networks"] = max(values) - min(values)
-        figures[f"{networks}.{row}.cut_vs_refinement"] = median(cuts["network"][row])
-        figures[f"{networks}.{row}.cut_vs_refinement.min"] = min(cuts["network"][row])
-        wide = EIGHTY * scales["network"][row_of_training(row)]
-        after = [held(data, methods["network"], factors["network"], wide, k) for k in numbers]
-        figures |= _coverages(f"{networks}.{row}", after)
-        for k, value in zip(numbers, cuts["network"][row], strict=True):
-            figures[f"{networks}.{row}.cut_vs_refinement.{data.places[k]}"] = value
+        medians = [median(each[row]) for each in of_singles]
+        if medians:
+            figures[f"{after}.{row}.range_over_networks"] = max(medians) - min(medians)
+        figures[f"{after}.{row}.cut_vs_refinement"] = median(cuts[row])
+        figures[f"{after}.{row}.cut_vs_refinement.min"] = min(cuts[row])
+        wide = EIGHTY * scales[row_of_training(row)]
+        figures[f"{before}.{row}.coverage_80"] = fmean(
+            held(data, refinement, nothing, EIGHTY, k) for k in numbers
+        )
+        figures[f"{after}.{row}.coverage_80"] = fmean(
+            held(data, method, factors, wide, k) for k in numbers
+        )
     return figures
 
 
-def key_of(group: str, kind: str) -> str:
-    """Return what the names of a network's figures begin with."""
-    return f"terrain.network.{group}.{'network' if kind == KINDS[0] else kind}"
-
-
-def _coverages(key: str, parts: Sequence[float]) -> dict[str, float]:
-    """Collect what intervals of 80 % hold in each place."""
-    name = f"{key}.coverage_80"
-    return {name: fmean(parts), f"{name}.min": min(parts), f"{name}.max": max(parts)}
-
-
-def helps(group: str, figures: dict[str, float], kind: str = KINDS[0]) -> bool:
+def helps(group: str, figures: dict[str, float]) -> bool:
     """Decide by the rule."""
-    key, networks = f"terrain.network.{group}", key_of(group, kind)
-    gains = [
-        figures[f"{networks}.{row}.cut_vs_refinement"]
-        > max(
-            figures.get(f"{networks}.{row}.range_over_networks", 0.0),
-            *(figures[f"{key}.{name}.{row}.cut_vs_refinement"] for name in ("rescaled", "ridge")),
-        )
+    key = f"terrain.network.{group}.network"
+    gains = all(
+        figures[f"{key}.{row}.cut_vs_refinement"]
+        > figures.get(f"{key}.{row}.range_over_networks", 0.0)
         for row in TRAINING_ROWS
-    ]
-    return all(gains) and all(
-        figures[f"{networks}.{row}.cut_vs_refinement.min"] >= -MOST_HARM for row in ROWS
     )
-
-
-def _table(group: str, figures: dict[str, float], kind: str) -> Table:
-    """Set out the figures of a group in percent."""
-    key, networks = f"terrain.network.{group}", key_of(group, kind)
-    columns = {
-        "rescaled": f"{key}.rescaled.{{row}}.cut_vs_refinement",
-        "ridge": f"{key}.ridge.{{row}}.cut_vs_refinement",
-        kind: f"{networks}.{{row}}.cut_vs_refinement",
-        "range": f"{networks}.{{row}}.range_over_networks",
-        "worst": f"{networks}.{{row}}.cut_vs_refinement.min",
-        "80 % before": f"{key}.refinement.{{row}}.coverage_80",
-        "80 % after": f"{networks}.{{row}}.coverage_80",
-    }
-    table = Table("row", *columns, title=f"cut of refinement's RMSE in percent, {group}")
-    for row in ROWS:
-        values = (figures.get(each.format(row=row)) for each in columns.values())
-        table.add_row(row, *("" if each is None else f"{100 * each:.2f}" for each in values))
-    return table
+    return gains and all(
+        figures[f"{key}.{row}.cut_vs_refinement.min"] >= -MOST_HARM for row in ROWS
+    )
 
 
 # What is shipped.
@@ -422,8 +287,7 @@ def ship(
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks.refinement_network", description=__doc__)
-    parser.add_argument("--data", help="folder with the real data")
+    parser = options("refinement_network", __doc__)
     parser.add_argument(
         "--work",
         type=Path,
@@ -433,9 +297,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--crops", type=int, default=CROPS, help="of 30 m")
     parser.add_argument("--wider", type=int, default=WIDER_CROPS, help="crops, wider conditions")
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--network", choices=(*KINDS, "none"), default=KINDS[0])
     parser.add_argument("--score", action="store_true", help="score the scored places, too: once")
-    parser.add_argument("--save", action="store_true", help="put the figures on record")
     parser.add_argument("--ship", action="store_true", help="write the network into the library")
     chosen = parser.parse_args(arguments)
     if not (0 <= chosen.crops <= 900 and 0 <= chosen.wider <= 9000):
@@ -456,14 +318,13 @@ def _networks(
 ) -> list[RefinementNetwork]:
     """Train networks, those that no other process trains."""
     networks = []
-    for seed, place in enumerate(() if chosen.network == "none" else LEFT_OUT):
+    for seed, place in enumerate(LEFT_OUT):
         # A training of another length, or on other ground, is another one.
-        name = f"{chosen.network}_without_{place}_{chosen.crops}_{chosen.wider}_{chosen.steps}"
+        name = f"without_{place}_{chosen.crops}_{chosen.wider}_{chosen.steps}"
         with claimed(chosen.work / name) as free:
             if free:
                 ground = training.where(other_than=place), validation.where(place=place)
-                path = chosen.work / name
-                networks.append(train(*ground, path, seed, chosen.steps, chosen.network))
+                networks.append(train(*ground, chosen.work / name, seed, chosen.steps))
     return networks
 
 
@@ -472,42 +333,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = _parsed(arguments)
     chosen.work.mkdir(parents=True, exist_ok=True)
     training = _training(chosen.work, crops_of(chosen.crops, chosen.wider), chosen.data)
-    validation = _places(chosen.work, GROUPS["validation"], chosen.data)
+    validation = _places(chosen.work, "development", chosen.data)
     networks = _networks(chosen, training, validation)
-    if chosen.network != "none" and len(networks) < len(LEFT_OUT):
+    if len(networks) < len(LEFT_OUT):
         print("other processes train the rest: run this again when they have ended")
         return
-    equations = normal_equations(training)
-    methods, penalty = methods_left_out(training, equations, validation, networks)
-    factors = {name: shrinkage(validation, each) for name, each in methods.items()}
-    scales = {name: calibration(validation, each, factors[name]) for name, each in methods.items()}
-    console, decided = Console(), {}
-    figures: dict[str, float] = {}
+    method = left_out(networks, validation)
+    factors = shrinkage(validation, method)
+    scales = calibration(validation, method, factors)
+    figures = figures_of("validation", validation, method, factors, scales)
+    worth = helps("validation", figures)
+    console = Console()
     console.print({"shrinkage": factors, "scale": scales})
-    groups = {"validation": (validation, methods)}
+    console.print(f"helps at the validation places: {worth}")
     if chosen.score:
-        scored = _places(chosen.work, GROUPS["scored"], chosen.data)
-        groups["scored"] = scored, methods_of(training, equations, scored, networks, penalty)
-    for group, (data, applied_there) in groups.items():
-        some = figures_of(group, data, applied_there, factors, scales, chosen.network)
-        console.print(_table(group, some, chosen.network))
-        if networks:
-            decided[group] = helps(group, some, chosen.network)
-            console.print(f"helps at the {group} places: {decided[group]}")
+        scored = _places(chosen.work, "scored", chosen.data)
+        singles = [applied(each, scored) for each in networks]
+        mean = applied(mean_of(networks), scored)
+        some = figures_of("scored", scored, mean, factors, scales, singles)
+        console.print(f"helps at the scored places: {helps('scored', some)}")
         figures |= some
-    (chosen.work / f"figures_{chosen.network}.json").write_text(
-        json.dumps(figures, indent=1), "utf-8"
-    )
     flags = f"--crops {chosen.crops} --wider {chosen.wider} --steps {chosen.steps}"
-    flags += "" if chosen.network == KINDS[0] else f" --network {chosen.network}"
-    if chosen.save:
-        score = " --score" if chosen.score else ""
-        record(figures, f"python -m benchmarks.refinement_network {flags}{score} --save")
+    score = " --score" if chosen.score else ""
+    tell(figures, f"refinement_network {flags}{score}", save=chosen.save)
     if chosen.ship:
-        if not decided.get("validation", False):
+        if not worth:
             msg = "the network does not help at the validation places: by the rule none is shipped"
             raise ValueError(msg)
-        ship(networks, validation, factors["network"], scales["network"], flags)
+        ship(networks, validation, factors, scales, flags)
 
 
 if __name__ == "__main__":

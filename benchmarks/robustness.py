@@ -15,7 +15,6 @@ seconds, and leave nothing half-written.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
@@ -26,7 +25,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._figures import record
+from benchmarks._command import options, tell
 from tests.robustness.commands import COMMANDS
 from tests.robustness.contract import Subject, outcomes
 from tests.robustness.subjects import SUBJECTS
@@ -86,8 +85,7 @@ def kept_counts(path: Path | None) -> dict[tuple[str, int], Counts]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Read mutants of all kinds of files, print what became of them, and record it if asked."""
-    parser = argparse.ArgumentParser("python -m benchmarks.robustness", description=__doc__)
-    parser.add_argument("--data", help="not needed")
+    parser = options("robustness", __doc__)
     parser.add_argument("--mutants", type=int, default=1000, help="of each kind of file")
     parser.add_argument("--commands", type=int, default=100, help="of each input of each command")
     parser.add_argument("--first", type=int, default=0, help="seed of the first")
@@ -96,7 +94,6 @@ def main(arguments: list[str] | None = None) -> None:
         "--seconds", type=float, default=UNLIMITED, help="longest time for each kind"
     )
     parser.add_argument("--keep", type=Path, help="file of counts, to resume an interrupted run")
-    parser.add_argument("--save", action="store_true", help="put the counts on record")
     chosen = parser.parse_args(arguments)
     console, kept = Console(width=160), kept_counts(chosen.keep)
     table = Table("file, or command and its input", *KINDS, "s", title="mutants")
@@ -132,14 +129,10 @@ def main(arguments: list[str] | None = None) -> None:
         "robustness.silent": total["silent"],
         "robustness.unchecked": total["unchecked"],
     }
-    for key, value in figures.items():
-        console.print(f"{key} = {value}")
-    if chosen.save:
-        limits = f"--mutants {chosen.mutants} --commands {chosen.commands} --first {chosen.first}"
-        if chosen.seconds < UNLIMITED:
-            limits += f" --seconds {chosen.seconds:g}"
-        command = f"python -m benchmarks.robustness {limits} --save"
-        record({key: float(value) for key, value in figures.items()}, command)
+    limits = f"--mutants {chosen.mutants} --commands {chosen.commands} --first {chosen.first}"
+    if chosen.seconds < UNLIMITED:
+        limits += f" --seconds {chosen.seconds:g}"
+    tell(figures, f"robustness {limits}", save=chosen.save)
 
 
 if __name__ == "__main__":

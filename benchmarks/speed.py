@@ -6,9 +6,7 @@ between the quartiles; those of simulations and reconstructions are processor ti
 divided by their number. An iteration is one simulation with the cells' own reflectivity and one
 collection of two channels; a reconstruction is one step by a given law, from DEM and image to the
 finished Dataset, and the posterior that by the default method, whose law is fitted. The first call
-of each, in fresh memory, is not counted.
-A result of two polarisations is written as a folder of layers and as one GeoTIFF with a band for
-each of them, and one of the bands is read back, from the page cache.
+of each, in fresh memory, is not counted. The part "whole" compiles kernels in fresh interpreters.
 Peers are run in environments of their own on the same cells (see `benchmarks.peers`), and left out
 with a word where they cannot be installed. `benchmarks._speed.series` says what is measured of the
 dates of a series, `benchmarks._speed.product` of the way from a product's file to layers, and
@@ -17,23 +15,21 @@ dates of a series, `benchmarks._speed.product` of the way from a product's file 
 
 from __future__ import annotations
 
-import argparse
+import resource
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import rasterio
 import xarray as xr
 from rich.console import Console
-from rich.table import Table
 from sarheight_kernels.pool import limit_threads, thread_count
 
-from benchmarks import _fresh
-from benchmarks._figures import RESULTS, Value, record
+from benchmarks._command import options, tell
+from benchmarks._figures import RESULTS, Value
 from benchmarks._hills import dem_of, radar_over
+from benchmarks._runs import last_line
 from benchmarks._speed import product, series, window
 from benchmarks._timing import in_turn
 from benchmarks.peers.side_by_side import compare
@@ -42,18 +38,20 @@ from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import Muhleman, simulate
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import Reallocation, mapping, reconstruct
-from sarheight.output import write
 from sarheight.scene import Scene
+
+if TYPE_CHECKING:
+    import argparse
 
 __all__ = ["main"]
 
-LARGE, MIDDLE, PEER, WRITTEN, SERIES, MEANS = 6000, 3000, 6000, 2000, 2000, 450
-"""Cells along the side of the DEM: for geo2rdr, for most else, for the peers, for files, for dates
-of a series, and for means of dates."""
+LARGE, MIDDLE, PEER, SERIES, MEANS = 6000, 3000, 6000, 2000, 450
+"""Cells along the side of the DEM: for geo2rdr, for most else, for the peers, for dates of a
+series, and for means of dates."""
 DATES, AVERAGED, ROUNDS = 100, 10, 5
 """Dates of a stack, dates of a mean, and rounds of what is timed of a series."""
-USUAL = ("coordinates", "images", "threads", "whole", "layouts", "peers", "growth")
-PARTS = (*USUAL, "series", "stack", "means", "product", "window", "cluster")
+USUAL = ("coordinates", "images", "threads", "whole", "peers", "growth")
+PARTS = (*USUAL, "series", "stack", "means", "product", "window")
 SIZES = (500, 1000, 2000, 3000, 6000, 12_000)
 GROWTH_POSTING = 20.0
 """Cells along the side for the plot of growth, and their size in metres: 12,000 cells of 30 m would
@@ -70,9 +68,6 @@ GOALS = {
     "second_polarisation": "15 %",
     "mapping": "30 ns/cell",
     "mapping_bytes_per_weight": "12 B",
-    "memory_per_cell": "40 B",
-    "import": "1 s",
-    "first_call": "1 s",
     "compile_seconds": "60 s",
     "threads_1_to_2": "1.8 x",
     "window_seconds": "3 s",
@@ -175,44 +170,39 @@ def _threads(size: int) -> dict[str, Value]:
     return {"threads_1_to_2": taken["1"].median / taken["2"].median}
 
 
-def _whole(size: int) -> dict[str, Value]:
-    """Ask fresh interpreters."""
-    peak, cells, pixels = _fresh.peak_memory(size)
-    imports = sorted(_fresh.import_seconds())
-    return {
-        "memory_per_cell": (peak - 12.0 * pixels) / cells,
-        "import": (imports[len(imports) // 2], 0.5 * (imports[-1] - imports[0])),
-        "first_call": _fresh.first_call(),
-        "compile_seconds": _fresh.compile_seconds(),
-    }
+COMPILE = "from sarheight_kernels.compilation import compile_kernels; print([*compile_kernels()])"
+RECONSTRUCT = """
+from benchmarks._hills import dem_of, radar_over
+from sarheight.illumination import simulate
+from sarheight.layover import reconstruct
+
+dem = dem_of(200, "EPSG:32632")
+grid, orbit = radar_over(200)
+reconstruct(simulate(dem, grid, orbit, looks=4.4, seed=0), dem)
+print("done")
+"""
 
 
-def _layouts(size: int) -> dict[str, Value]:
-    """Compare a folder of layers with one GeoTIFF of all bands: size, writing, reading a band."""
-    dem = dem_of(size, UTM)
-    grid, orbit = radar_over(size)
-    scenes = [simulate(dem, grid, orbit, looks=4.4, seed=seed) for seed in (0, 1)]
-    images = xr.concat([one.image for one in scenes], "polarisation", combine_attrs="override")
-    scene = replace(scenes[0], image=images.assign_coords(polarisation=["VV", "VH"]))
-    result = reconstruct(scene, dem)
-    found: dict[str, Value] = {}
+def _whole() -> dict[str, Value]:
+    """Time compiling what simulation and default reconstruction take, uncached, by the processor.
+
+    Two processes compile as commands let them, and what these leave is compiled when it is called.
+    What both take to start counts.
+    """
+
+    def children() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     with tempfile.TemporaryDirectory() as folder:
-        paths = {"layers": Path(folder) / "layers", "bands": Path(folder) / "bands.tif"}
-
-        def read(path: Path) -> None:
-            one = path / "layers_gamma0_vv.tif" if path.is_dir() else path
-            with rasterio.open(one) as file:
-                names = [str(name).lower() for name in file.descriptions]
-                file.read(names.index("gamma0_vv") + 1)
-
-        jobs = {f"{n}_write": partial(write, result, p, overwrite=True) for n, p in paths.items()}
-        jobs |= {f"{name}_read": partial(read, path) for name, path in paths.items()}
-        for name, sample in in_turn(jobs, runs=4).items():
-            found[name] = sample.median, sample.spread
-        for name, path in paths.items():
-            files = path.iterdir() if path.is_dir() else [path]
-            found[f"{name}_megabytes"] = sum(file.stat().st_size for file in files) / 1e6
-    return found
+        cache = {"NUMBA_CACHE_DIR": folder}
+        begin = children()
+        last_line(COMPILE, environment=cache)
+        last_line(RECONSTRUCT, environment=cache)
+        first = children()
+        last_line(RECONSTRUCT, environment=cache)
+        again = children()
+    return {"compile_seconds": (first - begin) - (again - first)}
 
 
 def _growth(largest: int, path: Path, console: Console) -> dict[str, Value]:
@@ -259,31 +249,17 @@ def _growth(largest: int, path: Path, console: Console) -> dict[str, Value]:
     return found
 
 
-def _table(figures: dict[str, Value]) -> Table:
-    table = Table(title="speed and size")
-    for title in ("", "value", "spread", "goal"):
-        table.add_column(title, justify="left" if not title else "right")
-    for name, each in figures.items():
-        value, spread = each if isinstance(each, tuple) else (each, None)
-        table.add_row(
-            name, f"{value:.3g}", "" if spread is None else f"{spread:.2g}", GOALS.get(name, "")
-        )
-    return table
-
-
 def _part(name: str, chosen: argparse.Namespace, console: Console) -> dict[str, Value]:
     """Measure a part."""
 
     def sized(size: int) -> int:
         return round(chosen.scale * size)
 
-    if name in {"stack", "product", "window", "cluster"}:
+    if name in {"stack", "product", "window"}:
         with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(chosen.folder or temporary)
+            folder = Path(chosen.folder or temporary).resolve()
             if name == "stack":
                 return series.measure_many(folder, sized(SERIES), DATES)
-            if name == "cluster":
-                return product.measure_cluster(folder, chosen.data, chosen.scale)
             if name == "window":
                 return window.measure(folder, chosen.data, chosen.scale)
             return product.measure(folder, chosen.data, chosen.scale, peer=chosen.sarsen)
@@ -292,8 +268,7 @@ def _part(name: str, chosen: argparse.Namespace, console: Console) -> dict[str, 
         "coordinates": lambda: _coordinates(sized(LARGE)),
         "images": lambda: _images(sized(MIDDLE)),
         "threads": lambda: _threads(sized(MIDDLE)),
-        "whole": lambda: _whole(sized(MIDDLE)),
-        "layouts": lambda: _layouts(sized(WRITTEN)),
+        "whole": _whole,
         "peers": lambda: compare(sized(PEER), console),
         "growth": lambda: _growth(sized(SIZES[-1]), picture, console),
         "series": lambda: series.measure(sized(SERIES), ROUNDS),
@@ -304,28 +279,24 @@ def _part(name: str, chosen: argparse.Namespace, console: Console) -> dict[str, 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__)
+    parser = options("speed", __doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=USUAL, help="parts of it")
     parser.add_argument("--scale", type=float, default=1.0, help="of the sides of DEM or product")
     parser.add_argument("--sarsen", action="store_true", help="the product by sarsen as well")
     parser.add_argument("--folder", help="where product or stack are kept; they go by default")
-    parser.add_argument("--data", help="folder with the real data, for the product")
-    parser.add_argument("--save", action="store_true", help="put the figures on record")
     chosen = parser.parse_args(arguments)
     console = Console()
     scale = "" if chosen.scale == 1.0 else f" --scale {chosen.scale:g}"
     for name in chosen.only:
         with console.status(name):
             figures = _part(name, chosen, console)
-        console.print(_table(figures))
-        if chosen.save:
-            how = (
-                f" --only {name}{scale}{' --sarsen' if chosen.sarsen and name == 'product' else ''}"
-            )
-            record(
-                {f"speed.{key}": each for key, each in figures.items()},
-                f"python -m benchmarks.speed{how} --save",
-            )
+        sarsen = " --sarsen" if chosen.sarsen and name == "product" else ""
+        tell(
+            {f"speed.{key}": each for key, each in figures.items()},
+            f"speed --only {name}{scale}{sarsen}",
+            save=chosen.save,
+            goals={f"speed.{key}": goal for key, goal in GOALS.items()},
+        )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,7 @@
 """Which of the published gains appear? The four corners, trained long, at every length compared.
 
 Corners: U-Net or ASK-UNet, on the geocoded or on the reconstructed image. Beside them a U-Net on
-the image geocoded without a DEM, and one that is given both images, geocoded and reconstructed. The
-latter came after the corners had shown that reconstruction makes layover worse. Where it is better
-than with either image alone, by more than the spreads over seeds, reconstruction adds something,
-and its image lacks something that the geocoded one has. Protocol of all, fixed before the first
-training:
+the image geocoded without a DEM. Protocol of all, fixed before the first training:
 
 - Ground: the regions of `benchmarks._terrain.places` with their bands, seen from both sides, and
   the mountains elsewhere, simulated with four kinds of ground that have laws of their own. Tested
@@ -22,18 +18,16 @@ training:
 
 What is done is kept under ``--work``, and the same command resumes it; several processes may share
 the trainings. ``--save`` also puts what each of them found on record, so that another machine goes
-on with those that are missing. Figures of a length that are on record are not replaced by those of
-fewer seeds.
+on with those that are missing; figures go on record of lengths that all seeds have reached.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -41,19 +35,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 from scipy.stats import t as student
 
+from benchmarks._command import options, tell
 from benchmarks._figures import (
     RESULTS,
     Value,
     keep_runs,
     kept_runs,
     mean_and_spread,
-    read,
-    record,
 )
-from benchmarks._fresh import claimed
+from benchmarks._files import whole
+from benchmarks._runs import claimed, curve
 from benchmarks._terrain.places import Ground, make_ground
 from sarheight.learning.settings import split_batches
 from sarheight.learning.training import train
@@ -88,17 +81,13 @@ RECONSTRUCTED = TerrainSettings.published(
 PLAIN = ("gamma0_geocoded",)
 U_NET = {"network": "unet", "options": {"width": WIDTH, "depth": 4}}
 CORNERS = ("unet_plain", "unet_reconstructed", "ask_plain", "ask_reconstructed")
-LEVEL, BOTH = "unet_level", "unet_both"
-BESIDE = (LEVEL, BOTH)
-TURNS = (CORNERS, *((row,) for row in BESIDE))
-"""What is trained in turn, with each seed and length."""
+LEVEL = "unet_level"
 SETTINGS = {
     "unet_plain": replace(RECONSTRUCTED, **U_NET, channels=PLAIN),
     "unet_reconstructed": replace(RECONSTRUCTED, **U_NET),
     "ask_plain": replace(RECONSTRUCTED, channels=PLAIN),
     "ask_reconstructed": RECONSTRUCTED,
     LEVEL: replace(RECONSTRUCTED, **U_NET, channels=("gamma0_level",)),
-    BOTH: replace(RECONSTRUCTED, **U_NET, channels=PLAIN + RECONSTRUCTED.channels),
 }
 NAMES = {
     "unet_plain": "U-Net, plain geocoded",
@@ -106,7 +95,6 @@ NAMES = {
     "ask_plain": "ASK-UNet, plain geocoded",
     "ask_reconstructed": "ASK-UNet, reconstructed (published)",
     LEVEL: "U-Net, geocoded without a model",
-    BOTH: "U-Net, geocoded and reconstructed",
 }
 LENGTHS = (1_500, 4_500, 13_500)
 DECAY = 5
@@ -119,8 +107,6 @@ GAINS = {
     "cut_network_plain": ("ask_plain", "unet_plain"),
     "cut_together": ("ask_reconstructed", "unet_plain"),
     "cut_model": ("unet_plain", LEVEL),
-    "cut_together_level": ("ask_reconstructed", LEVEL),
-    "cut_both": (BOTH, "unet_plain"),
 }
 GROUPS = {"all": "", "layover": "_layover"}
 """Groups of cells, and how the keys of their figures end."""
@@ -149,15 +135,17 @@ def train_and_test(row: str, seed: int, length: int, ground: Ground, folder: Pat
     began = time.process_time()
     task = terrain_task(scenes, training, validation, settings)
     run = train(*task, folder, accelerator="cpu", progress=False)
+    file = folder / "curves" / "metrics.csv"
+    points = np.transpose(curve(file, "validation_rmse")).tolist()
     found = {
         "validation": run.figures["validation_rmse"],
         "test": _test(run.network, settings, ground),
-        "curve": _curve(folder, length),
+        # At a constant rate, up to the length.
+        "curve": [point for point in points if point[0] <= length],
         "seconds": time.process_time() - began,
     }
-    half = path.with_suffix(".part")
-    half.write_text(json.dumps(found), "utf-8")
-    half.rename(path)
+    with whole(path) as part:
+        part.write_text(json.dumps(found), "utf-8")
 
 
 def _test(network: HeightEstimator, settings: TerrainSettings, ground: Ground) -> dict[str, Any]:
@@ -196,25 +184,12 @@ def _settings_of(
     )
 
 
-def _curve(folder: Path, length: int) -> list[list[float]]:
-    """Read steps and validation errors at a constant rate, up to a length."""
-    with (folder / "curves" / "metrics.csv").open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("validation_rmse")]
-    points = [[float(row["step"]) + 1.0, float(row["validation_rmse"])] for row in rows]
-    return [point for point in points if point[0] <= length]
-
-
-def tasks(seeds: int, *, by_seed: bool = False) -> Iterator[tuple[int, int, str]]:
-    """Order lengths, seeds and corners so that what is done can be compared at any time.
-
-    With `by_seed`, the corners of a seed reach all lengths before the next seed begins.
-    """
-    groups = [(length, seed, rows) for length in LENGTHS for rows in TURNS for seed in range(seeds)]
-    if by_seed:
-        groups = sorted(groups, key=lambda group: (TURNS.index(group[2]), group[1], group[0]))
-    for length, seed, rows in groups:
-        for row in rows:
-            yield length, seed, row
+def tasks(seeds: int) -> Iterator[tuple[int, int, str]]:
+    """Order lengths, seeds and rows so that what is done can be compared at any time."""
+    for rows in (CORNERS, (LEVEL,)):
+        for length, seed in product(LENGTHS, range(seeds)):
+            for row in rows:
+                yield length, seed, row
 
 
 def results(work: Path, seeds: int) -> Found:
@@ -255,52 +230,32 @@ def gain(
     return fmean(gains), fmean(gains) - half, fmean(gains) + half, len(seeds)
 
 
-def _errors_of(prefix: str, runs: Collection[dict[str, Any]]) -> dict[str, Value]:
-    """Mean error of some trainings, and its spread, by the keys of their figures."""
-    return {
-        f"{prefix}.rmse{suffix}": mean_and_spread([_mean_error(run, group) for run in runs])
-        for group, suffix in GROUPS.items()
-    }
-
-
 def _mean_error(run: dict[str, Any], group: str) -> float:
     """Mean over regions of the RMSE of a training on the test bands, in metres."""
     return fmean(each[str(USUAL)]["rmse"][group] for each in run["test"].values())
 
 
-def _late_fall(curve: Sequence[Sequence[float]]) -> float | None:
+def _late_fall(points: Sequence[Sequence[float]]) -> float | None:
     """Fall of the validation error in the last third of a curve, from its first to its second half.
 
     Means over the points of a half, since single points scatter by far more than this fall. None
     where a half has no point.
     """
-    last = curve[-1][0]
+    last = points[-1][0]
     first, second = (
-        [error for step, error in curve if start * last < step <= end * last]
+        [error for step, error in points if start * last < step <= end * last]
         for start, end in ((2.0 / 3.0, 5.0 / 6.0), (5.0 / 6.0, 1.0))
     )
     return 1.0 - fmean(second) / fmean(first) if first and second else None
-
-
-def _gains_of(by_row: ByRow) -> dict[str, Value]:
-    """Gains and the ends of their intervals, by the end of their keys."""
-    gains: dict[str, Value] = {}
-    for key, (row, other) in GAINS.items():
-        for group, suffix in GROUPS.items():
-            each = gain(by_row, row, other, group)
-            if each is not None and each[3] >= LEAST_SEEDS:
-                name = f"{key}{suffix}"
-                gains[name], gains[f"{name}.low"], gains[f"{name}.high"] = each[:3]
-    return gains
 
 
 def _falls_of(by_row: ByRow, before: ByRow) -> dict[str, Value]:
     """Falls of the validation error from the length before, and late in the curves."""
     falls: dict[str, Value] = {}
     seeds = set(by_row[CORNERS[0]])
+    # Over the same seeds: a training need not be tested at the shorter length.
     both = seeds.intersection(*(before.get(row, {}) for row in CORNERS))
     if both:
-        # Over the same seeds: with ``--lengths`` a training need not be tested at the shorter.
         each = [
             1.0
             - fmean(by_row[row][seed]["validation"] for seed in both)
@@ -316,81 +271,37 @@ def _falls_of(by_row: ByRow, before: ByRow) -> dict[str, Value]:
     return falls
 
 
-def figures_of(found: Found, on_record: Mapping[str, float] | None = None) -> dict[str, Value]:
-    """Collect the figures of each length, over the seeds with which all corners have reached it.
-
-    Parameters
-    ----------
-    found : mapping
-        What is done, see `results`.
-    on_record : mapping, optional
-        Figures on record: those of a length stay where they are of more seeds.
-    """
-    kept = on_record or {}
+def figures_of(found: Found) -> dict[str, Value]:
+    """Collect the figures of each length, over the seeds with which all corners have reached it."""
     figures: dict[str, Value] = {}
-    for length, every in found.items():
-        for row in BESIDE:
-            prefix, runs = f"terrain.published.steps_{length}.{row}", every.get(row, {})
-            if runs and len(runs) >= kept.get(f"{prefix}.seeds", 0.0):
-                figures |= _errors_of(prefix, runs.values())
-                figures[f"{prefix}.seeds"] = float(len(runs))
     before: ByRow = {}
     for length, every in sorted(found.items()):
+        prefix = f"terrain.published.steps_{length}"
         seeds = set.intersection(*(set(every.get(row, {})) for row in CORNERS))
+        by_row = {row: {n: runs[n] for n in seeds if n in runs} for row, runs in every.items()}
+        by_row[LEVEL] = every.get(LEVEL, {})
+        for (row, runs), (group, suffix) in product(by_row.items(), GROUPS.items()):
+            if runs:
+                errors = [_mean_error(run, group) for run in runs.values()]
+                figures[f"{prefix}.{row}.rmse{suffix}"] = mean_and_spread(errors)
         if not seeds:
             continue
-        by_row = {row: {n: runs[n] for n in seeds if n in runs} for row, runs in every.items()}
-        prefix = f"terrain.published.steps_{length}"
-        of_length: dict[str, Value] = {f"{prefix}.seeds": float(len(seeds))}
-        for row in CORNERS:
-            of_length |= _errors_of(f"{prefix}.{row}", by_row[row].values())
-        gains = _gains_of(by_row)
-        for name, value in (gains | _falls_of(by_row, before)).items():
-            of_length[f"{prefix}.{name}"] = value
+        for (name, pair), (group, suffix) in product(GAINS.items(), GROUPS.items()):
+            each = gain(by_row, *pair, group)
+            if each is not None and each[3] >= LEAST_SEEDS:
+                key = f"{prefix}.{name}{suffix}"
+                figures[key], figures[f"{key}.low"], figures[f"{key}.high"] = each[:3]
+        falls = _falls_of(by_row, before)
+        figures |= {f"{prefix}.{name}": value for name, value in falls.items()}
         before = every
-        if len(seeds) >= kept.get(f"{prefix}.seeds", 0.0):
-            # The longest training is the one that counts.
-            figures |= of_length
-            figures |= {f"terrain.published.{name}": value for name, value in gains.items()}
-        else:
-            figures = {key: value for key, value in figures.items() if ".published.cut_" not in key}
     return figures
 
 
-def report(work: Path, seeds: int, console: Console) -> dict[str, Value]:
-    """Print what is done; return the figures for the record."""
-    found = results(work, seeds)
-    table = Table("steps", "corner", "seeds", "validation, m", "test, m", "in layover, m")
-    for length, by_row in found.items():
-        for row, runs in by_row.items():
-            tests = [[_mean_error(run, group) for group in GROUPS] for run in runs.values()]
-            table.add_row(
-                f"{length + length // DECAY}",
-                row,
-                f"{len(runs)}",
-                ", ".join(f"{run['validation']:.1f}" for run in runs.values()),
-                *(", ".join(f"{test[k]:.1f}" for test in tests) for k in range(len(GROUPS))),
-            )
-    console.print(table)
-    for length, by_row in found.items():
-        for key, (row, other) in GAINS.items():
-            for group in GROUPS:
-                each = gain(by_row, row, other, group)
-                if each is not None:
-                    over = f"({100 * each[1]:.1f} to {100 * each[2]:.1f}; {each[3]} seeds)"
-                    console.print(
-                        f"{length} {key} {group}: {100 * each[0]:.1f} % "
-                        f"{over if each[3] > 1 else '(one seed)'}"
-                    )
-    return figures_of(found, {key: each["value"] for key, each in read().items()})
-
-
-def draw(work: Path, seeds: int, path: Path) -> None:
+def draw(found: Found, path: Path) -> None:
     """Draw how the validation error falls, by corner and seed, and what falling rates add."""
     figure = Figure(figsize=(8.0, 4.5), layout="constrained")
     axes = figure.subplots()
-    found = results(work, seeds)
-    for index, row in enumerate(row for rows in TURNS for row in rows):
+    for index, row in enumerate(SETTINGS):
         colour = f"C{index}"
         curves = {}
         for length, by_row in sorted(found.items()):
@@ -398,8 +309,8 @@ def draw(work: Path, seeds: int, path: Path) -> None:
                 # The curve to a length holds those to shorter ones.
                 curves[seed] = run["curve"]
                 axes.plot(length, run["validation"], "o", color=colour, markersize=4.0)
-        for curve in curves.values():
-            axes.plot(*zip(*curve, strict=True), color=colour, linewidth=0.7, alpha=0.6)
+        for points in curves.values():
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=0.7, alpha=0.6)
         if curves:
             axes.plot([], [], color=colour, label=NAMES[row])
     axes.plot([], [], "o", color="0.5", markersize=4.0, label="after a fall of the rate to zero")
@@ -413,39 +324,35 @@ def draw(work: Path, seeds: int, path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train as far as told, report, and put the figures on record."""
-    parser = argparse.ArgumentParser("python -m benchmarks.terrain", description=__doc__)
-    parser.add_argument("--data", help="folder with the real data")
+    parser = options("terrain", __doc__)
     parser.add_argument("--work", type=Path, default=Path("build/terrain_corners"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--save", action="store_true", help="put the figures on record")
     parser.add_argument("--report", action="store_true", help="report what is done, and train none")
-    parser.add_argument(
-        "--by-seed",
-        action="store_true",
-        help="one seed to its last length before the next: for machines that are lent for hours",
-    )
-    every = [row for rows in TURNS for row in rows]
-    parser.add_argument("--rows", nargs="+", choices=every, default=every, help="networks to train")
-    parser.add_argument(
-        "--lengths", nargs="+", type=int, choices=LENGTHS, default=LENGTHS, help="steps to reach"
-    )
     chosen = parser.parse_args(arguments)
     console = Console()
     if not chosen.report:
         ground = make_ground(chosen.work / "scenes", chosen.data, console.print)
         kept = kept_runs(KEPT)
-        for length, seed, row in tasks(chosen.seeds, by_seed=chosen.by_seed):
-            left_out = row not in chosen.rows or length not in chosen.lengths
-            if left_out or f"{row}_{seed}_{length}" in kept:
+        for length, seed, row in tasks(chosen.seeds):
+            if f"{row}_{seed}_{length}" in kept:
                 continue
             folder = chosen.work / "corners" / f"{row}_{seed}_{length}"
             with claimed(folder) as free:
                 if free:
                     train_and_test(row, seed, length, ground, folder)
                     console.print(f"{row}, seed {seed}: {length} steps")
-    figures = report(chosen.work, chosen.seeds, console)
+    found = results(chosen.work, chosen.seeds)
+    # Of lengths that all seeds have reached.
+    reached = {
+        length: by_row
+        for length, by_row in found.items()
+        if all(len(by_row.get(row, {})) == chosen.seeds for row in CORNERS)
+    }
+    for length, by_row in found.items():
+        seeds = {row: len(runs) for row, runs in by_row.items()}
+        console.print(f"{length} steps, seeds that are done: {seeds}")
+    tell(figures_of(reached), "terrain", save=chosen.save)
     if chosen.save:
-        found = results(chosen.work, chosen.seeds)
         keep_runs(
             KEPT,
             {
@@ -455,8 +362,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for seed, run in runs.items()
             },
         )
-        record(figures, "python -m benchmarks.terrain --save")
-        draw(chosen.work, chosen.seeds, RESULTS / "pictures" / "terrain_corners.png")
+        draw(found, RESULTS / "pictures" / "terrain_corners.png")
 
 
 if __name__ == "__main__":

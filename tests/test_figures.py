@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from benchmarks import _figures
 from benchmarks._figures import Figure, keep_runs, kept_runs, prune, quoted, read, record, show
-from benchmarks._fresh import claimed
 from benchmarks._mountains.scenes import DATA, data_file, sites
+from benchmarks._runs import claimed
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts)
@@ -304,7 +304,7 @@ def test_a_scene_that_is_none_is_named() -> None:
 def test_a_run_is_claimed_by_one_process_and_freed_by_its_end(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "network_0"
     ask = (
-        "import sys; from pathlib import Path; from benchmarks._fresh import claimed\n"
+        "import sys; from pathlib import Path; from benchmarks._runs import claimed\n"
         "with claimed(Path(sys.argv[1])) as free: print(free)"
     )
 

@@ -11,12 +11,11 @@ import pyproj
 import pytest
 import xarray as xr
 
-from benchmarks._independent import changes, places, scores, variants
-from benchmarks._independent.filters import decibels, filled, tv, upsampled
+from benchmarks._independent import intervals, places, scores, variants
+from benchmarks._independent.filters import decibels, filled, upsampled
 from benchmarks._independent.heights import back_projected, rtc_on_finer
 from benchmarks._independent.methods import METHODS, Estimate, Method, rtc
 from benchmarks._independent.observations import Archive, Image, Observed
-from benchmarks._independent.oracles import expected_kinds, reallocated
 from benchmarks._independent.pictures import save_picture
 from benchmarks._independent.report import (
     Found,
@@ -158,7 +157,7 @@ def test_rtc_of_sub_facets_keeps_the_mean(pair: list[Observed]) -> None:
     assert np.std(error) < 2.5
 
 
-QUICK = ("geocoding", "rtc", "rtc_tv", "one_step", "posterior", "composite", "two_passes")
+QUICK = ("geocoding", "rtc", "rtc_tv", "one_step", "posterior", "two_passes")
 SOME = {name: METHODS[name] for name in QUICK}
 
 
@@ -166,7 +165,7 @@ SOME = {name: METHODS[name] for name in QUICK}
 def test_every_method_is_scored_and_reported(
     archive: Archive, tmp_path: Path, methods: dict[str, Method]
 ) -> None:
-    """Filters and the composite leave a value everywhere, and bright squares are seen."""
+    """Filters leave a value everywhere, and bright squares are seen."""
     scored = scores_of(archive, ("leh", "several", 0, 33), methods)
     assert {key.method for key in scored} == set(methods)
     for key, one in scored.items():
@@ -185,7 +184,7 @@ def test_every_method_is_scored_and_reported(
 
 
 def test_variants_are_images_of_their_own_but_for_an_error_of_the_dem(archive: Archive) -> None:
-    names = {name: replace(IMAGE, variant=name).name for name in variants.EVERY}
+    names = {name: replace(IMAGE, variant=name).name for name in variants.VARIANTS}
     assert {name for name, each in names.items() if each == IMAGE.name} == {
         "",
         "error_2",
@@ -201,53 +200,17 @@ def test_variants_are_images_of_their_own_but_for_an_error_of_the_dem(archive: A
     assert errors[1].std() / errors[0].std() > 2.0
 
 
-def test_the_other_polarisation_shows_the_same_patches(archive: Archive) -> None:
-    bright = IMAGE.with_targets()
-    one, other = (archive.ground(replace(bright, variant=name)) for name in ("", "cross"))
-    np.testing.assert_array_equal(other.patch, one.patch)
-    np.testing.assert_array_equal(other.kind, one.kind)
-    square = np.kron(one.targets > 0, np.ones((3, 3))) > 0
-    assert 0.5 < np.corrcoef(one.level[~square], other.level[~square])[0, 1] < 0.85
-    dark = archive.ground(replace(IMAGE, variant="cross"))
-    np.testing.assert_allclose((other.level - dark.level)[square], 6.0, atol=1e-9)
-    np.testing.assert_allclose((other.level - dark.level)[~square], 0.0, atol=1e-9)
-
-
 @pytest.mark.slow
-def test_what_changes_is_counted_and_compared(
+def test_intervals_are_counted_by_variant(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some = {name: variants.VARIANTS[name] for name in ("", "error_9")}
-    monkeypatch.setattr(changes, "VARIANTS", some)
-    monkeypatch.setattr(changes, "GROUNDS", ((0, 33, True),))
-    monkeypatch.setattr(changes, "INCIDENCES", (33,))
-    figures, text = changes.coverage_by_variant(archive, ["leh"])
+    monkeypatch.setattr(intervals, "VARIANTS", some)
+    monkeypatch.setattr(intervals, "GROUNDS", ((0, 33, True),))
+    figures = intervals.coverage_by_variant(archive, ["leh"])
     held = [figures[f"independent.variants.{name}.outside"] for name in ("usual", "error_9")]
     assert 1.0 > held[0] > held[1] > 0.4
     assert figures["independent.variants.all"] == 8.0
-    assert "| DEM error 9 m |" in text
-    figures, text = changes.joint_polarisations(archive, ["leh"])
-    for polarisation in ("vv", "vh"):
-        assert -0.02 < figures[f"independent.polarisations.{polarisation}.outside"][0] < 0.1
-        assert abs(figures[f"independent.polarisations.{polarisation}.response.4"]) < 0.2
-    assert "| VH, DEM of 90 m" in text
-
-
-def test_oracles_are_told_what_helps(pair: list[Observed]) -> None:
-    """Told nothing they are RTC, blurred, TV; with kinds and levels of patches they are closer."""
-    observed, areas = pair[0], scores.areas_of(pair)[0]
-    facets = upsampled(observed.dem)
-    nothing = reallocated(observed, facets, np.ones(facets.shape), (0.15, 0.3))
-    same = tv(rtc(observed, 0.15), 0.3)
-    difference = (decibels(nothing) - decibels(same))[areas["all"]]
-    assert np.sqrt(np.mean(difference**2)) < 0.2
-    expected = expected_kinds(observed, facets, levels=True)
-    told = reallocated(observed, facets, expected, (0.15, 0.3))
-    one, other = (
-        scores.score([Estimate(each)], [observed], [areas])[0].rmse("all")
-        for each in (told, nothing)
-    )
-    assert one < 0.95 * other
 
 
 def test_a_finer_dem_is_compared_in_the_cells_of_the_coarse_one(pair: list[Observed]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import terrain
 from benchmarks._terrain.places import Ground
-from benchmarks.terrain import CORNERS, LENGTHS, SETTINGS, USUAL, figures_of, gain, results, tasks
+from benchmarks.terrain import CORNERS, SETTINGS, USUAL, figures_of, gain, results
 from sarheight.learning import split_bands
 from sarheight.terrain import simulate_scene
 from tests.mountains import look, mountain, raster
@@ -94,7 +94,6 @@ def test_a_training_that_skips_a_length_has_no_part_in_the_fall_from_it() -> Non
     for row in CORNERS:
         found[4500][row][1]["validation"] = 1.0
     figures = figures_of(found)
-    assert figures["terrain.published.steps_4500.seeds"] == 2.0
     assert figures["terrain.published.steps_4500.fall_of_validation.most"] == pytest.approx(0.05)
     # A length that no seed has in all corners is left out, and longer ones stay.
     del found[1500]["ask_plain"][0]
@@ -110,50 +109,29 @@ def test_one_seed_has_errors_but_no_gain() -> None:
     assert figures["terrain.published.steps_4500.unet_plain.rmse"] == (pytest.approx(50.0), None)
     assert figures["terrain.published.steps_4500.fall_of_validation.least"] == pytest.approx(0.05)
     assert not any(".steps_4500.cut_" in key for key in figures)
-    kept = "terrain.published.steps_1500.cut_reconstruction"
-    assert figures["terrain.published.cut_reconstruction"] == figures[kept]
-
-
-def test_rows_beside_the_corners_count_by_themselves() -> None:
-    both = {seed: run_of(10.0 + seed) for seed in range(2)}
-    found = {1500: {"unet_both": both}, 4500: runs_of(1) | {"unet_both": both}}
-    figures = figures_of(found)
-    for length in found:
-        prefix = f"terrain.published.steps_{length}.unet_both"
-        assert figures[f"{prefix}.rmse"] == pytest.approx((21.0, np.sqrt(2.0)))
-        assert figures[f"{prefix}.seeds"] == 2.0
-    kept = {"terrain.published.steps_1500.unet_both.seeds": 3.0}
-    assert not any(".steps_1500.unet_both" in key for key in figures_of(found, kept))
-
-
-def test_the_longest_training_counts() -> None:
-    found = {1500: runs_of(3), 4500: runs_of(3, 1)}
-    found[4500]["unet_reconstructed"] = found[4500]["unet_plain"]
-    figures = figures_of(found)
-    assert figures["terrain.published.cut_reconstruction"] == pytest.approx(0.0)
     assert figures["terrain.published.steps_1500.cut_reconstruction"] == pytest.approx(0.1)
 
 
-def test_fewer_seeds_do_not_replace_what_is_on_record() -> None:
-    found = {1500: runs_of(2), 4500: runs_of(2, 1)}
-    kept = {"terrain.published.steps_1500.seeds": 3.0}
-    figures = figures_of(found, kept)
-    assert not any(".steps_1500." in key for key in figures)
-    assert any(".steps_4500." in key for key in figures)
-    assert "terrain.published.cut_network" in figures, "4,500 steps are longer than what is kept"
-
-    kept["terrain.published.steps_4500.seeds"] = 3.0
-    assert figures_of(found, kept) == {}
-    kept["terrain.published.steps_4500.seeds"] = 1.0
-    assert figures_of(found, kept) == figures
+def test_the_row_beside_the_corners_counts_by_itself() -> None:
+    level = {seed: run_of(10.0 + seed) for seed in range(2)}
+    figures = figures_of({1500: {"unet_level": level}, 4500: runs_of(1) | {"unet_level": level}})
+    for length in (1500, 4500):
+        found = figures[f"terrain.published.steps_{length}.unet_level.rmse"]
+        assert found == pytest.approx((21.0, np.sqrt(2.0)))
 
 
-def test_the_corners_of_a_seed_may_go_to_the_end_before_the_next() -> None:
-    order = list(tasks(3, by_seed=True))
-    assert sorted(order) == sorted(tasks(3))
-    assert order[: len(LENGTHS) * len(CORNERS)] == [
-        (length, 0, row) for length in LENGTHS for row in CORNERS
-    ]
+def test_figures_go_on_record_where_all_seeds_have_reached_a_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {1500: runs_of(2), 4500: runs_of(1, 1)}
+    kept: dict[str, float] = {}
+    monkeypatch.setattr(terrain, "results", lambda *_: found)
+    monkeypatch.setattr(terrain, "keep_runs", lambda *_: None)
+    monkeypatch.setattr(terrain, "draw", lambda *_: None)
+    monkeypatch.setattr(terrain, "tell", lambda figures, *_, **__: kept.update(figures))
+    terrain.main(["--report", "--save", "--seeds", "2", "--work", str(tmp_path)])
+    assert any(".steps_1500." in key for key in kept)
+    assert not any(".steps_4500." in key for key in kept)
 
 
 def test_what_is_on_record_is_not_trained_again(
@@ -202,7 +180,7 @@ def test_rows_that_no_training_has_reached_are_not_drawn(
     monkeypatch.setattr(terrain, "kept_runs", lambda _: kept)
     path = tmp_path / "picture.svg"
     with mpl.rc_context({"svg.fonttype": "none"}):
-        terrain.draw(tmp_path, 3, path)
+        terrain.draw(results(tmp_path, 3), path)
     text = path.read_text(encoding="utf-8")
     drawn = {row for row, name in terrain.NAMES.items() if f">{name}<" in text}
     assert drawn == {"unet_plain"}

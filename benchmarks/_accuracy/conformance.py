@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from rich.table import Table
 
 from benchmarks._accuracy.sarsen import CASES, Case
 from benchmarks._mountains.scenes import data_file
@@ -62,7 +61,6 @@ __all__ = [
     "figures",
     "flat_errors",
     "measure",
-    "table",
 ]
 
 Floats = NDArray[np.float64]
@@ -94,46 +92,23 @@ METRES = 111_320.0
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two areas agree, in decibels.
+    """How two areas agree, in decibels."""
 
-    Attributes
-    ----------
-    level : float
-        Median of the difference.
-    spread : float
-        Half the range from its 16th to its 84th percentile.
-    count : int
-        Cells or windows that were compared.
-    """
-
-    level: float
-    spread: float
-    count: int
+    level: float  # Median of the difference
+    spread: float  # Half the range from its 16th to its 84th percentile
+    count: int  # Cells or windows that were compared
 
 
 @dataclass(frozen=True)
 class Conformance:
-    """What came of all constant images.
+    """What came of all constant images."""
 
-    Attributes
-    ----------
-    flat_level, flat_cell : float
-        Over the ellipsoid: the largest mean error of an image and calibration, and the largest of
-        a cell, in dB.
-    open, folded : dict of str to Agreement
-        Our gamma0 over that of sarsen, by product: outside layover and shadow, and in layover.
-    isce3 : Agreement
-        Our areas over those of isce3.
-    correlation : float
-        Of the logarithms of the latter two.
-    """
-
-    flat_level: float
-    flat_cell: float
-    open: dict[str, Agreement]
-    folded: dict[str, Agreement]
-    isce3: Agreement
-    correlation: float
+    flat_level: float  # Over the ellipsoid: the largest mean error in dB
+    flat_cell: float  # The largest of a cell
+    open: dict[str, Agreement]  # Our gamma0 over sarsen's, outside layover and shadow, by product
+    folded: dict[str, Agreement]  # In layover
+    isce3: Agreement  # Our areas over those of isce3
+    correlation: float  # Of the logarithms of the latter
 
 
 def agree(ours: Floats, others: Floats) -> Agreement:
@@ -150,19 +125,9 @@ def constant(grid: RadarGrid, orbit: Orbit, calibration: Calibration = "beta0") 
 
 
 def flat_errors(grid: RadarGrid, orbit: Orbit, dem: xr.DataArray) -> tuple[float, float]:
-    """Correct constant images over the ellipsoid, in all calibrations.
+    """Correct constant images over a DEM of heights of 0, in degrees, in all calibrations.
 
-    Parameters
-    ----------
-    grid, orbit : RadarGrid, Orbit
-        An image that shows all of the DEM.
-    dem : xarray.DataArray
-        Heights of 0, in degrees.
-
-    Returns
-    -------
-    level, cell : float
-        The largest mean error, and the largest error of a cell, in dB.
+    Returns the largest mean error, and the largest error of a cell, in dB.
     """
     seen = geo2rdr(dem, grid, orbit)
     distance = grid.slant_range(seen.line.values, seen["sample"].values)
@@ -321,25 +286,6 @@ def measure(folder: Path, data: str | None) -> Conformance:
         isce3,
         correlation,
     )
-
-
-def table(found: Conformance) -> Table:
-    """List all agreements."""
-    listed = Table(
-        title="constant images through radiometric terrain correction: difference in dB",
-        caption=f"over the ellipsoid {found.flat_level:.1e} dB on average, "
-        f"{found.flat_cell:.3f} dB in a cell; correlation with isce3 {found.correlation:.3f}",
-    )
-    for title in ("compared with", "level", "spread", "cells"):
-        listed.add_column(title, justify="left" if title == "compared with" else "right")
-    rows = {
-        **{f"sarsen, {name}": each for name, each in found.open.items()},
-        **{f"sarsen, {name}, layover": each for name, each in found.folded.items()},
-        "isce3, ENVISAT": found.isce3,
-    }
-    for name, each in rows.items():
-        listed.add_row(name, f"{each.level:+.3f}", f"{each.spread:.3f}", str(each.count))
-    return listed
 
 
 def figures(found: Conformance) -> dict[str, Value]:

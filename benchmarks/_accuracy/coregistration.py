@@ -7,13 +7,11 @@ height error. A DEM that is turned upside down shows whether a shift is found wh
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from benchmarks._mountains.scenes import Site, coarse_dem, simulated
 from sarheight.coregistration import estimate_shift
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from benchmarks._figures import Value
     from sarheight.scene import Scene
 
-__all__ = ["NAMES", "Outcome", "figures", "measure", "table"]
+__all__ = ["NAMES", "Outcome", "figures", "measure"]
 
 NAMES = ("big_tujunga_32", "leh_32", "arco_32")
 SHIFTS = 4
@@ -34,23 +32,11 @@ FARTHEST = 50.0
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of a scene and a DEM.
+    """What came of a scene and a DEM."""
 
-    Attributes
-    ----------
-    errors, stated : array, shape (shifts, 2)
-        Errors of the shifts along and across in metres on the ground, and the standard errors
-        that were stated.
-    false : int
-        How often a shift was found with a DEM of another place.
-    seconds : float
-        Mean time of the processor for an estimate.
-    """
-
-    errors: NDArray[np.float64]
-    stated: NDArray[np.float64]
-    false: int
-    seconds: float
+    errors: NDArray[np.float64]  # Shape (shifts, 2): along and across, metres on the ground
+    stated: NDArray[np.float64]  # Standard errors that were stated
+    false: int  # How often a shift was found with a DEM of another place
 
 
 def displaced(scene: Scene, line: float, sample: float) -> Scene:
@@ -63,21 +49,17 @@ def play(scene: Scene, dem: xr.DataArray, random: np.random.Generator) -> Outcom
     metres = np.array(
         [scene.grid.line_spacing(scene.orbit), ground_sample_spacing(scene.grid, scene.orbit)]
     )
-    errors, stated, seconds, false = [], [], [], 0
+    errors, stated, false = [], [], 0
     elsewhere = dem.copy(data=np.ascontiguousarray(dem.values[::-1]))
     for _ in range(SHIFTS):
         true = random.uniform(-FARTHEST, FARTHEST, 2)
         image = displaced(scene, *(true / metres).tolist())
-        begin = time.process_time()
         shift = estimate_shift(image, dem)
-        seconds.append(time.process_time() - begin)
         if shift.found:
             errors.append(np.array([shift.along_track, shift.across_track]) - true)
             stated.append([shift.along_track_error, shift.across_track_error])
         false += estimate_shift(image, elsewhere).found
-    return Outcome(
-        np.reshape(errors, (-1, 2)), np.reshape(stated, (-1, 2)), false, float(np.mean(seconds))
-    )
+    return Outcome(np.reshape(errors, (-1, 2)), np.reshape(stated, (-1, 2)), false)
 
 
 def measure(site: Site) -> dict[str, Outcome]:
@@ -108,18 +90,3 @@ def figures(outcomes: dict[str, dict[str, Outcome]]) -> dict[str, Value]:
             np.mean([each.false / SHIFTS for each in seen])
         )
     return found
-
-
-def table(outcomes: dict[str, dict[str, Outcome]]) -> Table:
-    """List the errors of each scene and DEM."""
-    listed = Table(title="errors of the shift in metres on the ground, pixels of about 10 m")
-    for name in ("scene", "DEM", "along", "across", "over stated", "found", "elsewhere", "CPU s"):
-        listed.add_column(name, justify="left" if name in {"scene", "DEM"} else "right")
-    for name, by_dem in outcomes.items():
-        for dem, each in by_dem.items():
-            listed.add_row(
-                *(name, dem, f"{_rms(each.errors[:, 0]):.2f}", f"{_rms(each.errors[:, 1]):.2f}"),
-                *(f"{_rms(each.errors / each.stated):.2f}", f"{len(each.errors)} of {SHIFTS}"),
-                *(f"{each.false} of {SHIFTS}", f"{each.seconds:.1f}"),
-            )
-    return listed

@@ -5,24 +5,9 @@ plainly by both. What is compared, away from layover and shadow, is where in the
 value of a cell, and which sigma0 they find there. The image has no speckle, so that a difference in
 decibels is one of geometry and calibration; with speckle the same shift makes a larger one.
 
-Where both read an image for the same cell of a DEM, they differ by conventions, not by chance.
-With the first two set aside, 0.0004 pixels are left, of which 0.0003 are the microseconds to which
-annotations are rounded.
-
-- The shear of Sentinel-1's images along azimuth (the bistatic residual, see
-  `sarheight.grid.RadarGrid`): sarsen takes the stamp of a line for its zero-Doppler time
-  everywhere. It is nothing in the middle of the swath, and 0.18 lines of a GRDH, or 0.13 of an IW
-  SLC, at its edges.
-- sarsen stops its search for zero Doppler as soon as every cell is within a metre along the track;
-  Newton's steps decide by how much it is better than that. In Oetztal 0.04 lines are left, in the
-  other two scenes nothing.
-- sarsen fits one polynomial of degree five to all state vectors, we take four neighbours at a
-  time: 0.0002 lines.
-- Both interpolate the ground-range records of a GRD linearly in time. By the nearest record, as
-  ESA's geolocation grid has it, samples would differ by 0.2 pixels in the root mean square.
-- Both take whole pixel coordinates for pixel centres, and interpolate power, not amplitude.
-- xarray-sentinel cuts 90 lines off both ends of each burst of an SLC, which leaves a gap of some 15
-  lines between bursts; sarsen interpolates across it. The scenes lie within a burst.
+Differences are conventions: sarsen leaves out the shear along azimuth (the bistatic residual, see
+`sarheight.grid.RadarGrid`), and stops its search for zero Doppler within a metre along the track.
+xarray-sentinel cuts 90 lines off both ends of each burst of an SLC, so scenes lie within a burst.
 """
 
 from __future__ import annotations
@@ -34,7 +19,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from rich.table import Table
 
 from benchmarks._mountains.scenes import ALPS, SOCAL_DESCENDING, data_file
 from sarheight import geometry, layover
@@ -53,49 +37,27 @@ if TYPE_CHECKING:
     from benchmarks._figures import Value
     from sarheight.grid import RadarGrid
 
-__all__ = ["CASES", "Case", "Comparison", "compare", "figures", "measure", "table"]
+__all__ = ["CASES", "Case", "Comparison", "compare", "figures", "measure"]
 
 Floats = NDArray[np.float64]
-GOAL = 0.1
-"""Pixels, and decibels."""
 LOOKS = {"GRD": 4.4, "SLC": 1.0}
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Case:
-    """A product.
+    """A product."""
 
-    Attributes
-    ----------
-    name : str
-        As in the keys of the figures.
-    annotation, dem : str
-        Files of the real data.
-    group : str
-        Swath and polarisation.
-    rows, columns : slice
-        The part of the elevation model: of an SLC, what one burst shows but for its ends, which
-        sarsen cuts off.
-    """
-
-    name: str
-    annotation: str
-    dem: str
-    group: str
-    rows: slice
-    columns: slice
+    name: str  # As in the keys of the figures
+    annotation: str  # File of the real data
+    dem: str  # Likewise
+    group: str  # Swath and polarisation
+    rows: slice  # Part of the DEM: of an SLC, what one burst shows but for its ends
+    columns: slice  # Likewise
 
 
 CASES = (
-    Case(
-        "oetztal_grd",
-        ALPS,
-        "dem/srtm3_oetztal.tif",
-        "IW/VV",
-        slice(100, 300),
-        slice(200, 400),
-    ),
+    Case("oetztal_grd", ALPS, "dem/srtm3_oetztal.tif", "IW/VV", slice(100, 300), slice(200, 400)),
     Case(
         "arco_grd",
         ALPS,
@@ -122,34 +84,15 @@ C = 299_792_458.0
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far two geocodings of the same product are apart, away from layover and shadow.
+    """How far two geocodings of the same product are apart, away from layover and shadow."""
 
-    Attributes
-    ----------
-    cells : int
-        Cells compared.
-    shift : float
-        Root mean square, in pixels of the image, of how far apart the places are at which both
-        read it for the same cell.
-    largest_shift : float
-        The most of it.
-    shift_without_shear : float
-        Root mean square where we leave out the shear along azimuth, too.
-    shift_same_conventions : float
-        And where sarsen is made to converge to a millimetre along the track.
-    decibels : float
-        Root mean square of the difference of sigma0.
-    bias : float
-        Its mean, in decibels.
-    """
-
-    cells: int
-    shift: float
-    largest_shift: float
-    shift_without_shear: float
+    cells: int  # Cells compared
+    shift: float  # RMS distance in pixels of where both read the image for the same cell
+    largest_shift: float  # The most of it
+    # RMS without our shear, and with sarsen converged to a millimetre
     shift_same_conventions: float
-    decibels: float
-    bias: float
+    decibels: float  # RMS of the difference of sigma0
+    bias: float  # Its mean, in decibels
 
 
 def _pixels_of_sarsen(
@@ -192,21 +135,7 @@ def _sigma0_of_sarsen(
 
 
 def compare(path: Path, group: str, dem: xr.DataArray) -> Comparison:
-    """Geocode a product with both.
-
-    Parameters
-    ----------
-    path : Path
-        A folder ``*.SAFE``.
-    group : str
-        Swath and polarisation, such as "IW/VV" or "IW2/VV".
-    dem : xarray.DataArray
-        Heights above the ellipsoid in metres, dims (y, x). The image must show all of it.
-
-    Returns
-    -------
-    Comparison
-    """
+    """Geocode a folder ``*.SAFE`` with both; the group is such as "IW2/VV", the DEM all in view."""
     from sarsen.sentinel1 import Sentinel1SarProduct
 
     swath = group.partition("/")[0]
@@ -239,7 +168,6 @@ def compare(path: Path, group: str, dem: xr.DataArray) -> Comparison:
         cells=int(plain.sum()),
         shift=_rms(as_they_are),
         largest_shift=float(as_they_are.max()),
-        shift_without_shear=_rms(apart(unsheared, METRE)),
         shift_same_conventions=_rms(apart(unsheared, MILLIMETRE)),
         decibels=_rms(decibels[plain]),
         bias=float(decibels[plain].mean()),
@@ -275,43 +203,6 @@ def _play(case: Case, folder: Path, data: str | None, looks: float | None) -> Co
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sarsen and of what it uses
         return compare(path, case.group, heights)
-
-
-def _colour(value: float) -> str:
-    return f"[{'green' if value < GOAL else 'red'}]{value:.4f}[/]"
-
-
-def table(clean: dict[str, Comparison], speckled: dict[str, Comparison]) -> Table:
-    """List what was found in each product."""
-    listed = Table(
-        title="plain geocoding by us and by sarsen, away from layover and shadow",
-        caption=f"root mean squares; green: below the goal of {GOAL} pixels and dB",
-    )
-    listed.add_column("")
-    for title in (
-        "cells",
-        "shift\npixels",
-        "largest\nshift",
-        "shift without\nour shear",
-        "and sarsen\nconverged",
-        "sigma0\ndB",
-        "bias\ndB",
-        "dB with\nspeckle",
-    ):
-        listed.add_column(title, justify="right")
-    for name, each in clean.items():
-        listed.add_row(
-            name,
-            str(each.cells),
-            _colour(each.shift),
-            f"{each.largest_shift:.4f}",
-            f"{each.shift_without_shear:.4f}",
-            f"{each.shift_same_conventions:.4f}",
-            _colour(each.decibels),
-            f"{each.bias:+.4f}",
-            f"{speckled[name].decibels:.3f}",
-        )
-    return listed
 
 
 def figures(clean: dict[str, Comparison], speckled: dict[str, Comparison]) -> dict[str, Value]:

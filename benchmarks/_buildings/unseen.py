@@ -32,32 +32,19 @@ LEAST = 50
 
 @dataclass(frozen=True)
 class Maps:
-    """Heights of all patches of the test.
+    """Heights of all patches of the test."""
 
-    Attributes
-    ----------
-    truth : array, shape (patches, rows, columns)
-        Metres.
-    months : array, shape (patches, months, rows, columns)
-        Estimates of each month alone, NaN where a month shows nothing; no months for a network
-        that sees a series.
-    series : array, shape (patches, rows, columns)
-        The estimate from all months: that of the series, or the mean of the months.
-    built : array of bool, shape (patches, rows, columns)
-        Where there is a building, from all months: where the network gives it a chance above one
-        half; of a network without chances, where it is `BUILT_FROM` or higher.
-    interval : array, shape (2, patches, rows, columns)
-        Limits of the 80 % interval in metres; of a network without chances, no patches.
-    novelty : array, shape (patches, rows, columns)
-        Distance of the images from those of training; likewise.
-    """
-
+    # Metres, shape (patches, rows, columns), as below where nothing else is said
     truth: NDArray[np.float32]
+    # Estimates of each month alone, (patches, months, rows, columns); NaN where unseen
     months: NDArray[np.float32]
+    # The estimate from all months: of the series, or the mean of the months
     series: NDArray[np.float32]
+    # Where there is a building: a chance above one half, or `BUILT_FROM` or higher
     built: NDArray[np.bool_]
+    # Limits of the 80 % interval, (2, patches, rows, columns); of no patches without chances
     interval: NDArray[np.float32]
-    novelty: NDArray[np.float32]
+    novelty: NDArray[np.float32]  # Distance of the images from those of training; likewise
 
 
 def estimated(
@@ -68,19 +55,6 @@ def estimated(
     A network for one month estimates each month on its own, where the month shows the cell in all
     its modalities; its estimate from all months is their mean. That is the kindest use of it:
     clouds cost it nothing but months.
-
-    Parameters
-    ----------
-    estimator : BuildingHeightEstimator
-        The network.
-    settings : BuildingSettings
-        Which bands it sees, and how many months.
-    cities : sequence of xarray.Dataset
-        City stacks.
-
-    Returns
-    -------
-    Maps
     """
     patches = BuildingPatches(
         cities,
@@ -129,23 +103,12 @@ def estimated(
 
 
 def figures_of(maps: Maps) -> dict[str, float]:
-    """Measure maps.
+    """Measure maps: of all months together, and with ``monthly_`` before the names of each alone.
 
-    Parameters
-    ----------
-    maps : Maps
-        As `estimated` makes them.
-
-    Returns
-    -------
-    dict
-        Of all months together ``rmse``, ``r2``, ``mae``, ``bias``, ``buildings_rmse``,
-        ``buildings_r2``, ``iou`` (of cells with a building) and ``iou_both`` (the mean of it and
-        of that of cells without); the same of each month alone with ``monthly_`` before the names,
-        where there is such an estimate. ``tall_bias``, the mean error above `TALL` as a share of
-        the mean height there, NaN where nothing is so high. Where there is a distribution
-        ``coverage_80`` of built cells, the same by class of true height (``coverage_80_6_12``), and
-        ``novel``, the share of cells with a novelty above 1.
+    ``iou`` is that of cells with a building, ``iou_both`` the mean of it and of that of cells
+    without; ``tall_bias`` the mean error above `TALL` as a share of the mean height there, NaN
+    where nothing is so high; ``coverage_80`` that of built cells, also by class of true height;
+    ``novel`` the share of cells with a novelty above 1.
     """
     figures = _figures(maps.series, maps.truth, maps.built)
     tall = maps.truth > TALL

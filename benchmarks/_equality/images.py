@@ -15,7 +15,6 @@ from benchmarks._equality.worlds import (
     LAW,
     ONE_TILE,
     case,
-    dem_of,
     lazy,
     loaded,
     radar_over,
@@ -25,6 +24,7 @@ from benchmarks._equality.worlds import (
     temporary_folder,
     terrain,
 )
+from benchmarks._hills import on_map
 from sarheight.archives import open_rtc
 from sarheight.coregistration import apply_shift, estimate_shift
 from sarheight.dem import (
@@ -197,45 +197,33 @@ def fitted_law() -> Mapping[str, Any]:
     }
 
 
-def _reconstructions(method: Method, *, in_parts: bool, **settings: Any) -> Mapping[str, Any]:  # noqa: ANN401
-    """Reconstruct one and two passes, with one and two polarisations; tile by tile where asked."""
+def _reconstructions(method: Method) -> Mapping[str, Any]:
+    """Reconstruct one and two passes, with one and two polarisations, in memory and in parts."""
     found = {}
     for polarisations in (1, 2):
         scenes = [scene_of(polarisations, ascending=up) for up in (True, False)]
-        if in_parts:
-            scenes = [lazy(each) for each in scenes]
-            settings["memory_limit"] = ONE_TILE
-        for image, name in ((scenes[0], "one_pass"), (scenes, "two_passes")):
-            result = reconstruct(image, terrain(), method=method, **settings)
-            if in_parts and result["gamma0"].data.npartitions < 2:
+        for name, passes in ("one_pass", scenes[:1]), ("two_passes", scenes):
+            parts = reconstruct(
+                [lazy(each) for each in passes], terrain(), method=method, memory_limit=ONE_TILE
+            )
+            if parts["gamma0"].data.npartitions < 2:
                 msg = "found one part, expected several: make the terrain larger"
                 raise RuntimeError(msg)
-            found[f"{name}_{polarisations}"] = result.compute()
+            found[f"{name}_{polarisations}"] = reconstruct(passes, terrain(), method=method)
+            found[f"{name}_{polarisations}_in_parts"] = parts.compute()
     return found
 
 
 @case
 def reallocation() -> Mapping[str, Any]:
-    """Reconstruct by one step of reallocation, in memory."""
-    return _reconstructions(Reallocation(), in_parts=False)
-
-
-@case
-def reallocation_in_parts() -> Mapping[str, Any]:
-    """Reconstruct by one step of reallocation, on dask."""
-    return _reconstructions(Reallocation(), in_parts=True)
+    """Reconstruct by one step of reallocation."""
+    return _reconstructions(Reallocation())
 
 
 @case
 def posterior_mean() -> Mapping[str, Any]:
-    """Reconstruct by the posterior mean, in memory."""
-    return _reconstructions(PosteriorMean(), in_parts=False)
-
-
-@case
-def posterior_mean_in_parts() -> Mapping[str, Any]:
-    """Reconstruct by the posterior mean, on dask."""
-    return _reconstructions(PosteriorMean(), in_parts=True)
+    """Reconstruct by the posterior mean."""
+    return _reconstructions(PosteriorMean())
 
 
 @case
@@ -270,7 +258,7 @@ def reconstruction_settings() -> Mapping[str, Any]:
 @case
 def coregistration() -> Mapping[str, Any]:
     """Estimate the shift of an image, and correct its timing."""
-    dem = dem_of(rough_heights(100, 130, seed=3))
+    dem = on_map(rough_heights(100, 130, seed=3))
     found = {}
     for ground_range in (True, False):
         grid, orbit = radar_over(ground_range=ground_range)
@@ -319,7 +307,8 @@ def _geoid(path: Path) -> Path:
 def elevation_models() -> Mapping[str, Any]:
     """Open, join, fill, resample, coarsen, and bring to the ellipsoid."""
     metric, degrees = terrain(), terrain(crs="EPSG:4326")
-    orthometric = dem_of(rough_heights(60, 80, seed=7), "EPSG:4326", datum=None)
+    orthometric = on_map(rough_heights(60, 80, seed=7), "EPSG:4326")
+    del orthometric.attrs["vertical_datum"]
     with temporary_folder() as folder:
         path = folder / "dem.tif"
         degrees.rio.to_raster(path)

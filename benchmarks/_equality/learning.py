@@ -1,10 +1,10 @@
-"""Cases of learning: known heights, metrics, data sets, networks, predictions, training."""
+"""Cases of learning: known heights, data sets, networks, predictions, training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import rioxarray  # noqa: F401  # gives xarray objects their `rio`
@@ -13,20 +13,17 @@ import xarray as xr
 from benchmarks._equality.worlds import (
     LAW,
     case,
-    dem_of,
     radar_over,
     rough_heights,
     scene_of,
-    smooth,
     temporary_folder,
     terrain,
 )
+from benchmarks._hills import on_map
 from sarheight.buildings import (
     BuildingPatches,
     Buildings,
-    building_errors,
     city_grid,
-    footprint_iou,
     monthly_composite,
     open_stack,
     rasterise_buildings,
@@ -36,7 +33,7 @@ from sarheight.buildings import (
 )
 from sarheight.buildings.stack import band_statistics
 from sarheight.illumination import simulate
-from sarheight.learning import Part, Tiling, height_errors, packaged_model, split_bands
+from sarheight.learning import Part, Tiling, packaged_model, split_bands
 from sarheight.terrain import (
     KnownElevations,
     RefinementNetwork,
@@ -55,8 +52,6 @@ from sarheight.terrain.scenes import degrade_dem, patchy_reflectivity
 from sarheight.zones import (
     So2SatPatches,
     ZonePatches,
-    calibration_error,
-    class_scores,
     fusion_strategies,
     so2sat_files,
     spatial_folds,
@@ -66,13 +61,9 @@ from sarheight.zones.samples import zone_statistics
 from tests.worlds.city_images import CitySettings, simulated_city
 from tests.worlds.zones import ZoneSceneSettings, write_simulated_so2sat
 
-if TYPE_CHECKING:
-    from sarheight.zones import ZoneClassifier
-
-
 __all__: list[str] = []
 
-# -------------------------------------------------------------------------- known heights, metrics
+# ----------------------------------------------------------------------------------- known heights
 
 
 def _known(dem: xr.DataArray, count: int = 60) -> KnownElevations:
@@ -102,42 +93,20 @@ def sparse_heights() -> Mapping[str, Any]:
     return found
 
 
-@case
-def metrics() -> Mapping[str, Any]:
-    """Measure errors of heights, of buildings, and of classes."""
-    dem = terrain()
-    truth = dem.values.astype(np.float64)
-    estimate = truth + 8.0 * smooth(dem.shape, 1.0, 5)
-    distance = 100.0 * np.abs(smooth(dem.shape, 3.0, 7))
-    random = np.random.default_rng(0)
-    built = np.where(random.random((60, 70)) < 0.4, random.gamma(3.0, 5.0, (60, 70)), 0.0)
-    guessed = np.maximum(built + random.normal(0.0, 3.0, built.shape), 0.0)
-    classes = random.integers(0, 4, 500)
-    chances = random.dirichlet(np.ones(4), 500)
-    return {
-        "heights": height_errors(estimate, truth),
-        "heights_somewhere": height_errors(estimate, truth, where=distance > 50.0, datum=0.0),
-        "buildings": building_errors(guessed, built),
-        "footprints": footprint_iou(guessed, built, threshold=2.0),
-        "classes": class_scores(classes, chances.argmax(axis=1), "abcd"),
-        "calibration": calibration_error(chances, classes),
-    }
-
-
 # ------------------------------------------------------------------------------------ data sets
 
 
 @cache
 def _learning_scene() -> xr.Dataset:
     """Simulate a scene in the form that networks take."""
-    dem = dem_of(rough_heights(72, 96, seed=11))
+    dem = on_map(rough_heights(72, 96, seed=11))
     return simulate_scene(dem, *radar_over(300, 380), seed=5)
 
 
 @case
 def refined_heights() -> Mapping[str, Any]:
     """Refine heights by one image and by two: in a tile, in several, on dask, and with points."""
-    dem = dem_of(rough_heights(108, 144, seed=11))
+    dem = on_map(rough_heights(108, 144, seed=11))
     coarse = degrade_dem(dem, np.random.default_rng(1), error=2.0)
     scenes = [
         simulate(dem, *radar_over(ascending=ascending), law=LAW, looks=20.0, seed=seed)
@@ -325,34 +294,6 @@ def networks() -> Mapping[str, Any]:
 
 
 @case
-def predicted_heights() -> Mapping[str, Any]:
-    """Predict terrain with a small network, at once and in blocks."""
-    import torch
-
-    from sarheight.learning import Channel
-    from sarheight.terrain import HeightEstimator, predict_heights
-
-    scene = _learning_scene()
-    torch.manual_seed(0)
-    model = HeightEstimator(
-        [Channel("gamma0_posterior", "1", "decibel", -10.0, 4.0)],
-        options={"width": 8, "depth": 2},
-        reference="coarse",
-        uncertainty=True,
-    )
-    torch.nn.init.normal_(model.network.head.weight, std=0.1)
-    points, tiling = _known(scene["height"], 12), Tiling(32, 8)
-    _one_thread()
-    return {
-        "known": predict_heights(model, scene, points, tiling=tiling, device="cpu"),
-        "unknown": predict_heights(model, scene, tiling=tiling, device="cpu"),
-        "in_blocks": predict_heights(
-            model, scene.chunk(y=30, x=41), points, tiling=tiling, block=40, device="cpu"
-        ).compute(),
-    }
-
-
-@case
 def predicted_buildings() -> Mapping[str, Any]:
     """Predict buildings with the packaged network, at once and in blocks."""
     from sarheight.buildings import BuildingHeightEstimator, predict_buildings
@@ -368,54 +309,12 @@ def predicted_buildings() -> Mapping[str, Any]:
     }
 
 
-def _classifier() -> ZoneClassifier:
-    import torch
-
-    from sarheight.learning import Channel
-    from sarheight.zones import ZoneClassifier, ZoneMember
-
-    torch.manual_seed(0)
-    names = ("green", "red", "nir")
-    options = {"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled_blocks": 1}
-    return ZoneClassifier(
-        [Channel(name, "1", mean=1.0, std=2.0) for name in names],
-        ("compact_high_rise", "open_low_rise", "water"),
-        [ZoneMember((names,), options=options)],
-        size=8,
-        codes=(1, 6, 17),
-        posting=100.0,
-    ).eval()
-
-
-@case
-def predicted_zones() -> Mapping[str, Any]:
-    """Predict zones with a small classifier: plain, blended, and in steps."""
-    from sarheight.zones import predict_zones
-
-    random = np.random.default_rng(0)
-    stack = xr.DataArray(
-        random.normal(2.0, 2.0, (3, 40, 60)).astype(np.float32),
-        dims=("band", "y", "x"),
-        coords={
-            "band": ["green", "red", "nir"],
-            "y": 5e6 - 100.0 * (np.arange(40) + 0.5),
-            "x": 4e5 + 100.0 * (np.arange(60) + 0.5),
-        },
-    ).rio.write_crs(32633)
-    stack[:, 10:14, 20:30] = np.nan
-    return {
-        "plain": predict_zones(_classifier(), stack, device="cpu"),
-        "blended": predict_zones(_classifier(), stack, blend=True, device="cpu"),
-        "steps": predict_zones(_classifier(), stack, step=3, device="cpu"),
-    }
-
-
 # ----------------------------------------------------------------------------------------- training
 
 
 @case
 def trained_heights() -> Mapping[str, Any]:
-    """Train a small network for terrain for two epochs."""
+    """Train a small network for terrain for two epochs; predict at once and in blocks."""
     from sarheight.learning import train
     from sarheight.terrain import TerrainSettings, predict_heights, terrain_task
 
@@ -430,7 +329,9 @@ def trained_heights() -> Mapping[str, Any]:
         epochs=2,
         rate=3e-3,
         precision="32-true",
+        uncertainty=True,
     )
+    points, tiling = _known(scene["height"], 12), Tiling(32, 8)
     bands = split_bands(scene, {"training": 0.6, "validation": 0.4}, gap=120.0)
     _one_thread()
     with temporary_folder() as folder:
@@ -438,7 +339,11 @@ def trained_heights() -> Mapping[str, Any]:
         model = train(*prepared, folder / "run", accelerator="cpu", progress=False).network
     return {
         "weights": model.state_dict(),
-        "estimate": predict_heights(model, scene, tiling=Tiling(32, 8), device="cpu"),
+        "unknown": predict_heights(model, scene, tiling=tiling, device="cpu"),
+        "known": predict_heights(model, scene, points, tiling=tiling, device="cpu"),
+        "in_blocks": predict_heights(
+            model, scene.chunk(y=30, x=41), points, tiling=tiling, block=40, device="cpu"
+        ).compute(),
     }
 
 
@@ -473,9 +378,9 @@ def trained_buildings() -> Mapping[str, Any]:
 
 @case
 def trained_zones() -> Mapping[str, Any]:
-    """Train a small zone classifier for two epochs, and score it."""
+    """Train a small zone classifier for two epochs, score it, and predict: plain and blended."""
     from sarheight.learning import train
-    from sarheight.zones import ZoneSettings, evaluate_zones, zone_probabilities, zone_task
+    from sarheight.zones import ZoneSettings, evaluate_zones, predict_zones, zone_task
 
     samples = _zone_parts()
     settings = ZoneSettings(
@@ -490,9 +395,15 @@ def trained_zones() -> Mapping[str, Any]:
     with temporary_folder() as folder:
         prepared = zone_task(samples["training"], samples["validation"], settings)
         model = train(*prepared, folder / "run", accelerator="cpu", progress=False).network
+    values = np.random.default_rng(0).normal(2.0, 2.0, (4, 40, 60)).astype(np.float32)
+    values[:, 10:14, 20:30] = np.nan
+    stack = on_map(values[0], "EPSG:32633", 10.0).drop_attrs().expand_dims(band=["vh"])
+    stack = xr.concat([stack] * 4, "band").assign_coords(band=["vh", "vv", "red", "nir"])
+    stack = stack.copy(data=values)
     return {
         "weights": model.state_dict(),
         "temperature": model.temperature,
-        "probabilities": zone_probabilities(model, samples["validation"], device="cpu"),
         "scores": evaluate_zones(model, samples["validation"], device="cpu"),
+        "plain": predict_zones(model, stack, device="cpu"),
+        "blended": predict_zones(model, stack, blend=True, device="cpu"),
     }

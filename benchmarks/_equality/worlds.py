@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyproj
-import rioxarray  # noqa: F401  # gives xarray objects their `rio`
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from benchmarks._hills import PLACE, on_map
 from sarheight.grid import RadarGrid
 from sarheight.illumination import CosinePower, simulate
 from sarheight.layover import tiles
@@ -29,7 +28,6 @@ __all__ = [
     "ONE_TILE",
     "Case",
     "case",
-    "dem_of",
     "lazy",
     "loaded",
     "radar_over",
@@ -45,9 +43,6 @@ Case = Callable[[], Mapping[str, Any]]
 CASES: dict[str, Case] = {}
 """By name, in the order in which they run."""
 
-PLACE = 46.0, 10.0
-"""Latitude and longitude of the middle."""
-METRES_PER_DEGREE = 111_320.0
 LAW = CosinePower(0.2, 1.7)
 ONE_TILE = 1
 """A limit of memory that nothing fits in, so that tiles are as small as they can be."""
@@ -77,33 +72,10 @@ def rough_heights(rows: int, columns: int, seed: int = 0) -> Floats:
     return np.maximum(heights, 0.0)
 
 
-def dem_of(
-    heights: Floats, crs: str = "EPSG:32632", posting: float = 30.0, datum: str | None = "ellipsoid"
-) -> xr.DataArray:
-    """Put heights on a map around `PLACE`, row 0 in the north."""
-    system = pyproj.CRS(crs)
-    latitude, longitude = PLACE
-    x, y = pyproj.Transformer.from_crs(4326, system, always_xy=True).transform(longitude, latitude)
-    rows, columns = heights.shape
-    right = posting * (np.arange(columns) - 0.5 * (columns - 1))
-    up = posting * (0.5 * (rows - 1) - np.arange(rows))
-    if system.is_geographic:
-        right /= METRES_PER_DEGREE * np.cos(np.radians(latitude))
-        up /= METRES_PER_DEGREE
-    dem = xr.DataArray(
-        heights.astype(np.float32),
-        dims=("y", "x"),
-        coords={"y": y + up, "x": x + right},
-        attrs={"units": "m"} | ({"vertical_datum": datum} if datum else {}),
-    )
-    placed: xr.DataArray = dem.rio.write_crs(system)
-    return placed
-
-
 @cache
 def terrain(rows: int = 140, columns: int = 200, crs: str = "EPSG:32632") -> xr.DataArray:
     """Make terrain with a void."""
-    dem = dem_of(rough_heights(rows, columns), crs)
+    dem = on_map(rough_heights(rows, columns), crs)
     dem[30:33, 40:52] = np.nan
     return dem
 

@@ -2,7 +2,7 @@
 
 A method takes the observations of one pass, or of two passes over the same ground, and returns an
 estimate of gamma0 for each. It may use scene and DEM; the true kinds of ground where it is guided;
-the rest of the truth where it is an oracle. `METHODS` lists them all: one line adds another.
+the true surface where it says so. `METHODS` lists them all: one line adds another.
 """
 
 from __future__ import annotations
@@ -24,24 +24,9 @@ from benchmarks._independent.filters import (
     tv,
     upsampled,
 )
-from benchmarks._independent.heights import (
-    back_projected,
-    on_finer,
-    refined_heights,
-    rtc_on_finer,
-)
-from benchmarks._independent.oracles import expected_kinds, reallocated, true_surface
-from sarheight.layover import (
-    RTC,
-    PosteriorMean,
-    Reallocation,
-    composite,
-    fit_law,
-    interval,
-    local_resolution,
-    reconstruct,
-)
-from tests.worlds.scattering_ground import FLATTEST, block_sums, on_grid
+from benchmarks._independent.heights import back_projected, on_finer, refined_heights, rtc_on_finer
+from sarheight.layover import RTC, PosteriorMean, Reallocation, interval, reconstruct
+from tests.worlds.scattering_ground import block_sums
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,9 +42,7 @@ Role = Literal[
     "reported",
     "posterior",
     "two_passes",
-    "composite",
     "guided",
-    "oracle",
     "heights",
     "product",
     "archive",
@@ -68,18 +51,10 @@ Role = Literal[
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What a method makes of one pass.
+    """What a method makes of one pass."""
 
-    Attributes
-    ----------
-    gamma0 : array, shape of the DEM
-        Linear power; NaN where there is no value.
-    interval : callable, optional
-        From a probability such as 0.8 to the lower and upper end of the interval that holds the
-        true gamma0 with it, linear power, each of the DEM's shape.
-    """
-
-    gamma0: Floats
+    gamma0: Floats  # Linear power, of the DEM's shape; NaN where there is no value
+    # From a probability to the ends of the interval that holds the true gamma0 with it
     interval: Interval | None = None
 
 
@@ -87,37 +62,28 @@ class Estimate:
 class Method:
     """A method by name.
 
-    Attributes
-    ----------
-    title : str
-        As in tables.
-    role : str
-        "baseline": one of those of which the best is compared with. "reported": beside them only.
-        "posterior": ours, for one pass. "two_passes", "composite": ours and the baseline for two.
-        "guided": ours, with the true kinds of ground. "oracle": told some truth, to see what
-        bounds the others. "heights": given a finer DEM, which both passes refine or the coarse
-        one is interpolated to. "product", "archive": a product as archives have it, and ours by way
-        of one.
-    run : callable
-        From the observations to an estimate for each.
-    forms : tuple of str
-        DEMs that it can be given.
+    Its role is "baseline": one of those of which the best is compared with. "reported": beside them
+    only. "posterior", "two_passes": ours, for one pass and for two. "guided": ours, with the true
+    kinds of ground. "heights": given a finer DEM, which both passes refine, the coarse one is
+    interpolated to, or is the truth. "product", "archive": a product as archives have it, and ours
+    by way of one.
     """
 
-    title: str
-    role: Role
+    title: str  # As in tables
+    role: Role  # What it is compared as
+    # From the observations to an estimate for each
     run: Callable[[Sequence[Observed]], list[Estimate]]
-    forms: tuple[Form, ...] = ("coarser", "as_used")
+    forms: tuple[Form, ...] = ("coarser", "as_used")  # DEMs that it can be given
 
     @property
     def passes(self) -> int:
         """How many passes it takes."""
-        return 2 if self.role in {"two_passes", "composite", "heights"} else 1
+        return 2 if self.role in {"two_passes", "heights"} else 1
 
     @property
     def squares(self) -> bool:
         """Whether its response to bright squares is measured."""
-        return self.role not in {"oracle", "heights", "product", "archive"}
+        return self.role not in {"heights", "product", "archive"}
 
 
 # ------------------------------------------------------------------------------------- baselines
@@ -204,48 +170,6 @@ _rtc_blur = _filtered(lambda gamma0, _: gamma0, BLUR)
 _rtc_tv = _filtered(tv, TV)
 
 
-def _resolution(observed: Observed) -> Floats:
-    """Average the local resolution of sub-facets over each cell."""
-    finer = local_resolution(observed.scene, upsampled(observed.dem)).values
-    known = np.isfinite(finer)
-    with np.errstate(invalid="ignore"):
-        mean: Floats = block_sums(np.where(known, finer, 0.0), FACETS) / block_sums(known, FACETS)
-    return mean
-
-
-def _combined(passes: Sequence[Observed], layers: Sequence[Floats]) -> Floats:
-    """Combine layers of both passes by local resolution weighting."""
-    dem = passes[0].dem
-    results = [on_grid(dem, layer, 1, {}).to_dataset(name="gamma0") for layer in layers]
-    weights = [on_grid(dem, _resolution(each), 1, {}) for each in passes]
-    return composite(results, weights).gamma0.values.astype(np.float64)
-
-
-def _composite(passes: Sequence[Observed]) -> list[Estimate]:
-    """Combine RTC of both passes by local resolution weighting: one map for both."""
-    one = _combined(passes, [_rtc_tv(each) for each in passes])
-    return [Estimate(one) for _ in passes]
-
-
-def _composite_by_law(passes: Sequence[Observed]) -> list[Estimate]:
-    """Combine RTC over the law that is fitted to each pass: a map for each of them."""
-    expected = [_fitted(each) for each in passes]
-    layers = [_rtc_tv(each) / law for each, law in zip(passes, expected, strict=True)]
-    one = _combined(passes, layers)
-    return [Estimate(one * law) for law in expected]
-
-
-def _fitted(observed: Observed) -> Floats:
-    """Return gamma0 by the law that is fitted to the open cells of a pass."""
-    law = fit_law(observed.scene, observed.dem)
-    found = reconstruct(
-        observed.scene, observed.dem, method=RTC(0.0), variables=("local_incidence",)
-    )
-    angle = np.clip(np.nan_to_num(found.local_incidence.values, nan=FLATTEST), 0.0, FLATTEST)
-    gamma0: Floats = np.asarray(law(angle), dtype=np.float64) / np.cos(np.radians(angle))
-    return gamma0
-
-
 # ------------------------------------------------------------------------------------------ ours
 
 
@@ -291,33 +215,6 @@ def _two_passes(passes: Sequence[Observed]) -> list[Estimate]:
     return [_estimate(found.isel(time=index)) for index in range(len(passes))]
 
 
-# --------------------------------------------------------------------------------------- oracles
-
-
-def _told(*, surface: bool, kinds: bool, levels: bool) -> Callable[[Observed], Floats]:
-    """Reallocate as RTC, blurred, TV does, told some of the truth."""
-
-    def run(observed: Observed) -> Floats:
-        facets = true_surface(observed) if surface else upsampled(observed.dem)
-        expected = (
-            expected_kinds(observed, facets, levels=levels) if kinds else np.ones(facets.shape)
-        )
-        return reallocated(observed, facets, expected, TV[observed.form])
-
-    return run
-
-
-def _true_dem_posterior(passes: Sequence[Observed]) -> list[Estimate]:
-    """Our method with a DEM of the same posting without error."""
-    found = []
-    for each in passes:
-        factor = each.ground.dem.shape[0] // each.dem.shape[0]
-        heights = block_sums(each.ground.dem.values, factor) / factor**2
-        dem = each.dem.copy(data=heights.astype(np.float32))
-        found.append(_estimate(reconstruct(each.scene, dem)))
-    return found
-
-
 def _on_refined(
     function: Callable[[Observed, xr.DataArray], Floats],
 ) -> Callable[[Sequence[Observed]], list[Estimate]]:
@@ -329,24 +226,6 @@ def _on_refined(
 
     return run
 
-
-ORACLES = {
-    "oracle_dem": ("the true surface", {"surface": True, "kinds": False, "levels": False}),
-    "oracle_kinds": ("true kinds", {"surface": False, "kinds": True, "levels": False}),
-    "oracle_patches": (
-        "true kinds and levels of patches",
-        {"surface": False, "kinds": True, "levels": True},
-    ),
-    "oracle_dem_kinds": (
-        "the true surface and true kinds",
-        {"surface": True, "kinds": True, "levels": False},
-    ),
-    "oracle_all": (
-        "the true surface, true kinds and levels of patches",
-        {"surface": True, "kinds": True, "levels": True},
-    ),
-}
-"""What is told to a reallocation that is else RTC, blurred, TV."""
 
 METHODS = {
     "geocoding": Method("plain geocoding", "reported", _each(_geocoded)),
@@ -362,15 +241,10 @@ METHODS = {
     "posterior": Method("posterior", "posterior", _posterior),
     "posterior_median": Method("posterior, its median", "reported", _posterior_median),
     "guided": Method("posterior, told the kinds of ground", "guided", _guided),
-    "composite": Method("composite of RTC, blurred, TV", "composite", _composite),
-    "composite_by_law": Method(
-        "the same, over the law fitted to each pass", "composite", _composite_by_law
-    ),
     "two_passes": Method("posterior of two passes", "two_passes", _two_passes),
-    "oracle_dem_posterior": Method("posterior with the true DEM", "oracle", _true_dem_posterior),
     "surface_posterior": Method(
         "posterior on the true surface",
-        "oracle",
+        "heights",
         _each(lambda each: on_finer(each, each.ground.dem.astype(np.float32))),
         ("coarser",),
     ),
@@ -402,10 +276,6 @@ METHODS = {
     **{
         name: Method(title, "archive", _archive(name), ("coarser",))
         for name, (title, *_) in WAYS.items()
-    },
-    **{
-        name: Method(f"told {title}", "oracle", _each(_told(**what)))
-        for name, (title, what) in ORACLES.items()
     },
 }
 """All methods by name."""

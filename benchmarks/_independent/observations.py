@@ -7,20 +7,18 @@ One image serves all forms of the DEM that a reconstruction is given.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from benchmarks._files import whole
 from benchmarks._independent.places import PLACES, Place, true_dem
-from benchmarks._independent.variants import EVERY, Variant, cross_polarised
+from benchmarks._independent.variants import VARIANTS, Variant
 from sarheight.scene import Scene
 from tests.worlds.point_scatterers import observe, pass_over, truth_on
 from tests.worlds.scattering_ground import (
@@ -33,6 +31,8 @@ from tests.worlds.scattering_ground import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
@@ -66,39 +66,21 @@ SUMS = ("rcs", "area", "illuminated")
 
 @dataclass(frozen=True)
 class Image:
-    """What names an image.
+    """What names an image."""
 
-    Attributes
-    ----------
-    place : str
-        Key of `PLACES`.
-    laws : {"several", "single"}
-        Angular laws of the ground.
-    seed : int
-        Seed of ground, DEM error, scatterers and noise.
-    incidence : int
-        Degrees on the ellipsoid in the crop's middle.
-    ascending : bool
-        Direction of flight.
-    targets : bool
-        Whether squares of 1, 2 and 4 cells of 90 m are brighter by 6 dB. All else is the same as
-        without them, speckle included.
-    variant : str
-        Key of `EVERY`: what is other than in the independent test.
-    """
-
-    place: str
-    laws: Laws
-    seed: int
-    incidence: int
+    place: str  # Key of `PLACES`
+    laws: Laws  # Angular laws of the ground
+    seed: int  # Of ground, DEM error, scatterers and noise
+    incidence: int  # Degrees on the ellipsoid in the crop's middle
     ascending: bool
+    # Whether squares of 1, 2 and 4 cells of 90 m are brighter by 6 dB; all else is the same
     targets: bool = False
-    variant: str = ""
+    variant: str = ""  # Key of `VARIANTS`: what is other than in the independent test
 
     @property
     def changed(self) -> Variant:
         """What is other than in the independent test."""
-        return EVERY[self.variant]
+        return VARIANTS[self.variant]
 
     @property
     def name(self) -> str:
@@ -131,55 +113,24 @@ def images(
 class Observed:
     """An image with a DEM, and the truth.
 
-    A method may use `scene` and `dem`; `guide` where it says that it is guided. The rest is for
-    scores, and for oracles that are called so.
-
-    Attributes
-    ----------
-    image : Image
-        What names it.
-    form : {"coarser", "as_used"}
-        Form of the DEM.
-    scene : Scene
-        beta0, linear power, with speckle and noise.
-    dem : xarray.DataArray
-        The DEM that a reconstruction is given, float32, dims (y, x).
-    truth : xarray.Dataset
-        On that DEM's grid: ``gamma0``, ``layover``, ``shadow``, ``kind``; see `truth_on`.
-    targets : array of uint8, shape of the DEM
-        Side of the bright square, in cells of 90 m, in which a cell lies where there are targets.
-    ground : Ground
-        The ground, with the true DEM.
-    fine : xarray.Dataset
-        Sums over the scatterers of each cell of the true DEM.
+    A method may use `scene` and `dem`, and `truth.kind` where it says that it is guided. The rest
+    is for scores.
     """
 
     image: Image
     form: Form
-    scene: Scene
-    dem: xr.DataArray
-    truth: xr.Dataset
+    scene: Scene  # beta0, linear power, with speckle and noise
+    dem: xr.DataArray  # The DEM that a reconstruction is given, float32, dims (y, x)
+    truth: xr.Dataset  # On that DEM's grid: gamma0, layover, shadow, kind; see `truth_on`
+    # Side of the bright square of a cell, in cells of 90 m, where there are such
     targets: NDArray[np.uint8]
-    ground: Ground
-    fine: xr.Dataset
-
-    @property
-    def guide(self) -> xr.DataArray:
-        """The true kind of ground of most of a cell, dims (y, x)."""
-        return self.truth.kind
+    ground: Ground  # With the true DEM
+    fine: xr.Dataset  # Sums over the scatterers of each cell of the true DEM
 
 
 @dataclass(eq=False)
 class Archive:
-    """A folder with images, which are made where they are missing.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-    data : str, optional
-        Folder with the real data; see `data_file`.
-    """
+    """A folder with images, which are made where they are missing, and that of the real data."""
 
     folder: Path
     data: str | None = None
@@ -191,7 +142,8 @@ class Archive:
         if place.name not in self._dems:
             path = self.folder / f"dem_{place.name}_{WORLD}.nc"
             if not path.exists():
-                _write(path, lambda part: true_dem(place, self.data).to_netcdf(part))
+                with whole(path) as part:
+                    true_dem(place, self.data).to_netcdf(part)
             with xr.open_dataarray(path, decode_coords="all") as stored:
                 self._dems[place.name] = stored.load()
         return self._dems[place.name]
@@ -207,14 +159,13 @@ class Archive:
             # A few are enough: images come in the order of their grounds.
             while len(self._grounds) > 8:
                 self._grounds.pop(next(iter(self._grounds)))
-            ground = draw_ground(
+            self._grounds[key] = draw_ground(
                 self.dem(PLACES[image.place]),
                 image.seed,
                 laws=image.laws,
                 targets=Targets() if image.targets else None,
                 settings=image.changed.settings,
             )
-            self._grounds[key] = cross_polarised(ground) if image.changed.cross else ground
         return self._grounds[key]
 
     def path(self, image: Image) -> Path:
@@ -234,7 +185,7 @@ class Archive:
                 ground,
                 grid,
                 orbit,
-                image.seed + other.later + 1000 * date,
+                image.seed + 1000 * date,
                 scatterers=SCATTERERS,
                 looks=other.looks,
             )
@@ -246,23 +197,12 @@ class Archive:
         mean = np.mean([date.scene.image.values for date in dates], axis=0)
         arrays["image"] = mean.astype(np.float32)
         arrays["cell_area"] = np.array(found.fine.attrs["cell_area"])
-        _write(path, lambda part: np.savez(part, **arrays))
+        with whole(path) as part:
+            np.savez(part, **arrays)
         return True
 
     def observed(self, image: Image, form: Form = "coarser") -> Observed:
-        """Read an image with a DEM, or make it.
-
-        Parameters
-        ----------
-        image : Image
-            Which one.
-        form : {"coarser", "as_used"}
-            Form of the DEM that comes with it.
-
-        Returns
-        -------
-        Observed
-        """
+        """Read an image with a form of the DEM, or make it."""
         self.make(image)
         ground = self.ground(image)
         grid, orbit = _pass_of(image, ground.dem)
@@ -298,17 +238,3 @@ class Archive:
 def _pass_of(image: Image, dem: xr.DataArray) -> tuple[RadarGrid, Orbit]:
     """Return grid and orbit of an image."""
     return pass_over(dem, float(image.incidence), ascending=image.ascending)
-
-
-def _write(path: Path, save: Callable[[str], object]) -> None:
-    """Let a function write a file, which appears as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    os.close(handle)
-    try:
-        save(name)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -29,17 +29,7 @@ LARGEST_ERROR = 6.0
 
 
 def save_picture(observed: Observed, names: Sequence[str], path: Path) -> None:
-    """Draw the truth and the errors of methods, and save them.
-
-    Parameters
-    ----------
-    observed : Observed
-        The pass.
-    names : sequence of str
-        Keys of `METHODS`, of those that take one pass.
-    path : Path
-        The PNG file.
-    """
+    """Draw the truth and the errors of methods of one pass, and save them as PNG."""
     (areas,) = areas_of([observed])
     truth = decibels(observed.truth.gamma0.values)
     figure = Figure(figsize=(3.3 * (1 + len(names)), 3.5), layout="constrained")

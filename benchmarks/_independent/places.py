@@ -71,27 +71,13 @@ AROUND = 10
 
 @dataclass(frozen=True)
 class Place:
-    """A place of the test.
+    """A place of the test."""
 
-    Attributes
-    ----------
-    name : str
-        As in the keys of the figures.
-    title : str
-        As in tables.
-    dem : str
-        File of its DEM in the data folder.
-    group : {"development", "scored", "fresh"}
-        Whether methods may be chosen by it; fresh ones were scored once.
-    rank : int
-        How many squares of a larger share in layover, each apart from the others, its DEM has.
-    """
-
-    name: str
-    title: str
-    dem: str
-    group: Group
-    rank: int = 0
+    name: str  # As in the keys of the figures
+    title: str  # As in tables
+    dem: str  # File of its DEM in the data folder
+    group: Group  # Whether methods may be chosen by it; fresh ones were scored once
+    rank: int = 0  # How many squares of a larger share in layover, each apart, its DEM has
 
 
 FRESH = "dem/srtm3_santa_barbara_N34_W120.tif"
@@ -122,20 +108,7 @@ def places_of(group: Group) -> list[Place]:
 
 
 def true_dem(place: Place, folder: str | None = None) -> xr.DataArray:
-    """Make the true DEM of a place.
-
-    Parameters
-    ----------
-    place : Place
-        The place.
-    folder : str, optional
-        Folder with the real data; see `data_file`.
-
-    Returns
-    -------
-    xarray.DataArray
-        Heights in metres, float64, dims (y, x), 300 x 300 cells of 30 m in UTM.
-    """
+    """Make the true DEM of a place: float64, dims (y, x), 300 x 300 cells of 30 m in UTM."""
     source = source_of(place, folder)
     longitude, latitude = steepest_crop(source, place.rank)
     return crop_at(source, longitude, latitude, seed=zlib.crc32(place.name.encode()))
@@ -155,20 +128,9 @@ def crop_at(
     cells: int = CELLS,
     posting: float = POSTING,
 ) -> xr.DataArray:
-    """Interpolate the crop about a point of a DEM, with simulated detail if the DEM lacks it.
+    """Interpolate the crop about a point in degrees of a DEM that `source_of` returned.
 
-    Parameters
-    ----------
-    source : xarray.DataArray
-        As `source_of` returns it.
-    longitude, latitude : float
-        The crop's middle in degrees.
-    seed : int
-        Of the detail.
-    cells : int
-        Cells along a side.
-    posting : float
-        Their size in metres.
+    If the DEM lacks it, detail is simulated from a seed.
     """
     zone = int((longitude + 180.0) // 6.0) + 1
     crs = pyproj.CRS.from_epsg((32600 if latitude > 0.0 else 32700) + zone)
@@ -213,14 +175,7 @@ def _postings(dem: xr.DataArray) -> tuple[float, float]:
 def layover_share(heights: Floats, posting: float, incidence: float) -> Floats:
     """Share of the views from west and east in which each cell's slant range is not unique.
 
-    Parameters
-    ----------
-    heights : array, shape (rows, columns)
-        Heights in metres; NaN is no part of any row.
-    posting : float
-        Metres between columns.
-    incidence : float
-        Constant incidence angle in degrees.
+    Columns are `posting` metres apart; NaN is no part of any row. The incidence is in degrees.
     """
     angle = np.radians(incidence)
     x = posting * np.arange(heights.shape[1])

@@ -32,7 +32,7 @@ from tests.worlds.scattering_ground import Targets
 if TYPE_CHECKING:
     from benchmarks._figures import Value
 
-__all__ = ["AREAS", "Found", "Key", "figures_of", "height_figures", "markdown", "oracle_figures"]
+__all__ = ["AREAS", "Found", "Key", "figures_of", "height_figures", "markdown"]
 
 AREAS = ("layover", "outside", "edges")
 FEWEST = 200
@@ -252,35 +252,17 @@ def figures_of(found: Found, prefix: str = "independent") -> dict[str, Value]:
     return figures
 
 
-def oracle_figures(found: Found, prefix: str = "independent") -> dict[str, Value]:
-    """Return what oracles cut off the error of RTC with total variation, and what ours does.
-
-    Medians over places and incidences of ground with several laws.
-    """
-    figures: dict[str, Value] = {}
-    columns = [each for each in groups(found) if (each.form, each.laws) == ("coarser", "several")]
-    for method, area in product(found.methods("oracle", "posterior"), ("layover", "outside")):
-        cuts = [
-            fmean(by_seed)
-            for group in columns
-            for by_seed in group.cuts(method, area, "rtc_tv").values()
-        ]
-        if cuts:
-            figures[f"{prefix}.oracles.{method}.{area}"] = median(cuts), None
-    return figures
-
-
 def height_figures(found: Found, prefix: str = "independent") -> dict[str, Value]:
     """Return what methods on a finer DEM cut off the error of baselines, ground of several laws.
 
-    For each method of the role "heights", the posterior mean on the coarse DEM and that on the true
-    surface: against the best baseline on the coarse DEM (``vs_coarse``), and against the better one
-    of that and RTC with total variation on refined heights (``vs_best``). Of posterior means also
+    For each method of the role "heights" and the posterior mean on the coarse DEM: against the best
+    baseline on the coarse DEM (``vs_coarse``), and against the better one of that and RTC with
+    total variation on refined heights (``vs_best``). Of posterior means also
     the median bias, in dB (``bias``) and of the sum of RCS (``power_bias``).
     """
     figures: dict[str, Value] = {}
     columns = [each for each in groups(found) if (each.form, each.laws) == ("coarser", "several")]
-    names = [*found.methods("heights"), *found.methods("posterior", "oracle")]
+    names = found.methods("heights", "posterior")
     for method, area in product(names, ("layover", "outside")):
         coarse, best = [], []
         for group in columns:
@@ -381,7 +363,7 @@ def _rmse_tables(found: Found, form: Form, laws: Laws) -> list[str]:
         columns = [each for each in groups(found) if (each.form, each.laws) == (form, laws)]
         rows = []
         for method in found.methods():
-            if METHODS[method].role in {"two_passes", "composite"}:
+            if METHODS[method].role == "two_passes":
                 continue
             cells = [
                 " / ".join(_number(fmean(each.rmse(method, area, incidence))) for area in AREAS)
@@ -392,34 +374,6 @@ def _rmse_tables(found: Found, form: Form, laws: Laws) -> list[str]:
         title += f"{laws} law{'s' if laws == 'several' else ''}"
         lines += _table(title, ["", *(PLACES[each.place].title for each in columns)], rows)
     return lines
-
-
-def _pass_table(found: Found, form: Form, laws: Laws) -> list[str]:
-    """RMSE of each pass by itself and of two together, in all cells and folded here, open there."""
-    columns = [each for each in groups(found) if (each.form, each.laws) == (form, laws)]
-    rows = []
-    names = found.methods("posterior", "two_passes", "composite")
-    for method in names:
-        for incidence in INCIDENCES:
-            cells = []
-            for group in columns:
-                texts = []
-                for area in ("all", "folded_here_open_there"):
-                    both = [
-                        fmean(
-                            group.one(method, incidence, seed, ascending=up).rmse(area)
-                            for seed in found.seeds()
-                        )
-                        for up in (True, False)
-                    ]
-                    texts.append(", ".join(_number(each) for each in both))
-                cells.append(" / ".join(texts))
-            rows.append((f"{METHODS[method].title}, {incidence}°", *cells))
-    title = (
-        "RMSE in dB, ascending, descending: all cells / in layover here and open in the other "
-        f"pass: {FORM_TITLES[form]}, {laws} law{'s' if laws == 'several' else ''}"
-    )
-    return _table(title, ["", *(PLACES[each.place].title for each in columns)], rows)
 
 
 def _method_table(found: Found, form: Form, laws: Laws) -> list[str]:
@@ -453,15 +407,4 @@ def markdown(found: Found) -> str:
     for form, laws in dict.fromkeys((key.form, key.laws) for key in found.scores):
         lines += _rmse_tables(found, form, laws)
         lines += _method_table(found, form, laws)
-        if found.methods("two_passes", "composite"):
-            lines += _pass_table(found, form, laws)
-    lines += _table(
-        "Figures",
-        ["key", "value", "spread"],
-        (
-            (f"`{key}`", f"{value[0]:.3f}", "" if value[1] is None else f"{value[1]:.3f}")
-            for key, value in sorted(figures_of(found).items())
-            if isinstance(value, tuple)
-        ),
-    )
     return "\n".join(lines)

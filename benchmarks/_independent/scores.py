@@ -39,32 +39,26 @@ MARGIN = 180.0
 
 @dataclass
 class Score:
-    """Sums over cells, by area: "layover", "outside", "edges", "all", "folded_here_open_there".
+    """Sums over cells, by area: "layover", "outside", "edges", "all", "folded_here_open_there"."""
 
-    Attributes
-    ----------
-    cells, error, square : dict
-        Number of cells, sum of errors in dB, sum of their squares.
-    rcs, true_rcs : dict
-        Sum of gamma0 times true area in m2, of the estimate and of the truth.
-    inside, asked : dict
-        By area and level, how many intervals hold the truth, and of how many.
-    response, squares : dict
-        By side of the bright squares, sum of the response of their cells in dB, and their number.
-    without : int
-        Cells that count for which the method has no value.
-    """
-
-    cells: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    cells: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # Number of cells
+    # Sum of errors in dB
     error: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    # Sum of their squares
     square: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    # Sum of gamma0 times true area in m2, of the estimate
     rcs: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    # The same of the truth
     true_rcs: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    # By area and level, how many intervals hold the truth
     inside: dict[tuple[str, float], int] = field(default_factory=lambda: defaultdict(int))
+    # Of how many
     asked: dict[tuple[str, float], int] = field(default_factory=lambda: defaultdict(int))
+    # By side of the bright squares, sum of the response of their cells in dB
     response: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    # Number of these cells
     squares: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-    without: int = 0
+    without: int = 0  # Cells that count for which the method has no value
 
     def add(self, other: Score) -> None:
         """Add the sums of another one."""

@@ -93,25 +93,13 @@ ANNOTATIONS = (
 
 @dataclass(frozen=True)
 class Place:
-    """A place with real elevations, and the passes that see it.
+    """A place with real elevations, and the passes that see it."""
 
-    Attributes
-    ----------
-    name : str
-        As in the keys of the figures.
-    dem : str
-        Elevation model.
-    descending, ascending : str
-        Annotations; for the ascending pass over the Alps, where there is none, an orbit file.
-    incidences : tuple of float
-        Incidence angles under which it is seen, in degrees. Oetztal is so large and high that at
-        32 degrees it would reach beyond the near edge of the Alps' image.
-    """
-
-    name: str
-    dem: str
-    descending: str
-    ascending: str
+    name: str  # As in the keys of the figures
+    dem: str  # Elevation model
+    descending: str  # Annotation
+    ascending: str  # Annotation, or an orbit file where there is none
+    # Degrees under which it is seen: at 32 Oetztal would leave the Alps' image
     incidences: tuple[float, ...] = (32.0, 39.0)
 
 
@@ -155,21 +143,11 @@ def data_file(name: str, folder: str | Path | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Site:
-    """A place under an incidence angle.
-
-    Attributes
-    ----------
-    place : Place
-        The place.
-    incidence : float
-        Incidence angle at its middle on the ellipsoid, in degrees.
-    folder : path or None
-        Where the data are; see `data_file`.
-    """
+    """A place under an incidence angle."""
 
     place: Place
-    incidence: float
-    folder: str | Path | None = None
+    incidence: float  # At its middle on the ellipsoid, in degrees
+    folder: str | Path | None = None  # Where the data are; see `data_file`
 
     @property
     def name(self) -> str:

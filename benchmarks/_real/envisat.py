@@ -45,28 +45,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Heights:
-    """A surface of bicubic B-splines with knots at whole arc seconds.
+    """A surface of bicubic B-splines with knots at whole arc seconds."""
 
-    Attributes
-    ----------
-    coefficients : array, shape (rows, columns)
-        Of the splines; rows run south.
-    level : float
-        Added to them, in metres.
-    row, column : float
-        Arc seconds south of the equator and east of Greenwich of the first one.
-    points : array, shape (n, 2)
-        Longitude and latitude in degrees of the heights to which it was fitted.
-    residual : float
-        Root of the mean squared difference to them in metres.
-    """
-
-    coefficients: Floats
-    level: float
-    row: float
-    column: float
-    points: Floats
-    residual: float
+    coefficients: Floats  # Of the splines, shape (rows, columns); rows run south
+    level: float  # Added to them, in metres
+    row: float  # Arc seconds south of the equator of the first one
+    column: float  # Arc seconds east of Greenwich
+    points: Floats  # Longitude and latitude of the heights that were fitted, shape (n, 2)
+    residual: float  # Root of the mean squared difference to them in metres
 
     @classmethod
     def fit(cls, longitude: Floats, latitude: Floats, height: Floats) -> Heights:
@@ -169,26 +155,14 @@ def _second_differences(size: int) -> sparse.spmatrix:
 
 @dataclass(frozen=True, eq=False)
 class Desert:
-    """The image, and what isce3 found for its pixels.
+    """The image, and what isce3 found for its pixels."""
 
-    Attributes
-    ----------
-    scene : Scene
-        The single-look image, sigma0, at native Doppler.
-    longitude, latitude, height : array, shape (lines, samples)
-        Position of each pixel, in degrees and metres, by isce3.
-    factor : array, shape (lines, samples)
-        Area-projection RTC factor of isce3.
-    heights : Heights
-        The surface on which the positions lie.
-    """
-
-    scene: Scene
-    longitude: Floats
-    latitude: Floats
-    height: Floats
-    factor: Floats
-    heights: Heights
+    scene: Scene  # The single-look image, sigma0, at native Doppler
+    longitude: Floats  # Of each pixel, by isce3, degrees
+    latitude: Floats  # Likewise
+    height: Floats  # Likewise, in metres
+    factor: Floats  # Area-projection RTC factor of isce3
+    heights: Heights  # The surface on which the positions lie
 
 
 def desert(folder: str | None = None) -> Desert:

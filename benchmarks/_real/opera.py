@@ -120,10 +120,7 @@ def smooth_heights(gamma0: xr.DataArray, folder: str | None) -> xr.DataArray:
 def local_incidence(gamma0: xr.DataArray, orbit: Orbit, folder: str | None) -> xr.DataArray:
     """Predict the local incidence of a map's cells in degrees, on heights of splines."""
     dem = smooth_heights(gamma0, folder)
-    middle = float(gamma0.x.mean()), float(gamma0.y.mean())
-    longitude, latitude = Transformer.from_crs(gamma0.rio.crs, 4326, always_xy=True).transform(
-        *middle
-    )
+    longitude, latitude = place_of(gamma0)
     grid = RadarGrid.over(
         orbit, latitude, longitude, lines=PIXELS, samples=PIXELS, height=float(dem.mean())
     )

@@ -4,8 +4,7 @@ A dual-polarisation IW GRDH product, zipped, is written in the form of a real an
 are speckle. Its DEM, of made mountains, has cells of 30 m. A fresh process opens the zip,
 reconstructs both polarisations by the default method under a memory limit of 2 GiB, and writes the
 layers of the default set as Cloud Optimised GeoTIFFs with a STAC item. Wall-clock and processor
-time are told apart, as other work on the machine counts in the first only. Beside the stages stands
-what each needs at least: inflating the measurements alone, and inflating and calibrating them.
+time are told apart, as other work on the machine counts in the first only.
 
 A process of its own may do the job by sarsen: terrain correction with gamma weights of the unzipped
 product, by its command's defaults, one polarisation after the other. It gives one layer for each
@@ -18,8 +17,6 @@ each side from its middle.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
 import warnings
@@ -39,6 +36,7 @@ from scipy.ndimage import map_coordinates
 
 from benchmarks._memory import peak_bytes
 from benchmarks._mountains.scenes import ALPS, data_file
+from benchmarks._runs import last_line
 from sarheight.geometry import rdr2geo
 from sarheight.geometry.placement import crop_scene_to_dem
 from sarheight.illumination import Muhleman
@@ -59,11 +57,9 @@ __all__ = [
     "make_missing",
     "make_product",
     "measure",
-    "measure_cluster",
     "measure_work",
     "work",
     "work_by_sarsen",
-    "work_on_cluster",
 ]
 
 LIMIT = "2 GiB"
@@ -75,8 +71,6 @@ LOOKS, BACKSCATTER = 4.4, (0.3, 0.06)
 """Equivalent number of looks, and beta0 of both polarisations on level ground."""
 SMALL = 96
 """Rows and columns of the job that loads all libraries."""
-HIGH = 64 << 20
-"""Bytes that are inflated at a time."""
 
 
 def cropped_grid(data: str | None, scale: float) -> tuple[RadarGrid, Orbit]:
@@ -195,7 +189,7 @@ def warm_up(archive: Path, folder: Path) -> None:
 
 
 def work(folder: Path, limit: str) -> None:
-    """Do the whole job, then its stages by themselves; print what they took as JSON."""
+    """Do the whole job; print what its stages took as JSON."""
     found: dict[str, Any] = {}
     archive, target = folder / "product.SAFE.zip", folder / "layers"
     warm_up(archive, folder)
@@ -211,15 +205,6 @@ def work(folder: Path, limit: str) -> None:
     moved = np.subtract(bytes_moved(), before).tolist()
     peak = peak_bytes()
     written = sum(file.stat().st_size for file in target.iterdir())
-    with stage("inflate alone", found), zipfile.ZipFile(archive) as members:
-        for info in members.infolist():
-            if info.filename.endswith(".tiff"):
-                with members.open(info) as stream:
-                    while stream.read(HIGH):
-                        pass
-    with stage("inflate and calibrate", found):
-        for block in scene.image.data.blocks.ravel():
-            block.compute(scheduler="synchronous")
     grid = scene.grid
     print(
         json.dumps(
@@ -240,34 +225,6 @@ def work(folder: Path, limit: str) -> None:
             }
         )
     )
-
-
-def work_on_cluster(folder: Path, limit: str) -> None:
-    """Do the whole job on two worker processes; print processor seconds and whether bits agree.
-
-    The layers of `work` lie in the folder. Workers start, and load compiled kernels, within the
-    time.
-    """
-    from distributed import Client, LocalCluster
-
-    target = folder / "cluster"
-    begin = sum(os.times()[:4])
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster),
-    ):
-        scene = open_product(folder / "product.SAFE.zip").scene()
-        dem = open_result(folder / "dem.tif", chunks=READ)["height"]
-        result = reconstruct(scene, dem, memory_limit=limit, variables="main")
-        write(result, target, overwrite=True)
-    # Those of child processes count once these have ended.
-    busy = sum(os.times()[:4]) - begin
-    found, expected = (open_result(path, chunks={}) for path in (target, folder / "layers"))
-    same = all(
-        np.array_equal(found[name].values, layer.values, equal_nan=layer.dtype.kind == "f")
-        for name, layer in expected.data_vars.items()
-    )
-    print(json.dumps({"busy": busy, "same": same}))
 
 
 def work_by_sarsen(folder: Path) -> None:
@@ -294,21 +251,8 @@ def work_by_sarsen(folder: Path) -> None:
 def run_fresh(call: str, *arguments: str, module: str = "product") -> dict[str, Any]:
     """Call a function of a module here in a process of its own, and return what it printed."""
     code = f"import sys\nfrom pathlib import Path\nfrom benchmarks._speed.{module} import *\n{call}"
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
-    printed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    printed: dict[str, Any] = json.loads(last_line(code, *arguments))
     return printed
-
-
-def measure_cluster(folder: Path, data: str | None, scale: float) -> dict[str, Value]:
-    """Compare the job on two worker processes with that in one process: cost, and bits."""
-    make_missing(folder, data, scale)
-    alone = measure_work(folder)["stages"]["all"][1]
-    found = run_fresh("work_on_cluster(Path(sys.argv[1]), sys.argv[2])", str(folder), LIMIT)
-    if not found["same"]:
-        msg = "a cluster and one process gave different bits"
-        raise RuntimeError(msg)
-    return {"cluster_over_one_process": found["busy"] / alone}
 
 
 def measure_work(folder: Path, limit: str = LIMIT) -> dict[str, Any]:
@@ -319,21 +263,7 @@ def measure_work(folder: Path, limit: str = LIMIT) -> dict[str, Any]:
 def measure(folder: Path, data: str | None, scale: float, *, peer: bool) -> dict[str, Value]:
     """Make a product and a DEM where they are missing, and measure the way to layers.
 
-    Parameters
-    ----------
-    folder : Path
-        Where product and layers are kept.
-    data : str, optional
-        Folder with the real data.
-    scale : float
-        Part of each side of the product.
-    peer : bool
-        Whether sarsen does the same job.
-
-    Returns
-    -------
-    dict
-        Of a part of a product only the comparison with sarsen: the rest are a whole one's.
+    Of a part of a product, with a scale below 1, only the comparison with sarsen is returned.
     """
     make_missing(folder, data, scale)
     found = measure_work(folder)

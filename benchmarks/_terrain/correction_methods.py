@@ -1,4 +1,4 @@
-"""Corrections of refined heights: simple baselines, how far they are believed, and their scores."""
+"""Corrections of refined heights: how far they are believed, and their scores."""
 
 from __future__ import annotations
 
@@ -7,24 +7,17 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from benchmarks._terrain.correction_training import INNER, OUTLIER
+from benchmarks._terrain.correction_training import INNER
 from benchmarks._terrain.residuals import TRAINING_ROWS
-from benchmarks.refinement import MARGIN
 from sarheight.terrain.kriging import interval_factor
-from sarheight.terrain.refinement_network import CHANNELS
 
 if TYPE_CHECKING:
     from benchmarks._terrain.correction_training import Data
 
 Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 
-NEIGHBOURS = 2
-"""Cells to each side that the ridge regression sees."""
-PENALTIES = (1e3, 1e4, 1e5, 1e6)
 MOST_HARM = 0.02
 """Part by which the RMSE of a place may rise."""
 MOST_SQUARE = (1.0 + MOST_HARM) ** 2 - 1.0
@@ -32,75 +25,9 @@ EIGHTY = interval_factor(0.8)
 """Half width of an interval of 80 % in standard deviations, as `height_interval` has it."""
 
 
-# Simple baselines. A method gives the correction of a sample in standard deviations.
-
-
 def row_of_training(row: str) -> str:
     """Return the row for training with the images of a row."""
     return row if row in TRAINING_ROWS else "refine_1x2"
-
-
-def rescaled(training: Data, held_out: Data) -> list[Floats]:
-    """Multiply the increments of refinement by the best factor of each row."""
-    factors = {}
-    for row in TRAINING_ROWS:
-        products = [
-            (float(np.sum(x[INNER][0] * z[INNER])), float(np.sum(x[INNER][0] ** 2)))
-            for x, z in ((training.inputs[k], training.targets[k]) for k in training.of_row(row))
-        ]
-        factors[row] = sum(one for one, _ in products) / sum(two for _, two in products)
-    return [
-        np.float32(factors[row_of_training(row)]) * x[0]
-        for row, x in zip(held_out.rows, held_out.inputs, strict=True)
-    ]
-
-
-def _windows(inputs: Floats, step: int = 1) -> Floats:
-    """Return the channels in the neighbourhood of each inner cell, shape (cells, features)."""
-    side, edge = 2 * NEIGHBOURS + 1, MARGIN - NEIGHBOURS
-    part = inputs[:, edge:-edge, edge:-edge]
-    views = sliding_window_view(part, (side, side), axis=(1, 2))[:, ::step, ::step]
-    features = np.moveaxis(views, 0, 2).reshape(views.shape[1] * views.shape[2], -1)
-    return np.concatenate([features, np.ones((len(features), 1), np.float32)], axis=1)
-
-
-Equations = dict[tuple[str, str], tuple[Doubles, Doubles]]
-
-
-def normal_equations(training: Data) -> Equations:
-    """Sum up the products of the channels around, and with the error, for each row and place."""
-    size = len(CHANNELS) * (2 * NEIGHBOURS + 1) ** 2 + 1
-    found: Equations = {}
-    for row, place, inputs, target in zip(
-        training.rows, training.places, training.inputs, training.targets, strict=True
-    ):
-        gram, right = found.setdefault((row, place), (np.zeros((size, size)), np.zeros(size)))
-        features = _windows(inputs, step=2)
-        gram += features.T @ features
-        right += features.T @ np.clip(target[INNER][::2, ::2].ravel(), -OUTLIER, OUTLIER)
-    return found
-
-
-def regressed(
-    equations: Equations, held_out: Data, penalty: float, without: str | None = None
-) -> list[Floats]:
-    """Regress the error on the channels around, with what all places but one tell."""
-    weights = {}
-    for row in TRAINING_ROWS:
-        told = [pair for (of, place), pair in equations.items() if of == row and place != without]
-        gram, right = (sum(each) for each in zip(*told, strict=True))
-        total = gram + penalty * np.eye(right.size)
-        weights[row] = np.linalg.solve(total, right).astype(np.float32)
-    found = []
-    for row, inputs in zip(held_out.rows, held_out.inputs, strict=True):
-        correction = np.zeros_like(inputs[0])
-        values = _windows(inputs) @ weights[row_of_training(row)]
-        correction[INNER] = values.reshape(correction[INNER].shape)
-        found.append(correction)
-    return found
-
-
-# Scores.
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,12 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["INNER", "KINDS", "OUTLIER", "Data", "channels_of", "new_network", "train"]
+__all__ = ["INNER", "Data", "channels_of", "new_network", "train"]
 
 Floats = NDArray[np.float32]
 
-KINDS = ("ask_unet", "unet")
-"""Networks that are compared; the first is shipped if it helps."""
 OPTIONS = {"width": 16, "depth": 3}
 PATCH, BATCH, RATE, DECAY = 64, 8, 3e-3, 3e-2
 RISE = 100
@@ -121,10 +119,10 @@ def turned_sample(
     return mirrored(inputs, rows=rows, columns=columns), target[steps]
 
 
-def new_network(seed: int, kind: str = KINDS[0]) -> RefinementNetwork:
+def new_network(seed: int) -> RefinementNetwork:
     """Make a network whose correction is 0 before it is trained."""
     with seeded(seed):
-        return RefinementNetwork(network=kind, options=OPTIONS)
+        return RefinementNetwork(options=OPTIONS)
 
 
 class Patches:
@@ -238,12 +236,11 @@ def train(
     folder: Path,
     seed: int,
     steps: int,
-    kind: str = KINDS[0],
 ) -> RefinementNetwork:
     """Train a network in a folder, or resume it there."""
     settings = settings_of(seed, steps)
-    task = CorrectionTask(new_network(seed, kind), settings)
+    task = CorrectionTask(new_network(seed), settings)
     samples = Patches(training, seed), Windows(held_out)
     run = learning.train(task, *samples, folder, accelerator="cpu", progress=False)
-    print(kind, seed, f"{run.figures['validation_rmse']:.2f} m", flush=True)
+    print(seed, f"{run.figures['validation_rmse']:.2f} m", flush=True)
     return run.network

@@ -82,24 +82,12 @@ class FarSite(Site):
 
 @dataclass(frozen=True)
 class Ground:
-    """What there is to learn from.
+    """What there is to learn from."""
 
-    Attributes
-    ----------
-    scenes : dict
-        The scenes of the regions, which have test bands.
-    bands : dict
-        By region, training, validation and test.
-    more : list of xarray.Dataset
-        Scenes for training alone: the regions seen from the other side, and places elsewhere.
-    more_parts : list of Part
-        Which part of each is for training: never the others' validation or test bands.
-    """
-
-    scenes: dict[str, xr.Dataset]
-    bands: dict[str, dict[str, Part]]
-    more: list[xr.Dataset]
-    more_parts: list[Part]
+    scenes: dict[str, xr.Dataset]  # Of the regions, which have test bands
+    bands: dict[str, dict[str, Part]]  # By region: training, validation and test
+    more: list[xr.Dataset]  # For training alone: regions from the other side, and places elsewhere
+    more_parts: list[Part]  # Part of each for training: never the others' validation or test bands
 
 
 def job_of(name: str, folder: str | None, *, ascending: bool = False) -> SceneConfiguration:

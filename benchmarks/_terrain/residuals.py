@@ -7,7 +7,6 @@ there is not made again.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.ndimage import shift as displaced
 
+from benchmarks._files import whole
 from benchmarks._independent.places import CELLS as WHOLE
 from benchmarks._independent.places import (
     PLACES,
@@ -28,9 +28,8 @@ from benchmarks._independent.places import (
     places_of,
     source_of,
     steepest_crop,
-    true_dem,
 )
-from benchmarks.refinement import CASES, CELLS, DATES, INCIDENCE, SEED, with_error
+from benchmarks.refinement import CASES, CELLS, DATES, INCIDENCE, SEED, Seen, with_error
 from sarheight.dem import local_posting
 from sarheight.geometry import incidence
 from sarheight.terrain import (
@@ -43,7 +42,6 @@ from sarheight.terrain import (
 from sarheight.terrain.posterior import RefinementSettings
 from sarheight.terrain.refinement import refine
 from tests.worlds.mean_images import SCATTERERS, expected_image, mean_image
-from tests.worlds.point_scatterers import observe
 from tests.worlds.scattering_ground import (
     COARSER,
     REFERENCE_INCIDENCE,
@@ -89,35 +87,17 @@ POSTINGS, STATED_RANGE = (20.0, 90.0), (2.0, 9.0)
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a coarse DEM is like, and what is known of it.
+    """What a coarse DEM is like, and what is known of it."""
 
-    Attributes
-    ----------
-    posting : float
-        Of the heights, in metres; a third of that of the coarse DEM.
-    stated : float, optional
-        Error of the coarse DEM that refinement is told, in metres; its default if None.
-    voids : int
-        Number of voids, of 2 to 9 coarse cells along a side.
-    points : int
-        Scattered known elevations, to which the coarse DEM is aligned first.
-    tracks : float
-        Metres between altimeter tracks with a point every 100 m, used likewise; 0 for none.
-    point_sigma : float
-        Standard deviation of the error of known elevations in metres.
-    offset : float
-        Metres by which a coarse DEM is too high before it is aligned.
-    shift : tuple of float
-        Coarse cells southwards and eastwards by which it is displaced before.
-    """
-
-    posting: float = POSTING
-    stated: float | None = None
-    voids: int = 0
-    points: int = 0
+    posting: float = POSTING  # Of the heights, in metres; a third of that of the coarse DEM
+    stated: float | None = None  # Error in metres that refinement is told, if not its default
+    voids: int = 0  # Number of voids, of 2 to 9 coarse cells along a side
+    points: int = 0  # Scattered known elevations, to which the coarse DEM is aligned first
+    # Metres between altimeter tracks with a point every 100 m, used likewise; 0 for none
     tracks: float = 0.0
-    point_sigma: float = 0.5
-    offset: float = 0.0
+    point_sigma: float = 0.5  # Standard deviation of the error of known elevations in metres
+    offset: float = 0.0  # Metres by which a coarse DEM is too high before it is aligned
+    # Coarse cells southwards and eastwards by which it is displaced before
     shift: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
@@ -184,28 +164,15 @@ WIDER = {
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One refinement and its truth.
+    """One refinement and its truth."""
 
-    Attributes
-    ----------
-    fields : array of float32, shape (4, rows, columns)
-        True, back-projected and refined heights, and the standard deviation, in metres.
-    passes : array of float32, shape (2, 3, rows, columns)
-        Of the ascending and the descending pass: residual in dB, gamma0 in dB, local incidence on
-        the refined heights in degrees; NaN where the pass is not there or does not see the ground.
-    filled : array of float32, shape (rows, columns)
-        1 where the coarse DEM is void.
-    looks : float
-        Equivalent number of looks of an image.
-    posting : float
-        Metres.
-    """
-
+    # (4, rows, columns): true, back-projected and refined heights, deviation, in metres
     fields: NDArray[np.float32]
+    # (2, 3, rows, columns), ascending and descending: residual and gamma0 in dB, incidence
     passes: NDArray[np.float32]
-    filled: NDArray[np.float32]
-    looks: float
-    posting: float
+    filled: NDArray[np.float32]  # 1 where the coarse DEM is void
+    looks: float  # Equivalent number of looks of an image
+    posting: float  # Metres
 
 
 def load(path: Path) -> Sample:
@@ -239,17 +206,16 @@ def _save(
             level = 10.0 * np.log10(result["gamma0"].values[number])
         passes[0 if rising else 1] = [result["residual"].values[number], level, angle]
     fields = [_at(truth, height), *(result[name].values for name in SAVED)]
-    half = path.with_suffix(f".{os.getpid()}.part.npz")
-    np.savez(
-        half,
-        # Half precision would not resolve decimetres in kilometres.
-        fields=np.stack(fields).astype(np.float32),
-        passes=passes.astype(np.float16),
-        filled=result["filled"].values,
-        looks=scenes[0].grid.looks,
-        posting=np.sqrt(np.prod(local_posting(truth))),
-    )
-    half.rename(path)
+    with whole(path) as part:
+        np.savez(
+            part,
+            # Half precision would not resolve decimetres in kilometres.
+            fields=np.stack(fields).astype(np.float32),
+            passes=passes.astype(np.float16),
+            filled=result["filled"].values,
+            looks=scenes[0].grid.looks,
+            posting=np.sqrt(np.prod(local_posting(truth))),
+        )
 
 
 def _at(truth: xr.DataArray, height: xr.DataArray) -> Floats:
@@ -431,36 +397,25 @@ def make_scored(work: Path, name: str, data: str | None = None) -> dict[str, Pat
     paths = {row: work / f"{name}_{row}.npz" for row in (*TRAINING_ROWS, *CASES, *STATED, *WIDER)}
     if all(path.exists() for path in paths.values()):
         return paths
-    edge = (WHOLE - CELLS) // 2 // COARSER.factor * COARSER.factor
-    middle = {axis: slice(edge, edge + CELLS) for axis in ("y", "x")}
-    truth = true_dem(PLACES[name], data).isel(middle)
-    ground = draw_ground(truth, SEED, laws="several")
-    expected = [expected_image(ground, INCIDENCE, ascending=each) for each in (True, False)]
-    one = [observe(ground, each.grid, each.orbit, SEED, scatterers=4).scene for each in expected]
-    many = [mean_image(each, DATES, 2 * SEED + k) for k, each in enumerate(expected)]
-    usual = COARSER.degrade(truth, ground.seed)
+    seen = Seen.of(name, "several", data)
     for row, path in paths.items():
         if path.exists():
             continue
         if row in WIDER:
-            _make_wider(path, name, WIDER[row], (truth, usual, one), data)
+            _make_wider(path, name, WIDER[row], seen, data)
             continue
-        images = {"refine_1": one[:1], "refine_30x2": many}.get(row, one)
-        coarse = with_error(ground, CASES[row]) if row in CASES else usual
+        images = {"refine_1": seen.one[:1], "refine_30x2": seen.many}.get(row, seen.one)
+        coarse = with_error(seen.ground, CASES[row]) if row in CASES else seen.coarse
         rising = [True, False][: len(images)]
-        _save(path, images, rising, coarse, truth, STATED.get(row))
+        _save(path, images, rising, coarse, seen.ground.dem, STATED.get(row))
     return paths
 
 
 def _make_wider(
-    path: Path,
-    name: str,
-    conditions: Conditions,
-    usual: tuple[xr.DataArray, xr.DataArray, Sequence[Scene]],
-    data: str | None,
+    path: Path, name: str, conditions: Conditions, usual: Seen, data: str | None
 ) -> None:
     """Make a sample of a place under other conditions."""
-    truth, coarse, images = usual
+    truth, coarse, images = usual.ground.dem, usual.coarse, usual.one
     if conditions.posting != POSTING:
         source, middle = _source(name, data)
         # Within the whole crop.

@@ -67,15 +67,7 @@ def block_numbers(x: NDArray[np.float64], y: NDArray[np.float64]) -> Integers:
 
 
 def is_locked(x: NDArray[np.float64], y: NDArray[np.float64], lock: int | str = 0) -> Flags:
-    """Return which places lie in blocks that a lock takes away.
-
-    Parameters
-    ----------
-    x, y : array, shape (n,)
-        In metres, EPSG:32649.
-    lock : int or str
-        One of `LOCKS`, or the name of a split for design.
-    """
+    """Return which places, in metres of EPSG:32649, lie in blocks that a lock takes away."""
     blocks, inverse = np.unique(block_numbers(x, y), axis=0, return_inverse=True)
     taken = np.array([_hash(f"{SALT} {lock} {i} {j}") % ONE_IN == 0 for i, j in blocks], dtype=bool)
     return taken[inverse.ravel()]
@@ -98,32 +90,14 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class HongKong:
-    """The images, and the labelled cells outside a lock.
+    """The images, and the labelled cells outside a lock."""
 
-    Attributes
-    ----------
-    lock : int
-        Number of the lock.
-    stack : xarray.DataArray
-        All bands of all dates, dims (band, y, x), NaN where there are none.
-    open_area : array of bool, shape (rows, columns)
-        Cells of blocks that are not locked: statistics of the images are taken here.
-    labels : array of int64, shape (n,)
-        Zones of the cells, numbers in `CLASSES`.
-    rows, columns : array of int64, shape (n,)
-        Where they are in the stack.
-    x, y : array, shape (n,)
-        Coordinates in metres.
-    """
-
-    lock: int
-    stack: xr.DataArray
-    open_area: Flags
-    labels: Integers
-    rows: Integers
-    columns: Integers
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    stack: xr.DataArray  # All bands of all dates, dims (band, y, x), NaN where there are none
+    labels: Integers  # Zones of the cells, numbers in `CLASSES`, shape (n,)
+    rows: Integers  # Where they are in the stack
+    columns: Integers  # Likewise
+    x: NDArray[np.float64]  # In metres
+    y: NDArray[np.float64]  # Likewise
 
     def apart(self, chosen: Integers, others: Integers) -> Integers:
         """Return the cells that are no closer than `GAP` to others."""
@@ -144,24 +118,14 @@ class HongKong:
 def open_hong_kong(folder: str | None, *, lock: int = 0) -> HongKong:
     """Open the images, and the labelled cells outside a lock.
 
-    Parameters
-    ----------
-    folder : str, optional
-        With the real data.
-    lock : int
-        One of `LOCKS`. Only the final path may take another one than 0, as the further splits open
-        cells of lock 0.
+    Only the final path may take another lock than 0, as the further splits open cells of lock 0.
     """
     if lock != 0:
         _require_final_path()
     stack, labels, rows, columns = _read(folder)
     x, y = stack["x"].values[columns], stack["y"].values[rows]
     seen = ~is_locked(x, y, lock)
-    across, down = np.meshgrid(stack["x"].values, stack["y"].values)
-    open_area = ~is_locked(across.ravel(), down.ravel(), lock).reshape(across.shape)
-    return HongKong(
-        lock, stack, open_area, labels[seen], rows[seen], columns[seen], x[seen], y[seen]
-    )
+    return HongKong(stack, labels[seen], rows[seen], columns[seen], x[seen], y[seen])
 
 
 def _read(folder: str | None) -> tuple[xr.DataArray, Integers, Integers, Integers]:
@@ -181,15 +145,7 @@ def _read(folder: str | None) -> tuple[xr.DataArray, Integers, Integers, Integer
 
 
 def design_splits(place: HongKong, count: int) -> list[Split]:
-    """Split the open cells as a lock does: a third of the blocks scores, in several ways.
-
-    Parameters
-    ----------
-    place : HongKong
-        The open cells.
-    count : int
-        Number of splits; each has a hash of its own.
-    """
+    """Split the open cells as a lock does: a third of the blocks scores, in several ways."""
     splits = []
     for number in range(count):
         held = is_locked(place.x, place.y, f"design {number}")
@@ -238,21 +194,12 @@ def _require_final_path() -> None:
 def locked_labels(
     folder: str | None, lock: int, scoring: Scoring
 ) -> tuple[Integers, Integers, Integers]:
-    """Return label, row and column of the cells that a lock takes away.
-
-    Parameters
-    ----------
-    folder : str, optional
-        With the real data.
-    lock : int
-        One of `LOCKS`.
-    scoring : Scoring
-        Of the final path.
+    """Return label, row and column of the cells that a lock takes away, to the final path alone.
 
     Raises
     ------
     PermissionError
-        If anything but the final path asks.
+        If anything else asks.
     """
     if not isinstance(scoring, Scoring):
         msg = f"found {type(scoring).__name__}, expected the Scoring of the final path"

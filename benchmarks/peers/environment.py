@@ -59,22 +59,9 @@ def _python(name: str, requirements: Sequence[str]) -> Path:
 
 
 def run_peer(name: str, requirements: Sequence[str], cells: Path) -> dict[str, Any]:
-    """Run a peer's script on some cells, in an environment of its own.
+    """Run ``<name>_way.py`` beside this file on a file of cells; return the JSON that it prints.
 
-    Parameters
-    ----------
-    name : str
-        The script ``<name>_way.py`` beside this file; it gets the path of the cells and prints
-        JSON.
-    requirements : sequence of str
-        What it needs, as pip wants it.
-    cells : Path
-        File of cells, from `benchmarks.peers.cells.save_cells`.
-
-    Returns
-    -------
-    dict
-        What it printed.
+    It has an environment of its own, with what it needs, as pip wants it.
 
     Raises
     ------

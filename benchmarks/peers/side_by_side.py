@@ -6,19 +6,21 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
+import numpy as np
 
 from benchmarks._hills import dem_of, radar_over
 from benchmarks._timing import in_turn
-from benchmarks.peers.cells import save_cells
 from benchmarks.peers.environment import PeerMissingError, run_peer
 from sarheight.geometry import geo2rdr
 from sarheight.illumination import simulate
 
 if TYPE_CHECKING:
+    import xarray as xr
     from rich.console import Console
 
     from benchmarks._figures import Value
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
 
 __all__ = ["compare"]
 
@@ -27,24 +29,29 @@ PEERS = {
     "eos_sar": ("eos-sar==0.43.1", "pyproj"),
 }
 LEFT_OUT = {"insardev": "needs PyTorch, gigabytes of it, for a projection on the processor"}
-OURS = "sarheight"
+
+
+def save_cells(path: Path, dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> None:
+    """Save a DEM in degrees, an image's sampling and its orbit in a file that needs NumPy alone."""
+    orbit = orbit.with_epoch(grid.epoch)
+    np.savez(
+        path,
+        heights=dem.values,
+        longitude=dem.x.values,
+        latitude=dem.y.values,
+        epoch=np.datetime64(grid.epoch, "ns").astype(np.int64),
+        time=orbit.time,
+        position=orbit.position,
+        velocity=orbit.velocity,
+        line_zero_time=grid.line_zero_time,
+        line_interval=grid.line_interval,
+        near_range=grid.near_range,
+        sample_spacing=grid.sample_spacing,
+    )
 
 
 def compare(size: int, console: Console) -> dict[str, Value]:
-    """Time ourselves and every peer that can be had; print a table.
-
-    Parameters
-    ----------
-    size : int
-        Cells along the side of the DEM, which is geographic.
-    console : rich.console.Console
-        Where the table goes.
-
-    Returns
-    -------
-    dict
-        Figures.
-    """
+    """Time ourselves and every peer that can be had, on size x size cells in degrees."""
     dem = dem_of(size)
     grid, orbit = radar_over(size)
     jobs = {
@@ -67,27 +74,10 @@ def compare(size: int, console: Console) -> dict[str, Value]:
             except PeerMissingError as error:
                 missing[name] = str(error)
     ours = {name: min(each) for name, each in own.items()}
-    console.print(_table(size, ours, found))
+    console.print({"ns a cell": {"sarheight": ours, **found}})
     for name, why in missing.items():
         console.print(f"{name}: left out, {why}")
     return _figures(ours, found)
-
-
-def _table(size: int, ours: dict[str, float], found: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title=f"ns a cell, {size} x {size} cells, same orbit")
-    for title in ("", "version", "heights to radar coordinates", "simulated image", ""):
-        table.add_column(title, justify="left" if title in ("", "version") else "right")
-    table.add_row(OURS, "", f"{ours['geo2rdr']:.1f}", f"{ours['simulate']:.1f}", "")
-    for name, each in found.items():
-        area = each["gamma_area"] + each["weights"] if "weights" in each else None
-        table.add_row(
-            name,
-            each["version"],
-            f"{each['geo2rdr']:.0f} ({each['geo2rdr'] / ours['geo2rdr']:.0f} x)",
-            "" if area is None else f"{area:.0f} ({area / ours['simulate']:.0f} x)",
-            each["note"],
-        )
-    return table
 
 
 def _figures(ours: dict[str, float], found: dict[str, dict[str, Any]]) -> dict[str, Value]:
