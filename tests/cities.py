@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,7 @@ def boxes(*rows: tuple[float, float, float, float, float]) -> Buildings:
     return Buildings(outlines, np.array([row[4] for row in rows]), CRS.from_epsg(EPSG))
 
 
+@cache
 def real_series() -> xr.Dataset:
     """Make a stack of a real field, sixteen months of radar and optical images in arrays."""
     with np.load(shared_data("timeseries", "worldcereal_00002806639B424A.npz")) as opened:

@@ -88,11 +88,11 @@ HELD: dict[str, tuple[str, ...]] = {
     ),
     "| STAC item |": (
         "archives/test_open_rtc::test_hostile_items_lead_nowhere",
-        "buildings/test_items::test_an_image_is_a_file_in_the_folder_of_its_catalogue",
+        "buildings/test_configuration::test_an_image_is_a_file_in_the_folder_of_its_catalogue",
         "output/test_layers::test_an_item_that_names_another_file_is_refused_at_once",
     ),
     "| static STAC catalogue |": (
-        "buildings/test_items::test_a_static_catalogue_is_not_followed_out_of_its_folder",
+        "buildings/test_configuration::test_a_static_catalogue_is_not_followed_out_of_its_folder",
     ),
     "| address in a reply or an item |": (
         "fetch/test_http::test_a_hostile_address_is_refused",
@@ -166,7 +166,7 @@ HELD: dict[str, tuple[str, ...]] = {
         "robustness/test_input::test_lists_of_jobs_of_another_kind_are_one_error",
     ),
     "| configuration of a network |": (
-        "learning/test_weights::test_damaged_and_excessive_checkpoints_are_refused_at_once",
+        "learning/test_networks::test_damaged_and_excessive_checkpoints_are_refused_at_once",
     ),
     "A reader returns what the file held when it was whole": (
         "robustness/test_mutants::test_few_mutants_are_refused_or_harmless",
@@ -221,9 +221,9 @@ HELD: dict[str, tuple[str, ...]] = {
         "robustness/test_input::test_changed_sampling_in_a_file_differs_from_its_checksum",
     ),
     "| weights |": (
-        "learning/test_weights::test_damaged_and_excessive_checkpoints_are_refused_at_once",
-        "learning/test_weights::test_weights_without_a_checksum_are_read",
-        "learning/test_weights::test_weights_that_are_no_numbers_are_neither_read_nor_written",
+        "learning/test_networks::test_damaged_and_excessive_checkpoints_are_refused_at_once",
+        "learning/test_networks::test_a_model_is_a_folder_that_may_lack_a_checksum",
+        "learning/test_networks::test_weights_that_are_no_numbers_are_neither_read_nor_written",
     ),
     "| `.xz`, `.zip` |": (
         "sentinel1/test_annotation::test_a_damaged_xz_file_is_refused",

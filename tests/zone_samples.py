@@ -91,7 +91,9 @@ def city(rows: int = 40, columns: int = 60, seed: int = 0) -> tuple[xr.DataArray
     return stack, labels
 
 
-def small_classifier(names: tuple[str, ...] = ("green", "red", "nir")) -> ZoneClassifier:
+def small_classifier(
+    names: tuple[str, ...] = ("green", "red", "nir"), *, size: int = 4
+) -> ZoneClassifier:
     """Make a small network of random weights for three classes."""
     torch.manual_seed(0)
     options = {"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled_blocks": 1}
@@ -99,7 +101,7 @@ def small_classifier(names: tuple[str, ...] = ("green", "red", "nir")) -> ZoneCl
         [Channel(name, "1", mean=1.0, std=2.0) for name in names],
         ("compact_high_rise", "open_low_rise", "water"),
         [ZoneMember((names,), options=options)],
-        size=4,
+        size=size,
         codes=(1, 6, 17),
         posting=100.0,
     ).eval()

@@ -1,8 +1,10 @@
-"""City stacks from catalogues: configurations, a static catalogue, and one that is served."""
+"""City stacks from catalogues: configurations, static catalogues, and served ones."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 
 from sarheight.buildings import (
     BuildingSource,
@@ -25,16 +28,13 @@ from sarheight.buildings import (
     write_stacks,
 )
 from sarheight.buildings.items import building_tiles
-from sarheight.errors import (
-    FetchError,
-    NotThereError,
-    ProductError,
-    StackError,
-)
+from sarheight.errors import FetchError, NotThereError, ProductError, StackError, UnsafeAddressError
 from sarheight.fetch import Settings
+from sarheight.fetch.settings import Catalogue
 from sarheight.product import open_product
 from tests.cities import (
     NORTH,
+    SMALL_SETTINGS,
     WEST,
     place_of,
     write_3d_bag,
@@ -44,7 +44,7 @@ from tests.cities import (
 )
 from tests.cli.commands import passing, run
 from tests.dems import dem_around
-from tests.servers import add_stac, alone, running
+from tests.servers import Reply, Site, add_stac, alone, running, stac_item
 from tests.worlds.products import drawn_scene, write_product
 
 SIZE = 60
@@ -131,8 +131,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_world(tmp_path_factory.mktemp("world"))
 
 
-def test_a_stack_holds_the_values_of_its_images(world: Path) -> None:
-    configuration = StackConfiguration.read(world)
+@pytest.fixture(scope="module")
+def configuration(world: Path) -> StackConfiguration:
+    return StackConfiguration.read(world)
+
+
+def stack_of(configuration: StackConfiguration, **changes: Any) -> xr.Dataset:  # noqa: ANN401
+    """Make the stack of the only city of a changed configuration."""
+    changed = replace(configuration, **changes)
+    return make_stack(changed, changed.cities[0])
+
+
+def test_a_stack_holds_the_values_of_its_images(configuration: StackConfiguration) -> None:
     lines: list[str] = []
     stack = make_stack(configuration, configuration.cities[0], report=lines.append)
     assert stack.sizes["month"] == 3
@@ -156,54 +166,59 @@ def test_a_stack_holds_the_values_of_its_images(world: Path) -> None:
 
 
 def test_stacks_are_kept_until_their_configuration_changes(world: Path, tmp_path: Path) -> None:
+    result = passing("stack", str(world), "-o", str(tmp_path), "--city", "delft")
+    assert "2 months of radar, 1 of optical" in result.output
+    path = tmp_path / "delft.zarr"
+    assert open_stack(path).sizes["optical_band"] == 2
     configuration = StackConfiguration.read(world)
     lines: list[str] = []
-    (path,) = write_stacks(configuration, tmp_path, report=lines.append)
-    assert lines
-    lines.clear()
     assert write_stacks(configuration, tmp_path, report=lines.append) == [path]
     assert not lines
     write_stacks(replace(configuration, last="2021-02"), tmp_path, report=lines.append)
     assert lines
     assert open_stack(path).sizes["month"] == 2
-
-
-def test_the_command_builds_the_stacks_of_a_configuration(world: Path, tmp_path: Path) -> None:
-    result = passing("stack", str(world), "-o", str(tmp_path), "--city", "delft")
-    assert "2 months of radar, 1 of optical" in result.output
-    assert open_stack(tmp_path / "delft.zarr").sizes["optical_band"] == 2
     again = run("stack", str(world), "-o", str(tmp_path), "--city", "gouda")
     assert again.exit_code == 1
     assert "found no gouda in" in again.output
     assert "expected some of delft" in again.output
 
 
-def test_a_part_may_be_left_out(world: Path) -> None:
-    configuration = StackConfiguration.read(world)
-    city = configuration.cities[0]
-    assert "optical" not in make_stack(replace(configuration, optical=None, buildings=None), city)
-    radarless = make_stack(replace(configuration, radar=None), city)
+def test_a_part_may_be_left_out(configuration: StackConfiguration) -> None:
+    assert "optical" not in stack_of(configuration, optical=None, buildings=None)
+    radarless = stack_of(configuration, radar=None)
     assert "sar" not in radarless
     assert float(radarless["height"].max()) == pytest.approx(9.0)
 
 
-def test_a_stack_without_images_or_clear_cells_is_an_error(world: Path) -> None:
-    configuration = StackConfiguration.read(world)
-    (city,) = configuration.cities
+NO_RADAR: dict[str, Any] = {"radar": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "optical", "error", "words"),
+    [
+        ({"first": "2022-01", "last": "2022-02"}, {}, StackError,
+         "found no image of sentinel-1-rtc at delft"),
+        (NO_RADAR | {"first": "2021-02", "last": "2021-02"}, {}, StackError,
+         "found no clear cell at delft"),
+        (NO_RADAR | {"optical": None}, {}, StackError, "neither radar nor optical"),
+        (NO_RADAR, {"offset": 0.0, "most_cloud": 0.0}, StackError, "probably left out"),
+        (NO_RADAR, {"bands": ("B03",)}, FetchError,
+         r"found the images blue, swir16, scl .* expected B03"),
+        ({"optical": None, "buildings": BuildingSource(file="no.gpkg")}, {}, StackError,
+         "found no file"),
+    ],
+)  # fmt: skip
+def test_a_stack_that_cannot_be_made_is_refused(
+    configuration: StackConfiguration,
+    changes: dict[str, Any],
+    optical: dict[str, Any],
+    error: type[Exception],
+    words: str,
+) -> None:
     assert configuration.optical is not None
-    with pytest.raises(StackError, match="found no image of sentinel-1-rtc at delft"):
-        make_stack(replace(configuration, first="2022-01", last="2022-02"), city)
-    clouded = replace(configuration, radar=None, first="2021-02", last="2021-02")
-    with pytest.raises(StackError, match="found no clear cell at delft"):
-        make_stack(clouded, city)
-    with pytest.raises(StackError, match="neither radar nor optical"):
-        replace(configuration, radar=None, optical=None)
-    wrong = replace(configuration.optical, offset=0.0, most_cloud=0.0)
-    with pytest.raises(StackError, match="probably left out"):
-        make_stack(replace(configuration, radar=None, optical=wrong), city)
-    bands = replace(configuration.optical, bands=("B03",))
-    with pytest.raises(FetchError, match=r"found the images blue, swir16, scl .* expected B03"):
-        make_stack(replace(configuration, radar=None, optical=bands), city)
+    source = replace(configuration.optical, **optical)
+    with pytest.raises(error, match=words):
+        stack_of(configuration, **{"optical": source, **changes})
 
 
 @pytest.mark.parametrize(
@@ -272,17 +287,16 @@ def test_a_damaged_catalogue_and_a_damaged_image_are_reported(tmp_path: Path) ->
     configuration = StackConfiguration.read(write_world(tmp_path))
     (tmp_path / "images" / "0_vv.tif").write_bytes(b"no raster")
     with pytest.raises(ProductError, match=r"0_vv.tif' cannot be read as raster"):
-        make_stack(replace(configuration, optical=None, buildings=None), configuration.cities[0])
+        stack_of(configuration, optical=None, buildings=None)
     (tmp_path / "catalog.json").write_text("{}")
     with pytest.raises(FetchError, match="cannot be read"):
         items_of(tmp_path / "catalog.json")
 
 
 def test_a_catalogue_on_the_network_serves_parts_of_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configuration: StackConfiguration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone(monkeypatch, tmp_path)
-    configuration = StackConfiguration.read(write_world(tmp_path))
     with running() as server:
         box = place_of(SIZE, SIZE)
         items = []
@@ -295,12 +309,9 @@ def test_a_catalogue_on_the_network_serves_parts_of_images(
             item |= {"collection": RADAR, "bbox": list(box), "assets": assets}
             item |= {"geometry": {"type": "Point", "coordinates": list(box[:2])}}
             items.append(item | {"properties": {"datetime": time, "sat:orbit_state": direction}})
-        address = add_stac(server, items)
         assert configuration.radar is not None
-        served = replace(configuration.radar, catalogue=address)
-        stack = make_stack(
-            replace(configuration, radar=served, optical=None), configuration.cities[0]
-        )
+        served = replace(configuration.radar, catalogue=add_stac(server, items))
+        stack = stack_of(configuration, radar=served, optical=None)
         read = [request for request in server.requests if request.path.endswith("vv.tif")]
         assert any("Range" in request.headers for request in read)
     means = stack["sar"].mean(dim=("y", "x"))
@@ -329,13 +340,8 @@ def test_only_a_window_of_an_image_is_read(world: Path) -> None:
 # --- buildings of a large set ------------------------------------------------------------------
 
 
-def write_index(path: Path, tiles: list[tuple[tuple[float, ...], str]]) -> Path:
-    """Write a list of tiles as 3D BAG does."""
-    return write_buildings(path, [(box, {"gpkg_download": address}) for box, address in tiles])
-
-
 def test_tiles_of_buildings_are_downloaded_within_bounds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configuration: StackConfiguration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone(monkeypatch, tmp_path)
     here = (WEST, NORTH - 1000.0, WEST + 1000.0, NORTH)
@@ -344,8 +350,10 @@ def test_tiles_of_buildings_are_downloaded_within_bounds(
     packed = write_3d_bag(tmp_path / "tile.gpkg.gz", [(box, 8.0, -1.0)]).read_bytes()
     with running() as server:
         near = server.add("/v2025/tiles/9/1-2.gpkg.gz", packed, etag='"1"')
-        tiles = [(here, near), (there, f"{server.url}/v2025/tiles/9/8-8.gpkg.gz")]
-        index = write_index(tmp_path / "tile_index.fgb", tiles)
+        far = f"{server.url}/v2025/tiles/9/8-8.gpkg.gz"
+        # A list of tiles as 3D BAG has it.
+        tiles = [(each, {"gpkg_download": url}) for each, url in ((here, near), (there, far))]
+        index = write_buildings(tmp_path / "tile_index.fgb", tiles)
         address = server.add("/tile_index.fgb", index.read_bytes(), etag='"2"')
         place = place_of(SIZE, SIZE)
         (path,) = building_tiles(place, index=address)
@@ -357,24 +365,18 @@ def test_tiles_of_buildings_are_downloaded_within_bounds(
             building_tiles((10.0, 40.0, 10.1, 40.1), index=address)
         with pytest.raises(FetchError, match="expected obj_download"):
             building_tiles(place, index=str(index), column="obj_download")
-        configuration = StackConfiguration.read(write_world(tmp_path))
-        source = BuildingSource(index=address)
-        chosen = replace(configuration, buildings=source, optical=None)
-        stack = make_stack(chosen, configuration.cities[0])
+        stack = stack_of(configuration, buildings=BuildingSource(index=address), optical=None)
     assert float(stack["height"].max()) == pytest.approx(9.0)
 
 
-def test_a_city_without_buildings_gives_a_warning(tmp_path: Path) -> None:
-    configuration = StackConfiguration.read(write_world(tmp_path))
+def test_a_city_without_buildings_gives_a_warning(
+    configuration: StackConfiguration, tmp_path: Path
+) -> None:
     far = (WEST + 90_000.0, NORTH - 100.0, WEST + 90_100.0, NORTH)
-    (tmp_path / "delft.gpkg").unlink()
-    write_buildings(tmp_path / "delft.gpkg", [(far, {"height": 5.0})])
+    path = write_buildings(tmp_path / "far.gpkg", [(far, {"height": 5.0})])
     with pytest.warns(UserWarning, match="none of 1 buildings lies at delft"):
-        stack = make_stack(replace(configuration, optical=None), configuration.cities[0])
+        stack = stack_of(configuration, optical=None, buildings=BuildingSource(file=str(path)))
     assert (stack["height"] == 0.0).all()
-    (tmp_path / "delft.gpkg").unlink()
-    with pytest.raises(StackError, match="found no file"):
-        make_stack(replace(configuration, optical=None), configuration.cities[0])
 
 
 def test_tiles_of_3d_bag_train_a_network_by_one_command(tmp_path: Path) -> None:
@@ -390,28 +392,18 @@ def test_tiles_of_3d_bag_train_a_network_by_one_command(tmp_path: Path) -> None:
             image.write(np.where(values > 0, speckled, values).astype(values.dtype), 1)
     (tmp_path / "tiles" / "delft").mkdir(parents=True)
     for number, west in enumerate((WEST, WEST + 10.0 * SIZE / 2)):
-        boxes = [
-            (west + 40.0 * k, NORTH - 100.0 * k - 60.0, west + 40.0 * k + 30.0, NORTH - 100.0 * k)
-            for k in range(4)
-        ]
-        rows = [(box, 7.0 + k, -1.0) for k, box in enumerate(boxes)]
+        places = [(west + 40.0 * k, NORTH - 100.0 * k) for k in range(4)]
+        rows = [((x, y - 60.0, x + 30.0, y), 7.0 + k, -1.0) for k, (x, y) in enumerate(places)]
         write_3d_bag(tmp_path / "tiles" / "delft" / f"9-{number}.gpkg.gz", rows)
-    small = {"width": 4, "depth": 1, "months_width": 4, "heads": 2, "bins": {"count": 4}}
-    settings = {"options": small, "optical_bands": ["B02", "B11"], "months": 3, "kept_months": 2,
-                "size": 8, "stride": 8, "epochs": 1, "precision": "32-true"}  # fmt: skip
+    settings = SMALL_SETTINGS | {"optical_bands": ["B02", "B11"], "months": 3, "kept_months": 2}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
-    commands: list[list[Any]] = [
-        ["train", "buildings", configuration, "--block", 160, "--gap", 0, "--validation", 0.3,
-         "--settings", tmp_path / "settings.json", "--device", "cpu", "-o", tmp_path / "run"],
-        ["predict", tmp_path / "run" / "stacks" / "delft.zarr", "--model",
-         tmp_path / "run" / "model", "-o", tmp_path / "heights.tif"],
-    ]  # fmt: skip
-    for command in commands:
-        done = passing(*command)
+    passing(
+        "train", "buildings", configuration, "--block", 160, "--gap", 0, "--validation", 0.3,
+        "--settings", tmp_path / "settings.json", "--device", "cpu", "-o", tmp_path / "run",
+    )  # fmt: skip
     heights = open_stack(tmp_path / "run" / "stacks" / "delft.zarr")["height"].values
     assert set(np.unique(heights[heights > 0.0]).round(1)) == {8.0, 9.0, 10.0, 11.0}
-    with rasterio.open(tmp_path / "heights.tif") as written:
-        assert written.shape == heights.shape
+    assert (tmp_path / "run" / "model").is_dir()
     configuration.write_text(text[: text.index("[buildings]")] + text[text.index("[[cities]]") :])
     done = run("train", "buildings", str(configuration), "-o", str(tmp_path / "none"))
     assert done.exit_code == 2
@@ -422,8 +414,9 @@ def test_tiles_of_3d_bag_train_a_network_by_one_command(tmp_path: Path) -> None:
 # --- products in radar geometry ----------------------------------------------------------------
 
 
-def test_products_in_radar_geometry_are_reconstructed(tmp_path: Path) -> None:
-    configuration = StackConfiguration.read(write_world(tmp_path))
+def test_products_in_radar_geometry_are_reconstructed(
+    configuration: StackConfiguration, tmp_path: Path
+) -> None:
     folder = tmp_path / "sentinel1" / "delft"
     product = open_product(write_product(drawn_scene(), folder / "delft.SAFE"))
     longitude, latitude = product.footprint.mean(axis=0)
@@ -436,11 +429,117 @@ def test_products_in_radar_geometry_are_reconstructed(tmp_path: Path) -> None:
     month = str(product.start)[:7]
     made = replace(
         configuration, radar=source, optical=None, buildings=None, first=month, last=month,
-        cities=(City(name="delft", bounds=place),),
+        cities=(City(name="delft", bounds=place),), folder=str(tmp_path),
     )  # fmt: skip
-    stack = make_stack(made, made.cities[0])
+    stack = stack_of(made)
     assert float(stack["sar"].notnull().any(dim=("month", "sar_band")).mean()) > 0.9
     assert product.name in stack.attrs["provenance"]
-    none = replace(source, products="{name}/*.zip")
     with pytest.raises(StackError, match="found no product"):
-        make_stack(replace(made, radar=none), made.cities[0])
+        stack_of(made, radar=replace(source, products="{name}/*.zip"))
+
+
+ALPS = (10.5, 46.0, 11.5, 47.0)
+DAYS = ("2021-04-01", "2021-04-30")
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def known(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    source = Catalogue(url=add_stac(site, []))
+    return alone(monkeypatch, tmp_path, catalogues={"some": source})
+
+
+# --- served catalogues -------------------------------------------------------------------------
+
+
+def answer(site: Site, item: object) -> None:
+    """Have the catalogue find one item."""
+    page = {"type": "FeatureCollection", "features": [item], "links": []}
+    site.pages["/stac/search"] = lambda _: Reply(json.dumps(page).encode())
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"id": "a", "properties": {"datetime": "2021-04-01T05:26:23Z"}, "assets": {"x": {}}},
+        {"id": "a", "properties": {"datetime": "2021-04-01"}, "assets": ["x"]},
+        {"id": "a", "properties": 5},
+        "x",
+    ],
+)
+def test_an_image_with_holes_is_an_item_with_holes_or_one_error(
+    known: Settings, site: Site, item: object
+) -> None:
+    answer(site, item)
+    try:
+        (found,) = image_items(ALPS, *DAYS, catalogue="some", collection="x", settings=known)
+    except FetchError as error:
+        assert "expected one of ISO 8601" in str(error)  # noqa: PT017
+    else:
+        assert dict(found.addresses) == {}
+
+
+def test_an_item_whose_name_is_a_path_is_refused(known: Settings, site: Site) -> None:
+    answer(site, stac_item("../../x"))
+    with pytest.raises(UnsafeAddressError, match="which is a path, expected an identifier"):
+        image_items(ALPS, *DAYS, catalogue="some", collection="x", settings=known)
+
+
+# --- static catalogues -------------------------------------------------------------------------
+
+
+def catalogue_of(folder: Path, image: str = "blue.tif") -> Path:
+    write_geotiff(folder / "blue.tif", np.ones((4, 4), dtype=np.uint8))
+    item = (OPTICS, "one", "2021-01-05T10:00:00Z", {}, {"blue": folder / image})
+    return write_catalogue(folder, [item])
+
+
+def link(catalogue: Path, href: str, rel: str = "child") -> None:
+    """Add a link to a catalogue."""
+    content = json.loads(catalogue.read_text())
+    content["links"].append({"rel": rel, "href": href})
+    catalogue.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("href", "rel"),
+    [
+        ("../secret.json", "child"),
+        ("../secret.json", "item"),
+        ("/etc/passwd", "item"),
+        ("http://127.0.0.1:9/x.json", "child"),
+        ("file:///etc/passwd", "item"),
+    ],
+)
+def test_a_static_catalogue_is_not_followed_out_of_its_folder(
+    tmp_path: Path, href: str, rel: str
+) -> None:
+    (tmp_path / "secret.json").write_text("{}")
+    catalogue = catalogue_of(tmp_path / "folder")
+    link(catalogue, href, rel)
+    with pytest.raises(UnsafeAddressError, match="which is not in its folder"):
+        items_of(catalogue)
+
+
+def test_catalogues_that_name_each_other_are_visited_once(tmp_path: Path) -> None:
+    catalogue = catalogue_of(tmp_path)
+    link(catalogue, "./catalog.json")
+    link(tmp_path / OPTICS / "collection.json", "../catalog.json")
+    assert [item.name for item in items_of(catalogue)] == ["one"]
+
+
+def test_an_image_is_a_file_in_the_folder_of_its_catalogue(tmp_path: Path) -> None:
+    write_geotiff(tmp_path / "secret.tif", np.ones((4, 4), dtype=np.uint8))
+    (item,) = items_of(catalogue_of(tmp_path / "folder", "../secret.tif"))
+    with pytest.raises(UnsafeAddressError, match="not in its folder"):
+        item.source("blue")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.tif")
+        (item,) = items_of(catalogue_of(tmp_path, "pipe.tif"))
+        with pytest.raises(UnsafeAddressError, match="which is no file"):
+            item.source("blue")

@@ -19,11 +19,7 @@ from sarheight.buildings import (
     plot_building_heights,
     predict_buildings,
 )
-from sarheight.learning import (
-    Channel,
-    Tiling,
-    packaged_model,
-)
+from sarheight.learning import Channel, Tiling, packaged_model
 from sarheight.output import open_result, write
 from tests.cities import small_stack
 from tests.worlds.city_images import CitySettings, simulated_city
@@ -50,6 +46,11 @@ def series() -> BuildingHeightEstimator:
     return BuildingHeightEstimator(CHANNELS, options=SMALL).eval()
 
 
+@pytest.fixture(scope="module")
+def result(series: BuildingHeightEstimator, stack: xr.Dataset) -> xr.Dataset:
+    return predict_buildings(series, stack, tiling=TILING, device="cpu")
+
+
 class Simple(BuildingHeightEstimator):
     """An estimator of one cell: so many metres are the mean radar power in per cent."""
 
@@ -72,21 +73,20 @@ def test_blended_tiles_of_an_estimator_of_cells_are_its_estimates(stack: xr.Data
 
 
 def test_blocks_and_chunks_do_not_matter(
-    series: BuildingHeightEstimator, stack: xr.Dataset
+    series: BuildingHeightEstimator, stack: xr.Dataset, result: xr.Dataset
 ) -> None:
     told: list[float] = []
-    whole = predict_buildings(series, stack, tiling=TILING, device="cpu")
     parts = predict_buildings(
         series, stack, tiling=TILING, device="cpu", block=20, report=told.append
     )
     lazy = predict_buildings(series, stack.chunk(y=16), tiling=TILING, device="cpu", block=20)
     assert lazy["height"].chunks is not None
-    xr.testing.assert_allclose(whole, parts, rtol=1e-4, atol=1e-4)
-    xr.testing.assert_allclose(whole, lazy.compute(), rtol=1e-4, atol=1e-4)
+    xr.testing.assert_allclose(result, parts, rtol=1e-4, atol=1e-4)
+    xr.testing.assert_allclose(result, lazy.compute(), rtol=1e-4, atol=1e-4)
     assert told == sorted(told)
     assert told[-1] == 1.0
-    assert set(whole.data_vars) == {"height", "footprint", "height_sigma"}
-    assert whole.attrs["months"] == 2
+    assert set(result.data_vars) == {"height", "footprint", "height_sigma"}
+    assert result.attrs["months"] == 2
 
 
 def test_where_no_tile_has_an_image_nothing_is_estimated(
@@ -100,13 +100,9 @@ def test_where_no_tile_has_an_image_nothing_is_estimated(
     assert known[:, :16].all()
     assert not known[:, 16:].any()
     assert np.isfinite(result["footprint"].values).sum() == known.sum()
-
-
-def test_one_modality_may_be_absent_from_a_series(
-    series: BuildingHeightEstimator, stack: xr.Dataset
-) -> None:
-    result = predict_buildings(series, stack.drop_vars("optical"), tiling=TILING, device="cpu")
-    assert np.isfinite(result["height"].values).all()
+    # One modality may be absent.
+    alone = predict_buildings(series, stack.drop_vars("optical"), tiling=TILING, device="cpu")
+    assert np.isfinite(alone["height"].values).all()
 
 
 def test_the_published_network_gives_heights_alone(stack: xr.Dataset) -> None:
@@ -119,10 +115,7 @@ def test_the_published_network_gives_heights_alone(stack: xr.Dataset) -> None:
     assert (result["height"].values >= 0.0).all()
 
 
-def test_maps_are_written_and_drawn(
-    series: BuildingHeightEstimator, stack: xr.Dataset, tmp_path: Path
-) -> None:
-    result = predict_buildings(series, stack, tiling=TILING, device="cpu")
+def test_maps_are_written_and_drawn(result: xr.Dataset, stack: xr.Dataset, tmp_path: Path) -> None:
     write(result, tmp_path / "heights.tif")
     again = open_result(tmp_path / "heights.tif")
     np.testing.assert_allclose(again["height"], result["height"], rtol=1e-6)

@@ -1,9 +1,11 @@
-"""Networks for building heights: ResNet50 and its weights, and that for series."""
+"""Networks for building heights: ResNet50 and its weights, that for series, and MBHR-Net."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from copy import deepcopy
+from functools import cache
+from typing import Any
 
 import pytest
 
@@ -14,19 +16,21 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from sarheight.buildings import (
     BuildingHeightEstimator,
+    BuildingSettings,
+    MBHRNet,
     load_resnet_weights,
 )
 from sarheight.buildings.distributions import HeightBins
+from sarheight.buildings.mbhr import VARIANTS, published, regression_loss
 from sarheight.buildings.resnet import ResNet50
-from sarheight.buildings.training import learn_novelty
+from sarheight.buildings.training import BuildingTask, learn_novelty
 from sarheight.errors import CheckpointError
 from sarheight.learning import Channel
-
-Module = TypeVar("Module", bound="nn.Module")
+from tests.networks import assert_same_weights, shaken
 
 CHANNELS = {
     "sar": [Channel(name, "1", "decibel", -10.0, 5.0) for name in ("vv", "vh")],
@@ -48,19 +52,24 @@ def short() -> ResNet50:
     return ResNet50(3, layers=1).eval()
 
 
+def loaded(short: ResNet50, folder: Path, channels: int = 3, **options: Any) -> ResNet50:  # noqa: ANN401
+    """Save its weights and load them into another network."""
+    torch.save(short.state_dict(), folder / "weights.pth")
+    network = ResNet50(channels, layers=1).eval()
+    load_resnet_weights(network, folder / "weights.pth", **options)
+    return network
+
+
 @pytest.fixture(scope="module")
 def series() -> BuildingHeightEstimator:
     torch.manual_seed(0)
     return shaken(BuildingHeightEstimator(CHANNELS, network="series", options=SMALL))
 
 
-def shaken(model: Module) -> Module:
-    """Give a network random weights everywhere, also where it begins with zeros."""
-    random = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for value in model.parameters():
-            value.add_(0.05 * torch.randn(value.shape, generator=random))
-    return model.eval()
+@pytest.fixture(scope="module")
+def monthly() -> BuildingHeightEstimator:
+    options = {"variant": "released"}
+    return shaken(BuildingHeightEstimator(CHANNELS, network="mbhr", options=options))
 
 
 def sample(months: int = 3, size: int = 16, batch: int = 2, seed: int = 0) -> dict[str, Tensor]:
@@ -71,10 +80,6 @@ def sample(months: int = 3, size: int = 16, batch: int = 2, seed: int = 0) -> di
         "optical": 0.5 * torch.rand(batch, months, 3, size, size, generator=random),
         "month": torch.arange(1, months + 1).expand(batch, months),
     }
-
-
-def weights_of(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in network.state_dict().items()}
 
 
 # --- ResNet50 ------------------------------------------------------------------------------------
@@ -124,7 +129,7 @@ def test_resnet50_halves_the_image_five_times(resnet: ResNet50) -> None:
 def test_weights_load_from_any_training_program(
     short: ResNet50, tmp_path: Path, prefix: str, wrapper: str | None
 ) -> None:
-    content: dict[str, Any] = {prefix + name: each for name, each in weights_of(short).items()}
+    content: dict[str, Any] = {prefix + name: each for name, each in short.state_dict().items()}
     others = {"module.queue"} if prefix else set()
     head = {prefix + "fc.weight", prefix + "layer2.0.conv1.weight"}
     content |= dict.fromkeys(others | head, torch.zeros(2, 2))
@@ -137,46 +142,34 @@ def test_weights_load_from_any_training_program(
     assert set(found.left_out) == others | head
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value, short.state_dict()[name], rtol=0, atol=0)
-
-
-def test_weights_load_from_safetensors(short: ResNet50, tmp_path: Path) -> None:
     # Old weights have no counters of batches.
-    old = {n: v for n, v in weights_of(short).items() if not n.endswith("tracked")}
+    old = {n: v for n, v in short.state_dict().items() if not n.endswith("tracked")}
     save_file(old, tmp_path / "weights.safetensors")
-    found = load_resnet_weights(ResNet50(3, layers=1), tmp_path / "weights.safetensors")
-    assert found.left_out == ()
-    (tmp_path / "bad.safetensors").write_bytes(b"no")
-    with pytest.raises(CheckpointError, match="holds no weights"):
-        load_resnet_weights(ResNet50(3, layers=1), tmp_path / "bad.safetensors")
+    assert load_resnet_weights(network, tmp_path / "weights.safetensors").left_out == ()
 
 
 @pytest.mark.parametrize("channels", [1, 4, 13])
 def test_a_grey_image_gives_the_same_features_with_any_number_of_channels(
     short: ResNet50, tmp_path: Path, channels: int
 ) -> None:
-    torch.save(weights_of(short), tmp_path / "weights.pth")
-    network = ResNet50(channels, layers=1).eval()
-    load_resnet_weights(network, tmp_path / "weights.pth")
+    network = loaded(short, tmp_path, channels)
     grey = torch.rand(2, 1, 32, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(
-            network.conv1(grey.expand(-1, channels, -1, -1)),
-            short.conv1(grey.expand(-1, 3, -1, -1)),
-            rtol=1e-4,
-            atol=1e-5,
+        found, expected = (
+            each.conv1(grey.expand(-1, count, -1, -1))
+            for each, count in ((network, channels), (short, 3))
         )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_bands_choose_their_filters(short: ResNet50, tmp_path: Path) -> None:
-    torch.save(weights_of(short), tmp_path / "weights.pth")
-    network = ResNet50(3, layers=1)
-    load_resnet_weights(network, tmp_path / "weights.pth", bands=[2, None, 0])
+    network = loaded(short, tmp_path, bands=[2, None, 0])
     theirs = short.conv1.weight
     expected = torch.stack([theirs[:, 2], theirs.mean(dim=1), theirs[:, 0]], dim=1)
     torch.testing.assert_close(network.conv1.weight, expected)
     for bands in ([0, 1], [0, 1, 3]):
         with pytest.raises(ValueError, match="expected 3 numbers from 0 to 2"):
-            load_resnet_weights(network, tmp_path / "weights.pth", bands=bands)
+            loaded(short, tmp_path, bands=bands)
 
 
 @pytest.mark.parametrize(
@@ -192,14 +185,13 @@ def test_bands_choose_their_filters(short: ResNet50, tmp_path: Path) -> None:
 def test_a_mismatch_is_an_error_that_names_it(
     short: ResNet50, tmp_path: Path, change: dict[str, Any], told: str
 ) -> None:
-    content = {n: v for n, v in (weights_of(short) | change).items() if v is not None}
+    content = {n: v for n, v in (short.state_dict() | change).items() if v is not None}
     torch.save(content, tmp_path / "weights.pth")
     network = ResNet50(3, layers=1)
-    before = weights_of(network)
+    before = deepcopy(network)
     with pytest.raises(CheckpointError, match=told):
         load_resnet_weights(network, tmp_path / "weights.pth")
-    for name, value in network.state_dict().items():
-        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    assert_same_weights(network, before)
 
 
 class Strange:
@@ -208,9 +200,10 @@ class Strange:
 
 def test_files_that_would_run_code_are_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "args": Strange()}, tmp_path / "code.pth")
-    (tmp_path / "text.pth").write_text("not weights")
     torch.save([1, 2], tmp_path / "list.pth")
-    for name in ("code.pth", "text.pth", "list.pth", "absent.pth"):
+    for name in ("text.pth", "bad.safetensors"):
+        (tmp_path / name).write_text("not weights")
+    for name in ("code.pth", "text.pth", "list.pth", "absent.pth", "bad.safetensors"):
         with pytest.raises(CheckpointError, match=name):
             load_resnet_weights(ResNet50(3, layers=1), tmp_path / name)
 
@@ -253,18 +246,6 @@ def test_quantiles_and_spread_agree_with_many_draws() -> None:
 # --- the network for series ----------------------------------------------------------------------
 
 
-def test_the_network_for_series_is_small() -> None:
-    channels = {
-        "sar": [Channel(str(number), "1", "decibel") for number in range(4)],
-        "optical": [Channel(str(number), "1") for number in range(12)],
-    }
-    model = BuildingHeightEstimator(channels, network="series")
-    count = sum(value.numel() for value in model.parameters())
-    assert count <= 10_000_000
-    # Two bytes for each are what may be shipped.
-    assert 2 * count <= 5_000_000
-
-
 def test_the_order_of_months_does_not_matter(series: BuildingHeightEstimator) -> None:
     given_ = sample(5)
     turned = {name: each.flip(1) for name, each in given_.items()}
@@ -276,59 +257,56 @@ def test_the_order_of_months_does_not_matter(series: BuildingHeightEstimator) ->
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_a_missing_month_is_ignored(
-    series: BuildingHeightEstimator,
-) -> None:
-    full = sample(4)
-    short = {name: each[:, :3] for name, each in full.items()}
-    gap = {name: each.clone() for name, each in full.items()}
+def test_a_missing_month_and_missing_values_are_ignored(series: BuildingHeightEstimator) -> None:
+    gap = sample(4)
     for name in ("sar", "optical"):
         gap[name][:, 3] = torch.nan
-    with torch.inference_mode():
-        expected, found = series(short), series(gap)
-    assert torch.isfinite(found.height).all()
+    gap["optical"][:, 1, :, 4:8, 4:8] = torch.nan
     # How often a place was seen is told to the network: all else is the same.
     images, valid, month = series.inputs(gap)
-    seen = {name: each[:, :3] for name, each in images.items()}
+    assert month.shape == (2, 4)
     for name, each in valid.items():
         assert not each[:, 3].any()
         assert (images[name][:, 3] == 0.0).all()
+    # Values behind a gap do not reach the network.
+    assert not valid["optical"][:, 1, :, 4:8, 4:8].any()
+    assert (images["optical"][:, 1, :, 4:8, 4:8] == 0.0).all()
+    assert valid["sar"][:, :3].all()
     encoder = series.network.network.months["sar"]
     season = torch.zeros(2, 4, 3)
     with torch.inference_mode():
+        assert torch.isfinite(series(gap).height).all()
         torch.testing.assert_close(
             encoder(images["sar"], valid["sar"], season),
-            encoder(seen["sar"], valid["sar"][:, :3], season[:, :3]),
+            encoder(images["sar"][:, :3], valid["sar"][:, :3], season[:, :3]),
             rtol=1e-4,
             atol=1e-5,
         )
-    assert expected.height.shape == found.height.shape
-    assert month.shape == (2, 4)
 
 
-def test_missing_values_are_masked(series: BuildingHeightEstimator) -> None:
-    """Values behind a gap do not reach the network."""
-    one = sample(3)
-    one["optical"][:, 1, :, 4:8, 4:8] = torch.nan
-    images, valid, _ = series.inputs(one)
-    assert not valid["optical"][:, 1, :, 4:8, 4:8].any()
-    assert (images["optical"][:, 1, :, 4:8, 4:8] == 0.0).all()
-    assert valid["sar"].all()
-
-
-@pytest.mark.parametrize("network", ["series", "mbhr"])
-def test_a_patch_without_any_image_gives_nothing(network: str) -> None:
-    options = SMALL if network == "series" else {"variant": "released"}
-    model = shaken(BuildingHeightEstimator(CHANNELS, network=network, options=options))
+def test_a_patch_without_any_image_gives_nothing(
+    series: BuildingHeightEstimator, monthly: BuildingHeightEstimator
+) -> None:
     empty = sample()
     for name in ("sar", "optical"):
         empty[name][0] = torch.nan
+    for model in (series, monthly):
+        with torch.inference_mode():
+            estimate = model(empty)
+        for each in estimate:
+            if each is not None:
+                assert torch.isnan(each[0]).all()
+                assert torch.isfinite(each[1]).all()
+
+
+def test_estimates_of_several_months_are_their_mean(monthly: BuildingHeightEstimator) -> None:
+    several = sample(3)
+    several["sar"][:, 2] = torch.nan
+    several["optical"][:, 2] = torch.nan
     with torch.inference_mode():
-        estimate = model(empty)
-    for each in estimate:
-        if each is not None:
-            assert torch.isnan(each[0]).all()
-            assert torch.isfinite(each[1]).all()
+        found = monthly(several).height
+        each = [monthly({n: v[:, m : m + 1] for n, v in several.items()}).height for m in range(2)]
+    torch.testing.assert_close(found, torch.stack(each).mean(dim=0), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("absent", ["sar", "optical"])
@@ -340,19 +318,6 @@ def test_series_work_without_a_modality(series: BuildingHeightEstimator, absent:
         left_out, gap = series(one), series(other)
     torch.testing.assert_close(left_out.height, gap.height)
     assert torch.isfinite(left_out.height).all()
-
-
-def test_estimates_of_several_months_are_their_mean() -> None:
-    model = shaken(
-        BuildingHeightEstimator(CHANNELS, network="mbhr", options={"variant": "released"})
-    )
-    several = sample(3)
-    several["sar"][:, 2] = torch.nan
-    several["optical"][:, 2] = torch.nan
-    with torch.inference_mode():
-        found = model(several).height
-        each = [model({n: v[:, m : m + 1] for n, v in several.items()}).height for m in range(2)]
-    torch.testing.assert_close(found, torch.stack(each).mean(dim=0), rtol=1e-4, atol=1e-5)
 
 
 def test_mean_and_standard_deviation_are_those_of_the_distribution(
@@ -377,28 +342,23 @@ def test_mean_and_standard_deviation_are_those_of_the_distribution(
     assert (lower[built < 0.89] == 0.0).all()
 
 
-def test_estimators_survive_saving(series: BuildingHeightEstimator, tmp_path: Path) -> None:
-    series.network.temperatures.copy_(torch.tensor([1.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2]))
-    series.save_pretrained(tmp_path / "model", card={"data": "none"})
-    again = BuildingHeightEstimator.from_pretrained(tmp_path / "model")
+def test_estimators_survive_saving_in_full_and_half_precision(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = shaken(BuildingHeightEstimator(CHANNELS, network="series", options=SMALL))
+    model.network.temperatures.copy_(torch.tensor([1.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2]))
+    model.save_pretrained(tmp_path / "model", card={"data": "none"})
     with torch.inference_mode():
-        for mine, other in zip(series(sample())[:3], again(sample())[:3], strict=True):
+        expected = model(sample())
+        again = BuildingHeightEstimator.from_pretrained(tmp_path / "model")
+        for mine, other in zip(expected[:3], again(sample())[:3], strict=True):
             torch.testing.assert_close(mine, other)
-    series.network.temperatures.fill_(1.0)
+        model.half().save_pretrained(tmp_path / "half")
+        again = BuildingHeightEstimator.from_pretrained(tmp_path / "half")
+        assert next(again.parameters()).dtype == torch.float32
+        torch.testing.assert_close(again(sample()).height, expected.height, rtol=0.05, atol=0.05)
     described = json.loads((tmp_path / "model" / "config.json").read_text())
     assert described["kind"] == "building heights"
     assert described["configuration"]["channels"]["sar"][0]["transform"] == "decibel"
-
-
-def test_weights_may_be_kept_in_half_precision(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = shaken(BuildingHeightEstimator(CHANNELS, network="series", options=SMALL))
-    with torch.inference_mode():
-        expected = model(sample()).height
-        model.half().save_pretrained(tmp_path / "model")
-        again = BuildingHeightEstimator.from_pretrained(tmp_path / "model")
-        assert next(again.parameters()).dtype == torch.float32
-        torch.testing.assert_close(again(sample()).height, expected, rtol=0.05, atol=0.05)
 
 
 # --- the novelty of images -----------------------------------------------------------------------
@@ -419,23 +379,21 @@ def test_novelty_is_small_for_what_was_seen_and_rises_for_what_was_not() -> None
     model = BuildingHeightEstimator(channels, options=SMALL).eval()
     assert model(town_images(0)).novelty is None
     learn_novelty(model, [town_images(0), town_images(1)], [town_images(2)])
+    towns = town_images(3), town_images(3, level=10.0)
     with torch.inference_mode():
-        usual, bright = model(town_images(3)), model(town_images(3, level=10.0))
+        usual, bright = (model(town) for town in towns)
         empty = model({"sar": torch.full((1, 6, 1, 32, 32), torch.nan)})
+        distributions = [model.distribution(town) for town in towns]
     assert float((usual.novelty > 1.0).float().mean()) < 0.05
     assert float((bright.novelty > 1.5).float().mean()) > 0.5
     assert torch.isnan(empty.novelty).all()
     # Intervals never become narrower, and wider where images are new.
-    for town, widest in ((town_images(3), 1.5), (town_images(3, level=10.0), float("inf"))):
-        with torch.inference_mode():
-            distribution = model.distribution(town)
-            factor = model.network.widening(distribution)
+    for distribution, widest in zip(distributions, (1.5, float("inf")), strict=True):
+        factor = model.network.widening(distribution)
         assert float(factor.min()) >= 1.0
         assert float(factor.median()) <= widest
-    with torch.inference_mode():
-        known = model.distribution(town_images(3, level=10.0))
-        lower, upper = model.interval(known, 0.8)
-        low, high = model.interval(known._replace(novelty=None), 0.8)
+    lower, upper = model.interval(distributions[1], 0.8)
+    low, high = model.interval(distributions[1]._replace(novelty=None), 0.8)
     assert float((upper - lower).mean()) > float((high - low).mean())
 
 
@@ -455,3 +413,168 @@ def test_a_modality_that_is_absent_is_not_new() -> None:
         alone = model(town_images(3)).novelty
         distances = model(both[2]).novelty
     assert float(alone.median()) == pytest.approx(float(distances.median()), rel=0.5)
+
+
+# --- MBHR-Net -----------------------------------------------------------------------------------
+
+AUTHORS = ("printed", "released")
+
+
+@cache
+def _made(variant: str, modality: str, skips: bool) -> MBHRNet:  # noqa: FBT001
+    torch.manual_seed(0)
+    return MBHRNet({modality: 2}, variant=variant, skips=skips).eval()
+
+
+def network_of(variant: str, modality: str = "sar", *, skips: bool = True) -> MBHRNet:
+    """Copy a network of one encoder, which takes less time than to make it."""
+    return deepcopy(_made(variant, modality, skips))
+
+
+def test_mbhr_net_is_two_resnets_and_a_decoder() -> None:
+    network = MBHRNet({"sar": 4, "optical": 5}).eval()
+    encoders = [sum(v.numel() for v in each.parameters()) for each in network.encoders.values()]
+    bare = 25_557_032 - 2048 * 1000 - 1000
+    # One filter of 7 x 7 for each of the 64 features more for each channel more.
+    assert encoders == [bare + 64 * 49, bare + 2 * 64 * 49]
+    with torch.inference_mode():
+        height = network({"sar": torch.randn(2, 4, 32, 64), "optical": torch.randn(2, 5, 32, 64)})
+    assert height.shape == (2, 1, 32, 64)
+    assert (height >= 0.0).all()
+
+
+def test_the_released_network_adds_instead_of_joining() -> None:
+    network = shaken(MBHRNet({"sar": 3, "optical": 3}, variant="released"))
+    assert network.stride == 16
+    images = {name: torch.randn(1, 3, 16, 16) for name in ("sar", "optical")}
+    with torch.inference_mode():
+        height = network(images)
+        # Sums do not know in which order they were taken.
+        first, second = network.encoders["sar"], network.encoders["optical"]
+        network.encoders["sar"], network.encoders["optical"] = second, first
+        swapped = network({"sar": images["optical"], "optical": images["sar"]})
+    torch.testing.assert_close(height, swapped)
+
+
+@pytest.mark.parametrize(
+    ("variant", "modality", "skips"),
+    [
+        ("printed", "optical", False),
+        ("released", "sar", True),
+        ("released", "sar", False),
+        ("ours", "sar", False),
+    ],
+)
+def test_fine_scales_matter_by_skips_alone(
+    variant: str,
+    modality: str,
+    skips: bool,  # noqa: FBT001
+) -> None:
+    network = shaken(network_of(variant, modality, skips=skips))
+    image = {modality: torch.randn(1, 2, 32, 32, generator=torch.Generator().manual_seed(0))}
+    with torch.inference_mode():
+        plain = network(image)
+        network.encoders[modality].register_forward_hook(
+            lambda _module, _inputs, scales: [torch.zeros_like(scales[0]), *scales[1:]]
+        )
+        assert torch.equal(plain, network(image)) is not skips
+    assert plain.shape == (1, 1, 32, 32)
+
+
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_a_channel_that_was_zero_in_training_is_not_amplified(variant: str) -> None:
+    """After a ReLU the variance of a channel can be zero: its first light must not outshine all."""
+    for step in network_of(variant).decoder:
+        convolution, _, normalisation = step[1]
+        torch.nn.init.zeros_(convolution.weight)
+        torch.nn.init.ones_(convolution.bias)
+        torch.nn.init.zeros_(normalisation.running_var)
+        with torch.inference_mode():
+            lit = step(torch.ones(1, convolution.in_channels, 2, 2))
+        assert 1.0 < float(lit.max()) < 32.0
+
+
+# --- where the authors' code differs from ours ---------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_the_authors_finest_skip_comes_before_normalisation(variant: str) -> None:
+    network = network_of(variant)
+    first = network.encoders["sar"].bn1
+    # Behind this normalisation nothing is left of the image.
+    torch.nn.init.zeros_(first.weight)
+    torch.nn.init.zeros_(first.bias)
+    torch.nn.init.constant_(network.head.bias, 100.0)
+    with torch.inference_mode():
+        one, other = (network({"sar": value * torch.ones(1, 2, 32, 32)}) for value in (1.0, 2.0))
+        assert torch.equal(one, other) is (variant not in AUTHORS)
+        plain = network.encoders["sar"](torch.ones(1, 2, 32, 32), plain=True)[0]
+    torch.testing.assert_close(plain, network.encoders["sar"].conv1(torch.ones(1, 2, 32, 32)))
+    with torch.device("meta"):
+        assert MBHRNet({"sar": 2}, variant=variant, plain_skip=False).plain_skip is False
+
+
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_the_authors_take_the_cosine_of_columns(variant: str) -> None:
+    # Rows (3, 4) and (0, 0): the first column is right, the second is wrong by a factor, which no
+    # cosine minds; as one vector the patch is turned.
+    truth = torch.tensor([[3.0, 4.0], [3.0, 4.0]]).view(1, 1, 2, 2)
+    found = torch.tensor([[3.0, 8.0], [3.0, 8.0]]).view(1, 1, 2, 2)
+    vectors = published(variant)["vectors"]
+    loss = float(regression_loss(found, truth, (0.0, 1.0), vectors))
+    patch = 1.0 - (9.0 + 32.0) / (5.0 * 73.0**0.5)
+    assert loss == pytest.approx(0.0 if variant in AUTHORS else patch, abs=1e-6)
+    # A column without a building has a cosine of 0; a patch without one does not count.
+    truth[..., 0] = 0.0
+    half = float(regression_loss(found, truth, (0.0, 1.0), "column"))
+    assert half == pytest.approx(0.5, abs=1e-6)
+    empty = torch.zeros_like(truth)
+    assert float(regression_loss(found, empty, (0.0, 1.0), "column")) == pytest.approx(1.0)
+    assert float(regression_loss(found, empty, (0.0, 1.0), "patch")) == 0.0
+
+
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_settings_of_the_variants_and_what_plateau_and_stopping_go_by(variant: str) -> None:
+    settings = BuildingSettings.published(variant, optical_bands=())
+    theirs = variant in AUTHORS
+    assert settings.least_rate == (1e-5 if theirs else 1e-6)
+    assert (settings.batch, settings.size) == ((4, 128) if theirs else (16, 64))
+    assert settings.monitored == ("validation_loss" if theirs else "validation_rmse")
+    assert settings.keep == ("last" if theirs else "best")
+    assert settings.clip == (None if theirs else 1.0)
+    assert (settings.rate, settings.epochs, settings.patience) == (1e-4, 50, 20)
+    weights = VARIANTS[variant].weights
+    assert weights == ((0.4, 0.6) if variant == "released" else (0.2, 0.8))
+    assert len(settings.sar_bands) == (2 if variant == "released" else 4)
+    channels = {"sar": [Channel(name, "1") for name in settings.sar_bands]}
+    with torch.device("meta"):
+        network = BuildingHeightEstimator(channels, network="mbhr", options=settings.options)
+    task = BuildingTask(network, settings, 5.0)
+    (adam,), (plateau,) = task.configure_optimizers()
+    assert isinstance(adam, torch.optim.Adam)
+    assert task.monitored == plateau["monitor"] == settings.monitored
+    schedule = plateau["scheduler"]
+    for _ in range(100):
+        schedule.step(1.0)
+    assert adam.param_groups[0]["lr"] == pytest.approx(settings.least_rate)
+
+
+# --- the loss ------------------------------------------------------------------------------------
+
+
+def test_the_published_loss_is_squared_error_and_angle() -> None:
+    truth = torch.tensor([3.0, 4.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    found = torch.tensor([3.0, 0.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    expected = 0.2 * 16.0 / 4.0 + 0.8 * (1.0 - 3.0 / 5.0)
+    assert float(regression_loss(found, truth, (0.2, 0.8))) == pytest.approx(expected)
+    # The angle does not mind the size, and is taken for each patch.
+    assert float(regression_loss(2.0 * truth, truth, (0.0, 1.0))) == pytest.approx(0.0, abs=1e-6)
+    both = regression_loss(torch.cat([truth, found]), torch.cat([truth, truth]), (0.0, 1.0))
+    assert float(both) == pytest.approx(0.5 * (1.0 - 3.0 / 5.0), abs=1e-6)
+    # A patch without buildings has no angle.
+    flat = regression_loss(torch.ones_like(truth), torch.zeros_like(truth), (0.2, 0.8))
+    assert float(flat) == pytest.approx(0.2)
+    zero = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    regression_loss(zero, torch.ones(1, 1, 2, 2), (0.2, 0.8)).backward()
+    assert zero.grad is not None
+    assert torch.isfinite(zero.grad).all()

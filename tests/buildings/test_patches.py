@@ -1,7 +1,8 @@
-"""Patches of city stacks: shapes, what is missing, splits by place, and what a mirror may do."""
+"""Patches of city stacks, splits by place, and errors of heights."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from sarheight.buildings import (
     OPTICAL_BANDS,
     SAR_BANDS,
     BuildingPatches,
+    building_errors,
+    footprint_iou,
     open_stack,
     select_bands,
     split_blocks,
@@ -82,14 +86,11 @@ def test_a_stack_of_one_modality_gives_samples_of_the_same_shape(modality: str) 
     assert part[f"{modality}_valid"].all()
 
 
-def test_missing_months_are_flagged() -> None:
+def test_missing_months_are_flagged_and_short_series_are_filled_with_them() -> None:
     stack = without_months(STACK, "optical", [0, 6])
     sample = BuildingPatches([stack], size=20)[0]
     assert np.flatnonzero(~sample["optical_valid"]).tolist() == [0, 6]
     assert sample["sar_valid"].all()
-
-
-def test_a_series_that_is_too_short_is_filled_with_missing_months() -> None:
     sample = BuildingPatches([small_stack(months=3)], size=20, months=5)[0]
     assert sample["month"].tolist() == [1, 2, 3, 0, 0]
     assert sample["sar_valid"].tolist() == [True, True, True, False, False]
@@ -135,10 +136,14 @@ def test_samples_depend_on_seed_epoch_and_number_alone(seed: int, epoch: int) ->
 
 def test_a_mirror_swaps_the_passes() -> None:
     patches = BuildingPatches([STACK], size=40, augment=True)
+    bands = ["vv_ascending", "vh_ascending"]
+    of_one_pass = BuildingPatches([STACK], size=40, sar_bands=bands, augment=True)
     plain = BuildingPatches([STACK], size=40)[0]
     mirrored = 0
     for epoch in range(20):
         patches.set_epoch(epoch)
+        of_one_pass.set_epoch(epoch)
+        np.testing.assert_array_equal(of_one_pass[0]["height"], plain["height"])
         sample = patches[0]
         if np.array_equal(sample["height"], plain["height"]):
             assert same(sample, plain)
@@ -150,19 +155,11 @@ def test_a_mirror_swaps_the_passes() -> None:
     assert 3 < mirrored < 17
 
 
-def test_patches_of_one_pass_are_not_mirrored() -> None:
-    bands = ["vv_ascending", "vh_ascending"]
-    patches = BuildingPatches([STACK], size=40, sar_bands=bands, augment=True)
-    for epoch in range(10):
-        patches.set_epoch(epoch)
-        np.testing.assert_array_equal(patches[0]["height"][0], STACK["height"])
-
-
 def drawn(**options: Any) -> Iterator[dict[str, NDArray[Any]]]:  # noqa: ANN401
-    patches = BuildingPatches([STACK], size=40, augment=True, optical_bands=["B02"], **options)
+    patches = BuildingPatches([STACK], size=16, augment=True, optical_bands=["B02"], **options)
     for epoch in range(150):
         patches.set_epoch(epoch)
-        yield patches[0]
+        yield patches[4]
 
 
 def test_modalities_are_dropped_at_the_given_rate_and_never_both() -> None:
@@ -183,15 +180,12 @@ def test_months_are_dropped_at_the_given_rate_and_never_all() -> None:
         assert (np.isfinite(sample["sar"]).any(axis=(1, 2, 3)) == sample["sar_valid"]).all()
 
 
-def test_patches_may_lack_heights() -> None:
+def test_patches_may_lack_heights_or_buildings() -> None:
     stack = STACK.drop_vars(["height", "footprint"])
     sample = BuildingPatches([stack], size=20, least_known=0.0)[0]
     assert np.isnan(sample["height"]).all()
     half = STACK.assign(height=STACK["height"].where(STACK["x"] < STACK["x"][20]))
     assert len(BuildingPatches([half], size=20)) == 2
-
-
-def test_a_city_with_no_buildings_gives_patches_of_open_ground() -> None:
     stack = STACK.assign(height=0.0 * STACK["height"], footprint=0.0 * STACK["footprint"])
     sample = BuildingPatches([stack], size=20)[0]
     assert (sample["height"] == 0.0).all()
@@ -241,10 +235,11 @@ def test_patches_stay_in_their_blocks() -> None:
 
 def test_cities_are_split_as_a_whole() -> None:
     names = [f"city{k}" for k in range(10)]
-    found = split_cities(names, {"training": 0.7, "validation": 0.1, "test": 0.2}, seed=3)
+    shares = {"training": 0.7, "validation": 0.1, "test": 0.2}
+    found = split_cities(names, shares, seed=3)
     assert sorted(name for part in found.values() for name in part) == names
     assert [len(each) for each in found.values()] == [7, 1, 2]
-    assert found == split_cities(names, {"training": 0.7, "validation": 0.1, "test": 0.2}, seed=3)
+    assert found == split_cities(names, shares, seed=3)
 
 
 # --- statistics --------------------------------------------------------------------------------
@@ -260,22 +255,12 @@ def test_statistics_are_those_of_the_parts_for_training() -> None:
     assert channel.mean == pytest.approx(float((10.0 * np.log10(power)).mean()), abs=1e-3)
     blue = STACK["optical"].sel(optical_band="B02").isel(y=slice(0, 20)).values
     assert found["optical"][0].std == pytest.approx(float(blue.std()), rel=1e-3)
-
-
-def test_a_band_that_no_stack_has_is_neutral() -> None:
-    found = band_statistics([small_stack(modalities=["optical"])], sar_bands=["vv_ascending"])
-    assert (found["sar"][0].mean, found["sar"][0].std) == (0.0, 1.0)
+    # A band that no stack has is neutral.
+    (none,) = band_statistics([STACK.drop_vars("sar")], sar_bands=["vv_ascending"])["sar"]
+    assert (none.mean, none.std) == (0.0, 1.0)
 
 
 # --- real series through a network -------------------------------------------------------------
-
-
-def real_stacks() -> Iterator[xr.Dataset]:
-    """Yield one stack of each kind of real series."""
-    yield real_series()
-    chip = shared_data("sentinel1", "terramesh_chips", "282D_485L_3_3.tif")
-    bands = ["vv_descending", "vh_descending", "dem", *OPTICAL_BANDS]
-    yield stack_from_raster(chip, bands, "2020-07-01", decibels=0.01, offset=0.0)
 
 
 def test_real_series_of_all_kinds_run_through_one_network_to_a_map() -> None:
@@ -284,18 +269,21 @@ def test_real_series_of_all_kinds_run_through_one_network_to_a_map() -> None:
     from sarheight.learning import Tiling
 
     torch.set_num_threads(1)
-    stacks = [stack.isel(x=slice(0, 64), y=slice(0, 48)) for stack in real_stacks()]
+    chip = shared_data("sentinel1", "terramesh_chips", "282D_485L_3_3.tif")
+    bands = ["vv_descending", "vh_descending", "dem", *OPTICAL_BANDS]
+    single = stack_from_raster(chip, bands, "2020-07-01", decibels=0.01, offset=0.0)
+    stacks = [each.isel(x=slice(0, 40), y=slice(0, 32)) for each in (real_series(), single)]
     channels = band_statistics(stacks)
     options = {"width": 8, "depth": 2, "months_width": 8, "heads": 2}
     estimator = BuildingHeightEstimator(channels, options=options)
-    patches = BuildingPatches(stacks, size=48, months=12, least_known=0.0)
+    patches = BuildingPatches(stacks, size=32, months=12, least_known=0.0)
     (sample,) = torch.utils.data.DataLoader(patches, batch_size=len(patches))
     heights = estimator(sample).height
-    assert heights.shape == (len(patches), 1, 48, 48)
+    assert heights.shape == (len(patches), 1, 32, 32)
     assert torch.isfinite(heights).all()
     for stack in stacks:
-        city = predict_buildings(estimator, select_bands(stack), tiling=Tiling(32, 8))
-        assert city["height"].shape == (48, 64)
+        city = predict_buildings(estimator, select_bands(stack), tiling=Tiling(24, 8))
+        assert city["height"].shape == (32, 40)
         assert bool(np.isfinite(city["height"]).all())
         assert city.rio.crs == stack.rio.crs
 
@@ -309,3 +297,87 @@ def test_selected_bands_are_added_and_others_dropped() -> None:
     ]
     assert list(found["optical_band"].values) == ["B11", "B02"]
     assert "optical" not in select_bands(stack, optical_bands=[])
+
+
+HEIGHTS = arrays(np.float64, (5, 4), elements=st.floats(0.0, 100.0))
+
+
+def test_all_cells_and_built_cells_are_two_figures() -> None:
+    truth = np.array([0.0, 0.0, 0.0, 10.0])
+    errors = building_errors(np.array([0.0, 0.0, 0.0, 6.0]), truth)
+    assert errors.everywhere.rmse == pytest.approx(2.0)
+    assert errors.buildings.rmse == pytest.approx(4.0)
+    assert (errors.everywhere.mae, errors.buildings.mae) == (1.0, 4.0)
+    assert (errors.everywhere.bias, errors.buildings.bias) == (-1.0, -4.0)
+    assert (errors.everywhere.count, errors.buildings.count) == (4, 1)
+    # The truth varies by 18.75 square metres over all cells, and not at all over one.
+    assert errors.everywhere.r2 == pytest.approx(1.0 - 4.0 / 18.75)
+    assert math.isnan(errors.buildings.r2)
+
+
+@given(truth=HEIGHTS, estimate=HEIGHTS)
+@settings(max_examples=50, deadline=None)
+def test_figures_keep_their_definitions(truth: np.ndarray, estimate: np.ndarray) -> None:
+    errors = building_errors(estimate, truth)
+    everywhere = errors.everywhere
+    assert everywhere.rmse >= everywhere.mae - 1e-9
+    assert everywhere.mae >= abs(everywhere.bias) - 1e-9
+    # The mean of the truth has an R² of 0, and the truth one of 1.
+    if truth.std() > 1e-3:
+        mean = building_errors(np.full_like(truth, truth.mean()), truth).everywhere
+        assert mean.r2 == pytest.approx(0.0, abs=1e-9)
+        assert building_errors(truth, truth).everywhere.r2 == 1.0
+    # Every built cell is in one class.
+    assert sum(each.count for each in errors.classes.values()) == errors.buildings.count
+    squares = [e.count * e.rmse**2 for e in errors.classes.values() if e.count]
+    if errors.buildings.count:
+        total = errors.buildings.count * errors.buildings.rmse**2
+        assert sum(squares) == pytest.approx(total, rel=1e-9, abs=1e-9)
+
+
+@given(truth=HEIGHTS, estimate=HEIGHTS, threshold=st.floats(0.5, 50.0))
+@settings(max_examples=50, deadline=None)
+def test_intersection_over_union_is_symmetric_and_one_for_the_same(
+    truth: np.ndarray, estimate: np.ndarray, threshold: float
+) -> None:
+    one = footprint_iou(estimate, truth, threshold=threshold)
+    other = footprint_iou(truth, estimate, threshold=threshold)
+    assert one == pytest.approx(other, nan_ok=True)
+    if (truth >= threshold).any():
+        assert footprint_iou(truth, truth, threshold=threshold) == 1.0
+
+
+def test_the_threshold_decides_what_a_footprint_is() -> None:
+    truth, estimate = np.array([0.0, 2.0, 10.0, 10.0]), np.array([1.5, 0.0, 8.0, 12.0])
+    assert footprint_iou(estimate, truth, threshold=1.0) == pytest.approx(2 / 4)
+    assert footprint_iou(estimate, truth, threshold=5.0) == 1.0
+    assert building_errors(estimate, truth, built_from=5.0).iou == 1.0
+
+
+def test_unknown_cells_are_ignored() -> None:
+    truth = np.array([10.0, np.nan, 0.0, 20.0])
+    estimate = np.array([12.0, 5.0, np.nan, 20.0])
+    errors = building_errors(estimate, truth)
+    assert errors.everywhere.count == errors.buildings.count == 2
+    assert errors.everywhere.bias == 1.0
+    chosen = building_errors(estimate, truth, where=np.array([True, True, True, False]))
+    assert (chosen.everywhere.count, chosen.everywhere.rmse) == (1, 2.0)
+
+
+def test_a_city_without_buildings_has_no_figures_of_buildings() -> None:
+    errors = building_errors(np.zeros((3, 3)), np.zeros((3, 3)))
+    assert errors.everywhere.rmse == 0.0
+    assert errors.buildings.count == 0
+    assert math.isnan(errors.buildings.rmse)
+    assert math.isnan(errors.iou)
+    nothing = building_errors(np.full(4, np.nan), np.zeros(4))
+    assert nothing.everywhere.count == 0
+
+
+def test_figures_have_names() -> None:
+    figures = building_errors(np.array([3.0, 0.0]), np.array([4.0, 0.0])).as_dict()
+    assert figures["rmse"] == pytest.approx(math.sqrt(0.5))
+    assert figures["buildings_rmse"] == 1.0
+    assert figures["0-5 m_count"] == 1
+    assert figures["40 m and more_count"] == 0
+    assert (figures["iou"], figures["built_from"]) == (1.0, 1.0)

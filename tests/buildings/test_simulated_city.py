@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pyproj
@@ -11,14 +12,7 @@ import pytest
 import xarray as xr
 
 from sarheight.buildings import check_stack
-from tests.worlds.city import (
-    City,
-    Cover,
-    boxes_of,
-    build_city,
-    in_cells,
-    make_city,
-)
+from tests.worlds.city import City, Cover, boxes_of, build_city, in_cells, make_city
 from tests.worlds.city_districts import HIGHEST, LOWEST, STYLES
 from tests.worlds.city_images import CitySettings, simulated_city
 from tests.worlds.city_optical import OpticalSettings, city_optical, shaded, sun
@@ -46,7 +40,6 @@ LONGITUDE, LATITUDE = pyproj.Transformer.from_crs(UTM, 4326, always_xy=True).tra
     CORNER[0] + MIDDLE, CORNER[1] + MIDDLE
 )
 SITE = Site(UTM, *CORNER, LATITUDE, LONGITUDE)
-SMALL = CitySettings(cells=32, posting=5.0)
 
 
 def one_box(height: float, turn: float = 0.0) -> City:
@@ -72,7 +65,8 @@ def sight_of(*, ascending: bool) -> float:
     return math.pi + tilt if ascending else -tilt
 
 
-def seen_box(height: float, *, ascending: bool) -> tuple[RadarView, City]:
+@cache
+def seen_box(height: float, *, ascending: bool = True) -> tuple[RadarView, City]:
     """Look at a box that faces the radar."""
     city = one_box(height, sight_of(ascending=ascending))
     random = np.random.default_rng(1)
@@ -94,9 +88,8 @@ def place_of_middle(seen: RadarView) -> tuple[float, float]:
     return float(seen.line[window, window].mean()), float(seen.sample[window, window].mean())
 
 
-@pytest.mark.parametrize("ascending", [True, False])
-@pytest.mark.parametrize("height", [8.0, 30.0])
-def test_the_corner_lies_at_the_foot_of_the_wall_whatever_its_height(
+@pytest.mark.parametrize(("ascending", "height"), [(True, 8.0), (True, 30.0), (False, 30.0)])
+def test_the_corner_lies_at_the_foot_of_the_wall_and_is_as_bright_as_the_wall_is_large(
     ascending: bool,  # noqa: FBT001 - of pytest
     height: float,
 ) -> None:
@@ -106,11 +99,6 @@ def test_the_corner_lies_at_the_foot_of_the_wall_whatever_its_height(
     # Samples of 10 m count ground range away from the radar: the near wall is half a depth before.
     assert 10.0 * (ground_sample - sample) == pytest.approx(0.5 * DEPTH, abs=0.5)
     assert 10.0 * (line - ground_line) == pytest.approx(0.0, abs=1.0)
-
-
-@pytest.mark.parametrize("height", [8.0, 30.0])
-def test_the_corner_is_as_bright_as_the_wall_is_large(height: float) -> None:
-    seen, _ = seen_box(height, ascending=True)
     expected = SIDE * height * math.tan(THETA)
     assert seen.corners.sum() == pytest.approx(expected, rel=0.02)
 
@@ -132,23 +120,20 @@ def test_a_roof_is_laid_over_towards_the_radar(
     height = 30.0
     seen, city = seen_box(height, ascending=ascending)
     roof = int(city.cover[city.building > 0.0][0])
-    _, sample = middle_of(seen.parts[roof])
-    moved = 10.0 * (place_of_middle(seen)[1] - sample)
-    assert moved == pytest.approx(height / math.tan(THETA), abs=2.0)
+    middle = place_of_middle(seen)[1]
+    moved = 10.0 * (middle - middle_of(seen.parts[roof])[1])
+    laid_over = height / math.tan(THETA)
+    assert moved == pytest.approx(laid_over, abs=2.0)
+    # The wall lies between its foot and the roof.
+    near = 10.0 * (middle - middle_of(seen.parts[WALL])[1])
+    assert 0.5 * DEPTH < near < 0.5 * DEPTH + laid_over
     # The radar stands in the west of an ascending pass, in the east of a descending one.
     eastwards = np.diff(seen.sample, axis=1).mean()
     assert (eastwards > 0.0) == ascending
 
 
-def test_the_wall_lies_between_its_foot_and_the_roof() -> None:
-    seen, _ = seen_box(30.0, ascending=True)
-    _, sample = middle_of(seen.parts[WALL])
-    near = 10.0 * (place_of_middle(seen)[1] - sample)
-    assert 0.5 * DEPTH < near < 0.5 * DEPTH + 30.0 / math.tan(THETA)
-
-
 def test_behind_a_box_there_is_a_radar_shadow() -> None:
-    seen, city = seen_box(30.0, ascending=True)
+    seen, city = seen_box(30.0)
     ground = np.sum([seen.parts[kind] for kind in (Cover.ASPHALT, Cover.GRASS)], axis=0)
     line, sample = (round(value) for value in place_of_middle(seen))
     behind = round((0.5 * DEPTH + 0.5 * 30.0 * math.tan(THETA)) / 10.0)
@@ -202,8 +187,9 @@ def test_flat_ground_has_the_level_of_its_law_and_as_many_looks_as_stated() -> N
     assert (mean / spread) ** 2 == pytest.approx(2.0 * settings.looks, rel=0.3)
 
 
-@pytest.mark.parametrize("elevation", [20.0, 50.0])
-@pytest.mark.parametrize("azimuth", [180.0, 135.0, 90.0])
+@pytest.mark.parametrize(
+    ("elevation", "azimuth"), [(20.0, 180.0), (50.0, 135.0), (20.0, 90.0), (50.0, 180.0)]
+)
 def test_a_shadow_is_as_long_as_the_sun_makes_it(elevation: float, azimuth: float) -> None:
     surface = np.zeros((201, 201))
     surface[100, 100] = 30.0
@@ -215,11 +201,9 @@ def test_a_shadow_is_as_long_as_the_sun_makes_it(elevation: float, azimuth: floa
     far = np.argmax(lengths)
     assert columns[far] - 100 == pytest.approx(lengths[far] * math.sin(away), abs=1.0)
     assert 100 - rows[far] == pytest.approx(lengths[far] * math.cos(away), abs=1.0)
-
-
-def test_no_sun_no_light() -> None:
-    assert shaded(np.zeros((3, 3)), 1.0, -1.0, 180.0).all()
-    assert not shaded(np.zeros((3, 3)), 1.0, 5.0, 180.0).any()
+    # Without a sun all is dark, and without heights nothing else.
+    assert shaded(0.0 * surface, posting, -1.0, azimuth).all()
+    assert not shaded(0.0 * surface, posting, elevation, azimuth).any()
 
 
 def test_the_sun_stands_in_the_south_east_of_a_morning_and_highest_in_june() -> None:
@@ -247,27 +231,25 @@ def test_shadows_darken_red_more_than_blue() -> None:
     assert share[8] < 0.4
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_months_without_and_with_nothing_but_clouds(share: float) -> None:
-    city = one_box(10.0)
-    # So far beyond the ends that no luck brings it back.
-    settings = OpticalSettings(clouds=(20.0 * share - 10.0,) * 2)
-    images = city_optical(city, 50.0, settings, np.random.default_rng(0))
-    assert np.isnan(images).mean() == share
-
-
-def test_a_year_of_clouds_has_the_given_share() -> None:
-    city = one_box(10.0)
-    random = np.random.default_rng(0)
-    settings = OpticalSettings(clouds=(0.4, 0.4), cloud_size=40.0)
+@pytest.mark.parametrize(("share", "apart"), [(0.0, 0.0), (1.0, 0.0), (0.4, 0.15)])
+def test_clouds_have_the_given_share(share: float, apart: float) -> None:
+    # Nothing and all lie so far beyond the ends that no luck brings them back.
+    level = share if apart else 20.0 * share - 10.0
+    settings = OpticalSettings(clouds=(level, level), cloud_size=40.0)
+    city, random = one_box(10.0), np.random.default_rng(0)
     shares = [np.isnan(city_optical(city, 50.0, settings, random)).mean() for _ in range(2)]
-    assert np.mean(shares) == pytest.approx(0.4, abs=0.15)
+    assert np.mean(shares) == pytest.approx(share, abs=apart)
 
 
 @pytest.fixture(scope="module")
 def small() -> xr.Dataset:
-    """Make a small city."""
-    return simulated_city(SMALL, seed=4)
+    """A small city, whose plan is that of `city_of(320.0, 4)`."""
+    return simulated_city(CitySettings(cells=32, posting=5.0), seed=4)
+
+
+@cache
+def city_of(extent: float, seed: int, style: str = "european") -> City:
+    return make_city(extent, seed, posting=5.0, style=style)
 
 
 def test_a_city_is_a_stack_flagged_as_simulated(small: xr.Dataset) -> None:
@@ -276,15 +258,7 @@ def test_a_city_is_a_stack_flagged_as_simulated(small: xr.Dataset) -> None:
     assert "simulated" in small.attrs["provenance"]
     assert small.sizes == {"month": 12, "sar_band": 4, "optical_band": 10, "y": 32, "x": 32}
     assert small.rio.crs.to_epsg() in range(32601, 32661)
-
-
-def test_a_seed_makes_one_city(small: xr.Dataset) -> None:
-    xr.testing.assert_identical(small, simulated_city(SMALL, seed=4))
-    other = simulated_city(SMALL, seed=5)
-    assert not np.array_equal(small["height"].values, other["height"].values)
-
-
-def test_built_cells_are_brighter_in_both_passes(small: xr.Dataset) -> None:
+    # Built cells are brighter in both passes.
     built = small["footprint"].values > 0.5
     open_ground = small["footprint"].values == 0.0
     for band in small["sar"].mean("month").values:
@@ -294,7 +268,7 @@ def test_built_cells_are_brighter_in_both_passes(small: xr.Dataset) -> None:
 def test_heights_and_densities_are_those_of_european_cities() -> None:
     heights, shares = [], []
     for seed in range(3):
-        city = make_city(640.0, seed, posting=5.0)
+        city = city_of(640.0, seed)
         building = city.building[city.inner]
         heights.append(building[building > 0.0])
         shares.append((building > 0.0).mean())
@@ -309,7 +283,7 @@ def test_height_is_the_mean_over_the_built_part(small: xr.Dataset) -> None:
     height, footprint = small["height"].values, small["footprint"].values
     assert ((height > 0.0) == (footprint > 0.0)).all()
     assert (height[footprint > 0.0] >= LOWEST - 1e-3).all()
-    city = make_city(320.0, 4, posting=5.0)
+    city = city_of(320.0, 4)
     volume = in_cells(city.building[city.inner], 2)
     np.testing.assert_allclose(height * footprint, volume, atol=1e-3)
 
@@ -334,7 +308,7 @@ def test_cells_that_do_not_fit(settings: CitySettings, message: str) -> None:
 def test_styles_differ_in_height_and_density() -> None:
     found = {}
     for style in ("european", "east asian", "mediterranean", "informal"):
-        city = make_city(640.0, 1, posting=5.0, style=style)
+        city = city_of(640.0, 1, style)
         building = city.building[city.inner]
         found[style] = ((building > 0.0).mean(), np.percentile(building[building > 0.0], 99.0))
     assert found["east asian"][1] > HIGHEST > found["mediterranean"][1]
@@ -368,7 +342,7 @@ def test_a_pitched_roof_has_its_ridge_along_the_longer_side() -> None:
     np.testing.assert_allclose(roof[45:50, 50], roof[50:55, 50][::-1])
 
 
-def test_a_wide_world_draws_its_geometry_and_gaps() -> None:
+def test_a_wide_world_draws_its_geometry_and_gaps_by_its_seed() -> None:
     wide = CitySettings.wide(cells=32, posting=5.0)
     stacks = [simulated_city(wide, seed=seed) for seed in (1, 2)]
     for stack in stacks:
@@ -376,6 +350,7 @@ def test_a_wide_world_draws_its_geometry_and_gaps() -> None:
         assert all(29.0 <= each <= 46.0 for each in stack.attrs["incidences"])
         assert -50.0 <= stack.attrs["latitude"] <= 60.0
     xr.testing.assert_identical(stacks[0], simulated_city(wide, seed=1))
+    assert not np.array_equal(*(each["height"].values for each in stacks))
     missing = np.concatenate([np.isnan(each["sar"].values).all(axis=(2, 3)) for each in stacks])
     assert missing.any()
     # Both polarisations of a pass are missing together.
@@ -383,7 +358,7 @@ def test_a_wide_world_draws_its_geometry_and_gaps() -> None:
 
 
 def test_snow_is_bright_and_dark_in_the_short_wave_infrared() -> None:
-    city = make_city(320.0, 4, posting=5.0)
+    city = city_of(320.0, 4)
     clear = OpticalSettings(clouds=(0.0, 0.0), noise=0.0)
     plain, snowy = (
         city_optical(city, 50.0, each, np.random.default_rng(0))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,7 +37,6 @@ from sarheight.buildings import (
 from sarheight.buildings._images import check_offset
 from sarheight.buildings.items import offset_of_item, optical_band
 from sarheight.errors import ProductError, StackError
-from sarheight.scene import Scene
 from tests.cities import (
     EPSG,
     flattened_image,
@@ -52,12 +53,9 @@ from tests.mountains import mountain, raster, scene_of
 GRID = grid_of(12, 16)
 
 
-def sar_of(grid: xr.DataArray = GRID, **options: float) -> xr.DataArray:
-    return images_of(grid, "sar_band", SAR_BANDS, **options)
-
-
-def optical_of(grid: xr.DataArray = GRID, **options: float) -> xr.DataArray:
-    return images_of(grid, "optical_band", OPTICAL_BANDS, **options)
+def images(axis: str, **options: float) -> xr.DataArray:
+    bands = {"sar": SAR_BANDS, "optical": OPTICAL_BANDS}[axis]
+    return images_of(GRID, f"{axis}_band", bands, **options)
 
 
 # --- the form ----------------------------------------------------------------------------------
@@ -73,12 +71,12 @@ def test_a_stack_holds_what_was_put_together() -> None:
 
 
 def test_bands_come_in_the_usual_order() -> None:
-    stack = city_stack(sar=sar_of().isel(sar_band=[3, 0]))
+    stack = city_stack(sar=images("sar").isel(sar_band=[3, 0]))
     assert list(stack["sar_band"].values) == ["vv_ascending", "vh_descending"]
 
 
 def test_months_that_one_modality_lacks_are_missing_in_it() -> None:
-    stack = city_stack(sar=sar_of(months=3), optical=optical_of().isel(month=[1, 5]))
+    stack = city_stack(sar=images("sar", months=3), optical=images("optical").isel(month=[1, 5]))
     assert stack.sizes["month"] == 4
     assert valid_months(stack)["sar"].tolist() == [True, True, True, False]
     assert valid_months(stack)["optical"].tolist() == [False, True, False, True]
@@ -147,7 +145,7 @@ def test_reflectance_with_and_without_the_offset() -> None:
 
 
 def test_an_offset_left_out_or_added_twice_is_noticed() -> None:
-    true = optical_of(level=0.1, months=1)
+    true = images("optical", level=0.1, months=1)
     assert check_offset(true) is true
     with pytest.raises(StackError, match="the offset of -1000 was probably left out"):
         check_offset(true + 0.1)
@@ -202,32 +200,23 @@ def test_a_month_is_the_median_or_mean_of_what_is_clear(count: int, seed: int) -
     values[random.uniform(size=values.shape) < 0.3] = np.nan
     series = dated(values, [f"2021-03-{day + 1:02d}" for day in range(count)])
     masked = np.ma.masked_invalid(values.astype(np.float32))
-    for how, expected in (
-        ("median", np.ma.median(masked, axis=0)),
-        ("mean", masked.mean(axis=0)),
-    ):
+    for how, expected in (("median", np.ma.median(masked, axis=0)), ("mean", masked.mean(axis=0))):
         found = monthly_composite(series, how).isel(month=0)  # type: ignore[arg-type]
         np.testing.assert_allclose(found, np.ma.filled(expected, np.nan), rtol=1e-5)
 
 
-def test_months_without_an_image_are_missing() -> None:
-    series = dated(np.ones((2, 3, 4)), ["2021-01-10", "2021-04-02"])
-    found = monthly_composite(series, "median")
-    assert found.sizes["month"] == 4
-    assert found.notnull().any(dim=("y", "x")).values.tolist() == [True, False, False, True]
-    lazy = monthly_composite(series.chunk({"y": 1}), "median")
-    assert lazy.chunks is not None
-    np.testing.assert_array_equal(lazy, found)
-
-
-def test_a_month_with_no_clear_cell_is_missing() -> None:
+def test_months_without_an_image_or_a_clear_cell_are_missing() -> None:
     values = np.ones((3, 3, 4))
     values[1] = np.nan
-    found = monthly_composite(dated(values, ["2021-01-10", "2021-02-10", "2021-03-10"]), "median")
-    stack = city_stack(
-        optical=found.expand_dims(optical_band=["B02"]).transpose("month", "optical_band", "y", "x")
-    )
-    assert valid_months(stack)["optical"].tolist() == [True, False, True]
+    series = dated(values, ["2021-01-10", "2021-02-10", "2021-04-02"])
+    found = monthly_composite(series, "median")
+    assert found.sizes["month"] == 4
+    lazy = monthly_composite(series.isel(time=[0, 2]).chunk({"y": 1}), "median")
+    assert lazy.chunks is not None
+    np.testing.assert_array_equal(lazy, found)
+    bands = found.expand_dims(optical_band=["B02"]).transpose("month", "optical_band", "y", "x")
+    stack = city_stack(optical=bands)
+    assert valid_months(stack)["optical"].tolist() == [True, False, False, True]
 
 
 # --- folders -----------------------------------------------------------------------------------
@@ -235,16 +224,16 @@ def test_a_month_with_no_clear_cell_is_missing() -> None:
 BANDS = {"VV_A": "vv_ascending", "VH_D": "vh_descending", "B2": "B02", "B11": "B11", "SCL": "SCL"}
 
 
-def write_folder(folder: Path, *, added: int = 1000) -> Path:
+def write_folder(folder: Path) -> Path:
     """Write two dates of one month and one of another; the second date is half cloud."""
     random = np.random.default_rng(4)
     for date, cloud in (("20210104", 0), ("20210120", 5), ("20210306", 10)):
         for band, level in (("VV_A", 0.2), ("VH_D", 0.04)):
             power = random.gamma(4.0, level / 4.0, (10, 10)).astype(np.float32)
             write_geotiff(folder / "s1" / f"S1_{date}_{band}.tif", power)
-        blue = random.integers(50, 900, (10, 10)).astype(np.uint16) + added
+        blue = random.integers(50, 900, (10, 10)).astype(np.uint16) + 1000
         write_geotiff(folder / f"S2_{date}_B2.tif", blue.astype(np.uint16))
-        swir = random.integers(900, 2000, (5, 5)).astype(np.uint16) + added
+        swir = random.integers(900, 2000, (5, 5)).astype(np.uint16) + 1000
         write_geotiff(folder / f"S2_{date}_B11.tif", swir.astype(np.uint16), posting=20.0)
         classes = np.full((5, 5), 4, dtype=np.uint8)
         classes[: cloud // 2] = 9
@@ -252,70 +241,68 @@ def write_folder(folder: Path, *, added: int = 1000) -> Path:
     return folder
 
 
-def test_a_folder_of_geotiffs_becomes_a_stack(tmp_path: Path) -> None:
-    write_folder(tmp_path)
-    stack = stack_from_folder(tmp_path, "*_{date}_{band}.tif", BANDS, baseline="04.00")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("images"))
+
+
+def test_a_folder_of_geotiffs_becomes_a_stack(folder: Path) -> None:
+    stack = stack_from_folder(folder, "*_{date}_{band}.tif", BANDS, baseline="04.00")
     assert stack.sizes == {
         "month": 3, "sar_band": 2, "optical_band": 2, "y": 10, "x": 10
     }  # fmt: skip
     # The second image of January is clear in its lower rows only; March is never clear.
     assert valid_months(stack)["optical"].tolist() == [True, False, False]
     assert valid_months(stack)["sar"].tolist() == [True, False, True]
-    import rasterio
-
-    with rasterio.open(tmp_path / "S2_20210104_B2.tif") as opened:
+    with rasterio.open(folder / "S2_20210104_B2.tif") as opened:
         first = (opened.read(1).astype(np.float32) - 1000.0) / 10_000.0
     blue = stack["optical"].sel(optical_band="B02").isel(month=0)
     np.testing.assert_allclose(blue[:4], first[:4], atol=1e-6)
     assert float(np.abs(blue[6:] - first[6:]).max()) > 0.01
+    # Usual names need no pattern.
+    xr.testing.assert_identical(stack_from_folder(folder, baseline="04.00"), stack)
 
 
-def test_usual_names_need_no_pattern(tmp_path: Path) -> None:
-    write_folder(tmp_path)
-    expected = stack_from_folder(tmp_path, "*_{date}_{band}.tif", BANDS, baseline="04.00")
-    xr.testing.assert_identical(stack_from_folder(tmp_path, baseline="04.00"), expected)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(StackError, match="found no file"):
-        stack_from_folder(tmp_path / "empty", baseline="04.00")
+PATTERN = "*_{date}_{band}.tif"
 
 
-def test_the_wrong_offset_of_a_folder_is_noticed(tmp_path: Path) -> None:
-    write_folder(tmp_path / "new")
-    with pytest.raises(StackError, match="probably left out"):
-        stack_from_folder(tmp_path / "new", "*_{date}_{band}.tif", BANDS, baseline="03.01")
-    write_folder(tmp_path / "old", added=0)
-    with pytest.raises(StackError, match=r"before 04\.00"):
-        stack_from_folder(tmp_path / "old", "*_{date}_{band}.tif", BANDS, baseline="04.00")
+@pytest.mark.parametrize(
+    ("pattern", "bands", "words"),
+    [
+        ("{date}_{band}.tif", BANDS, "found no file"),
+        ("*.tif", BANDS, r"expected one .date. and one .band."),
+        (PATTERN, BANDS, "probably left out"),
+        (PATTERN, {**BANDS, "B3": "B03"}, "found no file with B03"),
+        (PATTERN, {"B2": "B02", "B02": "B02"}, "found 'B02' more than once among the bands"),
+        (PATTERN, {"B2": "blue"}, "found 'blue' among the bands"),
+    ],
+)
+def test_folders_that_do_not_fit_are_refused(
+    folder: Path, pattern: str, bands: dict[str, str], words: str
+) -> None:
+    with pytest.raises(StackError, match=words):
+        stack_from_folder(folder, pattern, bands, offset=0.0)
 
 
-def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    write_folder(tmp_path)
+def test_a_folder_that_is_empty_or_not_there_or_has_an_image_twice(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no folder"):
-        stack_from_folder(tmp_path / "no", "{date}_{band}.tif", BANDS)
+        stack_from_folder(tmp_path / "no", PATTERN, BANDS)
     with pytest.raises(StackError, match="found no file"):
-        stack_from_folder(tmp_path, "{date}_{band}.tif", BANDS, offset=0.0)
-    with pytest.raises(StackError, match=r"expected one .date. and one .band."):
-        stack_from_folder(tmp_path, "*.tif", BANDS, offset=0.0)
-    with pytest.raises(StackError, match="found no file with B03"):
-        stack_from_folder(tmp_path, "*_{date}_{band}.tif", {**BANDS, "B3": "B03"}, offset=0.0)
-    with pytest.raises(StackError, match="found 'B02' more than once among the bands"):
-        stack_from_folder(tmp_path, "*_{date}_{band}.tif", {"B2": "B02", "B02": "B02"}, offset=0.0)
-    with pytest.raises(StackError, match="found 'blue' among the bands"):
-        stack_from_folder(tmp_path, "*_{date}_{band}.tif", {"B2": "blue"}, offset=0.0)
-    write_geotiff(tmp_path / "copy_20210104_B2.tif", np.ones((10, 10), dtype=np.uint16))
+        stack_from_folder(tmp_path, baseline="04.00")
+    for name in ("S2", "copy"):
+        write_geotiff(tmp_path / f"{name}_20210104_B2.tif", np.ones((10, 10), dtype=np.uint16))
     with pytest.raises(StackError, match="found B02 of 2021-01-04 twice"):
-        stack_from_folder(tmp_path, "*_{date}_{band}.tif", BANDS, baseline="04.00")
+        stack_from_folder(tmp_path, PATTERN, {"B2": "B02"}, baseline="04.00")
 
 
 def test_images_of_a_folder_on_another_grid_need_a_grid(tmp_path: Path) -> None:
-    write_folder(tmp_path)
     power = np.full((10, 10), 0.2, dtype=np.float32)
+    write_geotiff(tmp_path / "S1_20210104_VH_D.tif", 0.2 * power)
     write_geotiff(tmp_path / "S1_20210405_VV_A.tif", power, west=628_004.0)
+    bands = {name: BANDS[name] for name in ("VV_A", "VH_D")}
     with pytest.raises(StackError, match="pass like"):
-        stack_from_folder(tmp_path, "*_{date}_{band}.tif", BANDS, baseline="04.00")
-    stack = stack_from_folder(
-        tmp_path, "*_{date}_{band}.tif", BANDS, baseline="04.00", like=grid_of(10, 10)
-    )
+        stack_from_folder(tmp_path, PATTERN, bands)
+    stack = stack_from_folder(tmp_path, PATTERN, bands, like=grid_of(10, 10))
     shifted = stack["sar"].sel(sar_band="vv_ascending").isel(month=3)
     assert float(shifted.isel(x=5, y=5)) == pytest.approx(0.2, rel=1e-5)
 
@@ -357,8 +344,7 @@ def test_radar_images_become_monthly_means_by_pass() -> None:
 def test_an_image_in_radar_geometry_is_reconstructed_on_the_grid_of_a_city() -> None:
     dem = raster(mountain(40, 50, height=60.0))
     single = scene_of(dem)
-    both = single.image.expand_dims(polarisation=["VV"])
-    image = Scene(both, single.grid, single.orbit, single.calibration)
+    image = replace(single, image=single.image.expand_dims(polarisation=["VV"]))
     like = city_grid((9.993, 45.997, 10.007, 46.003), crs=dem.rio.crs)
     found = reconstruct_product(image, dem, like)
     series = sar_series([found], like)
@@ -402,8 +388,7 @@ def test_real_series_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chip", "right", "wrong"),
-    [("282D_485L_3_3", 0.0, -1000.0), ("433D_629L_3_1", -1000.0, 0.0)],
+    ("chip", "right", "wrong"), [("282D_485L_3_3", 0.0, -1000.0), ("433D_629L_3_1", -1000.0, 0.0)]
 )
 def test_the_wrong_offset_of_a_real_chip_is_noticed(chip: str, right: float, wrong: float) -> None:
     path = shared_data("sentinel1", "terramesh_chips", f"{chip}.tif")

@@ -1,28 +1,32 @@
-"""Building blocks of networks, against their equations."""
+"""Building blocks of networks, against their equations, and checkpoints that are refused."""
 
 from __future__ import annotations
+
+import json
+import math
+from functools import partial
+from hashlib import sha256
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors.torch import save
 from torch import nn
 
-from sarheight.errors import CheckpointError
-from sarheight.learning import (
-    Channel,
-    EfficientChannelAttention,
-    packaged_model,
-)
+from sarheight.errors import CheckpointError, OutputError
+from sarheight.learning import Channel, EfficientChannelAttention, packaged_model
 from sarheight.terrain import LargeSelectiveKernel
-
-
-def test_channel_attention_grows_with_the_logarithm_of_the_channels() -> None:
-    sizes = {count: EfficientChannelAttention(count).mix.kernel_size[0] for count in (8, 64, 512)}
-    assert sizes == {8: 3, 64: 3, 512: 5}
+from sarheight.terrain.sar2height import HeightEstimator
 
 
 def test_channel_attention_only_scales_channels() -> None:
+    """By a kernel that grows with the logarithm of their number."""
+    sizes = {count: EfficientChannelAttention(count).mix.kernel_size[0] for count in (8, 64, 512)}
+    assert sizes == {8: 3, 64: 3, 512: 5}
     x = torch.rand(3, 16, 5, 7) + 0.5
     ratio = EfficientChannelAttention(16)(x) / x
     torch.testing.assert_close(ratio, ratio[:, :, :1, :1].expand_as(ratio))
@@ -104,6 +108,96 @@ def test_power_is_converted_to_decibels_and_missing_values_to_zero() -> None:
             Channel("vv", "1", **options)  # type: ignore[arg-type]
 
 
-def test_a_network_that_the_library_does_not_contain() -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    channels = [Channel("gamma0_vv", "1", "decibel")]
+    model = HeightEstimator(channels, network="unet", options={"width": 2, "depth": 1})
+    return model.save_pretrained(tmp_path / "model")
+
+
+def change(folder: Path, old: str, new: str) -> None:
+    """Change the text of a configuration."""
+    path = folder / "config.json"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+def cut(name: str, folder: Path) -> None:
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (partial(change, old="terrain heights", new="trees"), "kind 'trees', expected 'terrain"),
+        (partial(change, old='"width": 2', new='"width": 6'), "do not fit its configuration"),
+        (partial(change, old='"std": 1.0', new='"std": 0.0'), r"std=0\.0 of gamma0_vv"),
+        (partial(change, old='"format": 1', new='"format": 99'), "format 99"),
+        # Networks that would take the memory of a machine, or hours.
+        (partial(change, old='"depth": 1', new='"depth": 100000'), "depth="),
+        (partial(change, old='"depth": 1', new='"depth": 4000'), "depth="),
+        (partial(change, old='"width": 2, "depth": 1', new='"width": 4096, "depth": 8'), "numbers"),
+        (partial(change, old='"width": 2', new=f'"width": {10**30}'), "width="),
+        (partial(cut, "model.safetensors"), "differ from their checksum"),
+        (partial(cut, "config.json"), r"config\.json.* is not JSON"),
+        (lambda folder: (folder / "model.safetensors").unlink(), r"holds no model\.safetensors"),
+        (lambda folder: (folder / "config.json").unlink(), r"no readable config\.json"),
+    ],
+)
+def test_damaged_and_excessive_checkpoints_are_refused_at_once(
+    folder: Path, spoil: Callable[[Path], object], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a layer takes memory, and before many are planned."""
+    # In one line, so that two options are next to each other.
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text())))
+    spoil(folder)
+    planned: list[bool] = []
+    convolution = torch.nn.modules.conv._ConvNd
+    begin = convolution.reset_parameters
+
+    def noted(layer: torch.nn.Module) -> None:
+        planned.append(layer.weight.is_meta)
+        begin(layer)
+
+    monkeypatch.setattr(convolution, "reset_parameters", noted)
+    with pytest.raises(CheckpointError, match=message):
+        HeightEstimator.from_pretrained(folder)
+    assert all(planned)
+    assert len(planned) < 100
+
+
+def test_a_model_is_a_folder_that_may_lack_a_checksum(folder: Path) -> None:
+    path = folder / "config.json"
+    described = json.loads(path.read_text())
+    del described["sha256"]
+    path.write_text(json.dumps(described))
+    model = HeightEstimator.from_pretrained(folder)
+    assert model.reference == "mean"
+    with pytest.raises(OutputError, match="without a suffix"):
+        model.save_pretrained(folder.parent / "heights.pt")
+    assert [each.name for each in folder.parent.iterdir()] == ["model"]
     with pytest.raises(CheckpointError, match="no trained network 'trees'"):
         packaged_model("trees")
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_weights_that_are_no_numbers_are_neither_read_nor_written(
+    folder: Path, value: float
+) -> None:
+    model = HeightEstimator.from_pretrained(folder)
+    with torch.no_grad():
+        model.network.head.bias[0] = value
+    with pytest.raises(
+        CheckpointError, match=r"'network\.head\.bias' of the network: its training"
+    ):
+        model.save_pretrained(folder.parent / "other")
+    assert not (folder.parent / "other").exists()
+    data = save(model.state_dict())
+    (folder / "model.safetensors").write_bytes(data)
+    path = folder / "config.json"
+    described = json.loads(path.read_text()) | {"sha256": sha256(data).hexdigest()}
+    path.write_text(json.dumps(described))
+    with pytest.raises(CheckpointError, match=r"NaN or infinity in 1 arrays such as 'network\."):
+        HeightEstimator.from_pretrained(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import json
 from dataclasses import replace
@@ -14,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
@@ -31,6 +31,7 @@ from sarheight.learning import (
 )
 from sarheight.learning.settings import Optimiser, Schedule, split_batches
 from sarheight.learning.training import EpochLoader
+from tests.networks import assert_same_weights, curve
 
 SETTINGS = RunSettings(
     batch=4, epochs=6, patience=6, rate=3e-2, precision="32-true", threads=1, seed=3
@@ -111,16 +112,6 @@ def run(
     )
 
 
-def curve(folder: Path, name: str) -> list[float]:
-    with (folder / "curves" / "metrics.csv").open() as file:
-        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
-
-
-def assert_equal(one: nn.Module, other: nn.Module) -> None:
-    for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
-
-
 def test_a_line_is_learnt_and_the_best_epoch_is_kept(tmp_path: Path) -> None:
     result = run(tmp_path, replace(SETTINGS, epochs=30, patience=30))
     errors = curve(tmp_path, "validation_rmse")
@@ -133,18 +124,21 @@ def test_a_line_is_learnt_and_the_best_epoch_is_kept(tmp_path: Path) -> None:
     with torch.inference_mode():
         rmse = float((result.network(x) - y).square().mean().sqrt())
     assert rmse == pytest.approx(min(errors), rel=1e-5)
-    assert_equal(result.network, Line.from_pretrained(result.folder))
+    assert_same_weights(result.network, Line.from_pretrained(result.folder))
 
 
 def test_a_finished_run_is_loaded_and_another_is_refused(tmp_path: Path) -> None:
     first = run(tmp_path)
     changed = (tmp_path / "last.ckpt").stat().st_mtime_ns
     second = run(tmp_path)
-    assert_equal(first.network, second.network)
+    assert_same_weights(first.network, second.network)
     assert second.figures == first.figures
     assert (tmp_path / "last.ckpt").stat().st_mtime_ns == changed
     with pytest.raises(CheckpointError, match="another folder"):
         run(tmp_path, replace(SETTINGS, seed=4))
+    with pytest.raises(ValueError, match="found 0 samples for training"):
+        run(tmp_path / "other", samples=Points(0, 0))
+    assert not (tmp_path / "other" / "model").exists()
 
 
 @pytest.mark.parametrize(
@@ -157,33 +151,30 @@ def test_an_interrupted_run_resumes_to_the_same_curve_and_weights(
 ) -> None:
     settings = replace(SETTINGS, epochs=4, schedule=schedule, optimiser=optimiser, plateau=1)
     whole = run(tmp_path / "whole", settings)
-
-    class Stop(Exception):  # noqa: N818
-        pass
-
     step = LineTask.training_step
 
     def failing(self: LineTask, sample: dict[str, torch.Tensor], index: int) -> torch.Tensor:
         if self.current_epoch == 2 and index == 1:
-            raise Stop
+            raise InterruptedError
         return step(self, sample, index)
 
     with monkeypatch.context() as patch:
         patch.setattr(LineTask, "training_step", failing)
-        with pytest.raises(Stop):
+        with pytest.raises(InterruptedError):
             run(tmp_path / "stopped", settings)
     assert not (tmp_path / "stopped" / "model").exists()
     names = ("epoch", "step", "training_loss", "validation_rmse")
     curves = [curve(tmp_path / "whole", name) for name in names]
     assert [curve(tmp_path / "stopped", name) for name in names] == [each[:2] for each in curves]
     resumed = run(tmp_path / "stopped", settings)
-    assert_equal(whole.network, resumed.network)
+    assert_same_weights(whole.network, resumed.network)
     assert resumed.figures == whole.figures
     assert [curve(tmp_path / "stopped", name) for name in names] == curves
     assert [len(each) for each in curves] == [4] * 4
 
 
-def test_a_run_resumes_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def fill_the_disk(patch: pytest.MonkeyPatch) -> None:
+    """Have the checkpoint of the second epoch find no space."""
     from lightning.fabric.plugins.io import torch_io
 
     save = torch_io._atomic_save
@@ -193,30 +184,47 @@ def test_a_run_resumes_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.Mon
             raise OSError(errno.ENOSPC, "No space left on device")
         save(checkpoint, path, **rest)
 
+    patch.setattr(torch_io, "_atomic_save", full)
+
+
+def break_the_calibration(patch: pytest.MonkeyPatch) -> None:
+    """Have the calibration after the last epoch be stopped by the user."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    patch.setattr(LineTask, "calibrate", stop)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error"), [(fill_the_disk, OSError), (break_the_calibration, KeyboardInterrupt)]
+)
+def test_a_run_that_cannot_finish_leaves_no_model_and_resumes(
+    tmp_path: Path,
+    spoil: Callable[[pytest.MonkeyPatch], None],
+    error: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settings = replace(SETTINGS, epochs=2)
     with monkeypatch.context() as patch:
-        patch.setattr(torch_io, "_atomic_save", full)
-        with pytest.raises(OSError, match="No space left"):
+        spoil(patch)
+        with pytest.raises(error):
             run(tmp_path / "run", settings)
     assert not (tmp_path / "run" / "model").exists()
-    assert_equal(run(tmp_path / "run", settings).network, run(tmp_path / "whole", settings).network)
+    resumed, whole = (run(tmp_path / name, settings).network for name in ("run", "whole"))
+    assert_same_weights(resumed, whole)
 
 
 def test_the_gradient_is_clipped(tmp_path: Path) -> None:
-    def moved(clip: float | None) -> list[torch.Tensor]:
+    def moved(clip: float | None) -> torch.Tensor:
         settings = replace(SETTINGS, epochs=1, decay=0.0, clip=clip, keep="last")
-        return list(run(tmp_path / f"{clip}", settings).network.parameters())
+        network = run(tmp_path / f"{clip}", settings).network
+        return nn.utils.parameters_to_vector(network.parameters()).detach()
 
     begun, limited, free = (moved(clip) for clip in (1e-30, 1e-9, None))
-    distances = [
-        max(
-            float((one - other).detach().abs().max())
-            for one, other in zip(begun, others, strict=True)
-        )
-        for others in (limited, free)
-    ]
+    near, far = (float((each - begun).abs().max()) for each in (limited, free))
     # Adam takes a step of any gradient that is not small against its epsilon of 1e-8.
-    assert 0.0 < distances[0] < 0.2 * distances[1]
+    assert 0.0 < near < 0.2 * far
 
 
 def test_settings_are_written_again_completed_or_explained(tmp_path: Path) -> None:
@@ -289,12 +297,6 @@ def test_no_batch_has_one_sample_alone(count: int, size: int, expected: list[int
     batches = split_batches(np.arange(count), size)
     assert [each.size for each in batches] == expected or size == 1
     np.testing.assert_array_equal(np.concatenate(batches), np.arange(count))
-
-
-def test_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="found 0 samples for training"):
-        run(tmp_path, samples=Points(0, 0))
-    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,7 @@ def displaced(
     return moved.assign_coords(x=coarse["x"] + east, y=coarse["y"] + north)
 
 
-@pytest.mark.parametrize("count", [16, 200])
-@pytest.mark.parametrize("sigma", [0.0, 2.0])
+@pytest.mark.parametrize(("count", "sigma"), [(16, 2.0), (200, 0.0)])
 def test_offset_and_shift_are_found(
     truth: xr.DataArray, coarse: xr.DataArray, count: int, sigma: float
 ) -> None:
@@ -126,14 +125,13 @@ def test_offset_and_shift_are_found(
 def test_what_is_aligned_stays_as_it_is(truth: xr.DataArray, coarse: xr.DataArray) -> None:
     """Noise of the estimate must not be added to a DEM without displacement."""
     noise = gaussian_filter(np.random.default_rng(2).standard_normal(coarse.shape), 1.5)
-    usual = coarse + (4.5 * noise / noise.std()).astype(np.float32)
     kept = 0
-    for seed in range(8):
-        known = draw_known_elevations(truth, 16, seed=seed)
-        for dem in (coarse, usual):
-            found = estimate_alignment(dem, known)
+    for dem in (coarse, coarse + (4.5 * noise / noise.std()).astype(np.float32)):
+        before = rms(back_project(dem, truth) - truth)
+        for seed in range(8):
+            found = estimate_alignment(dem, draw_known_elevations(truth, 16, seed=seed))
             moved = back_project(apply_alignment(dem, found), truth)
-            kept += rms(moved - truth) < 1.02 * rms(back_project(dem, truth) - truth)
+            kept += rms(moved - truth) < 1.02 * before
     assert kept >= 13
 
 
@@ -141,7 +139,7 @@ def test_an_offset_that_points_leave_open_is_corrected_in_part(
     truth: xr.DataArray, coarse: xr.DataArray
 ) -> None:
     known = draw_known_elevations(truth, 8, sigma=3.0, seed=2)
-    offsets = np.arange(0.0, 16.0, 0.5)
+    offsets = np.arange(0.0, 16.0, 1.0)
     found = [estimate_alignment(displaced(coarse, offset), known) for offset in offsets]
     corrected = -np.array([each.offset for each in found])
     assert corrected[0] == 0.0
@@ -233,20 +231,13 @@ def field(shape: tuple[int, int], length: float, seed: int) -> np.ndarray:
 
 
 def test_kriging_gains_with_every_point(truth: xr.DataArray) -> None:
-    surface = truth + (5.0 * field(truth.shape, 8.0, 1)).astype(np.float32)
-    errors = [
-        np.mean(
-            [
-                rms(
-                    krige_residuals(surface, draw_known_elevations(truth, n, seed=seed)).height
-                    - truth
-                )
-                for seed in range(2)
-            ]
-        )
-        for n in (0, 16, 64, 160)
-    ]
-    assert errors[0] == pytest.approx(5.0, rel=0.05)
+    few = truth[:120, :160]
+    surface = few + (5.0 * field(few.shape, 8.0, 1)).astype(np.float32)
+    errors = []
+    for count in (0, 8, 32, 80):
+        drawn = [draw_known_elevations(few, count, seed=seed) for seed in range(2)]
+        errors.append(np.mean([rms(krige_residuals(surface, each).height - few) for each in drawn]))
+    assert errors[0] == pytest.approx(rms(surface - few), rel=1e-5)
     assert errors == sorted(errors, reverse=True)
     assert errors[3] < 0.75 * errors[0]
 
@@ -298,13 +289,14 @@ def test_kriging_passes_through_exact_points_of_a_smooth_error(truth: xr.DataArr
 def test_few_points_give_honest_intervals(truth: xr.DataArray) -> None:
     """Errors with long tails, of another size than is stated; 16 points each."""
     random = np.random.default_rng(5)
+    few = truth[:60, :80]
     held = []
     for seed in range(12):
-        error = 3.0 * random.standard_t(3, truth.shape).astype(np.float32)
-        known = draw_known_elevations(truth, 16, seed=seed)
-        found = krige_residuals(truth + error, known, sigma=5.0)
+        error = 3.0 * random.standard_t(3, few.shape).astype(np.float32)
+        known = draw_known_elevations(few, 16, seed=seed)
+        found = krige_residuals(few + error, known, sigma=5.0)
         # The kriged value of a cell with a point is left out: it is known there.
-        ratio = np.abs(found.height - truth) / found.height_sigma
+        ratio = np.abs(found.height - few) / found.height_sigma
         held.append(float((ratio < 1.2273).mean()))
     assert 0.75 < np.mean(held) < 0.92
 

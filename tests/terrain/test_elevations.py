@@ -48,10 +48,8 @@ def test_reprojection_there_and_back_preserves_points() -> None:
     there = points.to_crs(4326)
     assert there.crs.is_geographic
     back = there.to_crs(ZONE)
-    np.testing.assert_allclose(back.x, points.x, atol=1e-5)
-    np.testing.assert_allclose(back.y, points.y, atol=1e-5)
-    np.testing.assert_array_equal(back.height, points.height)
-    np.testing.assert_array_equal(back.sigma, 2.0)
+    for name, apart in (("x", 1e-5), ("y", 1e-5), ("height", 0.0), ("sigma", 0.0)):
+        np.testing.assert_allclose(getattr(back, name), getattr(points, name), rtol=0, atol=apart)
 
 
 # Drawing
@@ -134,11 +132,8 @@ def test_points_outside_are_left_out_and_counted() -> None:
     raster = rasterise_elevations(points, dem)
     assert raster.attrs["elevations_outside"] == 5
     assert int(raster["count"].sum()) == 5
-
-
-def test_no_points_make_an_empty_raster_and_infinite_distances() -> None:
-    dem = ground()
-    raster = rasterise_elevations(KnownElevations([], [], []), dem)
+    # No points make an empty raster, and infinite distances.
+    raster = rasterise_elevations(points[:0], dem)
     assert not raster["known"].any()
     assert np.isinf(distance_to_known(raster["known"])).all()
 
@@ -153,12 +148,8 @@ def test_longitudes_beyond_the_antimeridian_are_equivalent() -> None:
     xr.testing.assert_equal(rasterise_elevations(points, dem), rasterise_elevations(wrapped, dem))
 
 
-@settings(max_examples=20, deadline=None)
-@given(
-    place=st.sampled_from(sorted(PLACES)),
-    count=st.integers(1, 12),
-    seed=st.integers(0, 99),
-)
+@settings(max_examples=10, deadline=None)
+@given(place=st.sampled_from(sorted(PLACES)), count=st.integers(1, 12), seed=st.integers(0, 99))
 def test_distances_agree_with_those_between_all_pairs(place: str, count: int, seed: int) -> None:
     crs, latitude, longitude = PLACES[place]
     dem = dem_around(latitude, longitude, hills((13, 17)), crs=crs)
@@ -283,66 +274,36 @@ def test_the_third_coordinate_is_a_height(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_known_elevations(path).height, [500.0, 510.0])
 
 
+AT_ZERO: dict[str, object] = {"vertical": 0.0}
+
+
 @pytest.mark.parametrize(
-    ("name", "text", "options", "error", "message"),
+    ("name", "text", "options", "message"),
     [
-        ("p.csv", "lat,lon,h\n46,10,5\n", {}, VerticalDatumError, "measured from"),
-        ("p.csv", "x,y,h\n1,2,3\n", {"vertical": 0.0}, KnownElevationsError, "pass crs"),
-        (
-            "p.csv",
-            "lat,lon,depth\n46,10,5\n",
-            {"vertical": 0.0},
-            KnownElevationsError,
-            "one of height",
-        ),
-        (
-            "p.csv",
-            "lat,lon,h\n46,10,high\n",
-            {"vertical": 0.0},
-            KnownElevationsError,
-            "expected numbers",
-        ),
-        (
-            "p.csv",
-            "lat,lon,h\n46,10,\n",
-            {"vertical": 0.0},
-            KnownElevationsError,
-            "no row with a position",
-        ),
-        ("p.csv", "", {"vertical": 0.0}, KnownElevationsError, "not a table"),
-        (
-            "p.csv",
-            "lat,lon,h\n46,10,99999\n",
-            {"vertical": 0.0},
-            KnownElevationsError,
-            "no land lies",
-        ),
-        ("p.docx", "", {}, KnownElevationsError, "expected one of"),
-        (
-            "p.csv",
-            "lat,lon,h,sigma\n46,10,500,0\n",
-            {"vertical": 0.0},
-            KnownElevationsError,
-            "1 of 1 standard deviations of 0 or less",
-        ),
-        ("p.geojson", POLYGON, {"vertical": 0.0}, KnownElevationsError, "expected points"),
-        ("p.geojson", "{}", {"crs": 4326}, KnownElevationsError, "a vector file states its own"),
+        ("p.csv", "x,y,h\n1,2,3\n", AT_ZERO, "pass crs"),
+        ("p.csv", "lat,lon,depth\n46,10,5\n", AT_ZERO, "one of height"),
+        ("p.csv", "lat,lon,h\n46,10,high\n", AT_ZERO, "expected numbers"),
+        ("p.csv", "lat,lon,h\n46,10,\n", AT_ZERO, "no row with a position"),
+        ("p.csv", "", AT_ZERO, "not a table"),
+        ("p.csv", "lat,lon,h\n46,10,99999\n", AT_ZERO, "no land lies"),
+        ("p.docx", "", {}, "expected one of"),
+        ("p.csv", "lat,lon,h,sigma\n46,10,500,0\n", AT_ZERO, "1 of 1 standard deviations of 0 or"),
+        ("p.geojson", POLYGON, AT_ZERO, "expected points"),
+        ("p.geojson", "{}", {"crs": 4326}, "a vector file states its own"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(
-    tmp_path: Path,
-    name: str,
-    text: str,
-    options: dict[str, object],
-    error: type[Exception],
-    message: str,
+    tmp_path: Path, name: str, text: str, options: dict[str, object], message: str
 ) -> None:
     path = tmp_path / name
     path.write_text(text)
-    with pytest.raises(error, match=message):
+    with pytest.raises(KnownElevationsError, match=message):
         read_known_elevations(path, **options)  # type: ignore[arg-type]
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_file_without_a_datum_or_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("lat,lon,h\n46,10,5\n")
+    with pytest.raises(VerticalDatumError, match="measured from"):
+        read_known_elevations(tmp_path / "p.csv")
     with pytest.raises(FileNotFoundError, match=r"nothing\.csv"):
         read_known_elevations(tmp_path / "nothing.csv")

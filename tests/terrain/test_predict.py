@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -11,16 +13,8 @@ torch = pytest.importorskip("torch", reason="the extra `learn` is not installed"
 from sarheight.dem import coarsen
 from sarheight.errors import KnownElevationsError
 from sarheight.illumination import simulate
-from sarheight.learning import (
-    Channel,
-    Tiling,
-)
-from sarheight.terrain import (
-    HeightEstimator,
-    draw_known_elevations,
-    predict_heights,
-    predict_image,
-)
+from sarheight.learning import Channel, Tiling
+from sarheight.terrain import HeightEstimator, draw_known_elevations, predict_heights, predict_image
 from tests.dems import dem_around, hills
 from tests.mountains import look, mountain, raster
 
@@ -44,30 +38,35 @@ def scene(shape: tuple[int, int] = (70, 90), look_azimuth: float = 80.0) -> xr.D
     return found.assign_attrs(look_azimuth=look_azimuth)
 
 
-def estimator(reference: str = "mean", **options: object) -> HeightEstimator:
+def untrained(reference: str = "coarse", **options: Any) -> HeightEstimator:  # noqa: ANN401
+    """Make a network that returns its reference."""
+    network = {"network": "unet", "options": SMALL, "reference": reference}
+    return HeightEstimator(CHANNELS, **{**network, **options}).eval()
+
+
+def estimator(reference: str = "mean", **options: Any) -> HeightEstimator:  # noqa: ANN401
     """Make a network that does something, without training."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = HeightEstimator(
-            CHANNELS,
-            network="unet",
-            options=SMALL,
-            reference=reference,
-            uncertainty=True,
-            **options,
-        )
+        model = untrained(reference, uncertainty=True, **options)
         torch.nn.init.normal_(model.network.head.weight, std=0.2)
-    return model.eval()
+    return model
 
 
 def test_an_untrained_network_returns_the_coarse_heights() -> None:
     found = scene()
-    model = HeightEstimator(CHANNELS, network="unet", options=SMALL, reference="coarse").eval()
     points = draw_known_elevations(found["height"], 40)
-    height = predict_heights(model, found, points, tiling=Tiling(32, 8))["height"]
-    np.testing.assert_allclose(height.values, found["coarse_height"].values, atol=0.02)
-    assert height.attrs["units"] == "m"
-    assert height.rio.crs == found["height"].rio.crs
+    result = predict_heights(untrained(), found, points, tiling=Tiling(32, 8))
+    np.testing.assert_allclose(result["height"], found["coarse_height"], atol=0.02)
+    assert result["height"].attrs["units"] == "m"
+    assert result.rio.crs == found["height"].rio.crs
+    assert result["observed"].all()
+    # So it does without an image.
+    for name in ("gamma0_posterior", "local_incidence"):
+        found[name][:] = np.nan
+    result = predict_heights(untrained(), found, points, tiling=Tiling(32, 8))
+    np.testing.assert_allclose(result["height"], found["coarse_height"], atol=0.02)
+    assert not result["observed"].any()
 
 
 @pytest.mark.parametrize("look_azimuth", [80.0, 280.0])
@@ -98,9 +97,8 @@ def test_blending_leaves_no_seams() -> None:
     found = scene(shape=(200, 200))
     # Heights relative to each tile's own mean make neighbouring tiles disagree.
     points = draw_known_elevations(found["height"], 60)
-    model = HeightEstimator(CHANNELS, network="unet", options=SMALL, reference="mean").eval()
     tiling = Tiling(64, 32)
-    height = predict_heights(model, found, points, tiling=tiling)["height"].values
+    height = predict_heights(untrained("mean"), found, points, tiling=tiling)["height"].values
     spread = float(np.std(height))
     assert spread > 1.0
     for axis in (0, 1):
@@ -180,34 +178,23 @@ def test_a_gap_of_the_coarse_dem_stays_a_gap_and_affects_nothing_else() -> None:
     assert float(np.abs(result["height"].values - whole)[~gap].max()) < 60.0
 
 
-def test_the_mask_is_copied() -> None:
+def test_lazy_variables_have_equal_chunks_and_the_mask_is_copied() -> None:
     found = scene()
     folded = np.zeros((70, 90), dtype=np.uint8)
     folded[10:20] = 2
     found["mask"] = (("y", "x"), folded, {"flag_values": [0, 2], "flag_meanings": "none layover"})
-    result = predict_heights(estimator("coarse"), found)
-    xr.testing.assert_identical(result["mask"], found["mask"])
-
-
-def test_lazy_variables_have_equal_chunks() -> None:
-    found = scene()
-    found["mask"] = (("y", "x"), np.ones((70, 90), dtype=np.uint8))
+    told: list[float] = []
+    eager = predict_heights(estimator("coarse"), found, tiling=Tiling(16, 4), report=told.append)
+    xr.testing.assert_identical(eager["mask"], found["mask"])
+    # Progress is reported.
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert len(told) > 6
     found = found.assign_coords(latitude=(("y", "x"), np.ones((70, 90)))).chunk(y=30, x=41)
     result = predict_heights(estimator("coarse"), found, tiling=Tiling(32, 8), block=37)
     assert result.chunks == {"y": (37, 33), "x": (37, 37, 16)}
     assert all(result[name].chunks for name in ("height", "observed", "mask", "latitude"))
     xr.testing.assert_equal(result["mask"].compute(), found["mask"].compute())
-
-
-def test_an_empty_image_gives_the_coarse_surface() -> None:
-    found = scene()
-    for name in ("gamma0_posterior", "local_incidence"):
-        found[name][:] = np.nan
-    points = draw_known_elevations(found["height"], 20)
-    model = HeightEstimator(CHANNELS, network="unet", options=SMALL, reference="coarse").eval()
-    result = predict_heights(model, found, points, tiling=Tiling(32, 8))
-    np.testing.assert_allclose(result["height"].values, found["coarse_height"].values, atol=0.02)
-    assert not result["observed"].any()
 
 
 def test_the_order_of_a_scenes_variables_does_not_matter() -> None:
@@ -229,28 +216,18 @@ def test_elevations_outside_and_duplicates_are_counted() -> None:
         predict_heights(estimator(), found, points[20:])
 
 
-def test_progress_is_reported() -> None:
-    told: list[float] = []
-    predict_heights(estimator("coarse"), scene(), tiling=Tiling(16, 4), report=told.append)
-    assert told == sorted(told)
-    assert told[-1] == 1.0
-    assert len(told) > 6
-
-
 def test_a_displaced_dem_is_aligned_before_an_image_is_reconstructed_with_it() -> None:
     truth = raster(mountain(60, 84))
     image = simulate(truth, *look(lines=400, samples=500), looks=20.0, seed=1)
     coarse = coarsen(truth, 90.0, units="crs")
     known = draw_known_elevations(truth, 40, seed=2)
     # An untrained network returns the coarse DEM, back-projected to the posting of training.
-    model = HeightEstimator(
-        CHANNELS, network="unet", options=SMALL, reference="coarse", postings=(30.0, 30.0)
-    ).eval()
-    options = {"coregister": "none", "device": "cpu"}
+    model = untrained(postings=(30.0, 30.0))
     errors = []
     for dem, points in ((coarse, None), (coarse + 20.0, None), (coarse + 20.0, known)):
         moved = dem.assign_attrs(coarse.attrs)
-        found = predict_image(model, image, moved, points, **options)["height"]
+        result = predict_image(model, image, moved, points, coregister="none", device="cpu")
+        found = result["height"]
         assert abs(float(found["x"][1] - found["x"][0])) == pytest.approx(30.0, abs=0.1)
         there = truth.interp(y=found["y"], x=found["x"])
         errors.append(float((found - there).median()))

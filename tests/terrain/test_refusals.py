@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import partial
 
@@ -72,11 +71,7 @@ class World:
         self.model = HeightEstimator(CHANNELS, options=SMALL)
         self.on_coarse = HeightEstimator(CHANNELS, options=SMALL, reference="coarse")
         self.far = HeightEstimator(CHANNELS, options=SMALL, postings=(90.0, 95.0))
-        self.heights = self.model.save_pretrained(folder / "heights")
         self.refinement = RefinementNetwork(options=SMALL).save_pretrained(folder / "refinement")
-        self.newer = self.model.save_pretrained(folder / "newer")
-        described = json.loads((self.newer / "config.json").read_text())
-        (self.newer / "config.json").write_text(json.dumps(described | {"format": 2}))
         self.run = folder / "run"
 
     def train(self, scene: xr.Dataset, accelerator: str = "cpu") -> None:
@@ -124,8 +119,6 @@ def with_units(scene: xr.Dataset, units: str | None) -> xr.Dataset:
 REFUSALS: list[Refusal] = [
     # Weights of another kind, of a newer version, with other channels.
     (lambda w: HeightEstimator.from_pretrained(w.refinement), CheckpointError, "kind 'refined"),
-    (lambda w: RefinementNetwork.from_pretrained(w.heights), CheckpointError, "kind 'terrain"),
-    (lambda w: HeightEstimator.from_pretrained(w.newer), CheckpointError, "another version"),
     (lambda w: predict_heights(w.model, w.scene.drop_vars("gamma0_posterior")), CheckpointError,
      "no gamma0_posterior"),
     (lambda w: predict_heights(w.model, with_units(w.scene, "dB")), CheckpointError,
@@ -149,7 +142,6 @@ REFUSALS: list[Refusal] = [
      ValueError, "overlap"),
     # Elevation models that do not state their vertical reference, or do not fit.
     (lambda w: observe_scene(w.image, undated(w.truth)), VerticalDatumError, "vertical"),
-    (lambda w: observe_scene(w.image, w.truth, undated(w.coarse)), VerticalDatumError, "vertical"),
     (lambda w: predict_image(w.model, w.image, undated(w.coarse)), VerticalDatumError, "vertical"),
     (lambda w: refine(w.image, undated(w.coarse)), VerticalDatumError, "vertical"),
     (lambda w: refine(w.image, w.coarse[:8]), DemError, "at least 12 each way"),

@@ -88,38 +88,29 @@ def test_coordinates_that_round_otherwise_lose_no_true_height() -> None:
         assert scene[name].dtype.kind in "iu", name
 
 
-@pytest.mark.parametrize("name", ["gamma0_reallocated", "gamma0_posterior"])
-def test_unflattened_gamma0_is_that_of_the_image_outside_layover(name: str) -> None:
-    """And in a fold, it is a part of it."""
+def test_with_an_exact_dem_masks_are_true_and_unflattened_gamma0_is_that_of_the_image() -> None:
+    """Outside layover; and in a fold, it is a part of it."""
     settings = SceneSettings(coarser=1, height_error=0.0, looks=1000.0, noise=0.0, texture=0.0)
     scene = simulate_scene(*view_of_mountain(), settings)
-    ratio = scene[f"{name}_unflattened"] / scene["gamma0_geocoded"]
-    decibels = 10.0 * np.log10(ratio.where(ratio > 0.0))
-    alone = decibels.where(scene["mask"] == 0)
-    assert abs(float(alone.median())) < 0.3
-    assert float(abs(alone).quantile(0.8)) < 1.0
-    assert float(decibels.where(scene["mask"].isin([2, 3])).median()) < -2.0
-    # Flattened, the slopes' brightness is gone.
-    flat = 10.0 * np.log10(scene[name] / scene["gamma0_geocoded"]).where(scene["mask"] == 0)
-    assert float(abs(flat).quantile(0.8)) > 2.0 * float(abs(alone).quantile(0.8))
+    np.testing.assert_allclose(scene["coarse_height"], scene["height"], atol=1e-3)
+    xr.testing.assert_equal(scene["mask"].drop_attrs(), scene["true_mask"].drop_attrs())
+    single = scene["mask"] == 0
+    for name in ("gamma0_reallocated", "gamma0_posterior"):
+        ratio = scene[f"{name}_unflattened"] / scene["gamma0_geocoded"]
+        decibels = 10.0 * np.log10(ratio.where(ratio > 0.0))
+        alone = decibels.where(single)
+        assert abs(float(alone.median())) < 0.3
+        assert float(abs(alone).quantile(0.8)) < 1.0
+        assert float(decibels.where(scene["mask"].isin([2, 3])).median()) < -2.0
+        # Flattened, the slopes' brightness is gone.
+        flat = 10.0 * np.log10(scene[name] / scene["gamma0_geocoded"]).where(single)
+        assert float(abs(flat).quantile(0.8)) > 2.0 * float(abs(alone).quantile(0.8))
 
 
 def test_the_same_seed_gives_the_same_scene(scene: xr.Dataset) -> None:
     xr.testing.assert_identical(simulate_scene(*view_of_mountain(), seed=5), scene)
     other = simulate_scene(*view_of_mountain(), seed=6)
     assert not np.array_equal(other["gamma0_geocoded"], scene["gamma0_geocoded"], equal_nan=True)
-
-
-def test_an_exact_coarse_dem_gives_the_true_masks() -> None:
-    exact = SceneSettings(coarser=1, height_error=0.0, looks=1000.0, noise=0.0)
-    known = simulate_scene(*view_of_mountain(), exact)
-    np.testing.assert_allclose(known["coarse_height"], known["height"], atol=1e-3)
-    xr.testing.assert_equal(known["mask"].drop_attrs(), known["true_mask"].drop_attrs())
-
-
-def test_a_scene_without_a_mask_gives_patches_without_categories(scene: xr.Dataset) -> None:
-    bare = scene.drop_vars(["mask", "true_mask"])
-    assert (TerrainPatches([bare], CHANNELS, size=24)[0]["mask"] == 255).all()
 
 
 def test_patches_hold_windows_of_their_scene(scene: xr.Dataset) -> None:
@@ -135,15 +126,21 @@ def test_patches_hold_windows_of_their_scene(scene: xr.Dataset) -> None:
     np.testing.assert_array_equal(sample["truth"][0], window["height"].values)
     np.testing.assert_array_equal(sample["image"][0], window["gamma0_geocoded"].values)
     np.testing.assert_array_equal(sample["coarse"][0], window["coarse_height"].values)
+    # Without a mask there are no categories.
+    bare = scene.drop_vars(["mask", "true_mask"])
+    assert (TerrainPatches([bare], CHANNELS, size=24)[0]["mask"] == 255).all()
 
 
 def test_known_elevations_are_true_and_distances_are_zero_there(scene: xr.Dataset) -> None:
-    patches = TerrainPatches([scene], CHANNELS, size=24, known_count=(16, 16))
-    sample = patches[0]
+    sample = TerrainPatches([scene], CHANNELS, size=24, known_count=(16, 16))[0]
     known = np.isfinite(sample["known"])
     assert known.sum() == 16
     np.testing.assert_array_equal(sample["known"][known], sample["truth"][known])
     np.testing.assert_array_equal(sample["distance"] == 0.0, known)
+    # There may be none.
+    sample = TerrainPatches([scene], CHANNELS, size=24, known_count=(0, 0))[0]
+    assert np.isnan(sample["known"]).all()
+    assert np.isinf(sample["distance"]).all()
 
 
 def test_numbers_of_known_elevations_are_log_uniform(scene: xr.Dataset) -> None:
@@ -153,12 +150,6 @@ def test_numbers_of_known_elevations_are_log_uniform(scene: xr.Dataset) -> None:
     assert counts.max() <= 64
     # Log-uniform: about half of all lie below the geometric mean of the ends.
     assert 0.4 < (counts < np.sqrt(4 * 65)).mean() < 0.6
-
-
-def test_a_sample_may_have_no_known_elevation(scene: xr.Dataset) -> None:
-    sample = TerrainPatches([scene], CHANNELS, size=24, known_count=(0, 0))[0]
-    assert np.isnan(sample["known"]).all()
-    assert np.isinf(sample["distance"]).all()
 
 
 def test_samples_repeat_and_epochs_differ(scene: xr.Dataset) -> None:
@@ -214,22 +205,23 @@ def test_patches_need_true_heights(scene: xr.Dataset) -> None:
     assert 0 < len(patches) < len(everywhere)
 
 
-def test_scenes_are_written_again_only_if_their_configuration_changed(tmp_path: Path) -> None:
+def test_scenes_are_written_again_only_if_their_configuration_changed(
+    scene: xr.Dataset, tmp_path: Path
+) -> None:
     made: list[int] = []
 
     def job_of(seed: int) -> SceneConfiguration:
         def make() -> xr.Dataset:
             made.append(seed)
-            return simulate_scene(*view_of_mountain(), seed=seed)
+            return scene
 
         return SceneConfiguration("mountain", make, parameters={"seed": seed, "incidence": 34.0})
 
     job = job_of(1)
     (path,) = write_scenes([job], tmp_path)
     written = open_result(path)
-    expected = simulate_scene(*view_of_mountain(), seed=1)
     for name in ("height", "gamma0_posterior", "true_mask"):
-        np.testing.assert_array_equal(written[name].values, expected[name].values)
+        np.testing.assert_array_equal(written[name].values, scene[name].values)
     assert len(TerrainPatches([written], CHANNELS, size=24)) == 6
     write_scenes([job], tmp_path)
     assert len(made) == 1

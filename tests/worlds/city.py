@@ -152,10 +152,7 @@ def _boxes(
 ) -> list[tuple[float, ...]]:
     """Fill a block; keep what lies in the district with all its corners."""
     turn = np.array(
-        [
-            [np.cos(block.angle), np.sin(block.angle)],
-            [-np.sin(block.angle), np.cos(block.angle)],
-        ]
+        [[np.cos(block.angle), np.sin(block.angle)], [-np.sin(block.angle), np.cos(block.angle)]]
     )
     boxes = np.array(list(DISTRICTS[block.district].fill(block, random))).reshape(-1, 5)
     middle, size = boxes[:, None, :2], boxes[:, None, 2:4]
@@ -290,12 +287,7 @@ class City:
 
 
 def make_city(
-    extent: float,
-    seed: int,
-    *,
-    posting: float = 2.5,
-    style: str = "european",
-    gables: bool = False,
+    extent: float, seed: int, *, posting: float = 2.5, style: str = "european", gables: bool = False
 ) -> City:
     """Make a city."""
     for name, value, unit in (("an extent", extent, 20.0), ("cells", 10.0, posting)):

@@ -20,43 +20,22 @@ YEAR = "2020"
 
 @dataclass(frozen=True, kw_only=True)
 class CitySettings:
-    """What a simulated city is made with.
+    """What a simulated city is made with."""
 
-    Parameters
-    ----------
-    cells : int
-        Width and height of the stack in cells of 10 m; an even number.
-    posting : float
-        Metres between the cells of the raster on which the city is built.
-    latitudes, longitudes : tuple of float
-        Degrees between which the city lies. They decide how high the sun stands.
-    radar : RadarSettings
-        How the radar sees it.
-    optical : OpticalSettings
-        How the optical sensor sees it.
-    styles : tuple of str
-        Styles of building from which the city's is drawn, see `city_districts.STYLES`.
-    gables : float
-        Probability that tiled roofs are pitched.
-    incidences : tuple of float, optional
-        Degrees between which the incidence of each pass is drawn, instead of that of `radar`.
-    levels : float
-        Standard deviation in dB of the level of all backscatter from city to city.
-    cloudiness : tuple of float, optional
-        Range of the share of cloud in winter, instead of that of `optical`; in summer it is a
-        fifth of it.
-    """
-
-    cells: int = 128
-    posting: float = 2.5
+    cells: int = 128  # Width and height of the stack in cells of 10 m; an even number
+    posting: float = 2.5  # Metres between the cells of the raster on which the city is built
+    # Degrees between which the city lies; they decide how high the sun stands
     latitudes: tuple[float, float] = (44.0, 56.0)
     longitudes: tuple[float, float] = (0.0, 20.0)
     radar: RadarSettings = field(default_factory=RadarSettings)
     optical: OpticalSettings = field(default_factory=OpticalSettings)
+    # Styles of building from which the city's is drawn, see `city_districts.STYLES`
     styles: tuple[str, ...] = ("european",)
-    gables: float = 0.0
+    gables: float = 0.0  # Probability that tiled roofs are pitched
+    # Degrees between which the incidence of each pass is drawn, instead of that of `radar`
     incidences: tuple[float, float] | None = None
-    levels: float = 0.0
+    levels: float = 0.0  # Standard deviation in dB of the level of backscatter from city to city
+    # Share of cloud in winter, instead of that of `optical`; in summer it is a fifth of it
     cloudiness: tuple[float, float] | None = None
 
     @classmethod
@@ -90,24 +69,9 @@ def simulated_city(settings: CitySettings | None = None, *, seed: int = 0) -> xr
     of the wall; two passes, two polarisations, speckle. Optical: materials, shadows as long as
     the sun's height makes them, plants through the year, clouds.
 
-    Parameters
-    ----------
-    settings : CitySettings, optional
-        What it is made with.
-    seed : int
-        The same seed makes the same city and the same images.
-
-    Returns
-    -------
-    xarray.Dataset
-        A city stack (see `sarheight.buildings.check_stack`) of twelve months with the bands
-        `SAR_BANDS` as sigma0 and ten optical bands, ``height`` and ``footprint``. Its attributes
-        say that it is simulated, with which settings.
-
-    Raises
-    ------
-    ValueError
-        If the number of cells is odd, or a cell is no whole number of the fine ones.
+    The same seed makes the same stack (see `sarheight.buildings.check_stack`): twelve months with
+    the bands `SAR_BANDS` as sigma0 and ten optical bands, ``height`` and ``footprint``. Its
+    attributes say that it is simulated, with which settings.
     """
     chosen = CitySettings() if settings is None else settings
     if chosen.cells < 2 or chosen.cells % 2:

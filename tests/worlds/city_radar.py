@@ -218,12 +218,7 @@ def _classes(city: City) -> NDArray[np.uint8]:
 
 
 def radar_view(
-    city: City,
-    site: Site,
-    *,
-    ascending: bool,
-    settings: RadarSettings,
-    random: np.random.Generator,
+    city: City, site: Site, *, ascending: bool, settings: RadarSettings, random: np.random.Generator
 ) -> RadarView:
     """Look at a city from one pass, without speckle.
 

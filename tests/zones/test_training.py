@@ -93,61 +93,44 @@ def test_training_learns_and_leaves_a_model_and_its_curve(
 
 def test_independent_branches_are_averaged(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
     strategy = FusionStrategy("ours", SPLIT, 6, independent=True)
+    training, validation = parts["training"], parts["validation"]
     model, again = (
         train_strategy(
-            strategy,
-            parts["training"],
-            parts["validation"],
-            SETTINGS,
-            tmp_path / "run",
-            accelerator="cpu",
-            progress=False,
+            strategy, training, validation, SETTINGS, tmp_path, accelerator="cpu", progress=False
         )
         for _ in range(2)
     )
     assert same(model, again)
     assert model.temperature == again.temperature
     branches = [
-        ZoneClassifier.from_pretrained(tmp_path / "run" / f"branch_{number}" / "model")
-        for number in (1, 2)
+        ZoneClassifier.from_pretrained(tmp_path / f"branch_{number}" / "model") for number in (1, 2)
     ]
     assert [tuple(each.name for each in branch.channels) for branch in branches] == list(SPLIT)
-    for branch in branches:
-        branch.temperature = 1.0
-    each = [zone_probabilities(branch, parts["test"]) for branch in branches]
-    model.temperature = 1.0
-    np.testing.assert_allclose(
-        zone_probabilities(model, parts["test"]), np.mean(each, axis=0), atol=1e-6
-    )
+    for each in (model, *branches):
+        each.temperature = 1.0
+    whole, *halves = (zone_probabilities(each, parts["test"]) for each in (model, *branches))
+    np.testing.assert_allclose(whole, np.mean(halves, axis=0), atol=1e-6)
     # Each branch has half of the features, as at the same stage when trained together.
     assert branches[0].architectures[0].options["widths"] == [2, 2, 4, 4, 4]
 
 
-def test_validation_may_lack_a_class(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
-    # The average is over those that are there.
-    held_out = parts["validation"].subset(np.flatnonzero(parts["validation"].labels != 2))
-    model = train(parts | {"validation": held_out}, tmp_path / "b", replace(SETTINGS, epochs=1))
-    scores = evaluate_zones(model, held_out)
-    assert scores.missing == ("water",)
-    assert np.isfinite(scores.average)
-
-
-def test_a_constant_channel_may_be_left_out(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
-    training = parts["training"].load()
-    training.image[:, 1] = 4.0
-    train(parts | {"training": training}, tmp_path / "b",
-          replace(SETTINGS, split=(("vh",), ("red", "nir")), epochs=1))  # fmt: skip
-
-
-def test_missing_values_do_not_spoil_training(
+def test_what_the_data_lack_does_not_spoil_training(
     parts: dict[str, ZoneSamples], tmp_path: Path
 ) -> None:
-    holes = parts["training"].load()
-    holes.image[::3, 0] = np.nan
-    holes.image[5] = np.nan
-    model = train(parts | {"training": holes}, tmp_path / "run", replace(SETTINGS, epochs=1))
+    """A class of validation, channels that do not vary and are not used, and values."""
+    training = parts["training"].load()
+    training.image[:, 1] = 4.0
+    training.image[::3, 0] = np.nan
+    training.image[5] = np.nan
+    held_out = parts["validation"].subset(np.flatnonzero(parts["validation"].labels != 2))
+    settings = replace(SETTINGS, split=(("vh",), ("red", "nir")), epochs=1)
+    model = train({"training": training, "validation": held_out}, tmp_path, settings)
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
-    assert np.isfinite(zone_probabilities(model, holes)).all()
+    assert np.isfinite(zone_probabilities(model, training)).all()
+    scores = evaluate_zones(model, held_out)
+    assert scores.missing == ("water",)
+    # The average is over those that are there.
+    assert np.isfinite(scores.average)
 
 
 def test_a_temperature_calibrates_the_confidence() -> None:
