@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import rasterio
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -191,6 +192,23 @@ def _product(mean: xr.DataArray, orbit: Any, dem: xr.DataArray) -> xr.Dataset:  
     return opera.as_product(mean, start, f"OPERA RTC-S1, burst {SITE}, mean of 31 dates")
 
 
+def opera_dates(data: str | None) -> Figure:
+    """Draw how much a cell varies over the dates."""
+    dates, result, *_ = _opera(data)
+    panels = [
+        ("the product", _decibels(dates).std(axis=0)),
+        ("unfolded", _decibels(result["gamma0"].squeeze()).std(axis=0)),
+    ]
+    return _panels(
+        "Standard deviation of γ⁰ over 31 dates (real pixels)",
+        panels,
+        "dB",
+        "magma_r",
+        (0.0, 4.0),
+        (1, 2),
+    )
+
+
 def opera_audit(data: str | None) -> Figure:
     """Draw the audit of the mean of all dates."""
     dates, _, orbit, dem = _opera(data)
@@ -258,11 +276,40 @@ def heights(data: str | None, cache: Path) -> Figure:
     )
 
 
+# Real: land cover of a city.
+
+
+def zones(data: str | None) -> Figure:
+    """Draw a city as Landsat sees it, and its labelled Local Climate Zones."""
+    with rasterio.open(data_file("lcz/hongkong_landsat8_4dates_100m.tif", data)) as file:
+        bands = file.read([4, 3, 2]).astype(np.float64)
+    with rasterio.open(data_file("lcz/hongkong_lcz_labels_100m.tif", data)) as file:
+        labels = file.read(1)
+    low, high = np.nanpercentile(np.where(bands > 0, bands, np.nan), [2.0, 98.0], axis=(1, 2))
+    colours = np.clip((bands - low[:, None, None]) / (high - low)[:, None, None], 0.0, 1.0)
+    figure = Figure(figsize=(10.0, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.imshow(np.moveaxis(colours, 0, -1))
+    left.set_title("Landsat-8, true colour", fontsize=10)
+    drawn = right.imshow(
+        np.where(labels > 0, labels, np.nan), cmap="tab20", interpolation="nearest"
+    )
+    right.set_title("labelled Local Climate Zones", fontsize=10)
+    right.set_facecolor("0.9")
+    figure.colorbar(drawn, ax=right, label="class", shrink=0.8)
+    for axis in (left, right):
+        axis.set(xticks=[], yticks=[])
+    figure.suptitle("Hong Kong (real pixels: USGS, IEEE GRSS contest 2017)", fontsize=11)
+    return figure
+
+
 REAL: dict[str, Callable[[str | None], Figure]] = {
     "envisat": envisat,
     "envisat_uncertainty": envisat_uncertainty,
     "opera_unfolded": opera_unfolded,
+    "opera_dates": opera_dates,
     "opera_audit": opera_audit,
+    "zones": zones,
 }
 SIMULATED: dict[str, Callable[[str | None, Path], Figure]] = {
     "against_truth": against_truth,

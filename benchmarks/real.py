@@ -21,8 +21,9 @@ in dB is the bias, and the standard deviation the spread. If the kinds of ground
 over slopes in layover and others, a method without error has no bias. Layover is also divided into
 cells whose height is known, with a pixel of isce3's within 12 m, and those that are interpolated.
 
-Terrain-flattened images of OPERA (see `benchmarks._real.opera`): where they lie, and the angular
-law that is left in them.
+Sentinel-1 over hills without layover (see `benchmarks._real.morocco`): how well simulation explains
+the image. Terrain-flattened images of OPERA (see `benchmarks._real.opera`): where they lie, and the
+angular law that is left in them.
 """
 
 from __future__ import annotations
@@ -37,18 +38,19 @@ from scipy import ndimage
 
 from benchmarks._command import options, tell
 from benchmarks._figures import RESULTS, Value
-from benchmarks._real import opera
+from benchmarks._real import morocco, opera
 from benchmarks._real.envisat import Desert, desert
+from benchmarks._real.morocco import blocks
 from sarheight.coregistration import Shift, apply_shift, estimate_shift
 from sarheight.ellipsoid import to_earth_fixed
 from sarheight.geometry.placement import time_and_range
 from sarheight.illumination import BackscatterLaw, ConstantGamma, simulate
 from sarheight.layover import RTC, Reallocation, fit_law, reconstruct
-from sarheight.scene import Scene, ground_sample_spacing, multilook
+from sarheight.scene import Scene, multilook
 
 __all__ = ["main"]
 
-IMAGES = "envisat", "opera"
+IMAGES = "envisat", "morocco", "opera"
 WINDOWS = {"20x4": (20, 4), "10x2": (10, 2), "5x1": (5, 1)}
 """Lines and samples that are averaged."""
 GOALS = {
@@ -98,17 +100,6 @@ def residuals(place: Desert) -> tuple[float, float]:
 
 
 # ------------------------------------------------------------------------------------- simulation
-
-
-def blocks(scene: Scene, width: float) -> NDArray[np.int64]:
-    """Give each pixel the number of its block, `width` metres wide; parities as on a chessboard."""
-    line, sample = np.indices(scene.grid.shape)
-    row = (line * scene.grid.line_spacing(scene.orbit) // width).astype(np.int64)
-    spacing = ground_sample_spacing(scene.grid, scene.orbit)
-    column = (sample * spacing // width).astype(np.int64)
-    columns = int(column.max()) + 1
-    # With an odd number of columns, neighbours above and beside differ in parity.
-    return np.asarray(row * (columns + 1 - columns % 2) + column)
 
 
 def simulated(scene: Scene, dem: xr.DataArray, law: BackscatterLaw) -> Floats:
@@ -397,7 +388,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name == "envisat":
             figures = _envisat(chosen.data, picture=chosen.save)
         else:
-            figures = opera.measure(chosen.data)
+            figures = {"morocco": morocco, "opera": opera}[name].measure(chosen.data)
         tell(figures, f"real --only {name}", save=chosen.save, goals=GOALS)
 
 

@@ -6,7 +6,8 @@ between the quartiles; those of simulations and reconstructions are processor ti
 divided by their number. An iteration is one simulation with the cells' own reflectivity and one
 collection of two channels; a reconstruction is one step by a given law, from DEM and image to the
 finished Dataset, and the posterior that by the default method, whose law is fitted. The first call
-of each, in fresh memory, is not counted. The part "whole" compiles kernels in fresh interpreters.
+of each, in fresh memory, is not counted. The part "whole" compiles kernels, imports and counts
+memory in fresh interpreters.
 Peers are run in environments of their own on the same cells (see `benchmarks.peers`), and left out
 with a word where they cannot be installed. `benchmarks._speed.series` says what is measured of the
 dates of a series, `benchmarks._speed.product` of the way from a product's file to layers, and
@@ -15,6 +16,7 @@ dates of a series, `benchmarks._speed.product` of the way from a product's file 
 
 from __future__ import annotations
 
+import json
 import resource
 import tempfile
 from collections.abc import Callable, Sequence
@@ -51,7 +53,7 @@ series, and for means of dates."""
 DATES, AVERAGED, ROUNDS = 100, 10, 5
 """Dates of a stack, dates of a mean, and rounds of what is timed of a series."""
 USUAL = ("coordinates", "images", "threads", "whole", "peers", "growth")
-PARTS = (*USUAL, "series", "stack", "means", "product", "window")
+PARTS = (*USUAL, "series", "stack", "means", "product", "window", "cluster")
 SIZES = (500, 1000, 2000, 3000, 6000, 12_000)
 GROWTH_POSTING = 20.0
 """Cells along the side for the plot of growth, and their size in metres: 12,000 cells of 30 m would
@@ -68,6 +70,8 @@ GOALS = {
     "second_polarisation": "15 %",
     "mapping": "30 ns/cell",
     "mapping_bytes_per_weight": "12 B",
+    "memory_per_cell": "40 B",
+    "import": "1 s",
     "compile_seconds": "60 s",
     "threads_1_to_2": "1.8 x",
     "window_seconds": "3 s",
@@ -181,9 +185,43 @@ grid, orbit = radar_over(200)
 reconstruct(simulate(dem, grid, orbit, looks=4.4, seed=0), dem)
 print("done")
 """
+IMPORT = """
+import time
+begin = time.perf_counter()
+import sarheight.layover
+print(time.perf_counter() - begin)
+"""
+MEMORY = """
+import json, sys
+from benchmarks._hills import dem_of, radar_over
+from benchmarks._memory import peak_bytes
+from sarheight.illumination import Muhleman, simulate
+from sarheight.layover import Reallocation, reconstruct
+
+for size in (200, int(sys.argv[1])):
+    dem = dem_of(size, "EPSG:32632")
+    scene = simulate(dem, *radar_over(size))
+    with open("/proc/self/status") as status:
+        held = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+    reconstruct(scene, dem, law=Muhleman(), method=Reallocation())
+print(json.dumps([peak_bytes() - 1024 * held, dem.size, scene.image.size]))
+"""
+PIXEL_BYTES = 12.0
+"""Bytes that a reconstruction takes for each pixel, beside those for cells."""
 
 
-def _whole() -> dict[str, Value]:
+def _whole(size: int) -> dict[str, Value]:
+    """Ask fresh interpreters for the time of compiling and importing, and for memory."""
+    peak, cells, pixels = json.loads(last_line(MEMORY, str(size)))
+    imports = sorted(float(last_line(IMPORT)) for _ in range(5))
+    return {
+        "memory_per_cell": (peak - PIXEL_BYTES * pixels) / cells,
+        "import": (imports[len(imports) // 2], 0.5 * (imports[-1] - imports[0])),
+        "compile_seconds": _compile_seconds(),
+    }
+
+
+def _compile_seconds() -> float:
     """Time compiling what simulation and default reconstruction take, uncached, by the processor.
 
     Two processes compile as commands let them, and what these leave is compiled when it is called.
@@ -202,7 +240,7 @@ def _whole() -> dict[str, Value]:
         first = children()
         last_line(RECONSTRUCT, environment=cache)
         again = children()
-    return {"compile_seconds": (first - begin) - (again - first)}
+    return (first - begin) - (again - first)
 
 
 def _growth(largest: int, path: Path, console: Console) -> dict[str, Value]:
@@ -255,11 +293,13 @@ def _part(name: str, chosen: argparse.Namespace, console: Console) -> dict[str, 
     def sized(size: int) -> int:
         return round(chosen.scale * size)
 
-    if name in {"stack", "product", "window"}:
+    if name in {"stack", "product", "window", "cluster"}:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(chosen.folder or temporary).resolve()
             if name == "stack":
                 return series.measure_many(folder, sized(SERIES), DATES)
+            if name == "cluster":
+                return product.measure_cluster(folder, chosen.data, chosen.scale)
             if name == "window":
                 return window.measure(folder, chosen.data, chosen.scale)
             return product.measure(folder, chosen.data, chosen.scale, peer=chosen.sarsen)
@@ -268,7 +308,7 @@ def _part(name: str, chosen: argparse.Namespace, console: Console) -> dict[str, 
         "coordinates": lambda: _coordinates(sized(LARGE)),
         "images": lambda: _images(sized(MIDDLE)),
         "threads": lambda: _threads(sized(MIDDLE)),
-        "whole": _whole,
+        "whole": lambda: _whole(sized(MIDDLE)),
         "peers": lambda: compare(sized(PEER), console),
         "growth": lambda: _growth(sized(SIZES[-1]), picture, console),
         "series": lambda: series.measure(sized(SERIES), ROUNDS),

@@ -17,6 +17,7 @@ each side from its middle.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import warnings
@@ -57,9 +58,11 @@ __all__ = [
     "make_missing",
     "make_product",
     "measure",
+    "measure_cluster",
     "measure_work",
     "work",
     "work_by_sarsen",
+    "work_on_cluster",
 ]
 
 LIMIT = "2 GiB"
@@ -227,6 +230,34 @@ def work(folder: Path, limit: str) -> None:
     )
 
 
+def work_on_cluster(folder: Path, limit: str) -> None:
+    """Do the whole job on two worker processes; print processor seconds and whether bits agree.
+
+    The layers of `work` lie in the folder. Workers start, and load compiled kernels, within the
+    time.
+    """
+    from distributed import Client, LocalCluster
+
+    target = folder / "cluster"
+    begin = sum(os.times()[:4])
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster),
+    ):
+        scene = open_product(folder / "product.SAFE.zip").scene()
+        dem = open_result(folder / "dem.tif", chunks=READ)["height"]
+        result = reconstruct(scene, dem, memory_limit=limit, variables="main")
+        write(result, target, overwrite=True)
+    # Those of child processes count once these have ended.
+    busy = sum(os.times()[:4]) - begin
+    found, expected = (open_result(path, chunks={}) for path in (target, folder / "layers"))
+    same = all(
+        np.array_equal(found[name].values, layer.values, equal_nan=layer.dtype.kind == "f")
+        for name, layer in expected.data_vars.items()
+    )
+    print(json.dumps({"busy": busy, "same": same}))
+
+
 def work_by_sarsen(folder: Path) -> None:
     """Do the job by sarsen; print what it took as JSON."""
     from sarsen.apps import terrain_correction
@@ -253,6 +284,17 @@ def run_fresh(call: str, *arguments: str, module: str = "product") -> dict[str, 
     code = f"import sys\nfrom pathlib import Path\nfrom benchmarks._speed.{module} import *\n{call}"
     printed: dict[str, Any] = json.loads(last_line(code, *arguments))
     return printed
+
+
+def measure_cluster(folder: Path, data: str | None, scale: float) -> dict[str, Value]:
+    """Compare the job on two worker processes with that in one process: cost, and bits."""
+    make_missing(folder, data, scale)
+    alone = measure_work(folder)["stages"]["all"][1]
+    found = run_fresh("work_on_cluster(Path(sys.argv[1]), sys.argv[2])", str(folder), LIMIT)
+    if not found["same"]:
+        msg = "a cluster and one process gave different bits"
+        raise RuntimeError(msg)
+    return {"cluster_over_one_process": found["busy"] / alone}
 
 
 def measure_work(folder: Path, limit: str = LIMIT) -> dict[str, Any]:

@@ -409,6 +409,8 @@ def run_tiles(
     tiles: Sequence[Tile],
     write: Callable[[str, Tile, Layers], None],
     done: Container[tuple[str, int]] = (),
+    *,
+    place: Callable[[Any], DatePass | str] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, str]:
     """Reconstruct tiles of dates as graphs of dask, by whatever scheduler is in use.
@@ -417,14 +419,15 @@ def run_tiles(
     name of the date, the tile and its gamma0. Pairs of a date and the number of a tile that are
     `done` are left out.
 
-    A date is a `DatePass`, or a task that returns one, or why there is none: dates are placed
-    while others are reconstructed. `progress` is called with the fraction of the tasks that are
-    done. Returns what went wrong, by the name of the date.
+    A date is a `DatePass`, or anything of which `place` makes one, or says why it cannot: dates are
+    placed while others are reconstructed. `progress` is called with the fraction of the tasks that
+    are done. Returns what went wrong, by the name of the date.
     """
     common = opaque(plan)
-    passes = {
-        name: opaque(date) if isinstance(date, DatePass) else date for name, date in dates.items()
-    }
+    placing = [name for name, date in dates.items() if not isinstance(date, DatePass)]
+    passes = {name: opaque(date) for name, date in dates.items()}
+    placer = opaque(place)
+    passes |= {name: task(_placed, placer, passes[name]) for name in placing}
 
     def tasks_of(tile: Tile, names: Sequence[str]) -> list[Any]:
         geometry = task(_tile_geometry, common, opaque(tile))
@@ -437,7 +440,6 @@ def run_tiles(
         for number, tile in enumerate(tiles)
         if (names := [name for name in dates if (name, number) not in done])
     ]
-    placing = [name for name, date in dates.items() if not isinstance(date, DatePass)]
     total, finished = len(placing) + sum(len(names) for _, names in left), count(1)
 
     def report() -> None:
@@ -463,6 +465,11 @@ def run_alone(work: Callable[[], Result]) -> Result:
 def _tile_geometry(plan: TrackPlan, tile: Tile) -> TileGeometry:
     """Find the geometry of a tile as a task."""
     return one_at_a_time(lambda: tile, plan.geometry)
+
+
+def _placed(place: Callable[[Any], DatePass | str], date: object) -> DatePass | str:
+    """Place a date as a task."""
+    return place(date)
 
 
 def _date_tile(

@@ -18,7 +18,6 @@ import numpy as np
 from sarheight._files import resolve_links
 from sarheight.errors import SarheightError, SeriesError
 from sarheight.layover import RTC, reconstruct
-from sarheight.layover._tasks import opaque, task
 from sarheight.layover.facets import require_cells
 from sarheight.layover.methods import as_method
 from sarheight.layover.tiles import memory_bytes
@@ -233,12 +232,8 @@ class _Registration:
             write_whole(kept, found.shift.to_json())
         return found
 
-    def task(self, date: Date) -> Any:  # noqa: ANN401 - dask is not typed
-        """Return a task that places a date."""
-        return task(type(self).place, opaque(self), opaque(date))
-
     def place(self, date: Date) -> DatePass | str:
-        """Co-register a date and place it over the DEM, as a task; or say why that cannot be."""
+        """Co-register a date and place it over the DEM, or say why that cannot be."""
         with _turns(os.getpid(), self.at_once), naming(date):
             try:
                 return self.stack.plan.date(self.date(date).scene)
@@ -392,7 +387,10 @@ class _Run:
         return self.stack.dem.array.copy(data=values)
 
     def _run_tiles(
-        self, passes: Mapping[str, Any], progress: Callable[[float], None] | None = None
+        self,
+        passes: Mapping[str, DatePass | Date],
+        place: Callable[[Date], DatePass | str] | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> dict[str, str]:
         """Reconstruct the tiles of dates that are not finished."""
         tiles = self.stack.tiles
@@ -405,7 +403,9 @@ class _Run:
             if self.pending.is_done(key, tile)
         }
         write = self.pending.write_and_reduce
-        return run_tiles(self.stack.plan, passes, tiles, write, done, progress)
+        return run_tiles(
+            self.stack.plan, passes, tiles, write, done, place=place, progress=progress
+        )
 
     def _reconstruct(
         self, placed: Sequence[_Placed], registration: _Registration, skipped: dict[str, str]
@@ -419,7 +419,8 @@ class _Run:
         alone = [each.date for each in usable if each.reason]
         text, part = f"reconstruct {len(shared)} dates", 0.8 * len(shared) / max(len(usable), 1)
         failures = self._run_tiles(
-            {date.key: registration.task(date) for date in shared},
+            {date.key: date for date in shared},
+            registration.place,
             lambda fraction: self.progress(text, 0.1 + part * fraction),
         )
         for date in shared:
