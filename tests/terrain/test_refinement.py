@@ -22,18 +22,20 @@ from sarheight.terrain import (
     draw_known_elevations,
     refine,
 )
-from sarheight.terrain.inversion import (
+from sarheight.terrain.fields import (
     BlockMeans,
     GaussianField,
+    cosine_frequencies,
+    patch_spectrum,
+    smoothed_noise_spectrum,
+)
+from sarheight.terrain.inversion import (
     LinearProblem,
     PassModel,
     Preconditioner,
     conjugate_gradients,
-    cosine_frequencies,
     linearise,
     on_posts,
-    patch_spectrum,
-    smoothed_noise_spectrum,
 )
 from sarheight.terrain.posterior import _scale_error, unknowns_of
 from sarheight.workflow.config import RefineConfig
