@@ -13,9 +13,10 @@ returns it; so networks take either. `to_radar` takes such an image back to rada
 
 from __future__ import annotations
 
+from sarheight.archives._facts import provider_heights
 from sarheight.archives._rtc import ORBIT, is_rtc, open_rtc
 from sarheight.archives.audit import Audit, Check, audit
-from sarheight.archives.radar import provider_heights, to_radar
+from sarheight.archives.radar import to_radar
 
 __all__ = ["ORBIT", "Audit", "Check", "audit", "is_rtc", "open_rtc", "provider_heights", "to_radar"]
 __dir__ = __all__.copy  # `dir` lists the public names

@@ -27,21 +27,19 @@ from sarheight._hdf5 import check_hdf5, hdf5_text
 from sarheight._rasters import open_alone
 from sarheight.acquisition import SENTINEL_1_NAME, orbit_numbers, orbit_to_json
 from sarheight.archives.rasters import (
-    NO_DATA,
+    Archive,
+    Layer,
     Scale,
     find_files,
+    mask_flags,
     open_raster,
     power,
     read_text,
-    relabel,
 )
 from sarheight.errors import ProductError, UnsafeAddressError
-from sarheight.layover import FLAGS
 from sarheight.orbit import Orbit, parse_compact_time
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from sarheight.archives.rasters import PathLike
     from sarheight.fetch.remote import RemoteImage
 
@@ -171,49 +169,6 @@ def _is_item_file(source: object) -> bool:
     return isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == ".json"
 
 
-# What archives write.
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """A layer beside the images of a product."""
-
-    name: str
-    long_name: str = ""
-    units: str = ""
-    factor: float = 1.0  # to these units
-    flags: NDArray[np.uint8] | None = None  # of a mask: our flag for each code, (256,)
-    signed: bool = False
-
-    def converted(self, stored: xr.DataArray) -> xr.DataArray:
-        """Return the layer in its units, NaN where it is not known; a mask in our codes."""
-        if self.flags is not None:
-            return relabel(stored, self.flags)
-        values = stored if self.signed else power(stored)
-        if self.factor != 1.0:
-            values = values * np.float32(self.factor)
-        return values.assign_attrs(long_name=self.long_name, units=self.units)
-
-
-@dataclass(frozen=True)
-class _Archive:
-    """What an archive calls its products and their layers."""
-
-    title: str
-    pattern: re.Pattern[str]  # of a product's name
-    layers: Mapping[str, _Layer]  # by the ending of a file's name; longer endings first
-
-    def open_layers(self, files: Mapping[str, str], chunks: Any) -> dict[str, xr.DataArray]:  # noqa: ANN401
-        """Open the layers among GeoTIFFs."""
-        layers: dict[str, xr.DataArray] = {}
-        for name, path in files.items():
-            stem, _, suffix = name.rpartition(".")
-            row = next((row for end, row in self.layers.items() if stem.endswith(end)), None)
-            if row is not None and suffix.lower() in {"tif", "tiff"} and row.name not in layers:
-                layers[row.name] = row.converted(open_raster(path, chunks))
-        return layers
-
-
 @dataclass(frozen=True)
 class _Product:
     """The parts of a product's dataset."""
@@ -227,26 +182,18 @@ class _Product:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _flags(meanings: Mapping[int, str]) -> NDArray[np.uint8]:
-    """Return our flag for each code of a mask, shape (256,)."""
-    table = np.full(256, NO_DATA, dtype=np.uint8)
-    for code, meaning in meanings.items():
-        table[code] = FLAGS[meaning]
-    return table
-
-
 # OPERA RTC-S1: one burst of Sentinel-1, flattened to gamma0 by NASA/JPL.
 
-OPERA_MASK = _Layer(
+OPERA_MASK = Layer(
     "mask",
-    flags=_flags(
+    flags=mask_flags(
         # Active and passive are not distinguished.
         {0: "clear", 1: "passive_shadow", 2: "passive_layover", 3: "layover_and_shadow"}
     ),
 )
 OPERA_MASKS = ("mask", "layoverShadowMask", "layover_shadow_mask")
 """Names of the mask in HDF5 files."""
-OPERA = _Archive(
+OPERA = Archive(
     "OPERA RTC-S1",
     re.compile(
         r"OPERA_L2_RTC-S1(?P<static>-STATIC)?_T(?P<track>\d{3})-\d{6}-IW\d_(?P<start>\d{8}T\d{6})Z_"
@@ -255,8 +202,8 @@ OPERA = _Archive(
     {
         "_layover_shadow_mask": OPERA_MASK,
         "_mask": OPERA_MASK,
-        "_local_incidence_angle": _Layer("local_incidence", "local incidence angle", "degree"),
-        "_incidence_angle": _Layer(
+        "_local_incidence_angle": Layer("local_incidence", "local incidence angle", "degree"),
+        "_incidence_angle": Layer(
             "ellipsoid_incidence", "incidence angle on the ellipsoid", "degree"
         ),
     },
@@ -397,19 +344,20 @@ def _hyp3_meaning(code: int) -> str:
     return "clear"
 
 
-HYP3 = _Archive(
+HYP3 = Archive(
     "ASF HyP3 RTC",
     re.compile(
         r"(?P<mission>S1[A-D])_(?P<mode>[A-Z0-9]{2})_(?P<start>\d{8}T\d{6})_[SD][VH][PRO]_RTC\d{2}_"
         r"[A-Z]_(?P<radiometry>[gs])(?P<scale>[pad])[uw](?P<filtered>[nf])[ec][dm]_[0-9A-F]{4}"
     ),
     {
-        "_ls_map": _Layer(
-            "mask", flags=_flags({code: _hyp3_meaning(code) for code in range(32) if code & TESTED})
+        "_ls_map": Layer(
+            "mask",
+            flags=mask_flags({code: _hyp3_meaning(code) for code in range(32) if code & TESTED}),
         ),
-        "_inc_map": _Layer("local_incidence", "local incidence angle", "degree", 180.0 / np.pi),
-        "_area": _Layer("scattering_area", "scattering area", "m2"),
-        "_dem": _Layer("height", "elevation model used for flattening", "m", signed=True),
+        "_inc_map": Layer("local_incidence", "local incidence angle", "degree", 180.0 / np.pi),
+        "_area": Layer("scattering_area", "scattering area", "m2"),
+        "_dem": Layer("height", "elevation model used for flattening", "m", signed=True),
     },
 )
 

@@ -18,14 +18,9 @@ from sarheight.acquisition import (
     geometries,
     orbit_to_json,
 )
+from sarheight.archives._facts import MAD_OF_NORMAL, Facts, orbit_of, provider_heights
 from sarheight.archives._rtc import ORBIT, open_rtc
-from sarheight.archives.radar import (
-    MAD_OF_NORMAL,
-    Facts,
-    ground_of,
-    orbit_of,
-    provider_heights,
-)
+from sarheight.archives.radar import ground_of
 from sarheight.dem import reproject
 from sarheight.dem.checked import CheckedDem
 from sarheight.errors import ProductError

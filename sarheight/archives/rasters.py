@@ -1,10 +1,11 @@
-"""Rasters of archives: found in folders and zips, opened, and converted to linear power."""
+"""Rasters of archives: found in folders and zips, opened, and converted to our units and codes."""
 
 from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,8 @@ from sarheight.errors import ProductError
 from sarheight.layover import FLAGS
 
 if TYPE_CHECKING:
+    import re
+
     from numpy.typing import NDArray
 
     from sarheight.fetch.remote import RemoteImage
@@ -125,3 +128,54 @@ def relabel(codes: xr.DataArray, table: NDArray[np.uint8]) -> xr.DataArray:
         "_FillValue": np.uint8(NO_DATA),
     }
     return found
+
+
+# What archives write: layers, and what their files are called.
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer beside the images of a product."""
+
+    name: str
+    long_name: str = ""
+    units: str = ""
+    factor: float = 1.0  # to these units
+    flags: NDArray[np.uint8] | None = None  # of a mask: our flag for each code, (256,)
+    signed: bool = False
+
+    def converted(self, stored: xr.DataArray) -> xr.DataArray:
+        """Return the layer in its units, NaN where it is not known; a mask in our codes."""
+        if self.flags is not None:
+            return relabel(stored, self.flags)
+        values = stored if self.signed else power(stored)
+        if self.factor != 1.0:
+            values = values * np.float32(self.factor)
+        return values.assign_attrs(long_name=self.long_name, units=self.units)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What an archive calls its products and their layers."""
+
+    title: str
+    pattern: re.Pattern[str]  # of a product's name
+    layers: Mapping[str, Layer]  # by the ending of a file's name; longer endings first
+
+    def open_layers(self, files: Mapping[str, str], chunks: Any) -> dict[str, xr.DataArray]:  # noqa: ANN401
+        """Open the layers among GeoTIFFs."""
+        layers: dict[str, xr.DataArray] = {}
+        for name, path in files.items():
+            stem, _, suffix = name.rpartition(".")
+            row = next((row for end, row in self.layers.items() if stem.endswith(end)), None)
+            if row is not None and suffix.lower() in {"tif", "tiff"} and row.name not in layers:
+                layers[row.name] = row.converted(open_raster(path, chunks))
+        return layers
+
+
+def mask_flags(meanings: Mapping[int, str]) -> NDArray[np.uint8]:
+    """Return our flag for each code of a mask, shape (256,)."""
+    table = np.full(256, NO_DATA, dtype=np.uint8)
+    for code, meaning in meanings.items():
+        table[code] = FLAGS[meaning]
+    return table

@@ -11,18 +11,18 @@ import typer
 from sarheight.cli._files import PICTURE, require_apart, require_writable
 from sarheight.cli._session import FAILED, session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import (
-    DemConfig,
-    DemFilesOrAuto,
-    ImageConfig,
-    MostMemory,
-    Overwrite,
-    Running,
-)
+from sarheight.workflow.config import DemConfig, ImageConfig, Running
 from sarheight.workflow.elevations import open_elevations
 from sarheight.workflow.images import ImageSource
 from sarheight.workflow.options import Configuration, argument, option
-from sarheight.workflow.words import OUTPUT, RADAR, require_memory
+from sarheight.workflow.words import (
+    OUTPUT,
+    RADAR,
+    DemFilesOrAuto,
+    MostMemory,
+    Overwrite,
+    require_memory,
+)
 
 if TYPE_CHECKING:
     import xarray as xr

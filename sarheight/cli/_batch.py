@@ -13,13 +13,14 @@ import typer
 
 from sarheight.cli._session import FAILED, session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import Messages, Overwrite
+from sarheight.workflow.config import Messages
 from sarheight.workflow.options import Configuration, argument, option
-from sarheight.workflow.words import OUTPUT, RUNNING, UNVERIFIED, Names
+from sarheight.workflow.words import OUTPUT, RUNNING, UNVERIFIED, Names, Overwrite
 
 if TYPE_CHECKING:
     from sarheight.cli._session import Session
-    from sarheight.workflow.batch import Estimate, Job, Manifest
+    from sarheight.workflow.batch import Estimate, Manifest
+    from sarheight.workflow.jobs import Job
 
 JOBS = "Jobs"
 LISTS = (".toml", ".json", ".csv")
@@ -124,7 +125,7 @@ def batch(settings: BatchConfig, running: Messages) -> None:
 def _read_or_make_jobs(settings: BatchConfig) -> tuple[list[Job], Path]:
     """Return the jobs, and the default path of their manifest."""
     from sarheight.output.atomic import RESULTS
-    from sarheight.workflow.batch import jobs_of_files, read_jobs
+    from sarheight.workflow.jobs import jobs_of_files, read_jobs
 
     options = _options(settings.options)
     if settings.dem:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from sarheight.cli._files import require_result, write_result
 from sarheight.cli._session import session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import DemConfig, DemFiles, Memory, ResultOutput, Running
+from sarheight.workflow.config import DemConfig, ResultOutput, Running
 from sarheight.workflow.elevations import read_dem
 from sarheight.workflow.options import argument
-from sarheight.workflow.words import Names
+from sarheight.workflow.words import DemFiles, Memory, Names
 
 if TYPE_CHECKING:
     import xarray as xr

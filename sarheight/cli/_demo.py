@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from sarheight.cli._files import require_writable
 from sarheight.cli._session import session
-from sarheight.workflow.config import Overwrite, Running
+from sarheight.workflow.config import Running
 from sarheight.workflow.options import option
-from sarheight.workflow.words import OUTPUT
+from sarheight.workflow.words import OUTPUT, Overwrite
 
 if TYPE_CHECKING:
     from sarheight.cli._demo_scene import Comparison, EmbeddedScene

@@ -13,8 +13,9 @@ import typer
 from sarheight._files import require_file
 from sarheight.cli._session import session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import Debug, Messages
+from sarheight.workflow.config import Messages
 from sarheight.workflow.options import argument, option, to_toml
+from sarheight.workflow.words import Debug
 
 if TYPE_CHECKING:
     import numpy as np
@@ -471,7 +472,7 @@ def _csv(path: Path) -> Facts:
 
 
 def _jobs(path: Path) -> Facts:
-    from sarheight.workflow.batch import read_jobs
+    from sarheight.workflow.jobs import read_jobs
 
     jobs = read_jobs(path)
     yield "what", f"list of {len(jobs)} jobs for `sarheight batch`"

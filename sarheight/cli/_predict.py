@@ -18,17 +18,25 @@ from sarheight.cli._session import session
 from sarheight.errors import OptionError
 from sarheight.workflow.config import (
     ClipConfig,
-    DemFiles,
     KnownConfig,
     Messages,
-    MostMemory,
     PassImageConfig,
     RefineConfig,
     ResultOutput,
     Running,
 )
 from sarheight.workflow.options import argument, option
-from sarheight.workflow.words import CITY, DEM, RADAR, RUNNING, Coregister, Names, require_memory
+from sarheight.workflow.words import (
+    CITY,
+    DEM,
+    RADAR,
+    RUNNING,
+    Coregister,
+    DemFiles,
+    MostMemory,
+    Names,
+    require_memory,
+)
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,19 +11,20 @@ from sarheight.cli._files import output_folder
 from sarheight.cli._session import Session, session
 from sarheight.cli._simulate import cut_to_dem, multilooked
 from sarheight.errors import OptionError
-from sarheight.workflow.config import (
-    DemConfig,
-    DemFiles,
-    KnownConfig,
-    Multilook,
-    PassConfig,
-    PassImageConfig,
-    Running,
-)
+from sarheight.workflow.config import DemConfig, KnownConfig, PassConfig, PassImageConfig, Running
 from sarheight.workflow.elevations import place_on_grid, read_dem
 from sarheight.workflow.images import Reporter, open_geometry
 from sarheight.workflow.options import Configuration, argument, option
-from sarheight.workflow.words import DEM, ELEVATIONS, METHOD, RADAR, Coregister, Names
+from sarheight.workflow.words import (
+    DEM,
+    ELEVATIONS,
+    METHOD,
+    RADAR,
+    Coregister,
+    DemFiles,
+    Multilook,
+    Names,
+)
 
 if TYPE_CHECKING:
     import xarray as xr

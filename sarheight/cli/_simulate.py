@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 from sarheight.cli._files import require_apart, require_picture, require_writable
 from sarheight.cli._session import Session, session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import FileOutput, Multilook, PassConfig, Running
+from sarheight.workflow.config import FileOutput, PassConfig, Running
 from sarheight.workflow.elevations import place_on_grid, read_dem
 from sarheight.workflow.images import open_geometry
 from sarheight.workflow.options import option
-from sarheight.workflow.words import RADAR, Calibration, parse_law, simulation_law
+from sarheight.workflow.words import RADAR, Calibration, Multilook, parse_law, simulation_law
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,11 +11,11 @@ import typer
 
 from sarheight.cli._session import session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import DemConfig, DemFiles, Messages
+from sarheight.workflow.config import DemConfig, Messages
 from sarheight.workflow.elevations import read_dem
 from sarheight.workflow.images import open_geometry
 from sarheight.workflow.options import argument, option
-from sarheight.workflow.words import RADAR, Names
+from sarheight.workflow.words import RADAR, DemFiles, Names
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid

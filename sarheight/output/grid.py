@@ -124,6 +124,60 @@ def _posting(grid: xr.Dataset | xr.DataArray, name: str) -> float:
     return step
 
 
+# The grid on the globe.
+
+EDGE_PARTS = 8
+"""Parts of the longest side: the straight side of a map is not straight on the globe."""
+PRECISION = 1e-7
+"""Degrees, about 1 cm."""
+
+
+def footprint(grid: xr.Dataset | xr.DataArray) -> dict[str, Any]:
+    """Return the outer edge of a grid as GeoJSON, cut at the antimeridian.
+
+    Source: RFC 7946, The GeoJSON Format, sections 3.1.6 and 3.1.9.
+    """
+    import antimeridian
+    import shapely  # type: ignore[import-untyped]
+    from pyproj import Transformer
+
+    west, south, east, north = MapGrid.of(grid).bounds
+    # Counter-clockwise, so that a grid around a pole is told from one around the rest of the globe.
+    edge = shapely.segmentize(
+        shapely.box(west, south, east, north), max(east - west, north - south) / EDGE_PARTS
+    )
+    to_degrees = Transformer.from_crs(grid.rio.crs.to_wkt(), "EPSG:4326", always_xy=True)
+    longitude, latitude = to_degrees.transform(*shapely.get_coordinates(edge).T)
+    longitude = longitude - 360.0 * np.floor((longitude.min() + 180.0) / 360.0)
+    polygon = antimeridian.fix_polygon(
+        shapely.Polygon(np.stack([longitude, latitude], axis=-1)),
+        fix_winding=False,
+        great_circle=False,
+    )
+    # Rounding removes slivers at the antimeridian.
+    rounded = shapely.orient_polygons(shapely.set_precision(polygon, PRECISION))
+    geometry: dict[str, Any] = json.loads(shapely.to_geojson(rounded))
+    return geometry
+
+
+def ground_resolution(array: xr.Dataset | xr.DataArray) -> float:
+    """Return the posting on the ground in metres, the mean of both directions."""
+    from pyproj import CRS
+
+    from sarheight.dem.datum import metres_per_unit
+
+    grid = MapGrid.of(array)
+    steps = grid.transform
+    west, south, east, north = grid.bounds
+    x, y = 0.5 * (west + east), 0.5 * (south + north)
+    crs = CRS.from_wkt(grid.crs.to_wkt())
+    per_y, per_x = metres_per_unit(crs, x, y, 0.5 * (abs(steps.a) + abs(steps.e)))
+    return round(0.5 * (per_x * abs(steps.a) + per_y * abs(steps.e)), 3)
+
+
+# Attributes as text.
+
+
 def plain_attributes(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     """Turn attributes that no file format holds (mappings, None, booleans) into JSON text."""
     return {str(name): _plain(value) for name, value in attributes.items()}

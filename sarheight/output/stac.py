@@ -23,7 +23,14 @@ from sarheight.output._bands import PACKED
 from sarheight.output._provenance import file_digest
 from sarheight.output._renders import ZARR, renders
 from sarheight.output.ceos import CEOS_NRB, PROFILE, add_ceos_fields
-from sarheight.output.grid import SCALE, TIME, MapGrid, decode_attributes
+from sarheight.output.grid import (
+    SCALE,
+    TIME,
+    MapGrid,
+    decode_attributes,
+    footprint,
+    ground_resolution,
+)
 from sarheight.output.stores import level_groups, zarr_version
 
 if TYPE_CHECKING:
@@ -410,7 +417,7 @@ def _asset(dataset: xr.Dataset, href: str, file: Path, digest: str | None = None
     extra: dict[str, Any] = {
         "bands": _bands_of_file(file) if raster else _bands_of_variables(dataset),
         "raster:sampling": "area",
-        "raster:spatial_resolution": _resolution(dataset),
+        "raster:spatial_resolution": ground_resolution(dataset),
     }
     if file.is_file():
         extra["file:size"] = file.stat().st_size
@@ -455,7 +462,7 @@ def _eopf_assets(
             str(gamma.attrs.get("long_name", "gamma0")),
             media_type=data.media_type,
             roles=["data"],
-            extra_fields={"bands": bands, **described, "gsd": _resolution(dataset)},
+            extra_fields={"bands": bands, **described, "gsd": ground_resolution(dataset)},
         ),
     )
 
@@ -564,54 +571,3 @@ def _nodata(value: Any) -> float | int | str | None:  # noqa: ANN401  # of the b
     if np.isnan(number):
         return "nan"
     return int(number) if number.is_integer() else number
-
-
-def _resolution(dataset: xr.Dataset) -> float:
-    """Return the posting on the ground in metres, the mean of both directions."""
-    from pyproj import CRS
-
-    from sarheight.dem.datum import metres_per_unit
-
-    grid = MapGrid.of(dataset)
-    steps = grid.transform
-    west, south, east, north = grid.bounds
-    x, y = 0.5 * (west + east), 0.5 * (south + north)
-    crs = CRS.from_wkt(grid.crs.to_wkt())
-    per_y, per_x = metres_per_unit(crs, x, y, 0.5 * (abs(steps.a) + abs(steps.e)))
-    return round(0.5 * (per_x * abs(steps.a) + per_y * abs(steps.e)), 3)
-
-
-# The footprint of a grid, in longitudes and latitudes.
-
-EDGE_PARTS = 8
-"""Parts of the longest side: the straight side of a map is not straight on the globe."""
-PRECISION = 1e-7
-"""Degrees, about 1 cm."""
-
-
-def footprint(grid: xr.Dataset | xr.DataArray) -> dict[str, Any]:
-    """Return the outer edge of a grid as GeoJSON, cut at the antimeridian.
-
-    Source: RFC 7946, The GeoJSON Format, sections 3.1.6 and 3.1.9.
-    """
-    import antimeridian
-    import shapely  # type: ignore[import-untyped]
-    from pyproj import Transformer
-
-    west, south, east, north = MapGrid.of(grid).bounds
-    # Counter-clockwise, so that a grid around a pole is told from one around the rest of the globe.
-    edge = shapely.segmentize(
-        shapely.box(west, south, east, north), max(east - west, north - south) / EDGE_PARTS
-    )
-    to_degrees = Transformer.from_crs(grid.rio.crs.to_wkt(), "EPSG:4326", always_xy=True)
-    longitude, latitude = to_degrees.transform(*shapely.get_coordinates(edge).T)
-    longitude = longitude - 360.0 * np.floor((longitude.min() + 180.0) / 360.0)
-    polygon = antimeridian.fix_polygon(
-        shapely.Polygon(np.stack([longitude, latitude], axis=-1)),
-        fix_winding=False,
-        great_circle=False,
-    )
-    # Rounding removes slivers at the antimeridian.
-    rounded = shapely.orient_polygons(shapely.set_precision(polygon, PRECISION))
-    geometry: dict[str, Any] = json.loads(shapely.to_geojson(rounded))
-    return geometry

@@ -11,23 +11,25 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
 from sarheight.illumination import LocalLaw
-from sarheight.terrain.inversion import (
-    RESIDUAL_FREEDOM,
+from sarheight.terrain.fields import (
     BlockMeans,
     GaussianField,
     HeightPrior,
+    cosine_frequencies,
+    patch_spectrum,
+    quick_shape,
+    relief_spectrum,
+    smoothed_noise_spectrum,
+)
+from sarheight.terrain.inversion import (
+    RESIDUAL_FREEDOM,
     LinearProblem,
     PassModel,
     PassState,
     Preconditioner,
     Unknowns,
     conjugate_gradients,
-    cosine_frequencies,
     linearise,
-    patch_spectrum,
-    quick_shape,
-    relief_spectrum,
-    smoothed_noise_spectrum,
 )
 
 Floats = NDArray[np.float32]

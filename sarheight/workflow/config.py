@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from sarheight.errors import OptionError
 from sarheight.workflow.options import AUTO, Configuration, argument, option
@@ -18,40 +18,29 @@ from sarheight.workflow.words import (
     GRID,
     LAW_NAMES,
     METHOD,
-    METHOD_NAMES,
     OF_DEM,
     OUTPUT,
     RADAR,
     RUNNING,
     Calibration,
     Coregister,
+    Debug,
+    DemFiles,
+    DemFilesOrAuto,
     Edges,
+    Like,
+    Memory,
+    MethodText,
+    MostMemory,
+    Multilook,
     Names,
+    Overwrite,
     Scale,
     layer_names,
-    memory_text,
-    method_text,
     orbit_source,
     reconstruction_law,
     upper_names,
 )
-
-if TYPE_CHECKING:
-    pass
-
-
-Like = Annotated[Names, option(GRID, metavar="FILE", location=True)]
-MethodText = Annotated[
-    str, option(METHOD, metavar="|".join(METHOD_NAMES), convert=method_text, words=METHOD_NAMES)
-]
-Multilook = Annotated[tuple[int, int] | None, option(RADAR, metavar="LINES SAMPLES", least=1)]
-Overwrite = Annotated[bool, option(OUTPUT, "--overwrite")]
-Debug = Annotated[bool, option(RUNNING, "--debug")]
-DemFiles = Annotated[Names, option(DEM, metavar="FILE", location=True)]
-DemFilesOrAuto = Annotated[Names, option(DEM, metavar="auto|FILE", location=True)]
-Memory = Annotated[str, option(RUNNING, metavar="SIZE", convert=memory_text)]
-MostMemory = Annotated[str | None, option(RUNNING, metavar="SIZE", convert=memory_text)]
-
 
 # Configurations that workflows share. The help of an option is its description in the docstring.
 

@@ -1,13 +1,16 @@
-"""Words of the options of workflows: names of methods, laws and files, and what checks them."""
+"""Words of the options of workflows: names of methods, laws and files, and what checks them.
+
+And the options that several configurations and commands have.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from sarheight.errors import OptionError
-from sarheight.workflow.options import AUTO
+from sarheight.workflow.options import AUTO, option
 
 if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw
@@ -155,3 +158,18 @@ def upper_names(value: Any) -> tuple[str, ...]:  # noqa: ANN401
     """Split names at commas."""
     names = value.split(",") if isinstance(value, str) else value
     return tuple(name.strip().upper() for each in names for name in each.split(",") if name.strip())
+
+
+# Options that several configurations and commands have.
+
+Like = Annotated[Names, option(GRID, metavar="FILE", location=True)]
+MethodText = Annotated[
+    str, option(METHOD, metavar="|".join(METHOD_NAMES), convert=method_text, words=METHOD_NAMES)
+]
+Multilook = Annotated[tuple[int, int] | None, option(RADAR, metavar="LINES SAMPLES", least=1)]
+Overwrite = Annotated[bool, option(OUTPUT, "--overwrite")]
+Debug = Annotated[bool, option(RUNNING, "--debug")]
+DemFiles = Annotated[Names, option(DEM, metavar="FILE", location=True)]
+DemFilesOrAuto = Annotated[Names, option(DEM, metavar="auto|FILE", location=True)]
+Memory = Annotated[str, option(RUNNING, metavar="SIZE", convert=memory_text)]
+MostMemory = Annotated[str | None, option(RUNNING, metavar="SIZE", convert=memory_text)]

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from sarheight import archives, layover
-from sarheight.archives import radar
+from sarheight.archives import _facts, radar
 from sarheight.dem import reproject
 from sarheight.errors import GeometryError, OrbitCoverageError, ProductError
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
@@ -203,7 +203,7 @@ def test_a_product_brings_its_own_orbit(tmp_path: Path) -> None:
             group[name] = getattr(orbit, name)
         group["referenceEpoch"] = np.bytes_("2020-07-02T00:00:00.000000000")
     read = archives.open_rtc(path)
-    stored = radar.orbit_of(read, radar.Facts.of(read))
+    stored = _facts.orbit_of(read, _facts.Facts.of(read))
     np.testing.assert_array_equal(stored.position, orbit.position)
     assert stored.epoch == np.datetime64("2020-07-02T00:00:00", "ns")
 

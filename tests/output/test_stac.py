@@ -26,7 +26,8 @@ from sarheight.dem import mgrs_grid
 from sarheight.errors import OutputError
 from sarheight.layover import FLAGS
 from sarheight.output import atomic
-from sarheight.output.stac import footprint, stac_item
+from sarheight.output.grid import footprint
+from sarheight.output.stac import stac_item
 from tests.results import PRODUCT, dem_of, masks_of, result_of
 from tests.zarr_2 import write_version_2
 

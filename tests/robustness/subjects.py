@@ -528,7 +528,7 @@ def _make_jobs(suffix: str, folder: Path) -> Path:
 
 
 def _read_jobs(path: Path) -> Reading:
-    from sarheight.workflow.batch import read_jobs
+    from sarheight.workflow.jobs import read_jobs
 
     jobs = read_jobs(path)
     return Reading({}, {str(n): job.configuration(overwrite=False) for n, job in enumerate(jobs)})

@@ -31,7 +31,7 @@ from sarheight.product import open_product
 from sarheight.scene import Scene
 from sarheight.sentinel1 import document, read_orbit_file
 from sarheight.view._layers import ResultView
-from sarheight.workflow.batch import read_jobs
+from sarheight.workflow.jobs import read_jobs
 from sarheight.workflow.options import read_table
 from tests.flattened_products import OPERA, VV, opera_table, raster
 from tests.results import result_of

@@ -18,18 +18,20 @@ from sarheight.illumination import LocalLaw
 from sarheight.learning.tiles import Tiling
 from sarheight.scene import Scene
 from sarheight.terrain import RefinementSettings, back_project, draw_known_elevations, refine
-from sarheight.terrain.inversion import (
+from sarheight.terrain.fields import (
     BlockMeans,
     GaussianField,
+    cosine_frequencies,
+    patch_spectrum,
+    smoothed_noise_spectrum,
+)
+from sarheight.terrain.inversion import (
     LinearProblem,
     PassModel,
     Preconditioner,
     conjugate_gradients,
-    cosine_frequencies,
     linearise,
     on_posts,
-    patch_spectrum,
-    smoothed_noise_spectrum,
 )
 from sarheight.terrain.posterior import _scale_error, unknowns_of
 from sarheight.workflow.config import RefineConfig

@@ -17,16 +17,9 @@ import pytest
 from sarheight.errors import JobListError, ManifestError
 from sarheight.output import open_result, provenance, write
 from sarheight.output.radar_images import write_scene
-from sarheight.workflow.batch import (
-    Entry,
-    Job,
-    Manifest,
-    estimate,
-    jobs_of_files,
-    read_jobs,
-    run,
-)
+from sarheight.workflow.batch import Entry, Manifest, estimate, run
 from sarheight.workflow.config import ReconstructConfig, ResultOutput
+from sarheight.workflow.jobs import Job, jobs_of_files, read_jobs
 from tests.cli import commands
 from tests.mountains import mountain, raster, scene_of
 
