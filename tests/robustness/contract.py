@@ -35,12 +35,13 @@ LONGEST = 10.0
 LONGEST_START = 240.0
 """Seconds until the first mutant, in which libraries are loaded."""
 LIBRARIES = (
+    "tests.robustness.commands",  # which reads all kinds of files
     *("sarheight.coregistration", "sarheight.nisar", "sarheight.plot", "sarheight.sicd"),
     *("sarheight.view", "distributed", "matplotlib.pyplot", "netCDF4", "odc.geo.xr"),
     *("pydantic.type_adapter", "rich.progress", "sarkit.sicd", "scipy.interpolate"),
     *("typer.testing", "zarr"),
 )
-"""What is loaded once, with the module of a subject, before processes are forked."""
+"""What is loaded once, before processes are forked."""
 LARGEST_GROWTH = 1 << 30
 """Bytes by which the memory of the process may grow."""
 ADDRESS_SPACE = 24 << 30
@@ -179,7 +180,7 @@ def outcomes(subject: Subject, seeds: Sequence[int], folder: Path) -> Iterator[O
         The file is not read without a mutation either.
     """
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload([subject.read.__module__, *LIBRARIES])
+    context.set_forkserver_preload(list(LIBRARIES))
     home = folder / subject.name.replace(" ", "-")
     (home / "original").mkdir(parents=True)
     original = subject.make(home / "original")
