@@ -507,6 +507,11 @@ def test_options_are_those_of_a_reconstruction() -> None:
     assert set(OPTIONS) <= set(ReconstructConfig.__dataclass_fields__)
 
 
+def node(process: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return a node of a process graph."""
+    return {"process_id": process, "arguments": arguments}
+
+
 def test_a_process_graph_runs_in_the_executor_of_openeo(world: World) -> None:
     specs = pytest.importorskip("openeo_processes_dask.specs", reason=WHY)
     core = pytest.importorskip("openeo_processes_dask.process_implementations.core", reason=WHY)
@@ -519,36 +524,15 @@ def test_a_process_graph_runs_in_the_executor_of_openeo(world: World) -> None:
         "temporal_extent": ["2024-01-01", "2024-02-01"],
         "bands": ["VV"],
     }
-    backscatter = {
-        "data": {"from_node": "load"},
-        "elevation_model": DEM,
-        "mask": True,
-        "options": {"method": "posterior"},
-    }
+    sar = {"elevation_model": DEM, "mask": True, "options": {"method": "posterior"}}
+    mean_of_dates = node("mean", data={"from_parameter": "data"}) | {"result": True}
+    reducer = {"process_graph": {"mean": mean_of_dates}}
     nodes = {
-        "load": {"process_id": "load_collection", "arguments": load},
-        "sar": {"process_id": "sar_backscatter", "arguments": backscatter},
-        "vv": {
-            "process_id": "filter_bands",
-            "arguments": {"data": {"from_node": "sar"}, "bands": ["VV"]},
-        },
-        "mean": {
-            "process_id": "reduce_dimension",
-            "arguments": {
-                "data": {"from_node": "vv"},
-                "dimension": "t",
-                "reducer": {
-                    "process_graph": {
-                        "mean": {
-                            "process_id": "mean",
-                            "arguments": {"data": {"from_parameter": "data"}},
-                            "result": True,
-                        }
-                    }
-                },
-            },
-            "result": True,
-        },
+        "load": node("load_collection", **load),
+        "sar": node("sar_backscatter", data={"from_node": "load"}, **sar),
+        "vv": node("filter_bands", data={"from_node": "sar"}, bands=["VV"]),
+        "mean": node("reduce_dimension", data={"from_node": "vv"}, dimension="t", reducer=reducer)
+        | {"result": True},
     }
     registry = registries.ProcessRegistry(wrap_funcs=[core.process])
 
