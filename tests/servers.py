@@ -208,15 +208,6 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Keep quiet."""
 
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
-
     def _answer(self) -> None:
         site: Site = self.server.site  # type: ignore[attr-defined]
         parts = urlsplit(self.path)
@@ -244,6 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(reply.status, reply.headers, reply.body)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    do_GET = do_HEAD = do_POST = _answer  # noqa: N815  # as the library calls them
 
     def _document(self, site: Site, page: Document) -> None:
         with site.lock:

@@ -182,15 +182,8 @@ dem = ["dem.tif"]
 output = "made/a.tif"
 resolution = 40
 """
-TERRAIN = {
-    "network": "unet",
-    "options": {"width": 4, "depth": 1},
-    "size": 8,
-    "stride": 8,
-    "known_count": [2, 6],
-    "epochs": 1,
-    "precision": "32-true",
-}
+TERRAIN = {"network": "unet", "options": {"width": 4, "depth": 1}, "size": 8, "stride": 8}
+TERRAIN |= {"known_count": [2, 6], "epochs": 1, "precision": "32-true"}
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "annotation.xml": lambda path: _text(annotation_xml(_scene().grid, _scene().orbit), path),
     "orbit.EOF": lambda path: _text(eof_xml(_scene().orbit), path),
