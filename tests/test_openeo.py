@@ -170,29 +170,36 @@ def test_values_are_those_of_the_command_bit_by_bit(
 
 
 @pytest.mark.parametrize(
-    ("coefficient", "layer", "command"),
+    ("coefficient", "options", "layer", "command"),
     [
-        ("gamma0-terrain", "gamma0", ()),
-        ("sigma0-ellipsoid", "sigma0_geocoded", ("--calibration", "sigma0")),
+        ("gamma0-terrain", {}, "gamma0", ()),
+        (
+            "sigma0-ellipsoid",
+            UNSHIFTED,
+            "sigma0_geocoded",
+            ("--calibration", "sigma0", *AS_IT_IS),
+        ),
     ],
 )
 def test_of_an_extent_values_are_those_of_the_command_within_bounds(
-    world: World, coefficient: str, layer: str, command: tuple[str, ...]
+    world: World, coefficient: str, options: dict[str, Any], layer: str, command: tuple[str, ...]
 ) -> None:
     edges = {"west": 9.996, "south": 45.997, "east": 10.005, "north": 46.003}
     items = SarItems.select(world.items[1:], edges, bands=["VV"])
-    cube = sar_backscatter(items, coefficient, DEM)
+    cube = sar_backscatter(items, coefficient, DEM, options=options)
     method = ("--method", "rtc")
     known = by_command(world, 1, *method, "--bounds", *edges.values(), *command)
-    assert cube.shape[2:] == known[layer].shape < by_command(world, 1, *method)[layer].shape
+    whole = by_command(world, 1, *method)["mask"].shape
+    assert cube.shape[2:] == known[layer].shape < whole
     np.testing.assert_array_equal(cube[0, 0], known[layer])
 
 
 def test_without_noise_removal_values_are_those_of_the_command(world: World) -> None:
-    cube = sar_backscatter(world.items[0], elevation_model=DEM, noise_removal=False)
-    known = by_command(world, 0, "--method", "rtc", "--no-noise-removal")
+    plain = {"elevation_model": DEM, "options": UNSHIFTED}
+    cube = sar_backscatter(world.items[0], **plain, noise_removal=False)
+    known = by_command(world, 0, "--method", "rtc", "--no-noise-removal", *AS_IT_IS)
     np.testing.assert_array_equal(cube[0], known["gamma0"].sel(polarisation=["VV", "VH"]))
-    removed = sar_backscatter(world.items[0], elevation_model=DEM)
+    removed = sar_backscatter(world.items[0], **plain)
     assert (removed < cube).sum() > 0.9 * cube.notnull().sum()
 
 
@@ -236,10 +243,10 @@ def test_without_coefficient_it_is_the_cross_section_of_a_pixel(world: World) ->
 
 @pytest.mark.parametrize("method", ["rtc", "posterior"])
 def test_the_mask_tells_layover_that_is_not_taken_apart(world: World, method: str) -> None:
-    cube = sar_backscatter(
-        world.items[0], elevation_model=DEM, mask=True, options={"method": method}
-    )[0]
-    known = by_command(world, 0, "--method", method)["mask"]
+    options = UNSHIFTED | {"method": method}
+    (cube,) = sar_backscatter(world.items[0], elevation_model=DEM, mask=True, options=options)
+    command = ("--method", "rtc") if method == "rtc" else ()
+    known = by_command(world, 0, *command, *AS_IT_IS)["mask"]
     layover, shadow = in_layover(known).values, in_shadow(known).values
     valid = cube.sel(bands="mask").values
     values = cube.sel(bands=["VV", "VH"])
@@ -267,8 +274,8 @@ def test_a_grid_is_that_of_the_cube(world: World) -> None:
 def test_an_elevation_model_is_opened_heights_too(world: World) -> None:
     heights = open_dem(world.dem, vertical="ellipsoidal")
     xr.testing.assert_identical(
-        sar_backscatter(world.items[0], elevation_model=heights),
-        sar_backscatter(world.items[0].to_dict(), elevation_model=DEM),
+        sar_backscatter(world.items[0], elevation_model=heights, options=UNSHIFTED),
+        sar_backscatter(world.items[0].to_dict(), elevation_model=DEM, options=UNSHIFTED),
     )
 
 
