@@ -146,12 +146,7 @@ def test_each_date_has_the_values_of_the_command_bit_by_bit(world: World) -> Non
     [
         ("sigma0-terrain", {}, "sigma0", ("--method", "rtc")),
         ("gamma0-terrain", {"method": "posterior"}, "gamma0", ()),
-        (
-            "sigma0-ellipsoid",
-            {},
-            "sigma0_geocoded",
-            ("--method", "rtc", "--calibration", "sigma0"),
-        ),
+        ("sigma0-ellipsoid", {}, "sigma0_geocoded", ("--method", "rtc", "--calibration", "sigma0")),
         (
             "gamma0-terrain",
             {"crs": "EPSG:3035", "resolution": 40},
@@ -173,12 +168,7 @@ def test_values_are_those_of_the_command_bit_by_bit(
     ("coefficient", "options", "layer", "command"),
     [
         ("gamma0-terrain", {}, "gamma0", ()),
-        (
-            "sigma0-ellipsoid",
-            UNSHIFTED,
-            "sigma0_geocoded",
-            ("--calibration", "sigma0", *AS_IT_IS),
-        ),
+        ("sigma0-ellipsoid", UNSHIFTED, "sigma0_geocoded", ("--calibration", "sigma0", *AS_IT_IS)),
     ],
 )
 def test_of_an_extent_values_are_those_of_the_command_within_bounds(

@@ -70,9 +70,7 @@ def test_the_citation_is_of_this_version(project: dict[str, Any]) -> None:
     assert set(citation["keywords"]) == set(project["keywords"])
 
 
-def test_the_page_on_installation_names_this_wheel_and_every_extra(
-    project: dict[str, Any],
-) -> None:
+def test_the_page_on_installation_names_this_wheel_and_every_extra(project: dict[str, Any]) -> None:
     page = (ROOT / "docs/how-to/install.md").read_text("utf-8")
     wheels = set(re.findall(r"[\w.\-]+\.whl", page))
     assert wheels == {f"{project['name']}-{project['version']}-py3-none-any.whl"}

@@ -294,10 +294,7 @@ def granule(name: str) -> dict[str, Any]:
     """Write a product as NASA's catalogue does (UMM-G)."""
     corners = [(10.0, 45.0), (13.0, 45.0), (13.0, 47.0), (10.0, 47.0), (10.0, 45.0)]
     points = [{"Longitude": x, "Latitude": y} for x, y in corners]
-    times = {
-        "BeginningDateTime": "2021-04-01T05:26:23Z",
-        "EndingDateTime": "2021-04-01T05:26:48Z",
-    }
+    times = {"BeginningDateTime": "2021-04-01T05:26:23Z", "EndingDateTime": "2021-04-01T05:26:48Z"}
     attributes = {
         "ASCENDING_DESCENDING": "DESCENDING",
         "PATH_NUMBER": "168",

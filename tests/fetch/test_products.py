@@ -14,16 +14,7 @@ import pytest
 from sarheight.errors import ChecksumError, FetchError, UnsafeAddressError
 from sarheight.fetch import SceneRecord, Settings, download, scenes
 from sarheight.fetch.settings import Catalogue
-from tests.servers import (
-    Reply,
-    Request,
-    Site,
-    Trouble,
-    add_stac,
-    multihash,
-    stac_item,
-    zip_of,
-)
+from tests.servers import Reply, Request, Site, Trouble, add_stac, multihash, stac_item, zip_of
 
 NAME = "S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_EFA4"
 STEM = "20210401t052623-20210401t052648-026269-032297"
@@ -39,10 +30,7 @@ NOISE = np.random.default_rng(3).bytes(300_000)
 
 
 ZIP = zip_of(
-    {
-        f"{NAME}.SAFE/manifest.safe": b"<xfdu/>",
-        f"{NAME}.SAFE/measurement/image.tiff": NOISE,
-    }
+    {f"{NAME}.SAFE/manifest.safe": b"<xfdu/>", f"{NAME}.SAFE/measurement/image.tiff": NOISE}
 )
 WHOLE = "/odata/v1/Products(1)/$value"
 

@@ -324,8 +324,8 @@ def kinds_of_openings() -> dict[Path, set[str]]:
 
 
 def test_rasters_are_opened_by_one_module() -> None:
-    opening = [path.name for path, kinds in kinds_of_openings().items() if "raster" in kinds]
-    assert opening == ["_rasters.py"]
+    opening = {path for path, kinds in kinds_of_openings().items() if "raster" in kinds}
+    assert opening == {CODE / "_rasters.py"}
 
 
 def test_hdf5_is_opened_where_references_to_other_files_are_refused() -> None:
