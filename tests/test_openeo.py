@@ -76,7 +76,7 @@ def item_of(made: Made, date: str, polarisations: list[str]) -> pystac.Item:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("catalogue")
-    placed = synthetic_grid(lines=240, samples=260, looks=4.4)
+    placed = synthetic_grid(lines=260, samples=340, looks=4.4)
     random = np.random.default_rng(3)
     made = []
     for number, names in enumerate((("VV", "VH"), ("VV",))):

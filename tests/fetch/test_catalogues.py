@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sarheight.errors import FetchError, NotThereError, UnsafeAddressError
+from sarheight.errors import FetchError, MissingLibraryError, NotThereError, UnsafeAddressError
 from sarheight.fetch import Checksum, Limits, SceneRecord, Settings, scene_named, scenes
 from sarheight.fetch.catalogues import Time, parse_time
 from sarheight.fetch.settings import Catalogue
@@ -285,6 +286,17 @@ def test_an_item_with_holes_is_a_record_with_holes(
     assert record.start == np.datetime64("2021-04-01T05:26:23")
     assert record.relative_orbit is None
     assert record.assets == ()
+
+
+@pytest.mark.parametrize("library", ["pystac_client", "asf_search"])
+def test_a_missing_library_is_named_with_what_to_install(
+    known: Settings, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    kind = "asf" if library == "asf_search" else "stac"
+    source = replace(known.catalogues["other"], kind=kind)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingLibraryError, match=rf"{library}.*pip install 'sarheight\[fetch\]'"):
+        scenes(ALPS, *DAYS, catalogue="a", settings=replace(known, catalogues={"a": source}))
 
 
 # --- Alaska Satellite Facility -----------------------------------------------------------------
