@@ -174,8 +174,8 @@ def test_a_second_termination_ends_what_does_not_come_to_its_end(
             for _ in range(4):
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(1.2)
-        threading.Thread(target=terminate).start()
         try:
+            threading.Thread(target=terminate).start()
             time.sleep(30.0)
         finally:
             time.sleep(40.0)
