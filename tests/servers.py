@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import email.utils
 import hashlib
+import io
 import json
 import os
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -26,6 +29,8 @@ CONFORMS = [
     "https://api.stacspec.org/v1.0.0/item-search",
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core",
 ]
+BARE = {"type": "Catalog", "id": "x", "stac_version": "1.0.0", "description": "", "links": []}
+"""A catalogue with nothing in it."""
 
 
 @dataclass
@@ -87,6 +92,7 @@ class Raw:
     """Seconds before each block."""
 
 
+T = TypeVar("T")
 Page = Document | Raw | Callable[[Request], Reply]
 
 
@@ -109,6 +115,10 @@ class Site:
         page = self.pages[path]
         assert isinstance(page, Document)
         return page
+
+    def fail(self, path: str, *troubles: Trouble) -> None:
+        """Let the next requests for a file go wrong."""
+        self.document(path).troubles = [*troubles]
 
     def asked(self, path: str) -> list[Request]:
         """List the requests for a path."""
@@ -141,14 +151,7 @@ def alone(
 ) -> Settings:
     """Keep the user's files and variables out of a test, and be quick about failures.
 
-    Parameters
-    ----------
-    monkeypatch, folder
-        Of the test.
-    tries : int
-        How often to try.
-    **groups
-        Sources; none by default.
+    `groups` are sources; there are none by default.
     """
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(folder / "home"))
@@ -166,6 +169,12 @@ def alone(
     return Settings(network=network, **groups)
 
 
+def at_once(work: Callable[[], T], count: int = 4) -> list[T]:
+    """Do the same in several threads; return what they found."""
+    with ThreadPoolExecutor(count) as pool:
+        return [each.result() for each in [pool.submit(work) for _ in range(count)]]
+
+
 def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
@@ -173,6 +182,15 @@ def basic(user: str, password: str) -> str:
 def multihash(body: bytes, kind: str = "md5") -> str:
     beginning = {"md5": "d50110", "sha256": "1220", "sha512": "1340"}[kind]
     return beginning + hashlib.new(kind, body).hexdigest()
+
+
+def zip_of(members: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    """Pack files by their names."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, body in members.items():
+            archive.writestr(name, body)
+    return stream.getvalue()
 
 
 def seconds_from_now(seconds: float) -> str:
@@ -189,15 +207,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Keep quiet."""
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
 
     def _answer(self) -> None:
         site: Site = self.server.site  # type: ignore[attr-defined]
@@ -226,6 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(reply.status, reply.headers, reply.body)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    do_GET = do_HEAD = do_POST = _answer  # noqa: N815  # as the library calls them
 
     def _document(self, site: Site, page: Document) -> None:
         with site.lock:
@@ -302,26 +313,9 @@ def add_stac(site: Site, items: list[dict[str, Any]], path: str = "/stac", page:
     """Put a STAC catalogue on the server, and return its address."""
     root = site.url + path
 
-    def landing(_request: Request) -> Reply:
-        return _json(
-            {
-                "type": "Catalog",
-                "id": "test",
-                "stac_version": "1.0.0",
-                "description": "a catalogue for tests",
-                "conformsTo": CONFORMS,
-                "links": [
-                    {"rel": "root", "href": root, "type": "application/json"},
-                    {"rel": "self", "href": root, "type": "application/json"},
-                    {
-                        "rel": "search",
-                        "href": f"{root}/search",
-                        "type": "application/geo+json",
-                        "method": "POST",
-                    },
-                ],
-            }
-        )
+    links = [{"rel": rel, "href": root, "type": "application/json"} for rel in ("root", "self")]
+    found_by = {"href": f"{root}/search", "type": "application/geo+json", "method": "POST"}
+    catalogue = BARE | {"conformsTo": CONFORMS, "links": [*links, {"rel": "search"} | found_by]}
 
     def search(request: Request) -> Reply:
         asked = json.loads(request.body)
@@ -334,7 +328,7 @@ def add_stac(site: Site, items: list[dict[str, Any]], path: str = "/stac", page:
         features = found[first : first + page]
         return _json({"type": "FeatureCollection", "features": features, "links": links})
 
-    site.pages[path] = landing
+    site.pages[path] = lambda _: _json(catalogue)
     site.pages[f"{path}/search"] = search
     return root
 

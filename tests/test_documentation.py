@@ -113,7 +113,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     known = draw_known_elevations(dem, 40, sigma=0.3, seed=1).to_crs(4326)
     columns = {"longitude": known.x, "latitude": known.y, "h_te_best_fit": known.height}
     pd.DataFrame(columns).to_csv(folder / "icesat2.csv", index=False)
-    grid, orbit = synthetic_grid(lines=350, samples=450, height=PLAIN, looks=4.4)
+    grid, orbit = synthetic_grid(lines=250, samples=340, height=PLAIN, looks=4.4)
     west = (dem.x < dem.x.mean()).broadcast_like(dem).transpose("y", "x")
     cover = xr.where(west, 10, 60).astype("uint8").rio.write_crs(dem.rio.crs)
     cover.rio.to_raster(folder / "landcover.tif")

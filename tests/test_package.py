@@ -27,32 +27,35 @@ LEARNING = ("models", "predict", "training")
 HEAVY = ("numba", "numpy", "scipy", "xarray", "rasterio", "matplotlib", "torch")
 
 
-def modules_after(statement: str) -> set[str]:
-    """Run a statement in an interpreter of its own, and list the modules it loaded."""
-    script = f"{statement}\nimport sys; print(*sys.modules, sep='\\n')"
+GEOMETRY = "sarheight.layover, sarheight.geometry, sarheight.illumination"
+CORE = ", ".join(name for name in sarheight.__all__ if name not in LEARNING)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> list[set[str]]:
+    """List the modules of a new interpreter after each of three imports: more and more of us."""
+    imports = ("import sarheight", f"import {GEOMETRY}", f"from sarheight import {CORE}")
+    script = "import sys\n" + "".join(f"{each}\nprint(*sys.modules)\n" for each in imports)
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    return set(done.stdout.split())
+    return [set(line.split()) for line in done.stdout.splitlines()]
 
 
-def test_import_loads_nothing_heavy() -> None:
-    assert modules_after("import sarheight").isdisjoint(HEAVY)
+def test_import_loads_nothing_heavy(loaded: list[set[str]]) -> None:
+    assert loaded[0].isdisjoint(HEAVY)
 
 
-def test_import_of_the_geometry_loads_only_what_it_stands_on() -> None:
+def test_import_of_the_geometry_loads_only_what_it_stands_on(loaded: list[set[str]]) -> None:
     """What else it may need is loaded where it is used: each of these takes long."""
-    loaded = modules_after("import sarheight.layover, sarheight.geometry, sarheight.illumination")
     unwanted = {"dask.array", "matplotlib", "netCDF4", "rioxarray", "scipy.sparse", "zarr"}
-    assert loaded.isdisjoint({*unwanted, "scipy.ndimage", "scipy.special", "skimage", "torch"})
-    assert {"numba", "xarray"} <= loaded
+    assert loaded[1].isdisjoint({*unwanted, "scipy.ndimage", "scipy.special", "skimage", "torch"})
+    assert {"numba", "xarray", "sarheight._runtime"} <= loaded[1]
 
 
-def test_no_module_of_the_core_needs_torch() -> None:
-    core = [name for name in sarheight.__all__ if name not in LEARNING]
-    loaded = modules_after(f"from sarheight import {', '.join(core)}")
-    assert "sarheight.geometry" in loaded
-    assert "torch" not in loaded
+def test_no_module_of_the_core_needs_torch(loaded: list[set[str]]) -> None:
+    assert "sarheight.geometry" in loaded[2]
+    assert "torch" not in loaded[2]
 
 
 MODULES = {
@@ -144,7 +147,7 @@ def test_messages_have_one_line_whatever_a_file_names() -> None:
 
 
 FAULTS = """
-import resource, numpy, sarheight.orbit
+import resource, numpy, sarheight._runtime
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     numpy.empty(64 << 20, numpy.uint8)[:] = 1

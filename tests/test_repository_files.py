@@ -39,7 +39,7 @@ def split(requirement: str) -> tuple[str, str]:
     return parts[1], parts[2]
 
 
-def test_the_recipe_has_the_name_the_version_and_the_command(project: dict[str, Any]) -> None:
+def test_the_recipe_has_the_facts_and_dependencies_of_the_project(project: dict[str, Any]) -> None:
     recipe = load("recipe/recipe.yaml")
     context = recipe["context"]
     assert context["name"] == project["name"]
@@ -49,20 +49,14 @@ def test_the_recipe_has_the_name_the_version_and_the_command(project: dict[str, 
     assert recipe["about"]["license"] == project["license"]
     commands = [f"{name} = {target}" for name, target in project["scripts"].items()]
     assert recipe["build"]["python"]["entry_points"] == commands
-
-
-def test_the_recipe_has_the_dependencies_with_their_ranges(project: dict[str, Any]) -> None:
     wanted = dict(split(line) for line in project["dependencies"])
     renamed = {CONDA_NAMES.get(name, name): version for name, version in wanted.items()}
-    found = dict(split(line) for line in load("recipe/recipe.yaml")["requirements"]["run"])
+    found = dict(split(line) for line in recipe["requirements"]["run"])
     found.pop("python")
     assert found == renamed
-
-
-def test_the_recipe_builds_with_the_same_tool() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         tools = tomllib.load(file)["build-system"]["requires"]
-    host = dict(split(line) for line in load("recipe/recipe.yaml")["requirements"]["host"])
+    host = dict(split(line) for line in recipe["requirements"]["host"])
     assert dict(split(tool) for tool in tools).items() <= host.items()
 
 
@@ -76,9 +70,7 @@ def test_the_citation_is_of_this_version(project: dict[str, Any]) -> None:
     assert set(citation["keywords"]) == set(project["keywords"])
 
 
-def test_the_page_on_installation_names_this_wheel_and_every_extra(
-    project: dict[str, Any],
-) -> None:
+def test_the_page_on_installation_names_this_wheel_and_every_extra(project: dict[str, Any]) -> None:
     page = (ROOT / "docs/how-to/install.md").read_text("utf-8")
     wheels = set(re.findall(r"[\w.\-]+\.whl", page))
     assert wheels == {f"{project['name']}-{project['version']}-py3-none-any.whl"}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +21,7 @@ from sarheight.fetch.settings import OrbitSource
 from sarheight.orbit import Orbit
 from sarheight.sentinel1 import read_orbit_file
 from sarheight.sentinel1.orbit import OrbitFileName, best_orbit_file
-from tests.servers import Reply, Request, Site, Trouble
+from tests.servers import Reply, Request, Site, Trouble, at_once, zip_of
 from tests.worlds.annotations import eof_xml
 
 AWS, STEP, DATA_SPACE = (Settings.load().orbits[name] for name in ("aws", "step", "copernicus"))
@@ -81,10 +79,7 @@ def bucket(site: Site, names: list[str], contents: bytes, page: int = 2) -> Orbi
 
 
 def packed(name: str, contents: bytes) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(f"./some/folder/{name}", contents)
-    return stream.getvalue()
+    return zip_of({f"./some/folder/{name}": contents}, zipfile.ZIP_DEFLATED)
 
 
 def folders(site: Site, names: list[str], contents: bytes) -> OrbitSource:
@@ -137,48 +132,34 @@ def test_the_best_orbit_is_downloaded_and_can_be_read(
     read = read_orbit_file(path, window=(np.datetime64(START), np.datetime64(STOP)))
     assert read.time.size >= 4
     assert {each.name for each in path.parent.iterdir()} == {NEWER}
+    site.requests.clear()
+    assert orbit("S1A", START, STOP, settings=replace(known, offline=True)) == path
+    assert site.requests == []
 
 
 def test_a_restituted_orbit_will_do_where_there_is_no_precise_one(
     site: Site, quick: Settings, contents: bytes
 ) -> None:
-    known = replace(quick, orbits={"one": bucket(site, [RESTITUTED, EARLIER], contents)})
+    names = [RESTITUTED, EARLIER, ELSEWHERE]
+    known = replace(quick, orbits={"one": bucket(site, names, contents)})
+    assert orbit("S1A", START, STOP, kinds=("POEORB",), settings=known) is None
     path = orbit("S1A", START, STOP, settings=known)
     assert path is not None
     assert path.name == RESTITUTED
-    assert orbit("S1A", START, STOP, kinds=("POEORB",), settings=known) is None
-
-
-def test_no_orbit_is_no_error(site: Site, quick: Settings, contents: bytes) -> None:
-    known = replace(quick, orbits={"one": bucket(site, [EARLIER, ELSEWHERE], contents)})
-    assert orbit("S1A", START, STOP, settings=known) is None
-
-
-def test_a_downloaded_orbit_is_found_without_network(
-    site: Site, quick: Settings, contents: bytes
-) -> None:
-    known = replace(quick, orbits={"one": bucket(site, [PRECISE], contents)})
-    first = orbit("S1A", START, STOP, settings=known)
-    site.requests.clear()
-    again = orbit("S1A", START, STOP, settings=replace(known, offline=True))
-    assert again == first
-    assert site.requests == []
+    assert orbit("S1C", START, STOP, settings=known) is None
 
 
 def test_the_next_source_is_searched_where_one_is_down(
     site: Site, quick: Settings, contents: bytes
 ) -> None:
-    down = replace(AWS, url=f"{site.url}/nowhere")
-    sources = {"down": down, "step": folders(site, [PRECISE], contents)}
+    """A failure of all is an error, and not no orbit."""
+    sources = {"down": replace(AWS, url=f"{site.url}/nowhere")}
+    with pytest.raises(FetchError, match="could be searched"):
+        orbit("S1A", START, STOP, settings=replace(quick, orbits=sources))
+    sources |= {"step": folders(site, [PRECISE], contents)}
     path = orbit("S1A", START, STOP, settings=replace(quick, orbits=sources))
     assert path is not None
     assert path.name == PRECISE
-
-
-def test_a_failure_of_all_sources_is_an_error_and_not_no_orbit(site: Site, quick: Settings) -> None:
-    down = replace(AWS, url=f"{site.url}/nowhere")
-    with pytest.raises(FetchError, match="could be searched"):
-        orbit("S1A", START, STOP, settings=replace(quick, orbits={"down": down}))
 
 
 def test_a_long_listing_is_left_where_nothing_more_can_come(
@@ -193,26 +174,18 @@ def test_a_long_listing_is_left_where_nothing_more_can_come(
     assert len(site.asked("/bucket/")) == 1
 
 
-@given(
-    spares=st.lists(
-        st.tuples(st.integers(-300, 3000), st.integers(-300, 3000)), min_size=1, max_size=8
-    )
-)
+SPARE = st.integers(-300, 3000)
+
+
+@given(spares=st.lists(st.tuples(SPARE, SPARE), min_size=1, max_size=8))
 def test_the_chosen_file_covers_the_image_and_none_does_so_better(
     spares: list[tuple[int, int]],
 ) -> None:
     start, stop = np.datetime64(START, "ns"), np.datetime64(STOP, "ns")
-    files = [
-        OrbitFileName(
-            f"{index}",
-            "POEORB",
-            "S1A",
-            stop,
-            start - np.timedelta64(before, "s"),
-            stop + np.timedelta64(after, "s"),
-        )
-        for index, (before, after) in enumerate(spares)
-    ]
+    files = []
+    for index, (before, after) in enumerate(spares):
+        span = start - np.timedelta64(before, "s"), stop + np.timedelta64(after, "s")
+        files.append(OrbitFileName(f"{index}", "POEORB", "S1A", stop, *span))
     chosen = best_orbit_file(files, "S1A", "POEORB", start, stop)
     covering = [min(pair) for pair in spares if min(pair) >= 60]
     if not covering:
@@ -266,26 +239,26 @@ def test_what_is_no_orbit_is_not_kept(
     assert not list((tmp_path / "cache" / "orbits").glob("*.EOF"))
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"value": 3}', b"<a/>"])
 @pytest.mark.parametrize("source", [AWS, STEP, DATA_SPACE])
 def test_a_listing_that_is_none_is_not_taken_for_an_empty_one(
-    site: Site, quick: Settings, body: bytes, source: OrbitSource
+    site: Site, quick: Settings, source: OrbitSource
 ) -> None:
-    for path in ("/x", "/x/", "/x/POEORB/S1A/2024/01/"):
-        site.add(path, body)
     known = replace(quick, orbits={"one": replace(source, url=f"{site.url}/x")})
-    if source is STEP and not body.startswith(b"{"):  # a page may have no links
-        assert orbit("S1A", START, STOP, kinds=("POEORB",), settings=known) is None
-    else:
-        with pytest.raises(FetchError, match="did not send a list of files"):
-            orbit("S1A", START, STOP, kinds=("POEORB",), settings=known)
+    for body in (b"<html>", b"{}", b'{"value": 3}', b"<a/>"):
+        for path in ("/x", "/x/", "/x/POEORB/S1A/2024/01/"):
+            site.add(path, body)
+        if source is STEP and not body.startswith(b"{"):  # a page may have no links
+            assert orbit("S1A", START, STOP, kinds=("POEORB",), settings=known) is None
+        else:
+            with pytest.raises(FetchError, match="did not send a list of files"):
+                orbit("S1A", START, STOP, kinds=("POEORB",), settings=known)
 
 
 def test_a_dropped_connection_costs_nothing_but_time(
     site: Site, quick: Settings, contents: bytes
 ) -> None:
     known = replace(quick, orbits={"one": bucket(site, [PRECISE], contents)})
-    site.document(f"/bucket/AUX_POEORB/{PRECISE}").troubles = [Trouble(drop_after=1000)]
+    site.fail(f"/bucket/AUX_POEORB/{PRECISE}", Trouble(drop_after=1000))
     path = orbit("S1A", START, STOP, settings=known)
     assert path is not None
     assert path.read_bytes() == contents
@@ -295,22 +268,14 @@ def test_many_at_once_download_one_zipped_file_once(
     site: Site, quick: Settings, contents: bytes
 ) -> None:
     known = replace(quick, orbits={"one": folders(site, [PRECISE], contents)})
-    found: list[Path | None] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(orbit("S1A", START, STOP, settings=known)))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    found = at_once(lambda: orbit("S1A", START, STOP, settings=known))
     assert len({str(path) for path in found}) == 1
     assert len(site.asked(f"/step/POEORB/S1A/2023/12/{PRECISE}.zip")) == 1
 
 
-@pytest.mark.parametrize("text", ["S1A", "s1a", "SENTINEL-1A", "sentinel-1a", "SENTINEL1A"])
-def test_a_mission_has_many_names(text: str) -> None:
-    assert mission_name(text) == "S1A"
+def test_a_mission_has_many_names() -> None:
+    for text in ("S1A", "s1a", "SENTINEL-1A", "sentinel-1a", "SENTINEL1A"):
+        assert mission_name(text) == "S1A"
 
 
 @pytest.mark.parametrize(

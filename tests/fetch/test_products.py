@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,40 +14,25 @@ import pytest
 from sarheight.errors import ChecksumError, FetchError, UnsafeAddressError
 from sarheight.fetch import SceneRecord, Settings, download, scenes
 from sarheight.fetch.settings import Catalogue
-from tests.servers import (
-    Reply,
-    Request,
-    Site,
-    Trouble,
-    add_stac,
-    multihash,
-    stac_item,
-)
+from tests.servers import Reply, Request, Site, Trouble, add_stac, multihash, stac_item, zip_of
 
 NAME = "S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_EFA4"
 STEM = "20210401t052623-20210401t052648-026269-032297"
-FILES = {
-    f"measurement/s1b-iw-grd-vv-{STEM}-001.tiff": "measurement/iw-vv.tiff",
-    f"measurement/s1b-iw-grd-vh-{STEM}-002.tiff": "measurement/iw-vh.tiff",
-    f"annotation/s1b-iw-grd-vv-{STEM}-001.xml": "annotation/iw-vv.xml",
-    f"annotation/s1b-iw-grd-vh-{STEM}-002.xml": "annotation/iw-vh.xml",
-    f"annotation/calibration/calibration-s1b-iw-grd-vv-{STEM}-001.xml": (
-        "annotation/calibration/calibration-iw-vv.xml"
-    ),
-    f"annotation/calibration/noise-s1b-iw-grd-vv-{STEM}-001.xml": (
-        "annotation/calibration/noise-iw-vv.xml"
-    ),
-}
+SHORT = (
+    *("measurement/iw-vv.tiff", "measurement/iw-vh.tiff"),
+    *("annotation/iw-vv.xml", "annotation/iw-vh.xml"),
+    *("annotation/calibration/calibration-iw-vv.xml", "annotation/calibration/noise-iw-vv.xml"),
+)
+VV, VH = f"s1b-iw-grd-vv-{STEM}-001", f"s1b-iw-grd-vh-{STEM}-002"
+FILES = {name.replace("iw-vv", VV).replace("iw-vh", VH): name for name in SHORT}
+"""The files of a product, and the names under which an archive keeps them."""
 NOISE = np.random.default_rng(3).bytes(300_000)
 
 
-@cache  # a zip states when it was made
-def safe_zip() -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr(f"{NAME}.SAFE/manifest.safe", "<xfdu/>")
-        archive.writestr(f"{NAME}.SAFE/measurement/image.tiff", NOISE)
-    return stream.getvalue()
+ZIP = zip_of(
+    {f"{NAME}.SAFE/manifest.safe": b"<xfdu/>", f"{NAME}.SAFE/measurement/image.tiff": NOISE}
+)
+WHOLE = "/odata/v1/Products(1)/$value"
 
 
 Offer: TypeAlias = Callable[..., tuple[SceneRecord, Settings]]
@@ -72,7 +54,7 @@ def zipped(site: Site, quick: Settings) -> Offer:
 
 
 def honest(site: Site, body: bytes) -> dict[str, Any]:
-    url = site.add("/odata/v1/Products(1)/$value", body, etag='"1"')
+    url = site.add(WHOLE, body, etag='"1"')
     return {"href": url, "file:size": len(body), "file:checksum": multihash(body)}
 
 
@@ -80,11 +62,11 @@ def honest(site: Site, body: bytes) -> dict[str, Any]:
 
 
 def test_a_zip_is_downloaded_whole(zipped: Offer, site: Site, tmp_path: Path) -> None:
-    record, known = zipped(honest(site, safe_zip()))
-    site.document("/odata/v1/Products(1)/$value").troubles = [Trouble(drop_after=100_000)]
+    record, known = zipped(honest(site, ZIP))
+    site.fail(WHOLE, Trouble(drop_after=100_000))
     path = download(record, tmp_path / "here", settings=known)
     assert path == tmp_path / "here" / f"{NAME}.zip"
-    assert path.read_bytes() == safe_zip()
+    assert path.read_bytes() == ZIP
     in_cache = download(record, settings=known)
     assert in_cache == tmp_path / "cache" / "scenes" / f"{NAME}.zip"
 
@@ -93,7 +75,7 @@ def test_a_zip_is_downloaded_whole(zipped: Offer, site: Site, tmp_path: Path) ->
 def test_size_and_checksum_of_the_catalogue_count_unless_verify_is_off(
     zipped: Offer, site: Site, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    product = honest(site, safe_zip()) | change
+    product = honest(site, ZIP) | change
     if "file:size" in change:
         product.pop("file:checksum")
     record, known = zipped(product)
@@ -103,19 +85,25 @@ def test_size_and_checksum_of_the_catalogue_count_unless_verify_is_off(
 
 
 @pytest.mark.parametrize(
-    ("body", "message"),
+    ("body", "error", "message"),
     [
-        (safe_zip()[:-100], "not a complete zip"),
-        (b"<html>please sign in</html>", "requires an account"),
-        (b"PK\x05\x06" + bytes(18), "not a Sentinel-1 product"),
+        (ZIP[:-100], ChecksumError, "not a complete zip"),
+        (b"<html>please sign in</html>", ChecksumError, "requires an account"),
+        (b"PK\x05\x06" + bytes(18), ChecksumError, "not a Sentinel-1 product"),
+        (None, FetchError, "names no file"),
     ],
+    ids=["cut short", "a page to sign in", "empty", "none"],
 )
 def test_what_is_no_product_is_thrown_away(
-    zipped: Offer, site: Site, tmp_path: Path, body: bytes, message: str
+    zipped: Offer,
+    site: Site,
+    tmp_path: Path,
+    body: bytes | None,
+    error: type[Exception],
+    message: str,
 ) -> None:
-    url = site.add("/file", body)
-    record, known = zipped({"href": url})
-    with pytest.raises(ChecksumError, match=message):
+    record, known = zipped({} if body is None else {"href": site.add("/file", body)})
+    with pytest.raises(error, match=message):
         download(record, tmp_path / "here", settings=known)
     assert not list((tmp_path / "here").glob("*.zip"))
 
@@ -130,17 +118,10 @@ def test_a_hostile_item_is_refused(zipped: Offer, tmp_path: Path, href: str) -> 
     assert not list((tmp_path / "here").glob("[!.]*"))
 
 
-def test_this_machine_is_refused_where_the_catalogue_is_elsewhere(
+def test_hostile_names_and_this_machine_are_refused(
     zipped: Offer, site: Site, tmp_path: Path
 ) -> None:
-    record, known = zipped(honest(site, safe_zip()))
-    far = Catalogue(url="https://stac.example.org", grd="sentinel-1-grd")
-    with pytest.raises(UnsafeAddressError, match="expected https"):
-        download(record, tmp_path / "here", settings=replace(known, catalogues={"copernicus": far}))
-
-
-def test_a_hostile_name_is_refused(zipped: Offer, site: Site, tmp_path: Path) -> None:
-    record, known = zipped(honest(site, safe_zip()))
+    record, known = zipped(honest(site, ZIP))
     (asset,) = record.assets
     for name in ("../escaped.zip", "/tmp/x.zip", ".bashrc"):  # noqa: S108
         bad = replace(record, assets=(replace(asset, name=name),))
@@ -148,12 +129,9 @@ def test_a_hostile_name_is_refused(zipped: Offer, site: Site, tmp_path: Path) ->
             download(bad, tmp_path / "here", settings=known)
     with pytest.raises(UnsafeAddressError):
         download(replace(record, name="../up"), tmp_path / "here", settings=known)
-
-
-def test_a_product_without_a_file_is_one_error(zipped: Offer, tmp_path: Path) -> None:
-    record, known = zipped({})
-    with pytest.raises(FetchError, match="names no file"):
-        download(record, tmp_path, settings=known)
+    far = Catalogue(url="https://stac.example.org", grd="sentinel-1-grd")
+    with pytest.raises(UnsafeAddressError, match="expected https"):
+        download(record, tmp_path / "here", settings=replace(known, catalogues={"copernicus": far}))
 
 
 # --- folders -----------------------------------------------------------------------------------
@@ -162,6 +140,14 @@ def test_a_product_without_a_file_is_one_error(zipped: Offer, tmp_path: Path) ->
 def manifest(names: list[str]) -> bytes:
     rows = "".join(f'<fileLocation href="./{name}"/>' for name in names)
     return f"<xfdu><dataObjectSection>{rows}</dataObjectSection></xfdu>".encode()
+
+
+WHOLE_MANIFEST = manifest(list(FILES))
+
+
+def signed(url: str, host: str, kind: str = "sas") -> dict[str, Any]:
+    """Return the settings of a service that signs addresses of a host."""
+    return {"sign": kind, "sign_url": url, "sign_hosts": (host,)}
 
 
 @pytest.fixture
@@ -196,7 +182,7 @@ def test_a_product_kept_in_parts_gets_its_names_back(parts: Offer, tmp_path: Pat
 
 
 def test_one_polarisation_is_enough_for_who_wants_one(parts: Offer, tmp_path: Path) -> None:
-    record, known = parts(manifest(list(FILES)))
+    record, known = parts(WHOLE_MANIFEST)
     path = download(record, tmp_path, polarisations=("VH",), settings=known)
     found = {each.name for each in path.rglob("*") if each.is_file()}
     assert found == {"manifest.safe", *(n.rpartition("/")[2] for n in FILES if "-vh-" in n)}
@@ -206,7 +192,7 @@ def test_one_polarisation_is_enough_for_who_wants_one(parts: Offer, tmp_path: Pa
 def test_all_files_stop_together(
     parts: Offer, site: Site, tmp_path: Path, error: type[BaseException]
 ) -> None:
-    record, known = parts(manifest(list(FILES)))
+    record, known = parts(WHOLE_MANIFEST)
     body = NOISE * 40
     for name in FILES.values():
         page = site.document(f"/store/{NAME}/{name}")
@@ -242,10 +228,8 @@ def test_a_manifest_that_is_none_is_refused(parts: Offer, tmp_path: Path, listin
     "name", ["../../escaped.xml", "/etc/escaped.xml", "annotation/../../x.xml"]
 )
 def test_a_manifest_that_leads_out_is_refused(parts: Offer, tmp_path: Path, name: str) -> None:
-    listing = manifest(list(FILES)).replace(
-        b"</data", f'<fileLocation href="{name}"/></data'.encode()
-    )
-    record, known = parts(listing)
+    row = f'<fileLocation href="{name}"/></data'.encode()
+    record, known = parts(WHOLE_MANIFEST.replace(b"</data", row))
     with pytest.raises(UnsafeAddressError, match="leads out of the product"):
         download(record, tmp_path / "here", settings=known)
 
@@ -258,12 +242,7 @@ def test_signed_addresses_are_signed_and_renewed(parts: Offer, site: Site, tmp_p
         when = "2020-01-01T00:00:00Z" if len(tokens) == 1 else "2999-01-01T00:00:00Z"
         return Reply(json.dumps({"token": tokens[-1], "msft:expiry": when}).encode())
 
-    record, known = parts(
-        manifest(list(FILES)),
-        sign="sas",
-        sign_url=f"{site.url}/token",
-        sign_hosts=("127.0.0.1",),
-    )
+    record, known = parts(WHOLE_MANIFEST, **signed(f"{site.url}/token", "127.0.0.1"))
     site.pages["/token/sentinel-1-grd"] = token
     download(record, tmp_path, polarisations=("VV",), settings=known)
     used = {each.query.get("sig") for each in site.requests if each.path.startswith("/store/")}
@@ -279,20 +258,13 @@ def test_a_service_that_signs_nothing_is_one_error(
     parts: Offer, site: Site, tmp_path: Path, reply: bytes, message: str
 ) -> None:
     url = site.add("/token/sentinel-1-grd", reply).removesuffix("/sentinel-1-grd")
-    record, known = parts(
-        manifest(list(FILES)), sign="sas", sign_url=url, sign_hosts=("127.0.0.1",)
-    )
+    record, known = parts(WHOLE_MANIFEST, **signed(url, "127.0.0.1"))
     with pytest.raises(FetchError, match=message):
         download(record, tmp_path, settings=known)
 
 
 def test_a_signature_is_not_given_to_other_hosts(parts: Offer, site: Site, tmp_path: Path) -> None:
-    record, known = parts(
-        manifest(list(FILES)),
-        sign="sas",
-        sign_url=f"{site.url}/token",
-        sign_hosts=("blob.core.windows.net",),
-    )
+    record, known = parts(WHOLE_MANIFEST, **signed(f"{site.url}/token", "blob.core.windows.net"))
     download(record, tmp_path, settings=known)
     assert not any("sig" in each.query for each in site.requests)
 
@@ -301,13 +273,8 @@ def test_a_bucket_that_its_readers_pay_is_requested_with_the_users_account(
     parts: Offer, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("botocore")
-    record, known = parts(
-        manifest(list(FILES)),
-        href=f"s3://store/{NAME}/manifest.safe",
-        sign="s3",
-        sign_url=site.url,
-        sign_hosts=("store",),
-    )
+    address = f"s3://store/{NAME}/manifest.safe"
+    record, known = parts(WHOLE_MANIFEST, href=address, **signed(site.url, "store", "s3"))
     with pytest.raises(FetchError, match="AWS_ACCESS_KEY_ID"):
         download(record, tmp_path, settings=known)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
@@ -324,12 +291,7 @@ def test_the_users_account_is_not_used_for_other_buckets(
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
-    record, known = parts(
-        manifest(list(FILES)),
-        href="s3://the-users-own-bucket/private",
-        sign="s3",
-        sign_url=site.url,
-        sign_hosts=("store",),
-    )
+    address = "s3://the-users-own-bucket/private"
+    record, known = parts(WHOLE_MANIFEST, href=address, **signed(site.url, "store", "s3"))
     with pytest.raises(UnsafeAddressError, match="only used for store"):
         download(record, tmp_path, settings=known)

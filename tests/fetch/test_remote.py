@@ -7,6 +7,7 @@ import gc
 import pickle
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def geotiff(**options: Any) -> bytes:  # noqa: ANN401
         return bytes(memory.read())
 
 
-TILED = geotiff(tiled=True, blockxsize=64, blockysize=64, compress="deflate")
+BLOCKS = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+PLAIN, TILED = geotiff(**BLOCKS), geotiff(**BLOCKS, compress="deflate")
 
 
 @pytest.fixture
@@ -73,9 +75,7 @@ def test_the_driver_is_that_of_the_name(client: HttpClient) -> None:
 
 
 def test_a_window_costs_its_blocks(site: Site, client: HttpClient) -> None:
-    image = RemoteImage(
-        client, site.add("/a.tif", geotiff(tiled=True, blockxsize=64, blockysize=64))
-    )
+    image = RemoteImage(client, site.add("/a.tif", PLAIN))
     with image.open() as opened:
         window = rasterio.windows.Window(130, 130, 20, 20)
         np.testing.assert_array_equal(opened.read(1, window=window), VALUES[130:150, 130:150])
@@ -88,28 +88,22 @@ def test_an_image_is_read_by_several_threads_and_elsewhere(site: Site, client: H
     site.add("/a.tif", TILED, etag='"1"')
     image = RemoteImage(client, f"{site.url}/a.tif")
     copy = pickle.loads(pickle.dumps(image))  # noqa: S301  # our own
-    found: list[bool] = []
 
-    def read(each: RemoteImage) -> None:
+    def read(each: RemoteImage) -> bool:
         with each.open() as opened:
-            found.append(bool((opened.read(1) == VALUES).all()))
+            return bool((opened.read(1) == VALUES).all())
 
-    threads = [threading.Thread(target=read, args=(each,)) for each in (image, image, copy)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [True] * 3
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(read, (image, image, copy))) == [True] * 3
 
 
 def test_a_lazy_image_reads_what_is_used(site: Site, client: HttpClient) -> None:
-    site.add("/a.tif", geotiff(tiled=True, blockxsize=64, blockysize=64), etag='"1"')
-    image = RemoteImage(client, f"{site.url}/a.tif")
+    image = RemoteImage(client, site.add("/a.tif", PLAIN, etag='"1"'))
     lazy = open_raster(image, {"x": 64, "y": 64})
     before = len(site.requests)
     np.testing.assert_array_equal(lazy[-64:, -64:], VALUES[-64:, -64:])
     assert 0 < len(site.requests) - before <= 3
-    site.document("/a.tif").troubles = [Trouble(status=404)] * 99
+    site.fail("/a.tif", *[Trouble(status=404)] * 99)
     with pytest.raises(NotThereError):
         lazy.compute(scheduler="threads")
 
@@ -130,10 +124,8 @@ def test_a_lazy_image_can_be_dropped_by_any_thread(site: Site, client: HttpClien
 def test_a_server_that_fails_half_way_gives_an_error_and_no_values(
     site: Site, client: HttpClient, after: int
 ) -> None:
-    site.add("/a.tif", geotiff(tiled=True, blockxsize=64, blockysize=64))
-    page = site.document("/a.tif")
-    page.troubles = [*(Trouble() for _ in range(after)), *(Trouble(status=404) for _ in range(99))]
-    image = RemoteImage(client, f"{site.url}/a.tif")
+    image = RemoteImage(client, site.add("/a.tif", PLAIN))
+    site.fail("/a.tif", *[Trouble()] * after, *[Trouble(status=404)] * 99)
     try:
         with image.open() as opened:
             values = opened.read(1)
@@ -144,7 +136,7 @@ def test_a_server_that_fails_half_way_gives_an_error_and_no_values(
 
 def test_a_broken_connection_costs_one_more_request(site: Site, client: HttpClient) -> None:
     site.add("/a.tif", TILED, etag='"1"')
-    site.document("/a.tif").troubles = [Trouble(drop_after=1000), Trouble(), Trouble(status=503)]
+    site.fail("/a.tif", Trouble(drop_after=1000), Trouble(), Trouble(status=503))
     with RemoteImage(client, f"{site.url}/a.tif").open() as image:
         np.testing.assert_array_equal(image.read(1), VALUES)
 
@@ -180,15 +172,10 @@ def test_what_cannot_be_read_in_parts_is_one_error(
     message: str,
 ) -> None:
     site.pages["/a.tif"] = page
-    with (
-        pytest.raises(FetchError, match=message),
-        RemoteImage(client, f"{site.url}/a.tif").open() as image,
-    ):
-        image.read(1)
-
-
-def test_what_is_no_image_is_an_error_of_gdal(site: Site, client: HttpClient) -> None:
-    image = RemoteImage(client, site.add("/a.tif", b"<html>no</html>"))
+    image = RemoteImage(client, f"{site.url}/a.tif")
+    with pytest.raises(FetchError, match=message), image.open() as opened:
+        opened.read(1)
+    site.add("/a.tif", b"<html>no</html>")
     with pytest.raises(RasterioError), image.open():
         pass
 
@@ -207,18 +194,18 @@ def inside(site: Site) -> dict[str, Any]:
 
 def read_item(site: Site, quick: Settings, _monkeypatch: object, _folder: Path) -> None:
     url = add_stac(site, [stac_item("a", assets={"vv": inside(site)}, bbox=PLACE)])
-    (item,) = image_items(
-        PLACE,
-        "2021-04-01",
-        "2021-04-02",
-        catalogue=url,
-        collection="sentinel-1-grd",
-        settings=quick,
-    )
+    where = {"catalogue": url, "collection": "sentinel-1-grd", "settings": quick}
+    (item,) = image_items(PLACE, "2021-04-01", "2021-04-02", **where)
     source = item.source("vv")
     assert isinstance(source, RemoteImage)
     with source.open() as image:
         image.read(1)
+
+
+def trust_this_machine(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    settings = folder / "fetch.toml"
+    settings.write_text('[network]\ntrusted_hosts = ["127.0.0.1"]\ntries = 1\n')
+    monkeypatch.setenv("SARHEIGHT_FETCH_CONFIG", str(settings))
 
 
 def read_archive(
@@ -228,9 +215,7 @@ def read_archive(
     folder: Path,
     chunks: Any = None,  # noqa: ANN401
 ) -> None:
-    settings = folder / "fetch.toml"
-    settings.write_text('[network]\ntrusted_hosts = ["127.0.0.1"]\ntries = 1\n')
-    monkeypatch.setenv("SARHEIGHT_FETCH_CONFIG", str(settings))
+    trust_this_machine(monkeypatch, folder)
     archives.open_rtc({"id": ID, "properties": {}, "assets": {"vv": inside(site)}}, chunks=chunks)
 
 
@@ -264,9 +249,7 @@ def test_an_archive_is_read_from_a_server(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     alone(monkeypatch, tmp_path)
-    settings = tmp_path / "fetch.toml"
-    settings.write_text('[network]\ntrusted_hosts = ["127.0.0.1"]\n')
-    monkeypatch.setenv("SARHEIGHT_FETCH_CONFIG", str(settings))
+    trust_this_machine(monkeypatch, tmp_path)
     item = {"id": ID, "properties": {}, "assets": {"vv": {"href": site.add("/vv.tif", TILED)}}}
     for chunks in (None, {}):
         found = archives.open_rtc(item, chunks=chunks)["gamma0"][0]
@@ -287,9 +270,7 @@ def test_gdal_sends_no_request_where_it_opens_files_of_others(site: Site, read: 
 
 def test_gdal_is_given_no_address() -> None:
     """No module writes the prefixes by which GDAL sends requests of its own."""
-    prefixes = tuple(
-        f"/vsi{kind}" for kind in ("curl", "s3", "gs", "az", "oss", "swift", "webhdfs")
-    )
+    prefixes = [f"/vsi{kind}" for kind in ("curl", "s3", "gs", "az", "oss", "swift", "webhdfs")]
     found = {
         f"{path.relative_to(CODE)}:{node.lineno}"
         for path in CODE.rglob("*.py")

@@ -19,7 +19,29 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import geopandas
+import numpy as np
+import torch
+import xarray as xr
+from shapely import box
+from typer.testing import CliRunner
+
+from sarheight.buildings import BuildingHeightEstimator, write_stack
+from sarheight.cli import app
+from sarheight.dem import coarsen
 from sarheight.errors import DamagedFileError, SarheightError
+from sarheight.layover import reconstruct
+from sarheight.learning import Channel
+from sarheight.output import open_result, with_heights, write
+from sarheight.output.radar_images import write_scene
+from sarheight.scene import Scene
+from sarheight.terrain import SceneSettings, draw_known_elevations, simulate_scene, write_scenes
+from sarheight.terrain.sar2height import HeightEstimator
+from sarheight.terrain.scenes import SceneConfiguration
+from sarheight.view._page import PageServer
+from tests.cities import SMALL_SETTINGS, small_stack
+from tests.flattened_products import opera_of
+from tests.mountains import LAW, mountain, raster, scene_of
 from tests.robustness.contract import Reading, Subject
 from tests.robustness.mutations import (
     Mutation,
@@ -31,6 +53,11 @@ from tests.robustness.mutations import (
     zip_of,
 )
 from tests.robustness.subjects import SUBJECTS, dataset_numbers
+from tests.series.dates import date_of
+from tests.worlds.annotations import annotation_xml, eof_xml
+from tests.worlds.products import grd_of_scene
+from tests.worlds.safe import pack
+from tests.zone_samples import city, small_classifier, so2sat_arrays, write_so2sat
 
 __all__ = ["COMMANDS"]
 
@@ -48,108 +75,52 @@ KEEPS = ("train", "series", "batch", "scenes", "stack")
 
 
 @lru_cache
-def _ground() -> Any:  # noqa: ANN401
+def _ground() -> xr.DataArray:
     """Make a mountain of 48 x 66 cells."""
-    from tests.mountains import mountain, raster
-
     return raster(mountain(48, 66))
 
 
 @lru_cache
-def _scene(*, ascending: bool = True) -> Any:  # noqa: ANN401
+def _scene(*, ascending: bool = True) -> Scene:
     """Simulate an image of it that is said to be of Sentinel-1."""
-    from tests.mountains import scene_of
-
     one = scene_of(_ground(), ascending=ascending, lines=200, samples=280)
     grid = replace(one.grid, mission="S1B", mode="IW", product="GRD", polarisations=("VV",))
     return replace(one, image=one.image.assign_coords(polarisation="VV"), grid=grid)
 
 
 @lru_cache
-def _unfolded(*, ascending: bool = True) -> Any:  # noqa: ANN401
+def _unfolded(*, ascending: bool = True) -> xr.Dataset:
     """Reconstruct it."""
-    from sarheight.layover import reconstruct
-    from tests.mountains import LAW
-
     return reconstruct(_scene(ascending=ascending), _ground(), law=LAW)
 
 
-def _raster(array: Any, path: Path) -> Path:  # noqa: ANN401
+def _raster(array: xr.DataArray, path: Path) -> Path:
     array.drop_attrs(deep=False).rio.write_crs(array.rio.crs).rio.to_raster(path)
     return path
 
 
-def _dem(path: Path) -> Path:
-    return _raster(_ground(), path)
+def _text(text: str, path: Path) -> Path:
+    path.write_text(text, "utf-8")
+    return path
 
 
 def _guide(path: Path) -> Path:
     return _raster((_ground() > 700.0).astype("float32").rio.write_crs(32632), path)
 
 
-def _coarse(path: Path) -> Path:
-    from sarheight.dem import coarsen
-
-    return _raster(coarsen(_ground(), 90.0, units="crs"), path)
-
-
 def _image(path: Path) -> Path:
-    from sarheight.output.radar_images import write_scene
-
     return write_scene(_scene(), path)
 
 
 def _date(number: int, path: Path) -> Path:
-    from sarheight.output.radar_images import write_scene
-    from tests.series.dates import date_of
-
     return write_scene(date_of(_ground(), number, lines=200, samples=280), path)
 
 
-def _annotation(path: Path) -> Path:
-    from tests.worlds.annotations import annotation_xml
-
-    path.write_text(annotation_xml(_scene().grid, _scene().orbit), "utf-8")
-    return path
-
-
-def _orbit_file(path: Path) -> Path:
-    from tests.worlds.annotations import eof_xml
-
-    path.write_text(eof_xml(_scene().orbit), "utf-8")
-    return path
-
-
-def _product(path: Path) -> Path:
-    from tests.worlds.products import grd_of_scene
-    from tests.worlds.safe import pack
-
-    return pack(grd_of_scene(path.parent / "unpacked", _scene()), path)
-
-
-def _flattened(path: Path) -> Path:
-    from tests.flattened_products import opera_of
-
-    return opera_of(_unfolded().gamma0, _scene(), path)
-
-
 def _result(path: Path) -> Path:
-    from sarheight.output import with_heights, write
-
     return write(with_heights(_unfolded(), _ground()), path)
 
 
-def _other_result(path: Path) -> Path:
-    from sarheight.output import write
-
-    return write(_unfolded(ascending=False), path)
-
-
 def _known(path: Path) -> Path:
-    import numpy as np
-
-    from sarheight.terrain import draw_known_elevations
-
     points = draw_known_elevations(_ground(), 12, seed=1)
     table = np.stack([points.x, points.y, points.height], axis=1)
     np.savetxt(path, table, delimiter=",", header="x,y,height", comments="")
@@ -157,86 +128,27 @@ def _known(path: Path) -> Path:
 
 
 def _area(path: Path) -> Path:
-    import geopandas
-    from shapely import box
-
     west, south, east, north = _ground().rio.bounds()
     inner = box(west + 200.0, south + 200.0, east - 200.0, north - 300.0)
     geopandas.GeoDataFrame(geometry=[inner], crs=32632).to_crs(4326).to_file(path)
     return path
 
 
-def _config(path: Path) -> Path:
-    path.write_text(
-        '[reconstruct]\nlaw = "cosine:0.2,1.7"\nmethod = "one-step"\n'
-        'memory = "1 GiB"\nvariables = "main"\nheights = true\n',
-        "utf-8",
-    )
-    return path
-
-
-def _jobs(path: Path) -> Path:
-    path.write_text(
-        '[defaults]\nvertical = "ellipsoidal"\nmethod = "rtc"\ncoregister = "none"\n\n'
-        '[[job]]\nimage = "image.nc"\ndem = ["dem.tif"]\noutput = "made/a.tif"\nresolution = 40\n',
-        "utf-8",
-    )
-    return path
-
-
 def _zone_rasters(path: Path) -> Path:
-    from tests.zone_samples import city
-
     stack, labels = city()
     stack.attrs["long_name"] = ("green", "red", "nir")
     (labels if path.name.startswith("labels") else stack).rio.to_raster(path)
     return path
 
 
-def _so2sat(path: Path) -> Path:
-    from tests.zone_samples import so2sat_arrays, write_so2sat
-
-    return write_so2sat(path, so2sat_arrays(60))
-
-
-def _zone_model(path: Path) -> Path:
-    from tests.zone_samples import small_classifier
-
-    return Path(small_classifier().save_pretrained(path))
-
-
-def _city(path: Path) -> Path:
-    from sarheight.buildings import write_stack
-    from tests.cities import small_stack
-
-    stack = small_stack(32, 32, months=2, optical_bands=["B04"])
-    return Path(write_stack(stack, path))
-
-
 def _building_model(path: Path) -> Path:
-    import torch
-
-    from sarheight.buildings import BuildingHeightEstimator
-    from sarheight.learning import Channel
-    from tests.cities import SMALL_SETTINGS
-
     torch.manual_seed(0)
     small = SMALL_SETTINGS["options"]
     channels = {"sar": [Channel("vv_ascending", "1", "decibel", -10.0, 5.0)]}
     return Path(BuildingHeightEstimator(channels, options=small).eval().save_pretrained(path))
 
 
-def _building_settings(path: Path) -> Path:
-    from tests.cities import SMALL_SETTINGS
-
-    path.write_text(json.dumps(SMALL_SETTINGS))
-    return path
-
-
 def _terrain_scene(path: Path) -> Path:
-    from sarheight.terrain import SceneSettings, simulate_scene, write_scenes
-    from sarheight.terrain.scenes import SceneConfiguration
-
     def make() -> Any:  # noqa: ANN401
         one = _scene()
         return simulate_scene(_ground(), one.grid, one.orbit, SceneSettings(), seed=0)
@@ -245,30 +157,38 @@ def _terrain_scene(path: Path) -> Path:
     return Path(write_scenes([job], path.parent)[0])
 
 
-def _terrain_settings(path: Path) -> Path:
-    settings = {"network": "unet", "options": {"width": 4, "depth": 1}, "size": 8, "stride": 8}
-    more = {"known_count": [2, 6], "epochs": 1, "precision": "32-true"}
-    path.write_text(json.dumps(settings | more))
-    return path
-
-
 def _terrain_model(path: Path) -> Path:
-    import torch
-
-    from sarheight.learning.channels import Channel
-    from sarheight.terrain.sar2height import HeightEstimator
-
     torch.manual_seed(1)
     channels = [Channel("gamma0_posterior", "1", "decibel", -10.0, 4.0)]
     model = HeightEstimator(channels, network="unet", options={"width": 2, "depth": 1})
     return Path(model.save_pretrained(path))
 
 
+RUN = """[reconstruct]
+law = "cosine:0.2,1.7"
+method = "one-step"
+memory = "1 GiB"
+variables = "main"
+heights = true
+"""
+JOBS = """[defaults]
+vertical = "ellipsoidal"
+method = "rtc"
+coregister = "none"
+
+[[job]]
+image = "image.nc"
+dem = ["dem.tif"]
+output = "made/a.tif"
+resolution = 40
+"""
+TERRAIN = {"network": "unet", "options": {"width": 4, "depth": 1}, "size": 8, "stride": 8}
+TERRAIN |= {"known_count": [2, 6], "epochs": 1, "precision": "32-true"}
 MAKERS: dict[str, Callable[[Path], Path]] = {
-    "annotation.xml": _annotation,
-    "orbit.EOF": _orbit_file,
-    "dem.tif": _dem,
-    "coarse.tif": _coarse,
+    "annotation.xml": lambda path: _text(annotation_xml(_scene().grid, _scene().orbit), path),
+    "orbit.EOF": lambda path: _text(eof_xml(_scene().orbit), path),
+    "dem.tif": lambda path: _raster(_ground(), path),
+    "coarse.tif": lambda path: _raster(coarsen(_ground(), 90.0, units="crs"), path),
     "guide.tif": _guide,
     "like.tif": _guide,
     "image.nc": _image,
@@ -276,26 +196,28 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "image.zarr": _image,
     "date0.nc": partial(_date, 0),
     "date1.nc": partial(_date, 1),
-    "product.zip": _product,
-    "flattened.h5": _flattened,
+    "product.zip": lambda path: pack(grd_of_scene(path.parent / "unpacked", _scene()), path),
+    "flattened.h5": lambda path: opera_of(_unfolded().gamma0, _scene(), path),
     "result.nc": _result,
     "result.tif": _result,
     "result.zarr": _result,
     "result": _result,
-    "other.tif": _other_result,
+    "other.tif": lambda path: write(_unfolded(ascending=False), path),
     "known.csv": _known,
     "area.geojson": _area,
-    "run.toml": _config,
-    "jobs.toml": _jobs,
+    "run.toml": partial(_text, RUN),
+    "jobs.toml": partial(_text, JOBS),
     "stack.tif": _zone_rasters,
     "labels.tif": _zone_rasters,
-    "patches.h5": _so2sat,
-    "zones": _zone_model,
-    "city.zarr": _city,
+    "patches.h5": lambda path: write_so2sat(path, so2sat_arrays(60)),
+    "zones": lambda path: Path(small_classifier().save_pretrained(path)),
+    "city.zarr": lambda path: write_stack(
+        small_stack(32, 32, months=2, optical_bands=["B04"]), path
+    ),
     "buildings": _building_model,
-    "buildings.json": _building_settings,
+    "buildings.json": partial(_text, json.dumps(SMALL_SETTINGS)),
     "scene.zarr": _terrain_scene,
-    "terrain.json": _terrain_settings,
+    "terrain.json": partial(_text, json.dumps(TERRAIN)),
     "terrain": _terrain_model,
 }
 """How each input is made."""
@@ -313,124 +235,69 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
 }
 """How a file is mutated, by its suffix; `bytes_of` is for all others."""
 
-SEA = "--vertical ellipsoidal"
-RESULTS = ("result", "result.nc", "result.tif", "result.zarr")
-UNFOLD = f"--dem {{dem.tif}} {SEA} --coregister none"
-ROWS: tuple[tuple[str, str], ...] = (
-    # The command, with `{name}` for its inputs; and those that are mutated.
-    (
-        (
-            f"simulate --like {{annotation.xml}} --orbit {{orbit.EOF}} --dem {{dem.tif}} {SEA} "
-            "{options: --looks 4.4 --seed 1 --law cosine:0.2,1.7} -o {output.nc}"
-        ),
-        "annotation.xml orbit.EOF dem.tif options",
-    ),
-    (
-        (
-            f"reconstruct {{image.nc}} {UNFOLD} --guide {{guide.tif}} --clip {{area.geojson}} "
-            "{options: --memory 1GiB --resolution 40 --align 10 --law fit --variables main} "
-            "-o {output.tif}"
-        ),
-        "image.nc dem.tif guide.tif area.geojson options",
-    ),
-    (
-        (
-            f"reconstruct {{image.tif}} {UNFOLD} --like {{like.tif}} --config {{run.toml}} "
-            "-o {output.zarr}"
-        ),
-        "image.tif like.tif run.toml",
-    ),
-    (f"reconstruct {{product.zip}} {UNFOLD} --method rtc -o {{output.nc}}", "product.zip"),
-    (f"reconstruct {{flattened.h5}} {UNFOLD} --method rtc -o {{output}}", "flattened.h5"),
-    (
-        (
-            f"masks --like {{image.zarr}} --dem {{dem.tif}} {SEA} "
-            "{options: --resolution 40 --geometry ground} -o {output.tif}"
-        ),
-        "image.zarr dem.tif options",
-    ),
-    (
-        f"composite {{result.nc}} {{other.tif}} --dem {{dem.tif}} {SEA} -o {{output.nc}}",
-        "result.nc other.tif dem.tif",
-    ),
-    ("composite {result} {other.tif} -o {output.tif}", "result"),
-    ("composite {result.zarr} {other.tif} -o {output.zarr}", "result.zarr"),
-    (
-        (
-            f"refine {{image.nc}} --dem {{coarse.tif}} {SEA} --known {{known.csv}} "
-            "--known-crs EPSG:32632 --known-vertical ellipsoidal --coregister none "
-            "{options: --iterations 1 --error 2 --factor 3} -o {output.tif}"
-        ),
-        "image.nc coarse.tif known.csv options",
-    ),
-    (
-        f"audit {{flattened.h5}} --dem {{dem.tif}} {SEA} --json {{output.json}}",
-        "flattened.h5 dem.tif",
-    ),
-    (f"audit {{result.nc}} --dem {{dem.tif}} {SEA} --json {{output.json}}", "result.nc"),
-    (
-        (
-            f"series {{date0.nc}} {{date1.nc}} {UNFOLD} --strict --method rtc "
-            "{options: --resolution 40 --window 3} -o {output.zarr}"
-        ),
-        "date1.nc dem.tif options",
-    ),
-    ("batch {jobs.toml}", "jobs.toml"),
-    (f"scenes --like {{annotation.xml}} --dem {{dem.tif}} {SEA} -o {{output}}", "dem.tif"),
-    (
-        (
-            f"train scenes {{image.nc}} --truth {{dem.tif}} --truth-vertical ellipsoidal --dem "
-            f"{{coarse.tif}} {SEA} --coregister none -o {{output}}"
-        ),
-        "image.nc dem.tif coarse.tif",
-    ),
-    (
-        (
-            "train terrain {scene.zarr} --settings {terrain.json} --validation 0.4 --gap 60 "
-            "--device cpu --quiet -o {output}"
-        ),
-        "scene.zarr terrain.json",
-    ),
-    (
-        (
-            "train zones {stack.tif} --labels {labels.tif} --block 700 --method forest "
-            "{options: --size 5} -o {output}"
-        ),
-        "stack.tif labels.tif options",
-    ),
-    ("train zones {patches.h5} --method forest -o {output}", "patches.h5"),
-    (
-        (
-            "train buildings {city.zarr} --block 160 --gap 0 --validation 0.25 --settings "
-            "{buildings.json} --device cpu --quiet -o {output}"
-        ),
-        "city.zarr buildings.json",
-    ),
-    (
-        "predict {stack.tif} --model {zones} --device cpu {options: --step 2} -o {output.tif}",
-        "stack.tif zones options",
-    ),
-    (
-        "predict {city.zarr} --model {buildings} --device cpu -o {output.nc}",
-        "city.zarr buildings",
-    ),
-    (
-        (
-            "predict {scene.zarr} --model {terrain} --known {known.csv} --known-crs EPSG:32632 "
-            "--known-vertical ellipsoidal --device cpu -o {output.tif}"
-        ),
-        "scene.zarr terrain known.csv",
-    ),
-    *((f"info {{{result}}}", result) for result in RESULTS),
-    *(
-        (f"view {{{result}}} --no-browser {{options: --port 0}}", f"{result} options")
-        for result in RESULTS
-    ),
-)
+TABLE = """
+simulate --like {annotation.xml*} --orbit {orbit.EOF*} --dem {dem.tif*} SEA \
+{options*: --looks 4.4 --seed 1 --law cosine:0.2,1.7} -o {output.nc}
+reconstruct {image.nc*} UNFOLD* --guide {guide.tif*} --clip {area.geojson*} \
+{options*: --memory 1GiB --resolution 40 --align 10 --law fit --variables main} -o {output.tif}
+reconstruct {image.tif*} UNFOLD --like {like.tif*} --config {run.toml*} -o {output.zarr}
+reconstruct {product.zip*} UNFOLD --method rtc -o {output.nc}
+reconstruct {flattened.h5*} UNFOLD --method rtc -o {output}
+masks --like {image.zarr*} --dem {dem.tif*} SEA {options*: --resolution 40 --geometry ground} \
+-o {output.tif}
+composite {result.nc*} {other.tif*} --dem {dem.tif*} SEA -o {output.nc}
+composite {result*} {other.tif} -o {output.tif}
+composite {result.zarr*} {other.tif} -o {output.zarr}
+refine {image.nc*} --dem {coarse.tif*} SEA --known {known.csv*} KNOWN --coregister none \
+{options*: --iterations 1 --error 2 --factor 3} -o {output.tif}
+audit {flattened.h5*} --dem {dem.tif*} SEA --json {output.json}
+audit {result.nc*} --dem {dem.tif} SEA --json {output.json}
+series {date0.nc} {date1.nc*} UNFOLD* --strict --method rtc \
+{options*: --resolution 40 --window 3} -o {output.zarr}
+batch {jobs.toml*}
+scenes --like {annotation.xml} --dem {dem.tif*} SEA -o {output}
+train scenes {image.nc*} --truth {dem.tif*} --truth-vertical ellipsoidal --dem {coarse.tif*} SEA \
+--coregister none -o {output}
+train terrain {scene.zarr*} --settings {terrain.json*} --validation 0.4 --gap 60 --device cpu \
+--quiet -o {output}
+train zones {stack.tif*} --labels {labels.tif*} --block 700 --method forest \
+{options*: --size 5} -o {output}
+train zones {patches.h5*} --method forest -o {output}
+train buildings {city.zarr*} --block 160 --gap 0 --validation 0.25 --settings {buildings.json*} \
+--device cpu --quiet -o {output}
+predict {stack.tif*} --model {zones*} --device cpu {options*: --step 2} -o {output.tif}
+predict {city.zarr*} --model {buildings*} --device cpu -o {output.nc}
+predict {scene.zarr*} --model {terrain*} --known {known.csv*} KNOWN --device cpu -o {output.tif}
+info {result*}
+info {result.nc*}
+info {result.tif*}
+info {result.zarr*}
+view {result*} --no-browser {options*: --port 0}
+view {result.nc*} --no-browser {options*: --port 0}
+view {result.tif*} --no-browser {options*: --port 0}
+view {result.zarr*} --no-browser {options*: --port 0}
+"""
+"""Commands, with `{name}` for their inputs; a star marks each that is mutated."""
+SHORT = {
+    "UNFOLD*": "--dem {dem.tif*} SEA --coregister none",
+    "UNFOLD": "--dem {dem.tif} SEA --coregister none",
+    "KNOWN": "--known-crs EPSG:32632 --known-vertical ellipsoidal",
+    "SEA": "--vertical ellipsoidal",
+}
 
+
+def _rows(table: str) -> list[tuple[str, list[str]]]:
+    """Return each command, and its inputs that are mutated."""
+    for short, words in SHORT.items():
+        table = table.replace(short, words)
+    return [
+        (row.replace("*", ""), re.findall(r"\{([^:}]*)\*", row)) for row in table.split("\n") if row
+    ]
+
+
+ROWS = _rows(TABLE)
 WITHIN = re.compile(r"\{(?P<name>[^:}]*)(?::(?P<options>[^}]*))?\}")
-
-
+MUTATED = "mutated"
 REPORT = "please report it"
 """Words of a command that met an error which it does not expect."""
 
@@ -466,9 +333,6 @@ def _make(words: str, mutated: str, folder: Path) -> Path:
     return chosen
 
 
-MUTATED = "mutated"
-
-
 def _run(path: Path) -> Reading:
     """Run the command of a subject on a mutant."""
     words = (path.parent.parent / "words").read_text("utf-8")
@@ -494,11 +358,6 @@ def _run(path: Path) -> Reading:
 
 def judged(arguments: Sequence[str], made: Path) -> Reading:
     """Run a command in the folder above that of its outputs; return what it wrote, or raise."""
-    from typer.testing import CliRunner
-
-    from sarheight.cli import app
-    from sarheight.view._page import PageServer
-
     before = Path.cwd()
     os.chdir(made.parent)
     try:
@@ -527,8 +386,6 @@ def judged(arguments: Sequence[str], made: Path) -> Reading:
 
 def _written(made: Path) -> dict[str, Any]:
     """Read the result of a command, where it is one."""
-    from sarheight.output import open_result
-
     for path in sorted(made.iterdir()):
         with suppress(SarheightError, OSError, ValueError):
             return dataset_numbers(open_result(path).drop_attrs(deep=False))
@@ -591,7 +448,7 @@ COMMANDS: tuple[Subject, ...] = (
     *(
         _subject(words, mutated, place)
         for place, (words, inputs) in enumerate(ROWS)
-        for mutated in inputs.split()
+        for mutated in inputs
     ),
     *(
         _shown(f"info {{{MUTATED}}}", subject)

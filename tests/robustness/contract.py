@@ -16,7 +16,7 @@ import traceback
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -28,36 +28,18 @@ from numpy.typing import NDArray
 from sarheight.errors import SarheightError
 from tests.robustness.mutations import Mutation, folder_mutant
 
-__all__ = ["LONGEST", "Outcome", "Reading", "Subject", "compare", "outcomes"]
+__all__ = ["LONGEST", "Outcome", "Reading", "Subject", "breaches", "compare", "outcomes"]
 
 LONGEST = 10.0
 """Seconds that a mutant may take."""
 LONGEST_START = 240.0
 """Seconds until the first mutant, in which libraries are loaded."""
 LIBRARIES = (
-    "sarheight.cli",
-    "sarheight.coregistration",
-    "sarheight.layover",
-    "sarheight.nisar",
-    "sarheight.output.insar",
-    "sarheight.output.radar_images",
-    "sarheight.plot",
-    "sarheight.product",
-    "sarheight.sentinel1.cslc",
-    "sarheight.sicd",
-    "sarheight.view",
-    "distributed",
-    "geopandas",
-    "matplotlib.pyplot",
-    "netCDF4",
-    "odc.geo.xr",
-    "pydantic.type_adapter",
-    "rich.progress",
-    "rioxarray",
-    "sarkit.sicd",
-    "scipy.interpolate",
-    "typer.testing",
-    "zarr",
+    "tests.robustness.commands",  # which reads all kinds of files
+    *("sarheight.coregistration", "sarheight.nisar", "sarheight.plot", "sarheight.sicd"),
+    *("sarheight.view", "distributed", "matplotlib.pyplot", "netCDF4", "odc.geo.xr"),
+    *("pydantic.type_adapter", "rich.progress", "sarkit.sicd", "scipy.interpolate"),
+    *("typer.testing", "zarr"),
 )
 """What is loaded once, before processes are forked."""
 LARGEST_GROWTH = 1 << 30
@@ -82,7 +64,7 @@ class Reading:
 class Subject:
     """A kind of file: how to make one, how to read it, and how to mutate it.
 
-    All functions are at the top of a module, so that another process finds them.
+    `read` is at the top of a module, so that another process finds it.
     """
 
     name: str
@@ -114,8 +96,7 @@ def compare(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
             if other != value:
                 return f"{name}: {str(other)[:60]!r} for {value[:60]!r}"
             continue
-        numbers, tolerance = (np.asarray(value[0]), value[1])
-        others = np.asarray(other[0])
+        numbers, others, tolerance = np.asarray(value[0]), np.asarray(other[0]), value[1]
         if numbers.shape != others.shape:
             return f"{name}: shape {others.shape} for {numbers.shape}"
         if not _close(numbers, others, tolerance):
@@ -127,15 +108,8 @@ def _close(numbers: NDArray[Any], others: NDArray[Any], tolerance: float) -> boo
     if numbers.dtype.kind not in "iufb" or others.dtype.kind not in "iufb":
         return bool((numbers == others).all())
     with np.errstate(all="ignore"):
-        return bool(
-            np.allclose(
-                others.astype(np.float64),
-                numbers.astype(np.float64),
-                rtol=RELATIVE,
-                atol=tolerance,
-                equal_nan=True,
-            )
-        )
+        pair = others.astype(np.float64), numbers.astype(np.float64)
+        return bool(np.allclose(*pair, rtol=RELATIVE, atol=tolerance, equal_nan=True))
 
 
 def _judge(subject: Subject, expected: Reading, path: Path) -> tuple[str, str]:
@@ -206,16 +180,17 @@ def outcomes(subject: Subject, seeds: Sequence[int], folder: Path) -> Iterator[O
         The file is not read without a mutation either.
     """
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload([subject.read.__module__, *LIBRARIES])
+    context.set_forkserver_preload(list(LIBRARIES))
     home = folder / subject.name.replace(" ", "-")
     (home / "original").mkdir(parents=True)
     original = subject.make(home / "original")
     todo = list(seeds)
+    sent = replace(subject, make=Path)  # what makes a file may be of any kind, and stays here
     while todo:
         work = home / f"mutants-{todo[0]}"
         work.mkdir()
         receive, send = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(subject, original, work, todo, send))
+        process = context.Process(target=_work, args=(sent, original, work, todo, send))
         process.start()
         send.close()
         try:
@@ -227,6 +202,15 @@ def outcomes(subject: Subject, seeds: Sequence[int], folder: Path) -> Iterator[O
             process.join()
         shutil.rmtree(work, ignore_errors=True)
     shutil.rmtree(home, ignore_errors=True)
+
+
+def breaches(subject: Subject, count: int, folder: Path) -> list[str]:
+    """Tell which of the first mutants of a kind of file break the contract."""
+    return [
+        f"seed {each.seed}, {each.mutation}: {each.kind} {each.said}"
+        for each in outcomes(subject, range(count), folder)
+        if each.kind in {"uncaught", "hang", "silent"}
+    ]
 
 
 def _received(

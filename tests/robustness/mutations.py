@@ -306,11 +306,7 @@ def odd_file(path: Path, random: Random) -> str:
 
 
 def folder_mutant(
-    source: Path,
-    target: Path,
-    random: Random,
-    mutations: Sequence[Mutation],
-    odd: float = 0.0,
+    source: Path, target: Path, random: Random, mutations: Sequence[Mutation], odd: float = 0.0
 ) -> str:
     """Copy a file or folder and mutate one file of it; tell what was done.
 

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,8 @@ def constant(value: float, side: int = 40) -> xr.Dataset:
     return heights.rio.write_crs("EPSG:32632")
 
 
-def in_child(work: Callable[[], None]) -> int:
-    """Run a function in a process of its own; return its exit code, negative for a signal."""
+def start(work: Callable[[], None]) -> int:
+    """Run a function in a process of its own; return its number."""
     child = os.fork()
     if child == 0:
         signal.alarm(LONGEST)
@@ -61,6 +62,11 @@ def in_child(work: Callable[[], None]) -> int:
         except BaseException:  # noqa: BLE001
             os._exit(1)
         os._exit(0)
+    return child
+
+
+def code_of(child: int) -> int:
+    """Return the exit code of a process, negative for a signal, once it has ended."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -105,33 +111,33 @@ class KillAtRename:
             setattr(owner, name, self(getattr(owner, name)))
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("suffix", [".zarr", ".tif"])
+@pytest.mark.parametrize(
+    ("suffix", "after", "least"), [(".zarr", False, 3), (".zarr", True, 3), (".tif", True, 1)]
+)
 def test_a_kill_at_any_rename_leaves_one_of_both_results(
     tmp_path: Path,
     suffix: str,
     after: bool,  # noqa: FBT001
+    least: int,
 ) -> None:
     path = tmp_path / f"result{suffix}"
     output.write(constant(1.0), path)
-    kills = 0
-    while True:
+    for kills in count():
 
         def overwrite(number: int = kills) -> None:
             KillAtRename(tmp_path, number, after=after).install()
             output.write(constant(2.0), path, overwrite=True)
 
-        code = in_child(overwrite)
+        code = code_of(start(overwrite))
         if code == 0:
             break
         assert code == KILLED
-        kills += 1
         assert hidden(tmp_path)
         assert path.exists() or path.suffix == ".zarr"  # a file is replaced in one step
         assert value_of(path) in {1.0, 2.0}  # finds what a killed process left
         output.write(constant(1.0), path, overwrite=True)
         assert hidden(tmp_path) == []
-    assert kills >= (3 if suffix == ".zarr" else 1)
+    assert kills >= least
     assert value_of(path) == 2.0
     assert hidden(tmp_path) == []
 
@@ -189,7 +195,7 @@ def test_a_kill_leaves_a_result_and_its_own_item(tmp_path: Path, suffix: str) ->
             KillAtRename(tmp_path, number, after=False).install()
             output.write(dated(2), path, **TOGETHER)
 
-        code = in_child(overwrite)
+        code = code_of(start(overwrite))
         atomic.recover(path)
         result, item = days_of(path)
         assert result == item
@@ -273,27 +279,18 @@ def test_a_name_that_was_taken_meanwhile_is_not_overwritten(
 def test_two_writers_leave_one_whole_result(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"result{suffix}"
     output.write(constant(0.0), path)
-    children = []
-    for value in (1.0, 2.0):
-        child = os.fork()
-        if child == 0:
-            signal.alarm(LONGEST)
-            code = 1
-            try:
-                for _ in range(4):
-                    output.write(constant(value), path, overwrite=True)
-                code = 0
-            finally:
-                os._exit(code)
-        children.append(child)
-    for child in children:
-        assert os.waitpid(child, 0)[1] == 0
+
+    def overwrite(value: float) -> None:
+        for _ in range(4):
+            output.write(constant(value), path, overwrite=True)
+
+    children = [start(partial(overwrite, value)) for value in (1.0, 2.0)]
+    assert [code_of(child) for child in children] == [0, 0]
     assert value_of(path) in {1.0, 2.0}
     assert hidden(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [1, 3, 8, 20])
-@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(("number", "lazy"), [(1, True), (3, False), (8, True), (20, False)])
 def test_a_kill_between_the_files_of_a_store_keeps_the_earlier_result(
     tmp_path: Path,
     number: int,
@@ -319,7 +316,7 @@ def test_a_kill_between_the_files_of_a_store_keeps_the_earlier_result(
         with dask.config.set(scheduler="synchronous"):  # threads do not survive a fork
             output.write(later.chunk(y=150, x=150) if lazy else later, path, overwrite=True)
 
-    assert in_child(overwrite) == KILLED
+    assert code_of(start(overwrite)) == KILLED
     assert hidden(tmp_path)
     assert value_of(path) == 1.0
     output.write(constant(3.0, side=600), path, overwrite=True)
@@ -346,7 +343,7 @@ def test_a_full_disk_keeps_the_earlier_result(tmp_path: Path, suffix: str) -> No
             assert "\n" not in str(caught.value)
 
     for part in (0.001, 0.9, 0.999):
-        assert in_child(partial(fill_the_disk, int(part * size))) == 0
+        assert code_of(start(partial(fill_the_disk, int(part * size)))) == 0
         assert value_of(path) == 1.0
         assert [each.name for each in tmp_path.iterdir()] == [path.name]
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import lzma
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-import rasterio
 import xarray as xr
 
 from sarheight import output
-from sarheight._rasters import open_alone
 from sarheight.archives import open_rtc
 from sarheight.dem import to_ellipsoidal
 from sarheight.doppler import DopplerLUT
@@ -30,7 +29,6 @@ from sarheight.output.radar_images import read_scene, write_radar, write_scene
 from sarheight.product import open_product
 from sarheight.scene import Scene
 from sarheight.sentinel1 import document, read_orbit_file
-from sarheight.view._layers import ResultView
 from sarheight.workflow.jobs import read_jobs
 from sarheight.workflow.options import read_table
 from tests.flattened_products import OPERA, VV, opera_table, raster
@@ -48,17 +46,21 @@ def image(kind: str = "float32", factor: float = 1.0) -> xr.DataArray:
     return xr.DataArray(values.astype(kind), dims=("line", "sample"))
 
 
+SCENE = Scene(image(), GRID, ORBIT, "sigma0")
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_polarisation_that_the_only_image_has_not_is_refused(tmp_path: Path, suffix: str) -> None:
-    path = write_scene(Scene(image(), GRID, ORBIT, "sigma0"), tmp_path / f"image{suffix}")
+    path = write_scene(SCENE, tmp_path / f"image{suffix}")
     for wrong in (("XX",), ("VV", "VH")):
         with pytest.raises(DamagedFileError, match=f"polarisations {', '.join(wrong)}"):
             read_scene(path, polarisations=wrong)
     assert read_scene(path, polarisations=("VV",)).image.shape == GRID.shape
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("kind", ["int16", "uint8"])
+@pytest.mark.parametrize(
+    ("suffix", "kind"), [(".tif", "int16"), (".nc", "uint8"), (".zarr", "int16")]
+)
 def test_numbers_that_are_not_calibrated_are_refused_in_all_formats(
     tmp_path: Path, suffix: str, kind: str
 ) -> None:
@@ -83,25 +85,6 @@ def test_a_virtual_raster_under_another_name_reads_no_other_file(
         reader(path)
 
 
-def test_files_beside_a_raster_are_not_read(tmp_path: Path) -> None:
-    """Overviews may be a virtual raster, which names any file or address."""
-    result = result_of(polarisations=1)
-    path = output.write(result, tmp_path / "result.tif")
-    with rasterio.open(path) as file:
-        profile = file.profile
-    small = {name: profile[name] for name in ("crs", "transform", "count", "dtype")}
-    halves = {"width": profile["width"] // 2, "height": profile["height"] // 2}
-    with rasterio.open(f"{path}.ovr", "w", driver="GTiff", **small, **halves) as other:
-        other.write(np.full((small["count"], halves["height"], halves["width"]), 7.0, np.float32))
-    with rasterio.open(path) as file:
-        assert (file.read(1, out_shape=(halves["height"], halves["width"])) == 7.0).all()
-    view = ResultView.open(path)
-    rows, columns = (slice(0, size) for size in view.shape)
-    assert not (view.reader.read("gamma0", {}, rows, columns, 2) == 7.0).any()
-    with open_alone(path) as file:
-        assert not (file.read(1, out_shape=(halves["height"], halves["width"])) == 7.0).any()
-
-
 def external_storage(file: h5py.Group, name: str, other: Path) -> None:
     """Put the values of a data set into another file."""
     shape, dtype = file[name].shape, file[name].dtype
@@ -123,42 +106,54 @@ def external_link(file: h5py.Group, name: str, other: Path) -> None:
     file[name] = h5py.ExternalLink(str(other), "/x")
 
 
+def write_image(folder: Path) -> tuple[Path, str]:
+    return write_scene(SCENE, folder / "image.nc"), "sigma0"
+
+
+def write_result(folder: Path) -> tuple[Path, str]:
+    return output.write(result_of(polarisations=1), folder / "result.nc"), "mask"
+
+
+def write_opera(folder: Path) -> tuple[Path, str]:
+    return opera_table(folder / f"{OPERA}.h5"), "data/VV"
+
+
+def write_nisar(folder: Path) -> tuple[Path, str]:
+    grid, orbit = synthetic_grid(lines=40, samples=50, ground_range=False)
+    times = np.array([grid.first_time - 1.0, grid.last_time + 1.0])
+    ranges = np.array([grid.near_range, 1.1 * grid.near_range])
+    lut = DopplerLUT(times, ranges, np.full((2, 2), 90.0))
+    values = {"A": {"HH": np.ones((40, 50), np.complex64)}}
+    path = folder / "NISAR.h5"
+    write_rslc(path, values, {"A": grid}, orbit, doppler=lut)
+    return path, "science/LSAR/RSLC/swaths/frequencyA/HH"
+
+
 @pytest.mark.parametrize("door", [external_storage, virtual, external_link])
-@pytest.mark.parametrize("kind", ["image", "result", "opera", "rslc"])
+@pytest.mark.parametrize(
+    ("make", "read"),
+    [
+        (write_image, read_scene),
+        (write_result, open_result),
+        (write_opera, open_rtc),
+        (write_nisar, lambda path: open_product(path).scene()),
+    ],
+    ids=["image", "result", "opera", "rslc"],
+)
 def test_values_in_other_files_are_refused(
-    tmp_path: Path, kind: str, door: Callable[[h5py.Group, str, Path], None]
+    tmp_path: Path,
+    make: Callable[[Path], tuple[Path, str]],
+    read: Callable[[Path], object],
+    door: Callable[[h5py.Group, str, Path], None],
 ) -> None:
     """The bytes of any file of this machine would become pixels."""
-    path: Path
-    readers: dict[str, Callable[[Path], object]] = {
-        "image": read_scene,
-        "result": open_result,
-        "opera": open_rtc,
-        "rslc": lambda source: open_product(source).scene(),
-    }
-    if kind == "image":
-        path, name = tmp_path / "image.nc", "sigma0"
-        write_scene(Scene(image(), GRID, ORBIT, "sigma0"), path)
-    elif kind == "result":
-        path, name = output.write(result_of(polarisations=1), tmp_path / "result.nc"), "mask"
-    elif kind == "opera":
-        path, name = opera_table(tmp_path / f"{OPERA}.h5"), "data/VV"
-    else:
-        path, name = tmp_path / "NISAR.h5", "science/LSAR/RSLC/swaths/frequencyA/HH"
-        grid, orbit = synthetic_grid(lines=40, samples=50, ground_range=False)
-        span = (
-            [grid.first_time - 1.0, grid.last_time + 1.0],
-            [grid.near_range, 1.1 * grid.near_range],
-        )
-        lut = DopplerLUT(*map(np.array, span), np.full((2, 2), 90.0))
-        values = {"A": {"HH": np.ones((40, 50), np.complex64)}}
-        write_rslc(path, values, {"A": grid}, orbit, doppler=lut)
-    readers[kind](path)
+    path, name = make(tmp_path)
+    read(path)
     (tmp_path / "secret").write_bytes(bytes(10**6))
     with h5py.File(path, "r+") as file:
         door(file, name, tmp_path / "secret")
     with pytest.raises((DamagedFileError, ProductError), match=f"takes '{name}' from another file"):
-        readers[kind](path)
+        read(path)
 
 
 @pytest.mark.parametrize("factor", [1e-35, 1e35])
@@ -170,14 +165,12 @@ def test_an_image_of_impossible_power_is_refused(factor: float) -> None:
 
 @pytest.mark.parametrize("bistatic_range", [0.0, -1.0, np.nan, 1e9])
 def test_a_bistatic_range_far_from_the_image_is_refused(bistatic_range: float) -> None:
-    from dataclasses import replace
-
     with pytest.raises(ValueError, match="bistatic_range"):
         replace(GRID, bistatic_range=bistatic_range)
 
 
 def test_changed_sampling_in_a_file_differs_from_its_checksum(tmp_path: Path) -> None:
-    path = write_scene(Scene(image(), GRID, ORBIT, "sigma0"), tmp_path / "image.nc")
+    path = write_scene(SCENE, tmp_path / "image.nc")
     with xr.open_dataset(path) as opened:
         changed = opened.load()
     changed.attrs["radar_grid"] = changed.attrs["radar_grid"].replace("0.05", "0.06", 1)

@@ -1,7 +1,9 @@
-"""Mutants of files: the unmutated result, or one line of an error; nothing else."""
+"""Mutants of files, and of what commands are given: the unmutated result, or one line."""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from importlib.util import find_spec
 
@@ -17,36 +19,72 @@ for library in ("geopandas", "pyarrow", "sarkit", "torch"):
 
 from pathlib import Path
 
-from tests.robustness.contract import Reading, Subject, outcomes
-from tests.robustness.mutations import Mutation, bytes_of, json_of, text_of, xml_of, zip_of
+from typer.main import get_command
+
+from sarheight.cli import _reconstruct, app
+from tests.cli.commands import SEA
+from tests.robustness.commands import COMMANDS, KEEPS, MAKERS, ROWS, judged
+from tests.robustness.contract import LONGEST, Reading, Subject, breaches, outcomes
+from tests.robustness.mutations import (
+    Mutation,
+    bytes_of,
+    json_of,
+    odd_file,
+    raster_of,
+    text_of,
+    xml_of,
+    zip_of,
+)
 from tests.robustness.subjects import SUBJECTS
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 FEW, MANY = 10, 2_000
-BROKEN = {"uncaught", "hang", "silent"}
-
-
-def broken(subject: Subject, count: int, folder: Path) -> list[str]:
-    """Return what broke the contract."""
-    return [
-        f"seed {each.seed}, {each.mutation}: {each.kind} {each.said}"
-        for each in outcomes(subject, range(count), folder)
-        if each.kind in BROKEN
-    ]
+FEW_OF_COMMANDS, MANY_OF_COMMANDS = 2, 300
 
 
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
 def test_few_mutants_are_refused_or_harmless(subject: Subject, tmp_path: Path) -> None:
-    assert broken(subject, FEW, tmp_path) == []
+    assert breaches(subject, FEW, tmp_path) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
 def test_many_mutants_are_refused_or_harmless(subject: Subject, tmp_path: Path) -> None:
-    assert broken(subject, MANY, tmp_path) == []
+    assert breaches(subject, MANY, tmp_path) == []
+
+
+QUICK = re.compile("simulate|masks|composite 7|view 30: result|info [a-z]")
+"""Names of commands that take a moment; `info` on each kind of file, results among them."""
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [each for each in COMMANDS if QUICK.match(each.name)],
+    ids=lambda subject: subject.name,
+)
+def test_few_mutants_end_commands_with_one_line(subject: Subject, tmp_path: Path) -> None:
+    assert breaches(subject, FEW_OF_COMMANDS, tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", COMMANDS, ids=lambda subject: subject.name)
+def test_many_mutants_end_commands_with_one_line(subject: Subject, tmp_path: Path) -> None:
+    assert breaches(subject, MANY_OF_COMMANDS, tmp_path) == []
+
+
+def test_readers_have_ten_seconds_and_commands_forty() -> None:
+    assert {each.longest for each in SUBJECTS} == {LONGEST} == {10.0}
+    assert {each.longest for each in COMMANDS} == {40.0}
+
+
+def test_each_kind_of_command_is_there() -> None:
+    words = {words.split(maxsplit=1)[0] for words, _ in ROWS}
+    commands = set(get_command(app).commands)  # type: ignore[attr-defined]
+    # The demonstration has no input; downloads and stacks of catalogues have their own server.
+    assert commands - words == {"demo", "fetch", "stack"}
+    assert words >= set(KEEPS) - {"stack"}
+    assert len(MAKERS) > 30
 
 
 @pytest.mark.parametrize(
@@ -65,6 +103,22 @@ def test_mutants_follow_from_their_seed_and_differ(mutation: Mutation, content: 
     assert zip_of is not mutation
 
 
+def test_mutants_of_rasters_differ(tmp_path: Path) -> None:
+    data = MAKERS["dem.tif"](tmp_path / "dem.tif").read_bytes()
+    mutants = {raster_of(data, np.random.default_rng(seed)) for seed in range(40)}
+    assert len(mutants) > 15
+    kinds = set()
+    for seed in range(40):
+        path = tmp_path / "odd"
+        path.write_bytes(b"some")
+        kinds.add(odd_file(path, np.random.default_rng(seed)))
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    assert {"pipe", "sparse file", "loop", "device"} <= kinds
+
+
+# --- the judge ---------------------------------------------------------------------------------
+
+
 def write_text(folder: Path) -> Path:
     path = folder / "file.txt"
     path.write_text("contents")
@@ -72,8 +126,6 @@ def write_text(folder: Path) -> Path:
 
 
 def end_the_process(path: Path) -> Reading:
-    import os
-
     if path.read_text(errors="replace") != "contents":
         os._exit(3)
     return Reading({"text": "contents"})
@@ -120,3 +172,29 @@ def test_the_judge_finds_each_breach(tmp_path: Path, reader: object, kind: str) 
     assert len(found) == 6
     assert set(found) <= {kind, "same"}
     assert found.count(kind) >= 4
+
+
+def test_the_judge_finds_what_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    dem = MAKERS["dem.tif"](tmp_path / "dem.tif")
+    image = MAKERS["image.nc"](tmp_path / "image.nc")
+    words = ["masks", "--like", str(image), "--dem", str(dem), *SEA, "-o", str(made / "output.tif")]
+    assert isinstance(judged(words, made), Reading)
+
+    def stop(*_: object, **__: object) -> None:
+        (made / ".output.tif.partial").write_bytes(b"half")
+        raise ValueError
+
+    def fail(*_: object, **__: object) -> None:
+        raise AttributeError
+
+    for wrong, message in (
+        (stop, r"masks ended with 1 and left .*\.partial"),
+        (fail, "unexpected AttributeError"),
+    ):
+        monkeypatch.setattr(_reconstruct, "write_result", wrong)
+        with pytest.raises(RuntimeError, match=message):
+            judged([*words, "--overwrite"], made)

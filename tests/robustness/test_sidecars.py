@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -18,8 +20,9 @@ from numpy.typing import NDArray
 
 import sarheight
 from sarheight import output
-from sarheight._rasters import ALONE, DRIVERS, open_alone, open_raster
+from sarheight._rasters import ALONE, DRIVERS, open_alone, open_raster, read_masked
 from sarheight.archives import open_rtc
+from sarheight.buildings import stack_from_folder
 from sarheight.buildings.items import read_window
 from sarheight.dem import grid_like, open_dem, open_map
 from sarheight.dem.tiles import open_tile
@@ -29,6 +32,7 @@ from sarheight.output.radar_images import read_scene, write_scene
 from sarheight.scene import Scene
 from sarheight.view._layers import ResultView
 from sarheight.workflow.images import is_map
+from sarheight.zones.sources import read_stack
 from tests.cities import grid_of
 from tests.cli.commands import run
 from tests.flattened_products import HYP3
@@ -94,12 +98,9 @@ def surround(path: Path, address: str | None = None) -> None:
 def numbers(found: xr.DataArray | xr.Dataset) -> Any:  # noqa: ANN401
     """Return all numbers and attributes of what was read."""
     dataset = found if isinstance(found, xr.Dataset) else found.to_dataset(name="values")
+    marks = ("units", "_FillValue")
     return {
-        name: (
-            item.values.tobytes(),
-            str(item.attrs.get("units")),
-            str(item.attrs.get("_FillValue")),
-        )
+        name: (item.values.tobytes(), *(str(item.attrs.get(mark)) for mark in marks))
         for name, item in dataset.variables.items()
     }
 
@@ -107,13 +108,20 @@ def numbers(found: xr.DataArray | xr.Dataset) -> Any:  # noqa: ANN401
 # --- every way to read a raster ----------------------------------------------------------------
 
 
-def dem_file(folder: Path) -> Path:
-    return raster(folder / "dem.tif", HEIGHTS)
+OPERA = "OPERA_L2_RTC-S1_T047-100908-IW3_20200702T000000Z_20230101T100506Z_S1B_30_v1.0_VV"
+
+
+def named(name: str) -> Callable[[Path], Path]:
+    """Return a function that writes the heights as a GeoTIFF of this name."""
+    return lambda folder: raster(folder / "of one" / f"{name}.tif", HEIGHTS)
+
+
+dem_file = named("dem")
 
 
 def vrt_file(folder: Path) -> Path:
-    dem_file(folder)
-    (folder / "dem.vrt").write_text(
+    path = dem_file(folder)
+    path.with_suffix(".vrt").write_text(
         f'<VRTDataset rasterXSize="{SIZE // 2}" rasterYSize="{SIZE // 2}"><SRS>EPSG:32631</SRS>'
         "<GeoTransform>628000, 20, 0, 5804000, 0, -20</GeoTransform>"
         '<VRTRasterBand dataType="Float32" band="1"><ComplexSource><SourceFilename '
@@ -122,20 +130,7 @@ def vrt_file(folder: Path) -> Path:
         f'<DstRect xOff="0" yOff="0" xSize="{SIZE // 2}" ySize="{SIZE // 2}"/>'
         "<UseMaskBand>true</UseMaskBand></ComplexSource></VRTRasterBand></VRTDataset>"
     )
-    return folder / "dem.tif"
-
-
-def opera_file(folder: Path) -> Path:
-    name = "OPERA_L2_RTC-S1_T047-100908-IW3_20200702T000000Z_20230101T100506Z_S1B_30_v1.0_VV.tif"
-    return raster(folder / "product" / name, HEIGHTS)
-
-
-def hyp3_file(folder: Path) -> Path:
-    return raster(folder / "product" / f"{HYP3.format('gp')}_VV.tif", HEIGHTS)
-
-
-def city_file(folder: Path) -> Path:
-    return raster(folder / "images" / "S1_20210104_VV_asc.tif", HEIGHTS)
+    return path
 
 
 def result_file(folder: Path) -> Path:
@@ -144,19 +139,13 @@ def result_file(folder: Path) -> Path:
 
 def layers(folder: Path) -> Path:
     made = output.write(result_of(polarisations=1), folder / "layers")
-    return next(made.glob("*gamma0.tif"), None) or next(made.glob("*gamma0_vv.tif"))
+    return next(made.glob("*gamma0_vv.tif"))
 
 
 def image_file(folder: Path) -> Path:
     grid, orbit = synthetic_grid(lines=SIZE, samples=SIZE)
     image = xr.DataArray(1.0 + HEIGHTS, dims=("line", "sample"))
     return write_scene(Scene(image, grid, orbit, "sigma0"), folder / "image.tif")
-
-
-def read_city(folder: Path) -> xr.Dataset:
-    from sarheight.buildings import stack_from_folder
-
-    return stack_from_folder(folder / "images")
 
 
 def read_cells(path: Path) -> xr.DataArray:
@@ -169,25 +158,6 @@ def read_page(path: Path) -> xr.DataArray:
     view = ResultView.open(path)
     rows, columns = (slice(0, size) for size in view.shape)
     return xr.DataArray(view.reader.read("gamma0", {}, rows, columns, 2))
-
-
-def read_zones(path: Path) -> xr.DataArray:
-    from sarheight.zones.sources import read_stack
-
-    return read_stack(path)
-
-
-def count_labels(path: Path) -> xr.DataArray:
-    from sarheight.zones.workflow import choose_method, open_samples
-
-    choose_method("auto", path, fusion=False)
-    parts, _ = open_samples([path], path.parent / "labels.tif", size=4, block=200.0)
-    return xr.DataArray(parts["training"].read(np.arange(3)))
-
-
-def describe(path: Path) -> xr.DataArray:
-
-    return xr.DataArray(run("info", str(path)).output)
 
 
 def read_half(opened: Any) -> xr.DataArray:  # noqa: ANN401  # of rasterio
@@ -203,19 +173,22 @@ WAYS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any]]] = {
     "open_map": (dem_file, open_map),
     "grid_like": (dem_file, lambda path: xr.DataArray(str(grid_like(path)))),
     "is_map": (dem_file, lambda path: xr.DataArray(is_map(path))),
-    "info": (dem_file, describe),
+    "info": (dem_file, lambda path: xr.DataArray(run("info", str(path)).output)),
     "open_tile": (dem_file, lambda path: read_half(open_tile(path))),
     "open_alone": (dem_file, lambda path: read_half(open_alone(path))),
-    "open_rtc": (opera_file, lambda path: open_rtc(path.parent)),
-    "open_rtc, lazily": (hyp3_file, lambda path: open_rtc(path.parent, chunks={"x": 16})),
-    "city": (city_file, lambda path: read_city(path.parents[1])),
+    "open_rtc": (named(OPERA), lambda path: open_rtc(path.parent)),
+    "open_rtc, lazily": (
+        named(f"{HYP3.format('gp')}_VV"),
+        lambda path: open_rtc(path.parent, chunks={"x": 16}),
+    ),
+    "city": (named("S1_20210104_VV_asc"), lambda path: stack_from_folder(path.parent)),
     "item": (dem_file, read_cells),
     "result": (result_file, open_result),
     "layers": (layers, lambda path: open_result(path.parent)),
     "view": (result_file, read_page),
     "view of layers": (layers, lambda path: read_page(path.parent)),
     "image": (image_file, lambda path: read_scene(path).image),
-    "zones": (dem_file, read_zones),
+    "zones": (dem_file, read_stack),
 }
 
 
@@ -223,11 +196,13 @@ WAYS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any]]] = {
 @pytest.mark.parametrize("way", WAYS)
 def test_files_beside_a_raster_change_nothing(tmp_path: Path, site: Site, way: str) -> None:
     make, read = WAYS[way]
+    (tmp_path / "whole").mkdir()
+    made = make(tmp_path / "whole").relative_to(tmp_path / "whole")
     for name in ("alone", "file", "address"):
-        (tmp_path / name).mkdir()
-    expected = numbers(read(make(tmp_path / "alone")))
+        shutil.copytree(tmp_path / "whole", tmp_path / name)
+    expected = numbers(read(tmp_path / "alone" / made))
     for name, address in (("file", None), ("address", f"/vsicurl/{site.url}/secret.tif")):
-        path = make(tmp_path / name)
+        path = tmp_path / name / made
         surround(path, address)
         found = numbers(read(path))
         if "info" in way:
@@ -276,8 +251,6 @@ def test_no_format_takes_values_from_files_beside_it(
 
     def read() -> Any:  # noqa: ANN401
         with open_raster(path) as file:
-            from sarheight._rasters import read_masked
-
             assert file.driver == driver
             values = read_masked(file, 1).filled(-1.0)
             return values.tobytes(), file.tags(), file.units, file.nodata, file.scales, file.offsets
@@ -300,11 +273,8 @@ def test_a_vrt_of_a_format_that_reads_what_lies_beside_it_is_refused(tmp_path: P
     with open_raster(tmp_path / "dem.vrt") as file:
         np.testing.assert_array_equal(file.read(1), HEIGHTS)
     surround(tmp_path / "dem.img")
-    with (
-        pytest.raises(DemError, match=r"beside which lies 'dem\.img\.ovr'"),
-        open_raster(tmp_path / "dem.vrt"),
-    ):
-        pass
+    with pytest.raises(DemError, match=r"beside which lies 'dem\.img\.ovr'"):
+        open_raster(tmp_path / "dem.vrt").__enter__()
 
 
 def test_a_source_of_a_vrt_that_gdal_takes_for_a_vrt_is_refused(tmp_path: Path) -> None:
@@ -348,19 +318,18 @@ def openings(path: Path) -> Iterator[tuple[int, str]]:
             )
 
 
+@cache
+def kinds_of_openings() -> dict[Path, set[str]]:
+    return {path: {kind for _, kind in openings(path)} for path in CODE.rglob("*.py")}
+
+
 def test_rasters_are_opened_by_one_module() -> None:
-    found = {
-        path.relative_to(CODE).as_posix(): kind
-        for path in CODE.rglob("*.py")
-        for _, kind in openings(path)
-        if kind == "raster"
-    }
-    assert found == {"_rasters.py": "raster"}
+    opening = {path for path, kinds in kinds_of_openings().items() if "raster" in kinds}
+    assert opening == {CODE / "_rasters.py"}
 
 
 def test_hdf5_is_opened_where_references_to_other_files_are_refused() -> None:
-    for path in CODE.rglob("*.py"):
-        kinds = {kind for _, kind in openings(path)}
+    for path, kinds in kinds_of_openings().items():
         assert kinds <= {"raster", "HDF5", "[\"'zarr'\"]"}, path
         if "HDF5" in kinds:
             text = path.read_text("utf-8")

@@ -22,13 +22,7 @@ from sarheight.ellipsoid import LookSide
 from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit, look_at
 from sarheight.scene import Scene
-from tests.worlds.scatterer_geometry import (
-    Path,
-    Surface,
-    locate_cells,
-    path_of,
-    surface_of,
-)
+from tests.worlds.scatterer_geometry import Path, Surface, locate_cells, path_of, surface_of
 from tests.worlds.scatterer_rays import draw_scatterers, fold_cells
 from tests.worlds.scattering_ground import (
     COARSER,
@@ -422,12 +416,7 @@ def _ground_grid(
     lines = int(7200.0 * np.ptp(time) / 10.0) + 100
     samples = int(2.0 * 3.0 * np.ptp(slant) / 10.0) + 100
     wide = RadarGrid.over(
-        orbit,
-        *place[:2],
-        lines=2 * lines,
-        samples=samples,
-        height=place[2],
-        look_side=look_side,
+        orbit, *place[:2], lines=2 * lines, samples=samples, height=place[2], look_side=look_side
     )
     line, sample = wide.line(time, slant), wide.sample(slant, time)
     part = [

@@ -140,11 +140,7 @@ class IwScene:
         part = slice(line, line + LINES), slice(sample, sample + SAMPLES)
         bursts = made_bursts(BURSTS)
         annotation = annotation_xml(
-            self.grid.crop(*part),
-            self.orbit,
-            bursts=bursts,
-            swath=name,
-            polarisation=polarisation,
+            self.grid.crop(*part), self.orbit, bursts=bursts, swath=name, polarisation=polarisation
         )
         return annotation, burst_numbers(self.numbers[part], bursts, GARBAGE)
 
