@@ -54,11 +54,10 @@ HELD: dict[str, tuple[str, ...]] = {
         "buildings/test_networks::test_files_that_would_run_code_are_refused",
     ),
     "XML with a document type or entities": (
-        "sentinel1/test_annotation::test_an_entity_bomb_is_refused",
-        "sentinel1/test_annotation::test_an_external_entity_is_refused_and_not_read",
-        "sentinel1/test_files::test_an_entity_bomb_in_the_manifest_is_refused",
+        "sentinel1/test_annotation::test_a_foreign_or_hostile_file_is_refused",
+        "sentinel1/test_product::test_a_spoilt_product_is_refused",
         "sicd/test_product::test_entities_are_not_expanded",
-        "dem/test_open::test_damaged_vrt",
+        "dem/test_open::test_files_that_are_no_dem",
     ),
     "| raster of any kind |": (
         "robustness/test_sidecars::test_files_beside_a_raster_change_nothing",
@@ -66,7 +65,7 @@ HELD: dict[str, tuple[str, ...]] = {
         "robustness/test_sidecars::test_rasters_are_opened_by_one_module",
     ),
     "| DEM, other map, raster for zones |": (
-        "dem/test_open::test_dem_that_is_a_vrt_under_another_name_is_refused",
+        "dem/test_open::test_files_that_are_no_dem",
         "robustness/test_sidecars::test_rasters_are_opened_by_one_module",
         "fetch/test_elevation::test_a_tile_that_is_really_a_vrt_reads_no_local_file",
     ),
@@ -83,7 +82,7 @@ HELD: dict[str, tuple[str, ...]] = {
     ),
     "| HDF5 and NetCDF: DEM, image, result, product |": (
         "robustness/test_input::test_values_in_other_files_are_refused",
-        "dem/test_open::test_netcdf_with_pixels_in_another_file_is_refused",
+        "dem/test_open::test_files_that_are_no_dem",
         "robustness/test_sidecars::test_hdf5_is_opened_where_references_to_other_files_are_refused",
     ),
     "| STAC item |": (
@@ -178,7 +177,6 @@ HELD: dict[str, tuple[str, ...]] = {
     "| Sentinel-1 product, zipped |": (
         "sentinel1/test_files::test_a_damaged_measurement_in_a_zip_is_refused",
         "sentinel1/test_files::test_parts_of_a_stored_measurement_are_noted",
-        "sentinel1/test_files::test_verify_finds_a_damaged_measurement_in_a_zip",
         "cli/test_products::test_what_was_read_in_part_is_told_by_result_warning_and_exit_code",
         "cli/test_products::test_verify_refuses_damage_that_a_part_does_not_show",
         "cli/test_products::test_other_commands_that_read_products_in_part_tell_it_too",
@@ -195,8 +193,8 @@ HELD: dict[str, tuple[str, ...]] = {
     "| state vectors |": (
         "test_orbit::test_one_wrong_state_vector_is_refused_and_named",
         "test_orbit::test_a_wrong_state_vector_is_refused_whatever_the_file",
-        "nisar/test_product::test_a_state_vector_beside_the_others_is_refused",
-        "sentinel1/test_product::test_the_orbit_of_another_satellite_is_refused",
+        "nisar/test_product::test_damage_is_named",
+        "sentinel1/test_product::test_an_orbit_beside_that_of_the_annotation_is_refused",
     ),
     "| Zarr |": (
         "test_zarr::test_chunks_of_another_length_are_refused",
@@ -226,7 +224,7 @@ HELD: dict[str, tuple[str, ...]] = {
         "learning/test_networks::test_weights_that_are_no_numbers_are_neither_read_nor_written",
     ),
     "| `.xz`, `.zip` |": (
-        "sentinel1/test_annotation::test_a_damaged_xz_file_is_refused",
+        "sentinel1/test_annotation::test_a_foreign_or_hostile_file_is_refused",
         "sentinel1/test_files::test_no_more_is_unpacked_than_the_directory_says",
     ),
     "Nothing protects **the pixels of a plain GeoTIFF**": (

@@ -13,6 +13,7 @@ import xarray as xr
 from sarheight import archives, layover, output, plot
 from sarheight.archives.audit import Audit, explained
 from sarheight.illumination import CosinePower, simulate
+from sarheight.scene import Scene
 from tests.archives.test_to_radar import product
 from tests.cli.commands import passing, run
 from tests.flattened_products import opera_of
@@ -23,10 +24,8 @@ GRID, ORBIT = look(lines=400, samples=600)
 SCENE = simulate(DEM, GRID, ORBIT, law=CosinePower(0.2, 3.0), looks=20.0, seed=0)
 
 
-def flattened(dem: xr.DataArray = DEM) -> xr.DataArray:
-    found = layover.reconstruct(SCENE, dem, method="rtc", variables=("gamma0",))
-    gamma0: xr.DataArray = found["gamma0"]
-    return gamma0
+def flattened(scene: Scene = SCENE, name: str = "gamma0") -> xr.DataArray:
+    return layover.reconstruct(scene, DEM, method="rtc", variables=(name,))[name]
 
 
 FLAT = flattened()
@@ -55,50 +54,35 @@ def moved(gamma0: xr.DataArray) -> xr.DataArray:
     return gamma0.copy(data=np.roll(gamma0.values, (3, -2), axis=(0, 1)))
 
 
-def with_seam(gamma0: xr.DataArray, sample: int = 300) -> xr.DataArray:
+def with_seam(sample: int) -> xr.DataArray:
     """Flatten an image that is brighter by 1.5 dB beyond a sample."""
     brighter = np.where(np.arange(SCENE.grid.samples) > sample, 10.0**0.15, 1.0).astype(np.float32)
-    scene = replace(SCENE, image=SCENE.image * brighter)
-    found = layover.reconstruct(scene, DEM, method="rtc", variables=("gamma0",))
-    return gamma0.copy(data=found["gamma0"].values)
+    return flattened(replace(SCENE, image=SCENE.image * brighter))
 
 
-def unflattened(gamma0: xr.DataArray) -> xr.DataArray:
-    geocoded = layover.reconstruct(SCENE, DEM, method="rtc", variables=("sigma0_geocoded",))
-    return gamma0.copy(data=geocoded["sigma0_geocoded"].values)
-
-
-def with_zeros(gamma0: xr.DataArray) -> xr.DataArray:
-    return gamma0.where(gamma0.x > gamma0.x[10], 0.0)
-
-
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        (moved, "displacement"),
-        (with_seam, "largest step along slant range"),
-        (unflattened, "brighter at 0 to 20"),
-        (with_zeros, "cells that are exactly 0"),
-    ],
-)
-def test_what_is_wrong_is_found(change: object, name: str) -> None:
-    assert callable(change)
-    found = audit_of(change(FLAT))
+def failed(gamma0: xr.DataArray, name: str) -> archives.Check:
+    """Return the check that finds what is wrong with an image."""
+    found = audit_of(gamma0)
     assert check(found, name).passed is False
     assert not found.passed
     assert json.loads(found.to_json())["passed"] is False
+    return check(found, name)
 
 
 def test_displacement_is_told_to_the_cell() -> None:
-    found = check(audit_of(moved(FLAT)), "displacement")
+    found = failed(moved(FLAT), "displacement")
     assert found.value == pytest.approx(np.hypot(3, 2), abs=1.0)
+
+
+def test_zeros_are_found() -> None:
+    failed(FLAT.where(FLAT.x > FLAT.x[10], 0.0), "cells that are exactly 0")
 
 
 def test_seams_are_told_where_they_are() -> None:
     """From the nearest pixel outwards, in the direction of slant range."""
     places = []
     for sample in (270, 350):
-        found = check(audit_of(with_seam(FLAT, sample)), "largest step along slant range")
+        found = failed(with_seam(sample), "largest step along slant range")
         assert found.value == pytest.approx(1.5, abs=0.4)
         places.append(float(found.note.split()[1]))
     apart = 80 * GRID.sample_spacing / 1000.0
@@ -107,9 +91,11 @@ def test_seams_are_told_where_they_are() -> None:
 
 def test_an_image_that_is_flattened_depends_on_area_no_more() -> None:
     """Areas tell what incidence does not where an image is not flattened."""
+    steep = audit_of(FLAT.copy(data=flattened(name="sigma0_geocoded").values))
     name = "variance explained by area beyond"
-    flat, steep = check(audit_of(FLAT), name), check(audit_of(unflattened(FLAT)), name)
-    assert 0.0 <= flat.value < 0.03 < steep.value
+    assert 0.0 <= check(audit_of(FLAT), name).value < 0.03 < check(steep, name).value
+    assert check(steep, "brighter at 0 to 20").passed is False
+    assert not steep.passed
 
 
 def test_masks_and_heights_of_the_product() -> None:
@@ -142,39 +128,43 @@ def test_explained_variance_is_that_of_an_analysis_of_variance() -> None:
     assert explained(random.permutation(values), kind) < 1e-3
 
 
-def test_the_command_writes_a_picture_and_figures(tmp_path: Path) -> None:
-    DEM.rio.to_raster(tmp_path / "dem.tif")
-    path = opera_of(FLAT, SCENE, tmp_path / "product.h5")
-    command = ["audit", str(path), "--dem", str(tmp_path / "dem.tif"), "--vertical", "ellipsoidal"]
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A product in a file, and options that name the DEM."""
+    folder = tmp_path_factory.mktemp("audit")
+    DEM.rio.to_raster(folder / "dem.tif")
+    path = opera_of(FLAT, SCENE, folder / "product.h5")
+    return path, ["--dem", str(folder / "dem.tif"), "--vertical", "ellipsoidal"]
+
+
+def test_the_command_writes_a_picture_and_figures(
+    command: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    path, dem = command
     files = ["--quicklook", str(tmp_path / "a.png"), "--json", str(tmp_path / "a.json")]
-    made = passing(*command, *files)
+    made = passing("audit", str(path), *dem, *files)
     assert "displacement" in made.output
     assert (tmp_path / "a.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "a.json").read_text("utf-8"))["passed"] is True
-    again = run(*command, *files)
-    assert again.exit_code == 2
-    assert "--overwrite" in again.output
-    other = run("audit", str(tmp_path / "dem.tif"), *command[2:])
-    assert other.exit_code == 2
-    assert "no terrain-flattened product" in other.output
-    (tmp_path / "bad").mkdir()
-    bad = opera_of(with_seam(FLAT), SCENE, tmp_path / "bad" / "product.h5")
-    failed = run("audit", str(bad), *command[2:])
-    assert failed.exit_code == 1
-    assert "NOT OK" in failed.output
+    bad = opera_of(with_seam(300), SCENE, tmp_path / "product.h5")
+    for given, code, said in (
+        ([str(path), *dem, *files], 2, "--overwrite"),
+        ([dem[1], *dem], 2, "no terrain-flattened product"),
+        ([str(bad), *dem], 1, "NOT OK"),
+    ):
+        done = run("audit", *given)
+        assert done.exit_code == code
+        assert said in done.output
 
 
 def test_an_audit_that_takes_more_memory_than_the_limit_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", 0)
-    DEM.rio.to_raster(tmp_path / "dem.tif")
-    path = opera_of(FLAT, SCENE, tmp_path / "product.h5")
-    command = ["audit", str(path), "--dem", str(tmp_path / "dem.tif"), "--vertical", "ellipsoidal"]
-    done = run(*command, "--memory", "10 kiB")
+    done = run("audit", str(command[0]), *command[1], "--memory", "10 kiB")
     assert done.exit_code == 2
     assert "--memory: an audit is done in memory and takes about" in done.output
-    passing(*command, "--memory", "1 GiB")
+    passing("audit", str(command[0]), *command[1], "--memory", "1 GiB")
 
 
 def test_the_picture_has_four_panels() -> None:
@@ -185,13 +175,14 @@ def test_the_picture_has_four_panels() -> None:
     assert any(each.get_hatch() for each in figure.axes[1].patches)
 
 
-@pytest.mark.parametrize("name", ["ours.nc", "ours"])  # a file, and a folder of layers
-def test_a_result_of_ours_is_audited_like_a_product(tmp_path: Path, name: str) -> None:
-    DEM.rio.to_raster(tmp_path / "dem.tif")
+def test_a_result_of_ours_is_audited_like_a_product(
+    command: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    """From a file, and from a folder of layers."""
     result = layover.reconstruct(SCENE, DEM, method="rtc")
     found = archives.audit(result, DEM)
     assert found.archive == "sarheight"
     assert check(found, "displacement").value <= 1.0
-    output.write(result, tmp_path / name)
-    command = ["audit", str(tmp_path / name), "--dem", str(tmp_path / "dem.tif")]
-    passing(*command, "--vertical", "ellipsoidal")
+    for name in ("ours.nc", "ours"):
+        output.write(result, tmp_path / name)
+        passing("audit", str(tmp_path / name), *command[1])

@@ -42,57 +42,40 @@ def degree_dem(
 
 
 def test_good_dem_passes_with_its_heights():
-    dem = utm_dem()
-    checked = check_dem(dem)
-    assert checked.dtype == np.float32
-    assert checked.attrs["units"] == "m"
-    assert checked.attrs["vertical_datum"] == "ellipsoid"
-    np.testing.assert_array_equal(checked, dem)
-    xr.testing.assert_identical(check_dem(checked), checked)
-
-
-def test_user_array_is_left_alone():
-    dem = utm_dem().astype(np.int16)
-    dem.attrs = {"vertical_datum": "ellipsoid", "_FillValue": 200}
-    before = dem.copy(deep=True)
-    check_dem(dem)
-    xr.testing.assert_identical(dem, before)
-
-
-def test_band_of_one_is_dropped():
+    """And rows may go either way; a band of one is dropped."""
+    for dem in (utm_dem(), utm_dem().isel(y=slice(None, None, -1))):
+        checked = check_dem(dem)
+        assert checked.dtype == np.float32
+        assert checked.attrs["units"] == "m"
+        assert checked.attrs["vertical_datum"] == "ellipsoid"
+        np.testing.assert_array_equal(checked, dem)
+        np.testing.assert_array_equal(checked["y"], dem["y"])
+        xr.testing.assert_identical(check_dem(checked), checked)
     assert check_dem(utm_dem().expand_dims("band")).dims == ("y", "x")
 
 
 def test_integer_heights_with_nodata_become_floats_with_voids():
     heights = np.full((4, 4), 700, dtype=np.int16)
     heights[1, 2] = -32768
-    checked = check_dem(utm_dem(heights, _FillValue=-32768))
+    dem = utm_dem(heights, _FillValue=-32768)
+    before = dem.copy(deep=True)
+    checked = check_dem(dem)
     assert checked.dtype == np.float32
     assert np.flatnonzero(np.isnan(checked.values)).tolist() == [6]
     assert "_FillValue" not in checked.attrs
+    xr.testing.assert_identical(dem, before)  # the user's array is left alone
 
 
-def test_rows_may_go_either_way():
-    dem = utm_dem().isel(y=slice(None, None, -1))
-    np.testing.assert_array_equal(check_dem(dem)["y"], dem["y"])
-
-
-@pytest.mark.parametrize(
-    ("crs", "kind"),
-    [("EPSG:32632+5773", "compound"), ("EPSG:4979", "3D")],
-)
-def test_horizontal_part_of_the_crs_remains(crs: str, kind: str):
-    dem = utm_dem(crs=crs) if kind == "compound" else degree_dem(8 + 0.01 * np.arange(4), crs=crs)
-    dem.attrs.pop("vertical_datum")
-    ellipsoidal = assume_ellipsoidal(dem)
-    assert ellipsoidal.rio.crs.to_epsg() == (32632 if kind == "compound" else 4326)
-    assert ellipsoidal.attrs["vertical_datum"] == "ellipsoid"
-
-
-def test_three_dimensional_crs_states_the_ellipsoid():
-    dem = degree_dem(8 + 0.01 * np.arange(4), crs="EPSG:4979")
-    dem.attrs.clear()
-    assert check_dem(dem).attrs["vertical_datum"] == "ellipsoid"
+def test_horizontal_part_of_the_crs_remains():
+    """A three-dimensional one states the ellipsoid."""
+    solid = degree_dem(8 + 0.01 * np.arange(4), crs="EPSG:4979")
+    for dem, code in ((utm_dem(crs="EPSG:32632+5773"), 32632), (solid, 4326)):
+        dem.attrs.pop("vertical_datum")
+        ellipsoidal = assume_ellipsoidal(dem)
+        assert ellipsoidal.rio.crs.to_epsg() == code
+        assert ellipsoidal.attrs["vertical_datum"] == "ellipsoid"
+    solid.attrs.clear()
+    assert check_dem(solid).attrs["vertical_datum"] == "ellipsoid"
 
 
 def test_longitudes_that_jump_are_carried_on():
@@ -124,9 +107,11 @@ def test_unstated_vertical_datum_is_asked_for(value: str | None):
         check_dem(dem)
 
 
-def test_contradicting_vertical_datums():
+def test_contradicting_vertical_datums_and_what_is_no_array():
     with pytest.raises(VerticalDatumError, match="EGM96"):
         check_dem(utm_dem(crs="EPSG:32632+5773"))
+    with pytest.raises(TypeError, match="open_dem"):
+        check_dem(np.zeros((4, 4)))
 
 
 def four(value: float, *marks: float) -> np.ndarray:
@@ -202,8 +187,10 @@ def spiked(row: int, column: int, height: float) -> xr.DataArray:
     return utm_dem(heights)
 
 
-@pytest.mark.parametrize("place", [(30, 40), (0, 0), (69, 12), (35, 89)])
-@pytest.mark.parametrize("height", [8990.0, 8850.0])
+@pytest.mark.parametrize(
+    ("place", "height"),
+    [((30, 40), 8990.0), ((0, 0), 8850.0), ((69, 12), 8990.0), ((35, 89), 8850.0)],
+)
 def test_a_cell_that_sticks_out_is_refused_with_its_place(
     place: tuple[int, int], height: float, monkeypatch: pytest.MonkeyPatch
 ):
@@ -244,11 +231,6 @@ def test_mountains_of_any_steepness_pass(width: float, direction: float):
         check_dem(utm_dem(heights.astype(np.float32)))
 
 
-def test_not_an_array():
-    with pytest.raises(TypeError, match="open_dem"):
-        check_dem(np.zeros((4, 4)))
-
-
 def test_feet_in_the_crs():
     dem = utm_dem(crs="EPSG:32611+6360")
     dem.attrs.pop("vertical_datum")
@@ -259,22 +241,16 @@ def test_feet_in_the_crs():
     assert metres.attrs["units"] == "m"
     assert metres.rio.crs.to_epsg() == 32611
     assert metres.attrs["vertical_datum"] == "EPSG:6360"
-
-
-def test_feet_by_their_size():
     assert float(to_metres(utm_dem(four(14000.0)), "ft").max()) == pytest.approx(4267.2)
 
 
-@pytest.mark.parametrize(
-    ("crs", "expected"),
-    [("EPSG:4326", (0.01 * 111_176, 0.01 * 76_060)), ("EPSG:32632", (30.0, 30.0))],
-)
-def test_local_posting_is_ground_distance(crs: str, expected: tuple[float, float]):
-    dem = degree_dem(8 + 0.01 * np.arange(5)) if crs == "EPSG:4326" else utm_dem()
-    assert local_posting(dem) == pytest.approx(expected, rel=1e-3)
-
-
-def test_local_posting_undoes_the_stretch_of_web_mercator():
-    dem = utm_dem(crs="EPSG:3857").assign_coords(y=5.9e6 - 30.0 * np.arange(6))
+def test_local_posting_is_ground_distance():
+    """The stretch of Web Mercator is undone."""
     latitude = np.arctan(np.sinh(5.9e6 / 6378137.0))
-    assert local_posting(dem) == pytest.approx((30 * np.cos(latitude),) * 2, rel=5e-3)
+    stretched = utm_dem(crs="EPSG:3857").assign_coords(y=5.9e6 - 30.0 * np.arange(6))
+    for dem, expected in (
+        (utm_dem(), (30.0, 30.0)),
+        (degree_dem(8 + 0.01 * np.arange(5)), (0.01 * 111_176, 0.01 * 76_060)),
+    ):
+        assert local_posting(dem) == pytest.approx(expected, rel=1e-3)
+    assert local_posting(stretched) == pytest.approx((30 * np.cos(latitude),) * 2, rel=5e-3)

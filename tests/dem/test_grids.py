@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,8 @@ def test_a_grid_covers_its_dem() -> None:
     assert box.left <= x.min() < box.left + 50.0
     assert box.top - 50.0 < y.max() <= box.top
     assert grid.resolution.x == 25.0
-
-
-def test_edges_are_aligned() -> None:
-    grid = dem.map_grid(geographic(), resolution=30.0, align=15.0)
-    box = np.array(grid.boundingbox.bbox)
-    np.testing.assert_allclose((box - 15.0) % 30.0, 0.0, atol=1e-6)
+    aligned = np.array(dem.map_grid(source, resolution=30.0, align=15.0).boundingbox.bbox)
+    np.testing.assert_allclose((aligned - 15.0) % 30.0, 0.0, atol=1e-6)
 
 
 def test_a_projected_dem_keeps_reference_system_and_posting() -> None:
@@ -78,8 +75,7 @@ def test_a_projected_dem_keeps_reference_system_and_posting() -> None:
     assert grid.crs == "EPSG:32632"
     assert grid.resolution.x == pytest.approx(30.0)
     assert dem.map_grid(source, 3035).resolution.x == pytest.approx(30.0)
-    degrees = dem.map_grid(source, 4326)
-    assert degrees.resolution.x == pytest.approx(1.0 / 3600.0)
+    assert dem.map_grid(source, 4326).resolution.x == pytest.approx(1.0 / 3600.0)
 
 
 @pytest.mark.parametrize(
@@ -95,11 +91,6 @@ def test_a_projected_dem_keeps_reference_system_and_posting() -> None:
 )
 def test_utm_zones(longitude: float, latitude: float, code: int) -> None:
     assert dem.utm_zone(longitude, latitude).to_epsg() == code
-
-
-def test_poles_have_no_zone() -> None:
-    with pytest.raises(DemError, match=r"no UTM zone at latitude 86.00.*EPSG:3413"):
-        dem.utm_zone(10.0, 86.0)
 
 
 @pytest.mark.parametrize(
@@ -153,16 +144,45 @@ def test_squares_are_those_of_another_implementation(longitude: float, latitude:
     assert box.bottom <= y <= box.top
 
 
-@pytest.mark.parametrize("tile", ["32T", "99TPT", "32TIO", "", "32TPT12", "TPT"])
-def test_other_names_are_no_tiles(tile: str) -> None:
-    with pytest.raises(DemError, match=r"no MGRS tile .* such as '32TPT'"):
-        dem.mgrs_grid(tile, 10.0)
+ZONE = r"'WGS 84 / UTM zone 32N' \(metre\)"
+TILE = r"no MGRS tile .* such as '32TPT'"
+NORTH_UP = "north up of at least 2 x 2 cells"
 
 
-@pytest.mark.parametrize("resolution", [0.0, -10.0, 7.0, 1e6])
-def test_the_cells_of_a_tile_are_whole(resolution: float) -> None:
-    with pytest.raises(DemError, match="10, 20, 30, 60 or 90"):
-        dem.mgrs_grid("32TPT", resolution)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: dem.utm_zone(10.0, 86.0), r"no UTM zone at latitude 86.00.*EPSG:3413"),
+        *(
+            (lambda tile=tile: dem.mgrs_grid(tile, 10.0), TILE)
+            for tile in ("32T", "99TPT", "32TIO", "", "32TPT12", "TPT")
+        ),
+        *(
+            (lambda size=size: dem.mgrs_grid("32TPT", size), "10, 20, 30, 60 or 90")
+            for size in (0.0, -10.0, 7.0, 1e6)
+        ),
+        (lambda: dem.map_grid(geographic(), 32632, 1 / 3600), rf"0.000277.*in units of {ZONE}"),
+        (lambda: dem.map_grid(geographic(), 4326, 30.0), r"it in units of 'WGS 84' \(degree\)"),
+        *(
+            (lambda size=size: dem.map_grid(geographic(), 32632, size), "the first above 0")
+            for size in (0.0, -1.0, np.nan)
+        ),
+        (
+            lambda: dem.to_grid(geographic(), dem.mgrs_grid("33TVN", 30.0)),
+            r"does not meet the target grid in 'WGS 84 / UTM zone 33N'",
+        ),
+        (lambda: dem.to_grid(geographic(), dem.map_grid(geographic())[:1]), NORTH_UP),
+        (lambda: dem.to_grid(geographic(), dem.map_grid(geographic()).rotate(20.0)), NORTH_UP),
+        (
+            lambda: dem.grid_like(dem_of().drop_vars("spatial_ref").drop_attrs()),
+            "no coordinate reference system",
+        ),
+        (lambda: dem.grid_like(dem_of().isel(y=slice(None, None, -1))), "mirrored"),
+    ],
+)
+def test_grids_that_are_none(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(DemError, match=message):
+        call()
 
 
 # DEMs on grids.
@@ -206,20 +226,8 @@ def test_a_grid_is_taken_from_files_and_arrays(tmp_path: Path) -> None:
     assert dem.grid_like(tmp_path / "dem.tif") == dem.grid_like(source)
     with pytest.raises(FileNotFoundError, match=r"nothing\.tif does not exist"):
         dem.grid_like(tmp_path / "nothing.tif")
-    with pytest.raises(DemError, match="no coordinate reference system"):
-        dem.grid_like(source.drop_vars("spatial_ref").drop_attrs())
-    with pytest.raises(DemError, match="mirrored"):
-        dem.grid_like(source.isel(y=slice(None, None, -1)))
-
-
-def test_a_resolution_in_another_unit_is_refused() -> None:
-    with pytest.raises(DemError, match=r"0.000277.*in units of 'WGS 84 / UTM zone 32N' \(metre\)"):
-        dem.map_grid(geographic(), 32632, 1.0 / 3600.0)
-    with pytest.raises(DemError, match=r"30, expected it in units of 'WGS 84' \(degree\)"):
-        dem.map_grid(geographic(), 4326, 30.0)
-    for resolution in (0.0, -1.0, np.nan):
-        with pytest.raises(DemError, match="the first above 0"):
-            dem.map_grid(geographic(), 32632, resolution)
+    with pytest.raises(TypeError, match="found a grid of type str, expected a GeoBox"):
+        dem.to_grid(source, "EPSG:32632")  # type: ignore[arg-type]
 
 
 def test_a_resolution_far_finer_than_the_dem_is_warned_of() -> None:
@@ -230,25 +238,10 @@ def test_a_resolution_far_finer_than_the_dem_is_warned_of() -> None:
     dem.map_grid(geographic(3.0), resolution=25.0)
 
 
-def test_a_dem_beside_the_grid_is_refused() -> None:
-    with pytest.raises(DemError, match=r"does not meet the target grid in 'WGS 84 / UTM zone 33N'"):
-        dem.to_grid(geographic(), dem.mgrs_grid("33TVN", 30.0))
-    with pytest.raises(TypeError, match="found a grid of type str, expected a GeoBox"):
-        dem.to_grid(geographic(), "EPSG:32632")  # type: ignore[arg-type]
-    grid = dem.map_grid(geographic())
-    for wrong in (grid[:1], grid.rotate(20.0)):
-        with pytest.raises(DemError, match="north up of at least 2 x 2 cells"):
-            dem.to_grid(geographic(), wrong)
-
-
 @pytest.mark.parametrize(
     ("code", "resolution", "resampling"),
     [
-        (32632, 35.0, "nearest"),
-        (32632, 35.0, "bilinear"),
-        (32632, 35.0, "cubic"),
         (32632, 35.0, "lanczos"),
-        (32632, 35.0, "average"),
         (3035, 80.0, "average"),
         (3413, 50.0, "cubic"),
         (4326, 5e-4, "bilinear"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,9 @@ from sarheight.dem import (
     to_grid,
 )
 from sarheight.errors import DemError, VerticalDatumError
+from tests.conftest import shared_data
 from tests.dems import array, rough, utm_array
 from tests.mountains import mountain, raster
-
-DEM_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "dem"
 
 
 def hills(longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
@@ -61,7 +59,6 @@ def test_a_grid_of_enormous_cells_is_refused(size: float) -> None:
         to_grid(dem, grid_like(like))
 
 
-@settings(max_examples=50)
 @given(
     seed=st.integers(0, 99),
     cuts=st.tuples(st.integers(2, 7), st.integers(2, 9)),
@@ -92,6 +89,8 @@ def test_voids_of_one_tile_are_filled_by_the_next():
     holed = heights.copy()
     holed[2, 2] = np.nan
     np.testing.assert_array_equal(mosaic([utm_array(holed), utm_array(heights)]), heights)
+    with pytest.raises(DemError, match="no DEM tiles"):
+        mosaic([])
 
 
 def test_gaps_between_tiles_are_void():
@@ -112,9 +111,7 @@ def test_mosaic_across_the_antimeridian(order: int):
     np.testing.assert_allclose(joined["x"], 179.005 + step * np.arange(150))
     assert (joined[:, :100] == 1).all()
     assert (joined[:, 100:] == 2).all()
-
-
-def test_tiles_around_the_earth_stay_where_they_are():
+    # Tiles around the Earth stay where they are.
     latitude = 10.0 - np.arange(20.0)
     west = array(np.ones((20, 180)), latitude, -179.5 + np.arange(180), "EPSG:4326")
     east = array(np.ones((20, 180)), latitude, 0.5 + np.arange(180), "EPSG:4326")
@@ -136,8 +133,6 @@ def test_tiles_that_do_not_fit(
     dem = utm_array(rough(3, 6, 6))
     with pytest.raises(error, match=message):
         mosaic([dem, change(dem)])
-    with pytest.raises(DemError, match="no DEM tiles"):
-        mosaic([])
 
 
 # Coarsen
@@ -167,13 +162,9 @@ def test_coarsen_conserves_the_mean(seed: int, factor: float, hole: int):
     heights = rough(seed, 13, 17)
     heights[3 : 3 + hole, 4] = np.nan
     fine = array(heights, 60.0 - 0.2 * np.arange(13), 10.0 + 0.1 * np.arange(17), "EPSG:4326")
-    coarse = coarsen(fine, (0.2 * factor, 0.1 * factor), units="crs", min_valid=0.0)
-    ones = coarsen(
-        fine.copy(data=np.isfinite(heights) * 1000.0),
-        (0.2 * factor, 0.1 * factor),
-        units="crs",
-    )
     dy, dx = 0.2 * factor, 0.1 * factor
+    coarse = coarsen(fine, (dy, dx), units="crs", min_valid=0.0)
+    ones = coarsen(fine.copy(data=np.isfinite(heights) * 1000.0), (dy, dx), units="crs")
     edge_y, edge_x = 60.1 - dy * np.arange(coarse.shape[0] + 1), dx * np.arange(coarse.shape[1] + 1)
     edge_y, edge_x = np.maximum(edge_y, 60.1 - 0.2 * 13), np.minimum(edge_x, 0.1 * 17)
     inside = np.outer(-np.diff(np.sin(np.deg2rad(edge_y))), np.diff(edge_x))
@@ -201,9 +192,7 @@ def test_coarsen_in_metres_on_the_ground():
     )
     assert local_posting(coarsen(fine, 90.0)) == pytest.approx((90.0, 90.0), rel=1e-3)
     assert local_posting(coarsen(fine, (60.0, 90.0))) == pytest.approx((60.0, 90.0), rel=1e-3)
-
-
-def test_map_scale_does_not_spoil_whole_multiples():
+    # The scale of a map does not spoil whole multiples.
     fine = utm_array(rough(5, 30, 60)).assign_coords(x=7.5e5 + 30.0 * np.arange(60))
     coarse = coarsen(fine, 90.0)
     assert local_posting(fine)[1] != pytest.approx(30.0, abs=5e-3)
@@ -240,7 +229,7 @@ def test_reprojected_heights_are_those_of_their_place(crs: str):
     expected = hills_on(moved["y"].values, moved["x"].values, crs)
     inner = np.isfinite(moved.values)
     inner[[0, 1, -2, -1], :] = inner[:, [0, 1, -2, -1]] = False
-    assert inner.mean() > 0.9 if crs != "EPSG:3035" else inner.mean() > 0.8
+    assert inner.mean() > (0.8 if crs == "EPSG:3035" else 0.9)
     error = np.abs(moved.values - expected.values)[inner]
     assert np.quantile(error, 0.99) < 0.15
     assert check_dem(moved).attrs["vertical_datum"] == "ellipsoid"
@@ -252,10 +241,10 @@ def test_south_up_source_gives_the_same():
     np.testing.assert_array_equal(reproject(source, "EPSG:4326"), reproject(flipped, "EPSG:4326"))
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(easting=st.floats(3e5, 7e5), northing=st.floats(1e6, 8e6), step=st.floats(15.0, 90.0))
 def test_round_trip(easting: float, northing: float, step: float):
-    source = hills_on(northing - step * np.arange(70), easting + step * np.arange(60), "EPSG:32632")
+    source = hills_on(northing - step * np.arange(50), easting + step * np.arange(40), "EPSG:32632")
     back = reproject(reproject(source, "EPSG:4326"), like=source)
     np.testing.assert_array_equal(back["x"], source["x"])
     error = np.abs(back - source).values[3:-3, 3:-3]
@@ -308,7 +297,6 @@ def test_geographic_target_on_the_other_side_of_the_antimeridian():
 
 
 ELSEWHERE = hills_on(-33.0 - 0.01 * np.arange(20), 150 + 0.01 * np.arange(20), "EPSG:4326")
-POLAR = hills_on(1e5 - 1e4 * np.arange(20), -1e5 + 1e4 * np.arange(20), "EPSG:3413")
 
 
 @pytest.mark.parametrize(
@@ -333,8 +321,9 @@ def test_reproject_says_what_is_wrong(
 
 
 def test_a_pole_has_no_longitude():
+    polar = hills_on(1e5 - 1e4 * np.arange(20), -1e5 + 1e4 * np.arange(20), "EPSG:3413")
     with pytest.raises(DemError, match="pole"):
-        reproject(POLAR, "EPSG:4326")
+        reproject(polar, "EPSG:4326")
 
 
 def test_history_tells_the_way():
@@ -357,10 +346,7 @@ def test_history_tells_the_way():
 )
 def test_real_terrain_goes_to_a_map_and_back(name: str, crs: str):
     """What is lost is small against the relief within a cell."""
-    path = DEM_FOLDER / name
-    if not path.exists():
-        pytest.skip(f"no real elevation here: {path}")
-    dem = open_dem(path, vertical="ellipsoidal")[:300, :300]
+    dem = open_dem(shared_data("dem", name), vertical="ellipsoidal")[:300, :300]
     there = reproject(dem, crs, min(local_posting(dem)) / 3.0, resampling="cubic")
     error = (reproject(there, like=dem, resampling="nearest") - dem).values[5:-5, 5:-5]
     assert abs(np.nanmean(error)) < 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -17,7 +18,6 @@ from sarheight.errors import ProductError
 from sarheight.output import open_result
 from sarheight.product import is_product, open_product
 from sarheight.scene import Scene
-from sarheight.sentinel1 import Sentinel1Product
 from tests.cli.commands import SEA, passing, write_dem
 from tests.servers import running
 from tests.synthetic import synthetic_grid
@@ -26,16 +26,29 @@ from tests.worlds.products import drawn_scene, grd_product, write_product
 
 
 @pytest.fixture(scope="module")
-def products(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Simulated products of two polarisations with thermal noise."""
-    folder = tmp_path_factory.mktemp("safe")
+def products(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """SAFE products and the stores of them: simulated, of two polarisations with thermal noise.
+
+    That of blocks has factors of noise in each of several blocks, as a GRD of three swaths.
+    """
+    folder = tmp_path_factory.mktemp("products")
     written = {}
     for kind in ("GRD", "SLC"):
         scenes = [drawn_scene(kind, seed) for seed in range(2)]  # type: ignore[arg-type]
         for scene, name in zip(scenes, ("VV", "VH"), strict=True):
             scene.image.coords["polarisation"] = name
         written[kind] = write_product(scenes, folder / f"{kind}.SAFE", noise=1e-3)
-    return written
+    placed = synthetic_grid(lines=200, samples=250, looks=4.4)
+    written["blocks"] = grd_product(folder / "blocks", polarisations=("VV",), placed=placed).path
+    return {
+        name: (safe, write_eopf(safe, folder / f"{safe.stem}.zarr"))
+        for name, safe in written.items()
+    }
+
+
+def copied(products: dict[str, tuple[Path, Path]], kind: str, folder: Path) -> Path:
+    """A copy of a store that a test may spoil."""
+    return Path(shutil.copytree(products[kind][1], folder / "product.zarr"))
 
 
 def assert_same_scene(found: Scene, expected: Scene) -> None:
@@ -62,69 +75,46 @@ def assert_same_scene(found: Scene, expected: Scene) -> None:
 
 @pytest.mark.parametrize("kind", ["GRD", "SLC"])
 def test_the_scene_is_that_of_the_safe_product(
-    products: dict[str, Path], tmp_path: Path, kind: str
+    products: dict[str, tuple[Path, Path]], kind: str
 ) -> None:
-    safe = open_product(products[kind])
-    path = write_eopf(products[kind], tmp_path / f"{products[kind].stem}.zarr")
-    assert is_product(path)
-    store = open_product(path)
-    assert store.name == products[kind].stem
+    safe, store = (open_product(path) for path in products[kind])
+    assert is_product(products[kind][1])
+    assert store.name == kind
     for name in ("mission", "product_type", "polarisations", "swaths", "start", "stop"):
         assert getattr(store, name) == getattr(safe, name)
-    for options in ({}, {"calibration": "gamma0", "noise_removal": False}):
-        assert_same_scene(store.scene(**options), safe.scene(**options))  # type: ignore[arg-type]
-    part = {"polarisations": ("VH",), "multilook": (2, 3)}
-    assert_same_scene(store.scene(**part), safe.scene(**part))  # type: ignore[arg-type]
+    choices: list[dict[str, Any]] = [{}, {"calibration": "gamma0", "noise_removal": False}]
+    choices += [{"polarisations": ("VH",), "multilook": (2, 3)}]
+    choices += [{"burst": 0}, {"burst": 2}] if kind == "SLC" else []
+    for options in choices:
+        assert_same_scene(store.scene(**options), safe.scene(**options))
     assert "simulated" in dict(store.summary())["what"]
     with pytest.raises(ProductError, match="lists no checksums"):
         store.verify()
 
 
-def test_a_burst_alone(products: dict[str, Path], tmp_path: Path) -> None:
-    stores: list[Sentinel1Product] = [
-        open_product(path)  # type: ignore[misc]
-        for path in (
-            write_eopf(products["SLC"], tmp_path / "product.zarr"),
-            products["SLC"],
-        )
-    ]
-    for burst in (0, 2):
-        assert_same_scene(*(each.scene(burst=burst) for each in stores))
-
-
-def test_a_zipped_store_and_one_on_a_server(products: dict[str, Path], tmp_path: Path) -> None:
-    expected = open_product(products["GRD"]).scene()
-    zipped = write_eopf(products["GRD"], tmp_path / "product.zarr.zip")
-    assert is_product(zipped)
-    assert_same_scene(open_product(zipped).scene(), expected)
-    folder = write_eopf(products["GRD"], tmp_path / "product.zarr")
-    with running() as site:
-        for file in (each for each in folder.rglob("*") if each.is_file()):
-            site.add(f"/{file.relative_to(tmp_path).as_posix()}", file.read_bytes())
-        assert_same_scene(open_product(f"{site.url}/product.zarr").scene(), expected)
-
-
-def test_images_are_pickled_as_an_instruction_to_open_them(
-    products: dict[str, Path], tmp_path: Path
+def test_zipped_pickled_and_on_a_server(
+    products: dict[str, tuple[Path, Path]], tmp_path: Path
 ) -> None:
-    path = write_eopf(products["GRD"], tmp_path / "product.zarr")
-    image = open_product(path).scene(polarisations=("VV",)).image
-    np.testing.assert_array_equal(cloudpickle.loads(cloudpickle.dumps(image)).values, image.values)
-
-
-def test_blocks_of_noise_along_azimuth(tmp_path: Path) -> None:
-    """Several blocks with factors of their own, as in a GRD of three swaths."""
-    made = grd_product(tmp_path)
-    store = open_product(write_eopf(made.path, tmp_path / "product.zarr"))
-    np.testing.assert_array_equal(
-        store.scene().image.values, open_product(made.path).scene().image.values
-    )
+    """Images are pickled as an instruction to open them."""
+    store = products["GRD"][1]
+    expected = open_product(store).scene(polarisations=("VV",))
+    again = cloudpickle.loads(cloudpickle.dumps(expected))
+    np.testing.assert_array_equal(again.image.values, expected.image.values)
+    files = [each for each in store.rglob("*") if each.is_file()]
+    with zipfile.ZipFile(tmp_path / "product.zarr.zip", "w") as archive, running() as site:
+        for file in files:
+            archive.write(file, file.relative_to(store))
+            site.add(f"/product.zarr/{file.relative_to(store).as_posix()}", file.read_bytes())
+        archive.close()
+        assert is_product(tmp_path / "product.zarr.zip")
+        for source in (tmp_path / "product.zarr.zip", f"{site.url}/product.zarr"):
+            assert_same_scene(open_product(source).scene(polarisations=("VV",)), expected)
 
 
 def test_a_store_without_the_measurement_lists_what_it_has(
-    products: dict[str, Path], tmp_path: Path
+    products: dict[str, tuple[Path, Path]], tmp_path: Path
 ) -> None:
-    path = write_eopf(products["GRD"], tmp_path / "product.zarr")
+    path = copied(products, "GRD", tmp_path)
     for measured in path.glob("*/measurements/grd/c"):
         shutil.rmtree(measured)
     with pytest.raises(ProductError, match="no chunks with pixels"):
@@ -135,24 +125,20 @@ def test_a_store_without_the_measurement_lists_what_it_has(
         open_product(path)
 
 
+def without(group: zarr.Group, name: str, *path: str) -> None:
+    """Take an item out of the metadata of each polarisation."""
+    says: dict[str, Any] = dict(group.attrs["other_metadata"])  # type: ignore[arg-type]
+    for each in says.values():
+        for part in path:
+            each = each[part]  # noqa: PLW2901
+        each.pop(name)
+    group.attrs["other_metadata"] = says
+
+
 def without_times(group: zarr.Group) -> None:
     """Take the times of lines, in numbers without a meaning, as until version 2.5."""
-    says: dict[str, Any] = dict(group.attrs["other_metadata"])  # type: ignore[arg-type]
-    for each in says.values():
-        each["image_annotation"]["image_information"].pop("product_first_line_utc_time")
-    group.attrs["other_metadata"] = says
+    without(group, "product_first_line_utc_time", "image_annotation", "image_information")
     del group["measurements/azimuth_time"].attrs["units"]
-
-
-def without_metadata(group: zarr.Group) -> None:
-    del group.attrs["other_metadata"]
-
-
-def without_valid_samples(group: zarr.Group) -> None:
-    says: dict[str, Any] = dict(group.attrs["other_metadata"])  # type: ignore[arg-type]
-    for each in says.values():
-        each["burst_timing"].pop("first_valid_sample")
-    group.attrs["other_metadata"] = says
 
 
 def without_polarisations(group: zarr.Group) -> None:
@@ -168,19 +154,27 @@ def without_polarisations(group: zarr.Group) -> None:
     ("kind", "spoil", "message"),
     [
         ("GRD", without_times, "has no times of lines"),
-        ("GRD", without_metadata, "has no coordinate slant_range_time"),
-        ("SLC", without_valid_samples, "has no list of valid samples"),
+        (
+            "GRD",
+            lambda group: group.attrs.pop("other_metadata"),
+            "has no coordinate slant_range_time",
+        ),
+        (
+            "SLC",
+            lambda group: without(group, "first_valid_sample", "burst_timing"),
+            "has no list of valid samples",
+        ),
         ("SLC", without_polarisations, "has no dimension of polarisations"),
     ],
 )
 def test_early_stores_are_refused_by_what_they_lack(
-    products: dict[str, Path],
+    products: dict[str, tuple[Path, Path]],
     tmp_path: Path,
     kind: str,
     spoil: Callable[[zarr.Group], None],
     message: str,
 ) -> None:
-    path = write_eopf(products[kind], tmp_path / "product.zarr")
+    path = copied(products, kind, tmp_path)
     for name in zarr.open_group(path, mode="r").group_keys():
         spoil(zarr.open_group(path, path=name, mode="r+", use_consolidated=False))
     with pytest.raises(ProductError, match=rf"{message}: it is of an early version .* version 3"):
@@ -198,15 +192,16 @@ def test_other_stores_are_no_products(tmp_path: Path) -> None:
         open_product(tmp_path / "other.zarr")
 
 
-def test_the_command_line_reads_stores(tmp_path: Path) -> None:
-    grid, orbit = synthetic_grid(lines=200, samples=250, looks=4.4)
-    made = grd_product(tmp_path, polarisations=("VV",), placed=(grid, orbit))
-    path = write_eopf(made.path, tmp_path / "product.zarr")
-    said = passing("info", path)
-    assert "IW 200 lines x 250 samples" in said.output
+def test_the_command_line_reads_stores(
+    products: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """And factors of noise along azimuth, of several blocks."""
+    images = [open_product(path).scene().image.values for path in products["blocks"]]
+    np.testing.assert_array_equal(*images)
+    assert "IW 200 lines x 250 samples" in passing("info", products["blocks"][1]).output
     results = []
-    for source in (path, made.path):
-        results.append(tmp_path / f"{source.stem}.nc")
+    for source in products["blocks"][::-1]:
+        results.append(tmp_path / f"result{source.suffix}.nc")
         passing(
             *("reconstruct", source, "--dem", write_dem(tmp_path / "dem.tif", 60.0), *SEA),
             *("--method", "rtc", "--coregister", "none", "-o", results[-1]),

@@ -52,8 +52,7 @@ def crop() -> Crop:
         numbers = file.read(1)
     burst, line = divmod(FIRST_LINE, annotation.lines_per_burst)
     grid = read_grid(annotation, burst=burst).crop(
-        slice(line, line + numbers.shape[0]),
-        slice(FIRST_SAMPLE, FIRST_SAMPLE + numbers.shape[1]),
+        slice(line, line + numbers.shape[0]), slice(FIRST_SAMPLE, FIRST_SAMPLE + numbers.shape[1])
     )
     own = read_orbit(annotation).with_epoch(grid.epoch)
     window = own.utc(grid.first_time), own.utc(grid.last_time)

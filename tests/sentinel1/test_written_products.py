@@ -12,8 +12,6 @@ import pyproj
 import pytest
 import rasterio
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
@@ -32,7 +30,6 @@ from tests.worlds.annotations import (
     LINES_PER_BURST,
     annotation_like,
     annotation_xml,
-    shifted,
 )
 from tests.worlds.products import drawn_scene, write_product
 from tests.worlds.safe import NAMES
@@ -93,8 +90,10 @@ def test_calibrations_differ_by_the_incidence_on_the_ellipsoid(tmp_path: Path) -
 
 
 def test_a_slant_range_image_comes_back_from_its_bursts(tmp_path: Path) -> None:
+    """One look becomes circular complex Gaussian numbers."""
     scene = drawn_scene("SLC", samples=200)
     path = written(tmp_path, scene)
+    factor = table_of(path, "beta0")[0, 0]
     bursts = numbers_of(path).reshape(3, LINES_PER_BURST, -1)
     shared = slice(BURST_STEP + INVALID_LINES, LINES_PER_BURST - INVALID_LINES)
     again = slice(INVALID_LINES, LINES_PER_BURST - BURST_STEP - INVALID_LINES)
@@ -103,14 +102,10 @@ def test_a_slant_range_image_comes_back_from_its_bursts(tmp_path: Path) -> None:
     inside = np.isfinite(image)
     assert inside[INVALID_LINES:-INVALID_LINES, 5:191].all()
     error = np.sqrt(image) - np.sqrt(scene.image.values)
-    assert np.abs(error[inside]).max() * table_of(path, "beta0")[0, 0] < 0.75
-
-
-def test_one_look_becomes_circular_complex_gaussian(tmp_path: Path) -> None:
-    path = written(tmp_path, drawn_scene("SLC", samples=200))
-    numbers = numbers_of(path)[INVALID_LINES : LINES_PER_BURST - INVALID_LINES, 5:191]
+    assert np.abs(error[inside]).max() * factor < 0.75
     level = 10.0 ** np.linspace(-2.0, 0.0, 200)[5:191]
-    values = (numbers / table_of(path, "beta0")[0, 0] / np.sqrt(level)).ravel()
+    numbers = bursts[0, INVALID_LINES:-INVALID_LINES, 5:191]
+    values = (numbers / factor / np.sqrt(level)).ravel()
     assert abs(np.mean(values)) < 5 / np.sqrt(values.size)
     assert abs(np.mean(values**2)) < 7 / np.sqrt(values.size)
     assert np.mean(np.abs(values) ** 2) == pytest.approx(1.0, abs=5 / np.sqrt(values.size))
@@ -150,21 +145,6 @@ def test_a_part_of_an_image_keeps_its_place(kind: Kind) -> None:
     assert_allclose(again.slant_range(*place), ranges, rtol=0, atol=1e-4)
     times = again.with_epoch(part.epoch).azimuth_time(place[0], ranges)
     assert_allclose(times, part.azimuth_time(own[0], ranges), rtol=0, atol=2e-6)
-
-
-@given(
-    coefficients=st.lists(st.floats(-10, 10), min_size=1, max_size=9),
-    by=st.floats(-3, 3),
-    at=st.floats(-3, 3),
-)
-def test_a_shifted_polynomial_is_the_same_farther_on(
-    coefficients: list[float], by: float, at: float
-) -> None:
-    polynomial = np.array(coefficients)
-    moved = np.polynomial.polynomial.polyval(at, shifted(polynomial, by))
-    size = np.polynomial.polynomial.polyval(6.0, np.abs(polynomial))
-    found = np.polynomial.polynomial.polyval(at + by, polynomial)
-    assert_allclose(moved, found, rtol=0, atol=1e-9 * (1.0 + size))
 
 
 # What other people's readers make of a part of a real image.
@@ -215,46 +195,33 @@ def test_geolocation_points_are_seen_where_they_say(simulated: Simulated) -> Non
     assert np.abs(ahead).max() < 2e-6
 
 
-def opened(simulated: Simulated, group: str) -> xr.Dataset:
-    """Open a group by xarray-sentinel, of an image in large chunks."""
-    pytest.importorskip("xarray_sentinel")
-    return xr.open_dataset(
-        simulated.path,
-        engine="sentinel-1",
-        group=group,
-        rasterio_chunks={"x": 2048, "y": 2048},
-    )
-
-
 # Warnings of xarray-sentinel, sarsen and what they use are theirs to mend.
 @pytest.mark.filterwarnings("ignore")
-class TestXarraySentinel:
-    def test_it_opens_every_group(self, simulated: Simulated) -> None:
-        root = opened(simulated, "")
-        assert root.attrs["relative_orbit_number"] in {71, 168}
-        for group in root.attrs["subgroups"]:
-            assert opened(simulated, group) is not None
+def test_xarray_sentinel_opens_every_group_and_finds_the_same(simulated: Simulated) -> None:
+    """The same pixels at the same times, calibrated to the same values."""
+    reader = pytest.importorskip("xarray_sentinel")
 
-    def test_it_finds_the_same_pixels_at_the_same_times(self, simulated: Simulated) -> None:
-        grid = read_grid(the_file(simulated.path, "annotation/*.xml"))
-        burst = "/0" if grid.bursts else ""
-        image = opened(simulated, f"{simulated.group}{burst}").measurement
-        seconds = (image.azimuth_time.values - grid.epoch).astype(np.int64) * 1e-9
-        assert np.abs(seconds - grid.azimuth_time(np.arange(image.shape[0]))).max() < 2e-6
+    def opened(group: str) -> xr.Dataset:
+        chunks = {"x": 2048, "y": 2048}
+        return xr.open_dataset(
+            simulated.path, engine="sentinel-1", group=group, rasterio_chunks=chunks
+        )
 
-    def test_it_calibrates_to_the_same_values(self, simulated: Simulated) -> None:
-        tables = opened(simulated, f"{simulated.group}/calibration")
-        import xarray_sentinel
-
-        burst = "/0" if simulated.group != "IW/VV" else ""
-        image = opened(simulated, f"{simulated.group}{burst}").measurement
-        product = open_product(simulated.path)
-        for calibration, name in NAMES.items():
-            theirs = xarray_sentinel.calibrate_intensity(image, tables[name]).values
-            ours = product.scene(calibration=calibration).image.squeeze(drop=True).values
-            known = np.isfinite(ours)
-            assert known.sum() > simulated.dem.size
-            assert_allclose(ours[known], theirs[known], rtol=2e-5, atol=1e-9)
+    root = opened("")
+    assert root.attrs["relative_orbit_number"] in {71, 168}
+    groups = {group: opened(group) for group in root.attrs["subgroups"]}
+    product = open_product(simulated.path)
+    grid = read_grid(the_file(simulated.path, "annotation/*.xml"))
+    image = opened(f"{simulated.group}/0" if grid.bursts else simulated.group).measurement
+    seconds = (image.azimuth_time.values - grid.epoch).astype(np.int64) * 1e-9
+    assert np.abs(seconds - grid.azimuth_time(np.arange(image.shape[0]))).max() < 2e-6
+    tables = groups[f"{simulated.group}/calibration"]
+    for calibration, name in NAMES.items():
+        theirs = reader.calibrate_intensity(image, tables[name]).values
+        ours = product.scene(calibration=calibration).image.squeeze(drop=True).values
+        known = np.isfinite(ours)
+        assert known.sum() > simulated.dem.size
+        assert_allclose(ours[known], theirs[known], rtol=2e-5, atol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore")

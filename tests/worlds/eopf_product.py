@@ -9,9 +9,7 @@ errors of either side show.
 from __future__ import annotations
 
 import re
-import shutil
 import warnings
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +17,13 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 import numpy as np
+import rasterio
 import zarr
 from defusedxml.ElementTree import parse
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from sarheight._runtime import ignore_missing_georeference
-
-__all__ = ["write_eopf"]
 
 CHUNK = 100
 """Lines and samples of a chunk of an image."""
@@ -41,27 +38,13 @@ class _Image:
     annotation: Element
     calibration: Element
     noise: Element
-    measurement: Path
+    pixels: NDArray[Any]
 
 
 def write_eopf(safe: Path, target: Path) -> Path:
-    """Write a SAFE folder as EOPF store.
-
-    Parameters
-    ----------
-    safe : Path
-        A SAFE folder.
-    target : Path
-        ``*.zarr``, or ``*.zarr.zip``.
-
-    Returns
-    -------
-    Path
-        The target.
-    """
-    folder = target.with_suffix("") if target.suffix == ".zip" else target
+    """Write a SAFE folder as an EOPF store, ``*.zarr``, and return its path."""
     images = [_image(path) for path in sorted((safe / "annotation").glob("s1*.xml"))]
-    root = zarr.open_group(folder, mode="w-", zarr_format=3)
+    root = zarr.open_group(target, mode="w-", zarr_format=3)
     manifest = parse(safe / "manifest.safe").getroot()
     root.attrs.update(_discovery(manifest, images))
     for swath in sorted({image.swath for image in images}):
@@ -70,24 +53,24 @@ def write_eopf(safe: Path, target: Path) -> Path:
         # ESA's stores list their groups in their root, as servers do not.
         warnings.simplefilter("ignore")
         zarr.consolidate_metadata(root.store)
-    if target.suffix == ".zip":
-        with zipfile.ZipFile(target, "w") as archive:
-            for file in sorted(each for each in folder.rglob("*") if each.is_file()):
-                archive.write(file, file.relative_to(folder).as_posix())
-        shutil.rmtree(folder)
     return target
 
 
 def _image(annotation: Path) -> _Image:
     root = parse(annotation).getroot()
     beside = annotation.parent / "calibration"
+    with (
+        ignore_missing_georeference(),
+        rasterio.open(annotation.parents[1] / "measurement" / f"{annotation.stem}.tiff") as file,
+    ):
+        pixels = file.read(1)
     return _Image(
         root.findtext("adsHeader/swath", ""),
         root.findtext("adsHeader/polarisation", ""),
         root,
         parse(beside / f"calibration-{annotation.name}").getroot(),
         parse(beside / f"noise-{annotation.name}").getroot(),
-        annotation.parents[1] / "measurement" / f"{annotation.stem}.tiff",
+        pixels,
     )
 
 
@@ -140,33 +123,18 @@ def _write_images(root: zarr.Group, images: list[_Image]) -> None:
     kind = first.annotation.findtext("adsHeader/productType", "")
     mode = first.annotation.findtext("adsHeader/mode", "")
     stem = f"S01S{mode}{kind}_20240101T060000_0010_A022_ABCD_0645F1"
-    pixels = {image.polarisation: _pixels(image.measurement) for image in images}
+    pixels = np.stack([image.pixels for image in images])
     if not bursts:
-        group = root.create_group(stem)
-        _write_group(group, images, pixels, None)
+        _write_group(root.create_group(stem), images, pixels, None)
         return
     lines = int(first.annotation.findtext("swathTiming/linesPerBurst", "0"))
     for index in range(len(bursts)):
         group = root.create_group(f"{stem}_{first.swath}_{1000 + index}")
-        part = {
-            name: values[index * lines : (index + 1) * lines] for name, values in pixels.items()
-        }
-        _write_group(group, images, part, index)
-
-
-def _pixels(path: Path) -> NDArray[Any]:
-    import rasterio
-
-    with ignore_missing_georeference(), rasterio.open(path) as file:
-        values: NDArray[Any] = file.read(1)
-    return values
+        _write_group(group, images, pixels[:, index * lines : (index + 1) * lines], index)
 
 
 def _write_group(
-    group: zarr.Group,
-    images: list[_Image],
-    pixels: dict[str, NDArray[Any]],
-    burst: int | None,
+    group: zarr.Group, images: list[_Image], stack: NDArray[Any], burst: int | None
 ) -> None:
     annotation = images[0].annotation
     ground = burst is None
@@ -179,7 +147,6 @@ def _write_group(
     )
     group.attrs["stac_discovery"] = {"properties": {"sar:center_frequency": frequency}}
     names = [image.polarisation for image in images]
-    stack = np.stack([pixels[name] for name in names])
     lines, samples = stack.shape[1:]
     image = next(annotation.iterfind("imageAnnotation/imageInformation"))
     first = np.datetime64(
@@ -229,24 +196,18 @@ class _Writer:
         values: NDArray[Any],
         attributes: dict[str, Any],
     ) -> None:
-        pixels = name in {"grd", "slc"}
-        chunks = tuple(
-            min(max(size, 1), CHUNK) if pixels else max(size, 1) for size in values.shape
-        )
+        most = CHUNK if name in {"grd", "slc"} else max(values.size, 1)
         with warnings.catch_warnings():
             # ESA's stores hold names of polarisations as text of fixed length.
             warnings.simplefilter("ignore")
-            made = group.create_array(
+            group.create_array(
                 name,
-                shape=values.shape,
-                dtype=values.dtype,
-                chunks=chunks,
+                data=values,
+                chunks=tuple(min(max(size, 1), most) for size in values.shape),
                 dimension_names=dims,
                 compressors=BloscCodec(cname="zstd"),
+                attributes=attributes,
             )
-        if values.size:
-            made[...] = values
-        made.attrs.update(attributes)
 
 
 def _write_conditions(writer: _Writer, images: list[_Image], *, ground: bool) -> None:

@@ -38,11 +38,7 @@ NAMESPACES = (
 )
 SCHEMAS = {"/calibration-": "Calibration", "/noise-": "Noise", "measurement/": "Measurement"}
 
-NAMES: dict[Calibration, str] = {
-    "beta0": "betaNought",
-    "sigma0": "sigmaNought",
-    "gamma0": "gamma",
-}
+NAMES: dict[Calibration, str] = {"beta0": "betaNought", "sigma0": "sigmaNought", "gamma0": "gamma"}
 """Names of the calibration vectors."""
 
 BLOCK = 512
@@ -99,11 +95,7 @@ class Tables:
         middle = grid.lines // 2
         position, velocity = orbit.state(float(grid.azimuth_time(middle)))
         points = points_at_ranges(
-            position,
-            velocity,
-            grid.slant_range(middle, pixels),
-            look_sign(grid.look_side),
-            0.0,
+            position, velocity, grid.slant_range(middle, pixels), look_sign(grid.look_side), 0.0
         )
         sight = position - points
         # The normal of the ellipsoid x²/a² + y²/a² + z²/b² = 1.
@@ -271,11 +263,9 @@ class Pixels(Protocol):
     """Numbers of an image file whose lines can be taken."""
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Lines and samples."""
+    def shape(self) -> tuple[int, ...]: ...
 
-    def __getitem__(self, lines: slice, /) -> NDArray[Any]:
-        """Return some lines."""
+    def __getitem__(self, lines: slice, /) -> NDArray[Any]: ...
 
 
 def tiff(path: Path, values: Pixels, dtype: str = "uint16", **options: object) -> None:

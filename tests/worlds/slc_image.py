@@ -23,22 +23,6 @@ from scipy.ndimage import convolve1d
 from sarheight.grid import RadarGrid
 from tests.worlds.scatterer_geometry import JIT, Path, ellipsoid_points
 
-__all__ = [
-    "IW1",
-    "IW2",
-    "IW3",
-    "Instrument",
-    "SlcGrid",
-    "add_noise",
-    "bands_of",
-    "detect",
-    "equivalent_looks",
-    "focus",
-    "impulse_response",
-    "pixel_areas",
-    "slc_grid_for",
-]
-
 Floats = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
@@ -229,18 +213,7 @@ def equivalent_looks(instrument: Instrument, looks: tuple[int, int]) -> float:
 
     Intensities k samples apart are correlated by :math:`|\rho_k|^2`, with the autocorrelation
     :math:`\rho` of the impulse response; a mean of n has the variance
-    :math:`\sum_k (n - |k|) |\rho_k|^2 / n^2` of one.
-
-    Parameters
-    ----------
-    instrument : Instrument
-        The radar.
-    looks : pair of int
-        Lines and samples of the window.
-
-    Returns
-    -------
-    float
+    :math:`\sum_k (n - |k|) |\rho_k|^2 / n^2` of one. `looks` are lines and samples of the window.
     """
     result = 1.0
     for count, band, window in zip(looks, *bands_of(instrument), strict=True):
@@ -312,26 +285,10 @@ def add_noise(
 def detect(
     intensity: Floats, slc: SlcGrid, grid: RadarGrid, looks: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Average intensities in windows around a grid's pixels.
+    """Average intensities of a complex image, shape (lines, samples), around the pixels of a grid.
 
-    Windows may begin and end within a sample: the sum over a window is a difference of the summed
-    area, linear in between.
-
-    Parameters
-    ----------
-    intensity : array, shape (lines, samples)
-        Intensity of the complex image.
-    slc : SlcGrid
-        Its sampling.
-    grid : RadarGrid
-        The pixels that are wanted.
-    looks : pair of int
-        Lines and samples of the complex image in a window.
-
-    Returns
-    -------
-    array of float32, shape of `grid`
-        Mean intensities.
+    Windows of `looks` lines and samples may begin and end within a sample: the sum over a window is
+    a difference of the summed area, linear in between.
     """
     summed = np.zeros((slc.lines + 1, slc.samples + 1))
     np.cumsum(intensity, axis=0, out=summed[1:, 1:])
