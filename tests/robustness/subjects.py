@@ -36,8 +36,8 @@ from sarheight.sentinel1 import read_grid, read_orbit, read_orbit_file
 from sarheight.sentinel1.cslc import burst_geometry, burst_grid, is_burst
 from sarheight.terrain import read_known_elevations
 from sarheight.terrain.sar2height import HeightEstimator
-from sarheight.workflow.jobs import read_jobs
 from sarheight.workflow.config import ReconstructConfig
+from sarheight.workflow.jobs import read_jobs
 from sarheight.workflow.options import read_table
 from sarheight.zones import ForestSettings, ZoneForest, train_forest
 from sarheight.zones.sources import So2SatPatches
