@@ -92,9 +92,9 @@ def test_a_steeper_threshold_presses_more(dem: xr.DataArray) -> None:
 
 
 def test_settings_that_make_no_sense_are_refused(dem: xr.DataArray) -> None:
-    grid, orbit = look()
+    view = look()
     with pytest.raises(ValueError, match="expected 'ground' or 'radar'"):
-        masks(dem, grid, orbit, geometry="slant")  # type: ignore[arg-type]
+        masks(dem, *view, geometry="slant")  # type: ignore[arg-type]
     for part in (-0.1, 1.1, np.nan):
         with pytest.raises(ValueError, match="found foreshortening="):
-            masks(dem, grid, orbit, foreshortening=part)
+            masks(dem, *view, foreshortening=part)
