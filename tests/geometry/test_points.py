@@ -65,10 +65,7 @@ def test_points_are_where_the_cells_of_a_dem_are() -> None:
     assert points.line.dims == ("dim_0", "dim_1")
     for name in ("line", "sample"):
         np.testing.assert_allclose(points[name], cells[name].values, rtol=0, atol=1e-5)
-    looks, others = (
-        look_vector(dem, grid, orbit),
-        look_vector((longitude, latitude, dem), grid, orbit),
-    )
+    looks, others = (look_vector(where, grid, orbit) for where in (dem, (longitude, latitude, dem)))
     for name in ("east", "north", "up"):
         np.testing.assert_allclose(others[name], looks[name].values, rtol=0, atol=1e-6)
 

@@ -21,6 +21,7 @@ from sarheight.layover.facets import (
 )
 from sarheight.layover.tiles import HeightRange
 from tests.dems import dem_around, hills
+from tests.layover.test_tiles import assert_same
 from tests.mountains import LAW, look, raster, scene_of
 
 Floats = NDArray[np.float64]
@@ -209,14 +210,7 @@ def test_tiles_fit_together_without_a_seam() -> None:
     found = reconstruct(lazy, dem.chunk(y=41, x=77), memory_limit=1)
     assert found.gamma0.chunks is not None
     assert len(found.gamma0.chunks[0]) == 3
-    computed = found.compute()
-    for name, variable in expected.data_vars.items():
-        if np.issubdtype(variable.dtype, np.integer):
-            np.testing.assert_array_equal(computed[name], variable)
-        else:
-            scale = float(np.nanmean(np.abs(variable.values)))
-            allowed = 1.5e-5 if name == "gamma0_variance" else 1.5e-6
-            np.testing.assert_allclose(computed[name], variable, rtol=allowed, atol=allowed * scale)
+    assert_same(found.compute(), expected, 1.5e-6)
 
 
 def test_facets_simulate_a_finer_surface_better_than_cells() -> None:

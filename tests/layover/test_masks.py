@@ -43,9 +43,8 @@ def test_flags_follow_the_conventions(dem: xr.DataArray, geometry: Any) -> None:
 
 
 def test_flat_ground_is_clear() -> None:
-    grid, orbit = look()
     flat = raster(np.full((60, 80), 500.0))
-    found = masks(flat, grid, orbit).isel(y=slice(2, -2), x=slice(2, -2))
+    found = masks(flat, *look()).isel(y=slice(2, -2), x=slice(2, -2))
     assert (found["mask"] == FLAGS["clear"]).all()
     assert (found.fold_count == 1).all()
 
