@@ -1,10 +1,10 @@
-"""The sampling of radar images."""
+"""The sampling of radar images, and ground range by polynomials that change along azimuth."""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,9 +15,10 @@ from pyproj import Geod, Transformer
 from sarheight_kernels.orbit import zero_doppler_time
 
 from sarheight.ellipsoid import SPEED_OF_LIGHT, LookSide, look_sign, points_at_ranges
-from sarheight.errors import OrbitCoverageError
+from sarheight.errors import AnnotationError, OrbitCoverageError
 from sarheight.grid import RadarGrid
-from sarheight.ground_range import GroundRange
+from sarheight.ground_range import GroundRange, RangeInterpolation
+from sarheight.orbit import Orbit
 from sarheight.sentinel1 import geolocation_grid, read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
@@ -176,6 +177,11 @@ def test_the_bursts_of_a_swath_lie_on_one_grid(name: str) -> None:
 # -------------------------------------------------------------------------- made annotations
 
 
+def swath_of_bursts() -> tuple[RadarGrid, Orbit]:
+    lines = 2 * BURST_STEP + LINES_PER_BURST
+    return synthetic_grid(lines=lines, samples=200, ground_range=False, sample_spacing=2.3)
+
+
 def test_an_annotation_of_a_grd_gives_back_its_grid() -> None:
     grid, orbit = synthetic_grid(lines=900, samples=1100)
     read = read_grid(annotation_xml(grid, orbit).encode())
@@ -190,9 +196,7 @@ def test_an_annotation_of_a_grd_gives_back_its_grid() -> None:
 
 @pytest.mark.parametrize("burst", [None, 0, 2])
 def test_an_annotation_of_an_slc_gives_a_swath_or_a_burst(burst: int | None) -> None:
-    swath, orbit = synthetic_grid(
-        lines=2 * BURST_STEP + LINES_PER_BURST, samples=200, ground_range=False, sample_spacing=2.3
-    )
+    swath, orbit = swath_of_bursts()
     xml = annotation_xml(swath, orbit, bursts=3).encode()
     grid = read_grid(xml, burst=burst)
     first = 0 if burst is None else burst * BURST_STEP
@@ -222,22 +226,6 @@ def test_lines_without_shear_are_recognised() -> None:
         points[index] = points[index][:begin] + middle[start:end] + points[index][stop:]
     read = read_grid("<geolocationGridPoint>".join(points).encode())
     assert read.bistatic_range is None
-
-
-@pytest.mark.parametrize("burst", [-1, 3, 100])
-def test_a_burst_that_is_not_there_is_an_error(burst: int) -> None:
-    grid, orbit = synthetic_grid(
-        lines=2 * BURST_STEP + LINES_PER_BURST, samples=200, ground_range=False, sample_spacing=2.3
-    )
-    xml = annotation_xml(grid, orbit, bursts=3).encode()
-    with pytest.raises(IndexError, match=f"3 bursts, counted from 0, found burst={burst}"):
-        read_grid(xml, burst=burst)
-
-
-def test_a_grd_has_no_bursts() -> None:
-    xml = annotation_xml(*synthetic_grid()).encode()
-    with pytest.raises(IndexError, match="has no bursts, found burst=0"):
-        read_grid(xml, burst=0)
 
 
 # ----------------------------------------------------------------------------------- sampling
@@ -317,10 +305,7 @@ def test_another_epoch_is_the_same_grid(grid: RadarGrid, nanoseconds: int) -> No
 
 
 def test_bursts_follow_the_epoch_and_are_lost_with_the_grid() -> None:
-    swath, orbit = synthetic_grid(
-        lines=2 * BURST_STEP + LINES_PER_BURST, samples=200, ground_range=False, sample_spacing=2.3
-    )
-    grid = read_grid(annotation_xml(swath, orbit, bursts=3).encode())
+    grid = read_grid(annotation_xml(*swath_of_bursts(), bursts=3).encode())
     later = grid.with_epoch(grid.epoch + np.timedelta64(2, "s"))
     assert later.bursts[1].azimuth_time == pytest.approx(grid.bursts[1].azimuth_time - 2.0)
     assert grid.crop(slice(1, 5)).bursts == ()
@@ -334,11 +319,7 @@ def test_bursts_follow_the_epoch_and_are_lost_with_the_grid() -> None:
 @pytest.mark.parametrize(("look_side", "ground_range", "ascending"), KINDS)
 @pytest.mark.parametrize(("latitude", "longitude"), [(46.0, 10.0), (-33.0, -70.0), (70.0, 179.99)])
 def test_the_place_stands_in_the_centre_under_the_angle(
-    look_side: LookSide,
-    ground_range: bool,  # noqa: FBT001 - a parameter of the test
-    ascending: bool,  # noqa: FBT001
-    latitude: float,
-    longitude: float,
+    look_side: LookSide, latitude: float, longitude: float, *, ground_range: bool, ascending: bool
 ) -> None:
     grid, orbit = synthetic_grid(
         latitude,
@@ -393,71 +374,169 @@ def test_pixels_of_a_simulated_image_are_evenly_spaced_on_the_ground() -> None:
         assert distance == pytest.approx(1000.0, abs=5.0)
 
 
-def test_a_place_on_the_other_side_is_an_error() -> None:
-    _, orbit = synthetic_grid(46.0, 10.0, look_side="right")
-    with pytest.raises(ValueError, match="to the right of the orbit, expected it to the left"):
-        RadarGrid.over(orbit, 46.0, 10.0, lines=10, samples=10, look_side="left")
-
-
-def test_a_place_far_from_the_orbit_is_an_error() -> None:
-    _, orbit = synthetic_grid(46.0, 10.0)
-    with pytest.raises(OrbitCoverageError, match="does not pass latitude -10"):
-        RadarGrid.over(orbit, -10.0, 10.0, lines=10, samples=10)
-
-
-def test_an_image_longer_than_its_orbit_is_an_error() -> None:
-    _, orbit = synthetic_grid(46.0, 10.0)
-    with pytest.raises(OrbitCoverageError, match="found an orbit from"):
-        RadarGrid.over(orbit, 46.0, 10.0, lines=300_000, samples=10)
-
-
-def test_an_image_that_reaches_the_nadir_is_an_error() -> None:
-    _, orbit = synthetic_grid(46.0, 10.0)
-    with pytest.raises(ValueError, match="reaches the nadir or the horizon"):
-        RadarGrid.over(orbit, 46.0, 10.0, lines=10, samples=120_000)
-
-
 # --------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"look_side": "up"}, "look side is 'up', expected 'right' or 'left'"),
-        ({"lines": 0}, "found lines=0"),
-        ({"samples": 2.5}, r"found samples=2\.5"),
-        ({"line_interval": 0.0}, r"found line_interval=0\.0"),
-        ({"sample_spacing": -10.0}, r"found sample_spacing=-10\.0"),
-        ({"near_range": np.nan}, "found near_range=nan"),
-        ({"wavelength": np.inf}, "found wavelength=inf"),
-        ({"looks": 0.0}, r"found looks=0\.0"),
-        ({"line_zero_time": np.nan}, "found line_zero_time=nan"),
-        ({"bistatic_range": 1e3}, r"found bistatic_range=1000\.0, expected a slant range like"),
-        ({"epoch": np.datetime64("NaT")}, "since NaT"),
-    ],
-)
-def test_a_grid_that_makes_no_sense_is_refused(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        replace(GRIDS[0], **change)
+def test_a_grid_that_makes_no_sense_is_refused() -> None:
+    changes: tuple[tuple[str, Any, str], ...] = (
+        ("look_side", "up", "look side is 'up', expected 'right' or 'left'"),
+        ("lines", 0, "found lines=0"),
+        ("samples", 2.5, r"found samples=2\.5"),
+        ("line_interval", 0.0, r"found line_interval=0\.0"),
+        ("sample_spacing", -10.0, r"found sample_spacing=-10\.0"),
+        ("near_range", np.nan, "found near_range=nan"),
+        ("wavelength", np.inf, "found wavelength=inf"),
+        ("looks", 0.0, r"found looks=0\.0"),
+        ("line_zero_time", np.nan, "found line_zero_time=nan"),
+        ("bistatic_range", 1e3, r"found bistatic_range=1000\.0, expected a slant range like"),
+        ("epoch", np.datetime64("NaT"), "since NaT"),
+    )
+    for name, value, message in changes:
+        with pytest.raises(ValueError, match=message):
+            replace(GRIDS[0], **{name: value})
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        {"line": slice(0, 2001)},
-        {"line": slice(-5, None)},
-        {"line": slice(10, 10)},
-        {"sample": slice(2999, 3001)},
-        {"sample": slice(20, 10)},
-        {"sample": slice(0, 10, 2)},
-    ],
-)
-def test_a_crop_beyond_the_image_is_an_error(part: dict[str, slice]) -> None:
-    with pytest.raises(IndexError, match="cannot be cropped beyond its edge"):
-        GRIDS[0].crop(**part)
+def test_a_part_window_or_burst_that_is_not_there_is_an_error() -> None:
+    for line, sample in (
+        (slice(0, 2001), slice(None)),
+        (slice(-5, None), slice(None)),
+        (slice(10, 10), slice(None)),
+        (slice(None), slice(2999, 3001)),
+        (slice(None), slice(20, 10)),
+        (slice(None), slice(0, 10, 2)),
+    ):
+        with pytest.raises(IndexError, match="cannot be cropped beyond its edge"):
+            GRIDS[0].crop(line, sample)
+    for window in ((0, 1), (1, 3001), (2001, 1), (1, -1)):
+        with pytest.raises(ValueError, match="found a window of"):
+            GRIDS[0].multilook(*window)
+    xml = annotation_xml(*swath_of_bursts(), bursts=3).encode()
+    for burst in (-1, 3, 100):
+        with pytest.raises(IndexError, match=f"3 bursts, counted from 0, found burst={burst}"):
+            read_grid(xml, burst=burst)
+    with pytest.raises(IndexError, match="has no bursts, found burst=0"):
+        read_grid(annotation_xml(*synthetic_grid()).encode(), burst=0)
 
 
-@pytest.mark.parametrize("window", [(0, 1), (1, 3001), (2001, 1), (1, -1)])
-def test_a_window_that_does_not_fit_is_an_error(window: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="found a window of"):
-        GRIDS[0].multilook(*window)
+def test_an_image_that_an_orbit_does_not_see_is_an_error() -> None:
+    _, orbit = synthetic_grid(46.0, 10.0, look_side="right")
+    given: tuple[tuple[float, dict[str, Any], type[Exception], str], ...] = (
+        (46.0, {"look_side": "left"}, ValueError, "right of the orbit, expected it to the left"),
+        (-10.0, {}, OrbitCoverageError, "does not pass latitude -10"),
+        (46.0, {"lines": 300_000}, OrbitCoverageError, "found an orbit from"),
+        (46.0, {"samples": 120_000}, ValueError, "reaches the nadir or the horizon"),
+    )
+    for latitude, how, error, message in given:
+        with pytest.raises(error, match=message):
+            RadarGrid.over(orbit, latitude, 10.0, **{"lines": 10, "samples": 10} | how)
+
+
+EPOCH = np.datetime64("2024-01-01T05:00:00")
+
+
+def two_records() -> GroundRange:
+    return GroundRange(
+        time=np.array([0.0, 2.0]),
+        slant_origin=np.array([800e3, 800e3]),
+        slant_to_ground=np.array([[0.0, 2.0, -1e-6], [100.0, 2.1, -1e-6]]),
+        ground_origin=np.array([0.0, 0.0]),
+        ground_to_slant=np.array([[800e3, 0.5], [800.5e3, 0.5]]),
+    )
+
+
+def test_ground_range_is_interpolated_between_records_and_held_beyond() -> None:
+    records = two_records()
+    at = records.ground(810e3, [-5.0, 0.0, 0.5, 1.0, 2.0, 9.0])
+    first, last = 19_900.0, 21_000.0
+    np.testing.assert_allclose(
+        at, [first, first, 0.75 * first + 0.25 * last, (first + last) / 2, last, last]
+    )
+    assert float(records.shift_time(1.0).ground(810e3, 2.0)) == float(records.ground(810e3, 1.0))
+
+
+def test_the_nearest_record_is_taken_as_it_is() -> None:
+    records = replace(two_records(), interpolation="nearest")
+    ground = 10_000.0
+    first, last = 805_000.0, 805_500.0
+    at = records.slant(ground, [-5.0, 0.0, 0.999, 1.0, 1.001, 2.0, 9.0])
+    np.testing.assert_array_equal(at, [first, first, first, last, last, last, last])
+    # Its own polynomial from ground to slant range, not the inverse of the other one.
+    linear = two_records().slant(ground, [0.0, 2.0])
+    assert (np.abs(linear - [first, last]) > 10.0).all()
+
+
+def test_a_single_record_serves_all_lines() -> None:
+    for interpolation in get_args(RangeInterpolation):
+        records = two_records()
+        single = GroundRange(
+            *(
+                getattr(records, name)[:1]
+                for name in (
+                    "time",
+                    "slant_origin",
+                    "slant_to_ground",
+                    "ground_origin",
+                    "ground_to_slant",
+                )
+            ),
+            interpolation=interpolation,
+        )
+        slant = single.slant(10_000.0, [-1.0, 0.0, 7.0])
+        np.testing.assert_array_equal(slant, slant[0])
+        np.testing.assert_allclose(single.ground(slant, 3.0), 10_000.0, rtol=0, atol=1e-6)
+
+
+@given(st.floats(0.0, 200e3), st.floats(-1.0, 3.0), st.sampled_from(get_args(RangeInterpolation)))
+def test_ground_range_is_inverted_exactly(
+    ground: float, time: float, interpolation: RangeInterpolation
+) -> None:
+    records = replace(two_records(), interpolation=interpolation)
+    slant = records.slant(ground, time)
+    assert float(records.ground(slant, time)) == pytest.approx(ground, abs=1e-6)
+
+
+def test_records_that_make_no_sense_are_refused() -> None:
+    changes: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"time": np.array([2.0, 0.0])}, "strictly ascending"),
+        ({"time": np.array([0.0, 0.0])}, "strictly ascending"),
+        ({"slant_origin": np.array([800e3])}, "found slant_origin of shape"),
+        ({"slant_to_ground": np.array([[0.0, np.nan], [0.0, 1.0]])}, "found slant_to_ground"),
+        ({"interpolation": "cubic"}, "found interpolation 'cubic' .* expected 'linear' or 'near"),
+    )
+    for change, message in changes:
+        with pytest.raises(ValueError, match=message):
+            replace(two_records(), **change)
+    grid, _ = synthetic_grid(ground_range=False, sample_spacing=2.3)
+    with pytest.raises(ValueError, match="slant-range grid and interpolation='nearest'"):
+        grid.with_range_interpolation("nearest")
+
+
+def test_an_annotation_with_damaged_records_is_refused() -> None:
+    xml = annotation_xml(*synthetic_grid(lines=2000))
+    head, body = xml.split("<coordinateConversionList>")
+    records = body.split("<coordinateConversion>")
+    swapped = (
+        head
+        + "<coordinateConversionList><coordinateConversion>"
+        + ("<coordinateConversion>".join([*records[2:0:-1], *records[3:]]))
+    )
+    with pytest.raises(AnnotationError, match=r"XML from memory: .* strictly ascending"):
+        read_grid(swapped.encode())
+
+
+def test_an_annotation_is_read_as_linear_and_may_be_taken_otherwise() -> None:
+    grid = read_grid(annotation_xml(*synthetic_grid(lines=2000)).encode())
+    assert grid.ground_range is not None
+    assert grid.ground_range.interpolation == "linear"
+    nearest = grid.with_range_interpolation("nearest")
+    assert nearest.ground_range is not None
+    assert nearest.ground_range.interpolation == "nearest"
+    # At a record both are the same, but for how well its two polynomials agree.
+    time = grid.ground_range.time[1]
+    assert nearest.ground_range.slant(700.0, time) == pytest.approx(
+        grid.ground_range.slant(700.0, time), abs=1e-3
+    )
+    # It is kept by what is made of the grid.
+    for made in (nearest.crop(slice(3, 50)), nearest.multilook(2, 2), nearest.with_epoch(EPOCH)):
+        assert made.ground_range is not None
+        assert made.ground_range.interpolation == "nearest"

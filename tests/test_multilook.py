@@ -78,16 +78,13 @@ def test_a_window_with_half_its_pixels_has_a_mean_and_one_with_less_has_none() -
     assert int(averaged.isnull().sum()) == 1
 
 
-def test_energy_is_kept() -> None:
+def test_energy_is_kept_and_power_below_zero_counts() -> None:
     image = speckle()
     averaged, _ = multilook(image, GRID, 4, 5)
     assert float(averaged.mean()) == pytest.approx(float(image.mean(dtype=np.float64)), rel=1e-6)
-
-
-def test_power_below_zero_counts() -> None:
-    image = speckle() - 1.0
-    averaged, _ = multilook(image, GRID, 60, 80)
-    assert averaged.item() == pytest.approx(image.values.mean(dtype=np.float64), abs=1e-6)
+    averaged, _ = multilook(image - 1.0, GRID, 60, 80)
+    expected = (image - 1.0).values.mean(dtype=np.float64)
+    assert averaged.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_averaging_twice_is_averaging_once() -> None:
@@ -213,12 +210,6 @@ def test_the_spacing_of_a_real_swath() -> None:
     assert looks_for_spacing(grid, shifted, 30.0) == (2, 7)
 
 
-@pytest.mark.parametrize("spacing", [0.0, -20.0, float("nan"), float("inf")])
-def test_a_spacing_that_is_none_is_refused(spacing: float) -> None:
-    with pytest.raises(ValueError, match="expected a number above zero"):
-        looks_for_spacing(GRID, ORBIT, spacing)
-
-
 # ---------------------------------------------------------------------------------- looks
 
 
@@ -309,26 +300,19 @@ def test_without_bandwidths_pixels_are_taken_for_independent() -> None:
 # -------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize(("lines", "samples"), [(0, 1), (1, -2), (61, 1), (1, 81), (1.5, 1)])
-@pytest.mark.parametrize("chunks", [None, {"line": 7}])
-def test_a_window_that_does_not_fit_is_refused(
-    lines: Any,  # noqa: ANN401  # also what is no number of lines
-    samples: int,
-    chunks: dict[str, int] | None,
-) -> None:
-    image = speckle() if chunks is None else speckle().chunk(chunks)
-    with pytest.raises(ValueError, match="expected a whole number from 1 to"):
-        multilook(image, GRID, lines, samples)
-
-
-def test_an_image_that_does_not_fit_its_grid_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"found an image of \(line: 30, sample: 80\)"):
-        multilook(speckle((30, 80)), GRID, 2, 2)
-    with pytest.raises(ValueError, match=r"expected \(line, sample\) of the same size"):
-        multilook(speckle((60, 80)).rename(line="y", sample="x"), GRID, 2, 2)
-
-
-@pytest.mark.parametrize("dtype", [np.complex64, np.uint16])
-def test_numbers_that_are_not_power_are_refused(dtype: type) -> None:
-    with pytest.raises(ValueError, match="expected power in floating point"):
-        multilook(speckle().astype(dtype), GRID, 2, 2)
+def test_what_cannot_be_averaged_is_refused() -> None:
+    image: Any = speckle()
+    whole = "expected a whole number from 1 to"
+    windows: Any = ((0, 1), (1, -2), (61, 1), (1, 81), (1.5, 1))
+    for power, window, message in (
+        *((each, window, whole) for each in (image, image.chunk(line=7)) for window in windows),
+        (speckle((30, 80)), (2, 2), r"found an image of \(line: 30, sample: 80\)"),
+        (image.rename(line="y", sample="x"), (2, 2), r"expected \(line, sample\) of the same size"),
+        (image.astype(np.complex64), (2, 2), "expected power in floating point"),
+        (image.astype(np.uint16), (2, 2), "expected power in floating point"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            multilook(power, GRID, *window)
+    for spacing in (0.0, -20.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="expected a number above zero"):
+            looks_for_spacing(GRID, ORBIT, spacing)

@@ -88,10 +88,7 @@ def observed() -> Observation:
     ],
 )
 def test_lines_and_samples_are_those_of_geo2rdr(
-    crs: str,
-    look_side: LookSide,
-    ascending: bool,  # noqa: FBT001
-    product: Literal["grd", "multilooked"],
+    crs: str, look_side: LookSide, product: Literal["grd", "multilooked"], *, ascending: bool
 ) -> None:
     dem = mountains(crs=crs)
     grid, orbit = points.pass_over(
@@ -309,21 +306,18 @@ def test_noise_has_its_sigma0_and_can_be_subtracted() -> None:
 # ------------------------------------------------------------------------------- repeatability
 
 
-def test_the_number_of_threads_changes_nothing() -> None:
+def test_neither_threads_nor_blocks_of_rows_change_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ground = grounds.draw_ground(mountains(30), 0)
     grid, orbit = points.pass_over(ground.dem, 35.0)
     images = []
     for count in (1, 3):
         with limit_threads(count):
             images.append(points.observe(ground, grid, orbit, 0, scatterers=2))
-    assert np.array_equal(images[0].scene.image.values, images[1].scene.image.values)
-    assert images[0].truth.equals(images[1].truth)
-
-
-def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    ground = grounds.draw_ground(mountains(30), 0)
-    grid, orbit = points.pass_over(ground.dem, 35.0)
-    whole = points.observe(ground, grid, orbit, 0, scatterers=2)
+    whole, other = images
+    assert np.array_equal(whole.scene.image.values, other.scene.image.values)
+    assert whole.truth.equals(other.truth)
     monkeypatch.setattr(points, "BLOCK_SCATTERERS", 7 * 30 * 4)
     parts = points.observe(ground, grid, orbit, 0, scatterers=2)
     assert whole.truth.equals(parts.truth)

@@ -187,7 +187,7 @@ HELD: dict[str, tuple[str, ...]] = {
     ),
     "| annotation |": (
         "sentinel1/test_annotation::test_a_grid_that_contradicts_its_geolocation_points_is_refused",
-        "test_ground_range::test_an_annotation_with_damaged_records_is_refused",
+        "test_grid::test_an_annotation_with_damaged_records_is_refused",
         "robustness/test_mutants::test_few_mutants_are_refused_or_harmless",
     ),
     "| state vectors |": (

@@ -1,17 +1,31 @@
-"""Simulated images: level, energy, shadow, speckle, noise."""
+"""Backscatter laws, and simulated images: level, energy, shadow, speckle, noise."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sarheight_kernels.tiles import tile_surface
 
 from sarheight.errors import GeometryError, OrbitCoverageError, VerticalDatumError
 from sarheight.geometry import geo2rdr, incidence
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
-from sarheight.illumination import ConstantGamma, CosinePower, Lambertian, Muhleman, simulate
+from sarheight.illumination import (
+    BackscatterLaw,
+    ConstantGamma,
+    CosinePower,
+    FittedLaw,
+    Lambertian,
+    Muhleman,
+    simulate,
+)
+from sarheight.illumination._laws import tabulate
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import FLAGS, masks
 from sarheight.scene import Calibration
@@ -36,8 +50,8 @@ def middle(image: xr.DataArray) -> Floats:
 @pytest.mark.parametrize("ground_range", [True, False])
 @pytest.mark.parametrize("calibration", ["beta0", "sigma0", "gamma0"])
 def test_flat_ground_has_the_level_of_its_law(
-    calibration: Calibration, ground_range: bool  # noqa: FBT001
-) -> None:  # fmt: skip
+    calibration: Calibration, *, ground_range: bool
+) -> None:
     """On the ellipsoid sigma0 is the law's value, gamma0 and beta0 follow from the incidence."""
     dem = plain()
     law = Lambertian(0.4)
@@ -152,14 +166,19 @@ def test_speckle_has_the_requested_looks(looks: float) -> None:
     assert abs(np.corrcoef(left, right)[0, 1]) < 4.0 / np.sqrt(ratio.size)
 
 
-def test_a_seed_makes_speckle_repeatable() -> None:
+def test_a_seed_makes_speckle_repeatable_and_the_scene_is_marked_as_simulated() -> None:
     grid, orbit = look()
-    dem = plain()
-    first, again, other = (
-        simulate(dem, grid, orbit, looks=4.4, noise=0.01, seed=seed).image for seed in (1, 1, 2)
-    )
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
+    how: dict[str, Any] = {"looks": 4.4, "noise": 0.01, "calibration": "gamma0"}
+    scene, again, other = (simulate(plain(), grid, orbit, seed=seed, **how) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(scene.image, again.image)
+    assert not np.array_equal(scene.image, other.image)
+    assert scene.image.dims == ("line", "sample")
+    assert scene.image.dtype == np.float32
+    assert scene.image.name == scene.calibration == "gamma0"
+    assert scene.image.attrs["units"] == "1"
+    assert "simulated" in scene.image.attrs["long_name"]
+    assert scene.grid is grid
+    assert scene.orbit is orbit
 
 
 @pytest.mark.parametrize("calibration", ["beta0", "sigma0"])
@@ -195,58 +214,147 @@ def test_voids_scatter_nothing_and_leave_the_rest_as_it_was() -> None:
     assert changed[:, 1].max() <= float(where.sample.max()) + 1
 
 
-def test_the_scene_is_marked_as_simulated() -> None:
-    grid, orbit = look()
-    scene = simulate(plain(), grid, orbit, calibration="gamma0")
-    assert scene.image.dims == ("line", "sample")
-    assert scene.image.dtype == np.float32
-    assert scene.image.name == scene.calibration == "gamma0"
-    assert scene.image.attrs["units"] == "1"
-    assert "simulated" in scene.image.attrs["long_name"]
-    assert scene.grid is grid
-    assert scene.orbit is orbit
-
-
 def test_settings_out_of_range_are_refused() -> None:
     grid, orbit = look()
-    dem = plain()
-    for looks in (0.0, -1.0, np.nan, np.inf):
-        with pytest.raises(ValueError, match="found looks="):
-            simulate(dem, grid, orbit, looks=looks)
-    for noise in (-20.0, np.nan, np.inf):
-        with pytest.raises(ValueError, match="linear power, not negative"):
-            simulate(dem, grid, orbit, noise=noise)
-    with pytest.raises(ValueError, match="one value for each cell"):
-        simulate(dem, grid, orbit, reflectivity=np.ones((3, 3)))
-    with pytest.raises(ValueError, match="is it in dB"):
-        simulate(dem, grid, orbit, reflectivity=np.full(dem.shape, -3.0))
-    with pytest.raises(ValueError, match="finite linear factors"):
-        simulate(dem, grid, orbit, reflectivity=np.full(dem.shape, np.nan))
-    with pytest.raises(ValueError, match="found calibration 'dB'"):
-        simulate(dem, grid, orbit, calibration="dB")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="is it in dB"):
-        simulate(dem, grid, orbit, law=lambda angle: -0.1 * angle - 5.0)
-
-
-def test_a_reflectivity_on_other_dims_is_refused() -> None:
-    """Square arrays that are transposed have the right shape all the same."""
-    grid, orbit = look()
     dem = raster(random_terrain(0, 40, 40))
-    turned = xr.ones_like(dem).transpose("x", "y")
-    with pytest.raises(ValueError, match="dims"):
-        simulate(dem, grid, orbit, reflectivity=turned)
+    given: tuple[tuple[dict[str, Any], str], ...] = (
+        *(({"looks": looks}, "found looks=") for looks in (0.0, -1.0, np.nan, np.inf)),
+        *(({"noise": noise}, "linear power, not negative") for noise in (-20.0, np.nan, np.inf)),
+        ({"reflectivity": np.ones((3, 3))}, "one value for each cell"),
+        ({"reflectivity": np.full(dem.shape, -3.0)}, "is it in dB"),
+        ({"reflectivity": np.full(dem.shape, np.nan)}, "finite linear factors"),
+        # Square arrays that are transposed have the right shape all the same.
+        ({"reflectivity": xr.ones_like(dem).transpose("x", "y")}, "dims"),
+        ({"calibration": "dB"}, "found calibration 'dB'"),
+        ({"law": lambda angle: -0.1 * angle - 5.0}, "is it in dB"),
+    )
+    for how, message in given:
+        with pytest.raises(ValueError, match=message):
+            simulate(dem, grid, orbit, **how)
 
 
 def test_dem_and_image_that_do_not_belong_together_are_refused() -> None:
-    grid, orbit = look()
-    with pytest.raises(GeometryError, match="No cell of the DEM falls into the image"):
-        simulate(raster(mountain(), latitude=47.0), grid, orbit)
-    dem = raster(mountain(60, 60))
+    dem, small = raster(mountain(60, 60)), look(lines=60, samples=60)
     beside = dem.assign_coords(x=dem.x + 1200.0, y=dem.y + 1200.0)
-    with pytest.raises(GeometryError, match="lies beside the image"):
-        simulate(beside, *look(lines=60, samples=60))
-    unstated = plain().assign_attrs(vertical_datum="")
-    with pytest.raises(VerticalDatumError, match="what its heights are measured from"):
-        simulate(unstated, grid, orbit)
-    with pytest.raises(OrbitCoverageError):
-        simulate(plain(), grid, orbit.crop(grid.last_time + 40.0, orbit.stop))
+    grid, orbit = look()
+    late = orbit.crop(grid.last_time + 40.0, orbit.stop)
+    given: tuple[tuple[xr.DataArray, Any, type[Exception], str], ...] = (
+        (raster(mountain(), latitude=47.0), look(), GeometryError, "No cell of the DEM falls into"),
+        (beside, small, GeometryError, "lies beside the image"),
+        (
+            dem.assign_attrs(vertical_datum=""),
+            look(),
+            VerticalDatumError,
+            "what its heights are measured from",
+        ),
+        (dem, (grid, late), OrbitCoverageError, "found an orbit from"),
+    )
+    for ground, view, error, message in given:
+        with pytest.raises(error, match=message):
+            simulate(ground, *view)
+
+
+ANGLES = np.linspace(0.0, 90.0, 181)
+COSINE = np.cos(np.radians(ANGLES))
+SINE = np.sin(np.radians(ANGLES))
+LAWS: list[BackscatterLaw] = [ConstantGamma(), CosinePower(), Lambertian(), Muhleman()]
+
+
+@pytest.mark.parametrize(
+    ("law", "expected"),
+    [
+        (ConstantGamma(0.3), 0.3 * COSINE),
+        (CosinePower(0.3, 1.7), 0.3 * np.clip(COSINE, 0.0, None) ** 1.7),
+        (Lambertian(0.3), 0.3 * COSINE**2),
+        (Muhleman(), 0.0133 * COSINE / (SINE + 0.1 * COSINE) ** 3),
+        (Muhleman(0.02, 0.3), 0.02 * COSINE / (SINE + 0.3 * COSINE) ** 3),
+    ],
+)
+def test_each_law_is_its_formula(law: BackscatterLaw, expected: Floats) -> None:
+    np.testing.assert_allclose(law(ANGLES), expected, rtol=1e-12, atol=1e-15)
+
+
+def test_special_cases_of_the_cosine_power_are_the_other_laws() -> None:
+    np.testing.assert_allclose(CosinePower(0.2, 1.0)(ANGLES), ConstantGamma(0.2)(ANGLES))
+    np.testing.assert_allclose(CosinePower(0.2, 2.0)(ANGLES), Lambertian(0.2)(ANGLES), atol=1e-17)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_surfaces_that_face_away_scatter_nothing(law: BackscatterLaw) -> None:
+    np.testing.assert_array_equal(law(np.array([91.0, 120.0, 180.0])), 0.0)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@given(st.lists(st.floats(2.0, 90.0), min_size=1, max_size=20))
+def test_the_table_that_the_kernels_read_is_the_law(
+    law: BackscatterLaw, degrees: list[float]
+) -> None:
+    """Linear in the cosine, the table is within a per cent beyond two degrees."""
+    table = tabulate(law)
+    angles = np.array(degrees)
+    found = np.interp(np.cos(np.radians(angles)), np.linspace(0.0, 1.0, table.size), table)
+    np.testing.assert_allclose(found, law(angles), rtol=1e-2, atol=1e-5 * table.max())
+
+
+@given(
+    st.lists(st.floats(0.01, 2.0), min_size=2, max_size=12),
+    st.floats(0.0, 90.0),
+)
+def test_a_fitted_law_passes_its_points_without_overshoot(
+    values: list[float], angle: float
+) -> None:
+    incidence = np.linspace(10.0, 80.0, len(values))
+    law = FittedLaw(incidence, np.array(values))
+    np.testing.assert_allclose(law(incidence) / np.cos(np.radians(incidence)), values, rtol=1e-9)
+    gamma = law(np.array([angle])) / np.cos(np.radians(min(angle, 89.999)))
+    if angle < 89.9:
+        assert min(values) * (1 - 1e-9) <= gamma[0] <= max(values) * (1 + 1e-9)
+
+
+def test_a_fitted_law_is_constant_in_gamma0_beyond_its_points() -> None:
+    law = FittedLaw(np.array([20.0, 60.0]), np.array([0.4, 0.1]))
+    gamma = law(np.array([0.0, 10.0, 70.0, 85.0])) / np.cos(np.radians([0.0, 10.0, 70.0, 85.0]))
+    np.testing.assert_allclose(gamma, [0.4, 0.4, 0.1, 0.1])
+
+
+def test_a_fitted_law_refuses_points_that_make_no_curve() -> None:
+    for angles, gamma0 in (
+        ([30.0], [0.2]),
+        ([30.0, 30.0], [0.2, 0.2]),
+        ([40.0, 30.0], [0.2, 0.2]),
+        ([30.0, 40.0], [0.2]),
+        *(([30.0, 40.0], [0.2, bad]) for bad in (-0.1, 0.0, np.nan, np.inf)),
+        ([30.0, np.nan], [0.2, 0.2]),
+    ):
+        with pytest.raises(ValueError, match="at least two ascending angles"):
+            FittedLaw(np.array(angles), np.array(gamma0))
+
+
+def test_levels_that_are_not_positive_are_refused() -> None:
+    makers: tuple[tuple[str, Callable[[float], BackscatterLaw]], ...] = (
+        ("gamma", ConstantGamma),
+        ("level", lambda value: CosinePower(value, 1.0)),
+        ("exponent", lambda value: CosinePower(0.2, value)),
+        ("level", Lambertian),
+        ("level", Muhleman),
+        ("roughness", lambda value: Muhleman(0.0133, value)),
+    )
+    for name, make in makers:
+        for bad in (0.0, -0.1, np.nan, np.inf):
+            with pytest.raises(ValueError, match=f"found {name}="):
+                make(bad)
+
+
+def test_a_callable_that_is_no_law_is_refused() -> None:
+    laws: tuple[tuple[str, Any], ...] = (
+        ("is it in dB", lambda angle: -10.0 - 0.1 * angle),
+        ("is it in dB", lambda angle: 0.2 - 0.01 * angle),
+        ("finite", lambda angle: np.full_like(angle, np.nan)),
+        ("finite", lambda angle: np.full_like(angle, np.inf)),
+        ("finite linear power", lambda angle: 0.0 * angle),
+        ("one sigma0 for each angle", lambda angle: angle[:5]),
+        ("one sigma0 for each angle", lambda _: 0.2),
+    )
+    for message, law in laws:
+        with pytest.raises(ValueError, match=message):
+            tabulate(law)

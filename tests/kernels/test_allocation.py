@@ -52,8 +52,8 @@ def weights() -> sparse.csr_array:
 
 @pytest.mark.parametrize("equal", [True, False])
 def test_allocated_rcs_follows_the_weights(
-    one: PassTile, weights: sparse.csr_array, equal: bool  # noqa: FBT001
-) -> None:  # fmt: skip
+    one: PassTile, weights: sparse.csr_array, *, equal: bool
+) -> None:
     shape = one.geometry.heights.shape
     bright = np.random.default_rng(0).uniform(0.3, 3.0, shape).astype(np.float32)
     share = one.allocate(None if equal else bright)
@@ -77,8 +77,8 @@ def test_allocated_rcs_follows_the_weights(
 
 @pytest.mark.parametrize("equal", [True, False])
 def test_weighed_ratios_are_summed_by_the_weights(
-    one: PassTile, weights: sparse.csr_array, equal: bool  # noqa: FBT001
-) -> None:  # fmt: skip
+    one: PassTile, weights: sparse.csr_array, *, equal: bool
+) -> None:
     """In the sweep that allocates, and in one of its own."""
     shape = one.geometry.heights.shape
     bright = np.random.default_rng(0).uniform(0.3, 3.0, shape).astype(np.float32)

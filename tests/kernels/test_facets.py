@@ -69,9 +69,13 @@ def tolerance(heights: Floats) -> float:
 
 
 @pytest.mark.parametrize(
-    ("relief", "look_side"), [(0.0, "right"), (2.0, "left"), (300.0, "right"), (300.0, "left")]
+    ("place", "relief", "look_side"),
+    [
+        ("utm", 0.0, "right"),
+        ("utm", 2.0, "left"),
+        *((place, 300.0, side) for place, side in zip(PLACES, ("right", "left") * 9, strict=False)),
+    ],
 )
-@pytest.mark.parametrize("place", PLACES)
 def test_areas_are_those_of_the_facets(place: str, relief: float, look_side: LookSide) -> None:
     _, latitude, longitude = PLACES[place]
     grid, orbit = synthetic_grid(latitude, longitude, look_side=look_side, height=1000.0)

@@ -39,6 +39,15 @@ def test_pixels_are_those_of_the_image_and_zero_beyond_it(shift: int) -> None:
         expected = padded[line + 12 : line + 12 + LINES, sample + 12 : sample + 12 + SAMPLES]
         found = pixels.reshape(LINES, SAMPLES, PITCH)[..., j]
         np.testing.assert_array_equal(found, expected)
+    # Pairs of pixels are copied at once.
+    both = np.stack((image, 3.0 * image), axis=-1)
+    doubles = both.view(np.float64)[..., 0]
+    pairs = fetch(doubles, windows, CELLS, LINES, SAMPLES, np.empty(1)).view(np.float32)
+    assert pairs.size == 2 * LINES * SAMPLES * PITCH
+    alone = pixels.reshape(-1, PITCH)[:, :CELLS]
+    for part, factor in ((0, 1.0), (1, 3.0)):
+        found = pairs.reshape(-1, PITCH, 2)[:, :CELLS, part]
+        np.testing.assert_array_equal(found, np.float32(factor) * alone)
 
 
 @pytest.mark.parametrize("samples", [2, 4, 6, 8])
@@ -57,35 +66,7 @@ def test_windows_of_any_width_are_copied(samples: int) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
-def test_sums_leave_out_what_has_no_weight() -> None:
-    random, slots, cells = np.random.default_rng(4), 10, 61
-    padded = -(-slots // GROUP) * GROUP
-    weights = np.zeros((padded, PITCH), np.float32)
-    weights[:slots, :cells] = random.uniform(0.0, 1.0, (slots, cells))
-    weights[2, :9] = 0.0
-    pixels = random.uniform(1.0, 2.0, (padded, PITCH)).astype(np.float32)
-    pixels[2, :9] = np.nan
-    sums = np.full(PITCH, np.nan, np.float32)
-    sum_pixels(weights.ravel(), pixels.ravel(), slots, cells, sums)
-    products = weights.astype(np.float64) * np.nan_to_num(pixels)
-    np.testing.assert_allclose(sums[:cells], products.sum(axis=0)[:cells], rtol=1e-6)
-
-
-@pytest.mark.parametrize("shift", [0, -2, 6], ids=["within", "before-the-border", "behind-it"])
-def test_pairs_of_pixels_are_copied_at_once(shift: int) -> None:
-    image = np.random.default_rng(2).uniform(1.0, 2.0, (9, 12, 2)).astype(np.float32)
-    windows = windows_at([(shift + j // 2, shift + j) for j in range(CELLS)])
-    both = image.view(np.float64)[..., 0]
-    pairs = fetch(both, windows, CELLS, LINES, SAMPLES, np.empty(1)).view(np.float32)
-    assert pairs.size == 2 * LINES * SAMPLES * PITCH
-    for part in (0, 1):
-        one = np.ascontiguousarray(image[..., part])
-        alone = fetch(one, windows, CELLS, LINES, SAMPLES, np.empty(1, np.float32))
-        found = pairs.reshape(-1, PITCH, 2)[:, :CELLS, part]
-        np.testing.assert_array_equal(found, alone.reshape(-1, PITCH)[:, :CELLS])
-
-
-def test_sums_of_pairs_are_those_of_their_numbers() -> None:
+def test_sums_leave_out_what_has_no_weight_and_those_of_pairs_are_of_their_numbers() -> None:
     random, slots, cells = np.random.default_rng(5), 10, 61
     padded = -(-slots // GROUP) * GROUP
     weights = np.zeros((padded, PITCH), np.float32)
@@ -96,9 +77,11 @@ def test_sums_of_pairs_are_those_of_their_numbers() -> None:
     sums, alone = np.full(2 * PITCH, np.nan, np.float32), np.full(PITCH, np.nan, np.float32)
     sum_pairs(weights.ravel(), pairs.ravel(), slots, cells, sums)
     for part in (0, 1):
-        numbers = np.ascontiguousarray(pairs[..., part]).ravel()
-        sum_pixels(weights.ravel(), numbers, slots, cells, alone)
+        numbers = np.ascontiguousarray(pairs[..., part])
+        sum_pixels(weights.ravel(), numbers.ravel(), slots, cells, alone)
         np.testing.assert_array_equal(sums.reshape(2, PITCH)[part, :cells], alone[:cells])
+        products = weights.astype(np.float64) * np.nan_to_num(numbers)
+        np.testing.assert_allclose(alone[:cells], products.sum(axis=0)[:cells], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +113,8 @@ def test_a_cell_in_shadow_may_lie_anywhere() -> None:
     [(0, 9, 12, True), (2, 5, 7, True), (3, 9, 12, False), (0, 4, 12, False), (0, 9, 6, False)],
 )
 def test_windows_are_within_up_to_the_border(
-    first: int, end: int, wide: int, inside: bool  # noqa: FBT001
-) -> None:  # fmt: skip
+    first: int, end: int, wide: int, *, inside: bool
+) -> None:
     assert all_within(windows_at([(2, 3)]), 1, LINES, SAMPLES, first, end, wide) is inside
 
 

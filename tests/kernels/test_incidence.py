@@ -99,12 +99,15 @@ def test_there_is_no_angle_to_nothing() -> None:
     assert np.isnan(angle_of(0.0, 0.0))
 
 
+LOOKS: list[tuple[LookSide, float]] = [("right", 20.0), ("left", 34.0), ("right", 46.0)]
+
+
 @pytest.mark.parametrize(
-    ("look_side", "incidence"), [("right", 20.0), ("left", 34.0), ("right", 46.0)]
+    ("place", "look_side", "incidence"),
+    [(place, *look) for place, look in zip(PLACES, LOOKS * len(PLACES), strict=False)],
 )
-@pytest.mark.parametrize("place", PLACES)
 def test_on_flat_ground_all_angles_are_the_ellipsoids(
-    place: str, incidence: float, look_side: LookSide
+    place: str, look_side: LookSide, incidence: float
 ) -> None:
     found, sight, up, _ = angles(
         np.full((61, 71), 4000.0), place=place, incidence=incidence, look_side=look_side
@@ -119,16 +122,18 @@ def test_on_flat_ground_all_angles_are_the_ellipsoids(
     assert np.abs(found - found[ELLIPSOID]).max() < 4e-3
 
 
-@pytest.mark.parametrize("look_side", ["right", "left"])
-@pytest.mark.parametrize("ascending", [True, False])
-@pytest.mark.parametrize("place", ["utm", "turned", "polar-south"])
+@pytest.mark.parametrize(
+    ("place", "look_side", "ascending"),
+    [
+        ("utm", "right", True),
+        ("utm", "left", False),
+        ("turned", "left", True),
+        ("polar-south", "right", False),
+    ],
+)
 @pytest.mark.parametrize(("slope", "towards"), [(10, 80), (25, -100), (50, 90), (50, -90), (35, 0)])
 def test_on_a_plane_angles_are_those_of_its_normal(
-    place: str,
-    look_side: LookSide,
-    ascending: bool,  # noqa: FBT001 - a parameter of the test
-    slope: float,
-    towards: float,
+    place: str, look_side: LookSide, slope: float, towards: float, *, ascending: bool
 ) -> None:
     found, sight, up, ahead = angles(
         tilted(slope, towards), place=place, look_side=look_side, ascending=ascending

@@ -141,11 +141,7 @@ def scene(
     ],
 )
 def test_masks_agree_with_a_search_in_space(
-    place: str,
-    look_side: LookSide,
-    ascending: bool,  # noqa: FBT001 - a parameter of the test
-    incidence: float,
-    relief: float,
+    place: str, look_side: LookSide, incidence: float, relief: float, *, ascending: bool
 ) -> None:
     seen, orbit = scene(
         place,

@@ -89,10 +89,8 @@ def test_a_sum_keeps_its_order() -> None:
     assert total(np.array([1e16, -1e16, 1.0, 1.0])) == 2.0
 
 
-@pytest.mark.parametrize(("checked", "returns"), [("0", 0), ("1", 1)])
-def test_the_environment_turns_index_checks_on(
-    run_kernels: Kernels, checked: str, returns: int
-) -> None:
+def test_the_environment_turns_index_checks_off(run_kernels: Kernels) -> None:
+    """And on, as the tests of errors show."""
     code = (
         "import numpy as np\n"
         "from sarheight_kernels._numba import njit\n"
@@ -101,9 +99,8 @@ def test_the_environment_turns_index_checks_on(
         "    return values[values.size]\n"
         "last(np.ones(4)[:3])\n"
     )
-    done = run_kernels(code, NUMBA_BOUNDSCHECK=checked)
-    assert done.returncode == returns
-    assert ("IndexError" in done.stderr) == bool(returns)
+    done = run_kernels(code, NUMBA_BOUNDSCHECK="0")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 SCRIPT = """
@@ -140,21 +137,18 @@ def run_kernels(run: Run, tmp_path: Path) -> Kernels:
     return started
 
 
-@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
-def test_a_truncated_cache_is_replaced_and_said_once(
-    run_kernels: Kernels, tmp_path: Path, suffix: str
-) -> None:
+def test_a_truncated_cache_is_replaced_and_said_once(run_kernels: Kernels, tmp_path: Path) -> None:
     assert run_kernels().stdout == "21.0 0\n"
-    assert run_kernels().stdout == "21.0 1\n"
-    files = list((tmp_path / "cache").rglob(f"*{suffix}"))
-    assert len(files) == 2
-    for file in files:
-        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    repaired = run_kernels()
-    assert repaired.returncode == 0
-    assert repaired.stdout == "21.0 0\n"
-    assert repaired.stderr.count("RuntimeWarning") == 1
-    assert "is damaged" in repaired.stderr
+    for suffix in (".nbi", ".nbc"):
+        assert run_kernels().stdout == "21.0 1\n"
+        files = list((tmp_path / "cache").rglob(f"*{suffix}"))
+        assert len(files) == 2
+        for file in files:
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        repaired = run_kernels()
+        assert (repaired.returncode, repaired.stdout) == (0, "21.0 0\n")
+        assert repaired.stderr.count("RuntimeWarning") == 1
+        assert "is damaged" in repaired.stderr
     after = run_kernels()
     assert (after.stdout, after.stderr) == ("21.0 1\n", "")
 

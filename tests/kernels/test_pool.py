@@ -239,9 +239,7 @@ def test_a_task_of_dask_keeps_to_its_thread(
     with dask.config.set(scheduler=scheduler, num_workers=2):
         assert dask.compute(*tasks) == (threads,) * 3
     assert used_threads() == 3
-
-
-def test_a_task_in_a_pool_of_the_users_keeps_to_its_thread() -> None:
+    # So does one in a pool of the user's, but not what has no task.
     with limit_threads(3), ThreadPoolExecutor(2) as pool, dask.config.set(pool=pool):
         assert dask.delayed(used_threads)().compute(scheduler="threads") == 1
         assert pool.submit(used_threads).result() == 3

@@ -206,6 +206,7 @@ def test_terrain_may_be_lifted_or_void_in_part(
     void = np.random.default_rng(terrain[0]).random(x.size) < 0.2
     holed = classified(np.where(void, np.nan, x), z)
     assert np.array_equal(holed == NO_DATA, void)
+    assert (classified(np.full(5, np.nan), np.zeros(5)) == NO_DATA).all()
 
 
 @given(terrains, st.floats(20.0, 60.0), st.booleans())
@@ -222,11 +223,6 @@ def test_points_are_illuminated_where_the_classes_have_no_shadow(
     category, lit = classified(x, z), np.empty(z.size, np.uint8)
     illuminate_profile(profile_of(x, z), lit)
     np.testing.assert_array_equal(lit == 1, category < ACTIVE_SHADOW)
-
-
-def test_nothing_but_void_has_no_data() -> None:
-    nothing = np.full(5, np.nan)
-    assert (classified(nothing, np.zeros(5)) == NO_DATA).all()
 
 
 TO_GEODETIC = pyproj.Transformer.from_crs("EPSG:4978", "EPSG:4979", always_xy=True)

@@ -1,4 +1,4 @@
-"""The projection operator and its adjoint."""
+"""The projection operator, its adjoint, and the table of their weights."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sarheight_kernels.footprints import PITCH, count_pieces
+from sarheight_kernels.mapping import band_weights, copy_band
 from sarheight_kernels.projection import _add_row
 from sarheight_kernels.tiles import tile_surface
 
 from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import ConstantGamma, Lambertian
 from sarheight.illumination.simulate import Illumination, illuminate
+from sarheight.layover._mapping import _matrix
 from tests.mountains import located_cells, look, mountain, random_terrain, raster
 
 Floats = NDArray[np.float64]
@@ -102,14 +104,19 @@ def test_the_image_is_that_of_a_slow_independent_sum() -> None:
     assert fast.sum() > 0.0
 
 
-def test_channels_are_simulated_as_each_alone() -> None:
+def test_channels_are_simulated_and_gathered_as_each_alone() -> None:
     """On an image that ends within the terrain, bit by bit."""
     one = operator(mountain(30, 40, 400.0), lines=90, samples=100)
-    ground = np.random.default_rng(0).uniform(0.5, 2.0, (3, *one.illuminated.shape))
-    ground = ground.astype(np.float32)
-    together = one.simulate(ground)
-    for image, alone in zip(together, ground, strict=True):
+    random = np.random.default_rng(0)
+    ground = random.uniform(0.5, 2.0, (3, *one.illuminated.shape)).astype(np.float32)
+    for image, alone in zip(one.simulate(ground), ground, strict=True):
         np.testing.assert_array_equal(image, one.simulate(alone))
+    images = random.random((3, 90, 100)).astype(np.float32)
+    together = one.adjoint(images)
+    for channel in range(3):
+        own = one.adjoint(images[channel : channel + 1])
+        np.testing.assert_array_equal(together.linear[channel], own.linear[0])
+        np.testing.assert_array_equal(together.area, own.area)
 
 
 @settings(max_examples=25)
@@ -193,16 +200,6 @@ def test_what_falls_outside_the_image_counts_in_no_area(cut: dict[str, int]) -> 
     np.testing.assert_allclose(area, all_of_it.area, rtol=1e-5, atol=1e-3)
 
 
-def test_channels_are_gathered_independently() -> None:
-    one = operator(mountain(30, 40, 500.0), lines=120, samples=150)
-    image = np.random.default_rng(1).random((3, 120, 150)).astype(np.float32)
-    together = one.adjoint(image)
-    for channel in range(3):
-        alone = one.adjoint(image[channel : channel + 1])
-        np.testing.assert_array_equal(together.linear[channel], alone.linear[0])
-        np.testing.assert_array_equal(together.area, alone.area)
-
-
 def test_with_constant_gamma_the_weights_are_projected_areas() -> None:
     grid, orbit = look(lines=300, samples=420)
     one = illuminate(pass_geometry(raster(mountain()), grid, orbit), ConstantGamma(1.0))
@@ -226,3 +223,51 @@ def test_a_nan_reaches_only_the_cells_that_contribute_to_its_pixel() -> None:
     assert 0 < touched.sum() < 100
     np.testing.assert_array_equal(np.isnan(spoilt), touched)
     np.testing.assert_array_equal(spoilt[~touched], clean[~touched])
+
+
+def holed_mountain() -> Floats:
+    heights = mountain(70, 80)
+    heights[20:24, 30:33] = np.nan
+    return heights
+
+
+def test_columns_are_sorted_positive_and_of_the_counted_length() -> None:
+    one = operator(holed_mountain())
+    matrix = _matrix(one)
+    lines, samples = one.geometry.grid.shape
+    pixel, weight, start = matrix.indices, matrix.data, matrix.indptr
+    assert weight.dtype == np.float32
+    assert pixel.size == weight.size == start[-1]
+    assert (np.diff(start)[~one.illuminated.ravel()] == 0).all()
+    assert (np.diff(start)[one.illuminated.ravel()] > 0).any()
+    assert (weight > 0.0).all()
+    assert pixel.min() >= 0
+    assert pixel.max() < lines * samples
+    inside = np.ones(pixel.size, dtype=bool)
+    inside[start[:-1][np.diff(start) > 0]] = False
+    assert (np.diff(pixel)[inside[1:]] > 0).all()
+
+
+def test_buffers_that_are_too_small_are_reported_and_enlarged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = operator(holed_mountain())
+    expected = _matrix(one)
+    ends, fits = np.empty((64, 80), np.int32), np.empty(2, np.bool_)
+    band_weights(
+        one.surface, *one.geometry.grid.shape, 0, ends, fits,
+        np.empty((2, 100), np.int32), np.empty((2, 100), np.float32),
+    )  # fmt: skip
+    assert not fits.any()
+    monkeypatch.setattr("sarheight.layover._mapping.WEIGHTS_PER_CELL", 1)
+    grown = _matrix(one)
+    assert (grown != expected).nnz == 0
+
+
+def test_weights_may_begin_beyond_what_fits_into_four_bytes() -> None:
+    """Rows of two tiles without weights, behind so many of other bands."""
+    begin, ends = np.full((3, 2), 3_000_000_000), np.zeros((3, 80), np.int32)
+    start = np.empty(ends.shape, np.int64)
+    nothing = np.empty((2, 0), np.int32), np.empty((2, 0), np.float32)
+    copy_band(begin, ends, *nothing, start, nothing[0][0], nothing[1][0])
+    assert (start == 3_000_000_000).all()

@@ -45,6 +45,14 @@ TOLERANCE = 5e-6
 """In lines and samples."""
 
 
+WAYS = ((True, "right"), (True, "left"), (False, "left"), (False, "right"))
+every_place = pytest.mark.parametrize(
+    ("crs", "latitude", "longitude", "ascending", "look_side"),
+    [(*place, *way) for k, place in enumerate(PLACES.values()) for way in WAYS[k % 2 :: 2]],
+)
+"""Each from two of the four ways to look: to either side, from either node."""
+
+
 def models(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> tuple[GroundModel, RadarModel]:
     return (
         ground_model(dem.x.values, dem.y.values, pyproj.CRS(dem.rio.crs)),
@@ -82,15 +90,9 @@ def assert_exact(
         assert np.nanmax(np.abs(found - exact)) < TOLERANCE
 
 
-@pytest.mark.parametrize("look_side", ["right", "left"])
-@pytest.mark.parametrize("ascending", [True, False])
-@pytest.mark.parametrize(("crs", "latitude", "longitude"), PLACES.values(), ids=PLACES)
+@every_place
 def test_tiles_are_exact(
-    crs: str,
-    latitude: float,
-    longitude: float,
-    look_side: LookSide,
-    ascending: bool,  # noqa: FBT001 - a parameter of the test
+    crs: str, latitude: float, longitude: float, look_side: LookSide, *, ascending: bool
 ) -> None:
     grid, orbit = synthetic_grid(
         latitude, longitude, look_side=look_side, ascending=ascending, height=1000.0
@@ -104,10 +106,7 @@ def test_tiles_are_exact(
 
 @pytest.mark.parametrize("posting", [2.0, 90.0, 1000.0])
 @pytest.mark.parametrize("ground_range", [True, False])
-def test_tiles_are_exact_at_any_posting(
-    posting: float,
-    ground_range: bool,  # noqa: FBT001
-) -> None:
+def test_tiles_are_exact_at_any_posting(posting: float, *, ground_range: bool) -> None:
     """Tiles of wide cells cannot be met by one cubic: they are split, or solved cell by cell."""
     grid, orbit = synthetic_grid(ground_range=ground_range, sample_spacing=2.3, height=1000.0)
     grid = replace(grid, bistatic_range=850e3)
@@ -168,34 +167,10 @@ def test_raised_terrain_moves_towards_the_radar(lift: float, place: str) -> None
     assert np.abs(raised_line - line).max() < 1e-3 * abs(lift) + 1e-6
 
 
-def test_voids_stay_void_and_change_no_other_cell() -> None:
-    grid, orbit = synthetic_grid(height=1000.0)
-    dem = dem_around(46.0, 10.0, hills((64, 64)))
-    ground, radar = models(dem, grid, orbit)
-    whole = located(ground, radar, dem.values)
-    holed = dem.values.copy()
-    void = np.random.default_rng(1).random(holed.shape) < 0.3
-    holed[void] = np.nan
-    for before, after in zip(whole, located(ground, radar, holed), strict=True):
-        assert np.isnan(after[void]).all()
-        assert np.abs(after - before)[~void].max() < 2 * TOLERANCE
-    for nothing in located(ground, radar, np.full_like(holed, np.nan)):
-        assert np.isnan(nothing).all()
-
-
 def test_the_span_of_heights_passes_over_voids() -> None:
     heights = np.array([[np.nan, 3.0], [-7.0, 5.0]], dtype=np.float32)
     assert height_span(heights) == (-7.0, 5.0)
     assert np.isnan(height_span(np.full((2, 2), np.nan, dtype=np.float32))).all()
-
-
-@pytest.mark.parametrize("look_side", ["right", "left"])
-def test_the_other_side_of_the_track_is_recognised(look_side: LookSide) -> None:
-    grid, orbit = synthetic_grid(look_side=look_side)
-    other = replace(grid, look_side="left" if look_side == "right" else "right")
-    dem = dem_around(46.0, 10.0, hills((10, 10)))
-    assert cell_on_look_side(*models(dem, grid, orbit), 5.0, 5.0)
-    assert not cell_on_look_side(*models(dem, other, orbit), 5.0, 5.0)
 
 
 def nearest_approach(orbit: Orbit, point: Floats) -> tuple[float, float]:
@@ -232,15 +207,9 @@ def coordinates(
     return line, sample, positions(dem)
 
 
-@pytest.mark.parametrize("look_side", ["right", "left"])
-@pytest.mark.parametrize("ascending", [True, False])
-@pytest.mark.parametrize(("crs", "latitude", "longitude"), PLACES.values(), ids=PLACES)
+@every_place
 def test_cells_are_imaged_when_the_satellite_is_nearest(
-    crs: str,
-    latitude: float,
-    longitude: float,
-    look_side: LookSide,
-    ascending: bool,  # noqa: FBT001 - a parameter of the test
+    crs: str, latitude: float, longitude: float, look_side: LookSide, *, ascending: bool
 ) -> None:
     grid, orbit = synthetic_grid(
         latitude, longitude, look_side=look_side, ascending=ascending, ground_range=False
@@ -255,21 +224,26 @@ def test_cells_are_imaged_when_the_satellite_is_nearest(
         assert float(grid.slant_range(0, sample[cell])) == pytest.approx(distance, abs=2e-5)
 
 
-def test_tiles_on_the_other_side_are_void() -> None:
-    grid, orbit = synthetic_grid()
+@pytest.mark.parametrize("look_side", ["right", "left"])
+def test_tiles_on_the_other_side_are_recognised_and_void(look_side: LookSide) -> None:
+    grid, orbit = synthetic_grid(look_side=look_side)
+    other = replace(grid, look_side="left" if look_side == "right" else "right")
+    dem = dem_around(46.0, 10.0, hills((10, 10)))
+    assert cell_on_look_side(*models(dem, grid, orbit), 5.0, 5.0)
+    assert not cell_on_look_side(*models(dem, other, orbit), 5.0, 5.0)
     heights = hills((TILE + 6, TILE + 20))
-    line, sample, _ = coordinates(
-        replace(grid, look_side="left"), orbit, "EPSG:32632", 46.0, 10.0, heights
-    )
+    line, sample, _ = coordinates(other, orbit, "EPSG:32632", 46.0, 10.0, heights)
     assert np.isnan(line).all()
     assert np.isnan(sample).all()
 
 
-def test_voids_do_not_reach_other_cells() -> None:
+@pytest.mark.parametrize("part", [0.3, 0.5])
+def test_voids_stay_void_and_change_no_other_cell(part: float) -> None:
+    """Nor where tiles are void as a whole."""
     grid, orbit = synthetic_grid()
     heights = hills((TILE + 6, TILE + 20))
     whole = coordinates(grid, orbit, "EPSG:32632", 46.0, 10.0, heights)
-    void = np.random.default_rng(2).random(heights.shape) < 0.5
+    void = np.random.default_rng(2).random(heights.shape) < part
     void[:, TILE + 1 :] = True
     holed = coordinates(grid, orbit, "EPSG:32632", 46.0, 10.0, np.where(void, np.nan, heights))
     for before, after in zip(whole[:2], holed[:2], strict=True):
@@ -298,7 +272,7 @@ def test_posts_of_a_tile_reach_one_beyond_it_and_are_void_beyond_the_dem() -> No
 
 @pytest.mark.parametrize("ground_range", [True, False])
 @pytest.mark.parametrize("look_side", ["right", "left"])
-def test_bounds_hold_every_cell_of_their_tile(ground_range: bool, look_side: str) -> None:  # noqa: FBT001
+def test_bounds_hold_every_cell_of_their_tile(look_side: str, *, ground_range: bool) -> None:
     grid, orbit = look(ground_range=ground_range, look_side=look_side)  # type: ignore[arg-type]
     seen = pass_geometry(raster(random_terrain(3, 150, 140, relief=150.0)), grid, orbit)
     line, sample = located_cells(seen)

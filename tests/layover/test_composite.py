@@ -83,13 +83,10 @@ def test_weights_add_up_to_one_where_a_pass_sees(
     low, high = stacked.gamma0.min("time"), stacked.gamma0.max("time")
     inside = (found.gamma0 >= low * (1.0 - 1e-6)) & (found.gamma0 <= high * (1.0 + 1e-6))
     assert inside.values[seen].all()
-
-
-def test_a_shadow_takes_the_other_pass(stacked: xr.Dataset, resolution: xr.DataArray) -> None:
+    # A shadow takes the other pass.
     shadow = ~np.isfinite(stacked.gamma0.values)
     only = shadow[0] & ~shadow[1]
     assert only.sum() > 50
-    found = composite(stacked, resolution)
     np.testing.assert_allclose(found.gamma0.values[only], stacked.gamma0.values[1][only], rtol=1e-6)
     assert (found.weight.values[0][only] == 0.0).all()
 
@@ -161,15 +158,14 @@ def test_lazy_results_stay_lazy_and_are_written(
 
 def test_what_does_not_fit_is_refused() -> None:
     one, weight = made(1.0).to_dataset(), made(2.0, "weight")
-    with pytest.raises(ValueError, match="found no result"):
-        composite([], [weight])
-    with pytest.raises(ValueError, match=r"no gamma0 in result 1.*variables="):
-        composite([one, weight.to_dataset()], [weight, weight])
-    with pytest.raises(ValueError, match="found 2 passes and local resolutions of 1"):
-        composite([one, one], weight)
-    with pytest.raises(ValueError, match=r"result 1 on 4 x 5 cells of .*, and the first on 4 x 5"):
-        composite([one, one.assign_coords(x=one.x + 15.0)], [weight, weight])
-    with pytest.raises(ValueError, match="local resolution on 4 x 5 cells"):
-        composite(one, weight.assign_coords(y=weight.y + 15.0))
-    with pytest.raises(ValueError, match="32633"):
-        composite([one, one.rio.write_crs("EPSG:32633")], [weight, weight])
+    moved, other = one.assign_coords(x=one.x + 15.0), one.rio.write_crs("EPSG:32633")
+    for results, weights, message in (
+        ([], [weight], "found no result"),
+        ([one, weight.to_dataset()], [weight, weight], r"no gamma0 in result 1.*variables="),
+        ([one, one], weight, "found 2 passes and local resolutions of 1"),
+        ([one, moved], [weight] * 2, r"result 1 on 4 x 5 cells of .*, and the first on 4 x 5"),
+        (one, weight.assign_coords(y=weight.y + 15.0), "local resolution on 4 x 5 cells"),
+        ([one, other], [weight, weight], "32633"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            composite(results, weights)

@@ -43,9 +43,8 @@ def test_flags_follow_the_conventions(dem: xr.DataArray, geometry: Any) -> None:
 
 
 def test_flat_ground_is_clear() -> None:
-    grid, orbit = look()
     flat = raster(np.full((60, 80), 500.0))
-    found = masks(flat, grid, orbit).isel(y=slice(2, -2), x=slice(2, -2))
+    found = masks(flat, *look()).isel(y=slice(2, -2), x=slice(2, -2))
     assert (found["mask"] == FLAGS["clear"]).all()
     assert (found.fold_count == 1).all()
 
@@ -92,9 +91,9 @@ def test_a_steeper_threshold_presses_more(dem: xr.DataArray) -> None:
 
 
 def test_settings_that_make_no_sense_are_refused(dem: xr.DataArray) -> None:
-    grid, orbit = look()
+    view = look()
     with pytest.raises(ValueError, match="expected 'ground' or 'radar'"):
-        masks(dem, grid, orbit, geometry="slant")  # type: ignore[arg-type]
+        masks(dem, *view, geometry="slant")  # type: ignore[arg-type]
     for part in (-0.1, 1.1, np.nan):
         with pytest.raises(ValueError, match="found foreshortening="):
-            masks(dem, grid, orbit, foreshortening=part)
+            masks(dem, *view, foreshortening=part)

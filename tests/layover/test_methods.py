@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,8 +47,10 @@ def test_the_usual_prior_is_that_of_the_documentation() -> None:
 
 @pytest.mark.parametrize("method", [OTHER, PosteriorMean(), Reallocation(), RTC(0.4)])
 def test_a_method_is_read_from_its_description(method: Method) -> None:
-    text = json.dumps(describe(method))
-    assert read_method(json.loads(text)) == method
+    """What is left out of it is usual."""
+    assert read_method(json.loads(json.dumps(describe(method)))) == method
+    made = read_method({"PosteriorMean": {"prior": {"errors": {"others": 1.0}}}})
+    assert made == PosteriorMean(prior=Prior(errors=ValueErrors(others=1.0)))
 
 
 def test_a_result_says_how_to_repeat_it(dem: xr.DataArray, scene: Scene) -> None:
@@ -60,71 +61,71 @@ def test_a_result_says_how_to_repeat_it(dem: xr.DataArray, scene: Scene) -> None
     xr.testing.assert_identical(first, again)
 
 
-def test_what_is_left_out_of_a_description_is_usual() -> None:
-    made = read_method({"PosteriorMean": {"prior": {"errors": {"others": 1.0}}}})
-    assert made == PosteriorMean(prior=Prior(errors=ValueErrors(others=1.0)))
-
-
-@pytest.mark.parametrize(
-    ("described", "message"),
-    [
+def test_what_is_no_description() -> None:
+    described: tuple[tuple[Any, str], ...] = (
         ({"Median": {}}, "found Median, expected one method of PosteriorMean, Realloc"),
         ({}, "found nothing"),
         ({"RTC": {"blurr": 1.0}}, "found blurr in RTC, expected settings of: blur"),
-        ({"PosteriorMean": {"prior": {"errors": {"other": 1}}}}, "found other in ValueErrors"),
-        ({"PosteriorMean": {"prior": {"level": -1.0}}}, "found level=-1.0 in Prior"),
-        ({"PosteriorMean": {"prior": {"level": "high"}}}, "found level='high' in Prior"),
-        ({"PosteriorMean": {"prior": 3}}, "found 3, expected the settings of Prior by name"),
-        ({"PosteriorMean": {"prior": {"errors": []}}}, "expected the settings of ValueErrors by"),
-        ({"PosteriorMean": {"estimate": "mode"}}, "found estimate='mode', expected 'mean' or 'med"),
-        ({"PosteriorMean": {"estimate": None}}, "found estimate=None, expected 'mean' or 'median'"),
-    ],
-)
-def test_what_is_no_description(described: Any, message: str) -> None:  # noqa: ANN401
-    with pytest.raises(ValueError, match=message):
-        read_method(described)
+    )
+    posterior: tuple[tuple[Any, str], ...] = (
+        ({"prior": {"errors": {"other": 1}}}, "found other in ValueErrors"),
+        ({"prior": {"level": -1.0}}, "found level=-1.0 in Prior"),
+        ({"prior": {"level": "high"}}, "found level='high' in Prior"),
+        ({"prior": 3}, "found 3, expected the settings of Prior by name"),
+        ({"prior": {"errors": []}}, "expected the settings of ValueErrors by"),
+        ({"estimate": "mode"}, "found estimate='mode', expected 'mean' or 'med"),
+        ({"estimate": None}, "found estimate=None, expected 'mean' or 'median'"),
+    )
+    for each, message in (
+        *described,
+        *(({"PosteriorMean": p}, message) for p, message in posterior),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_method(each)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"level": 0.0},
-        {"slope": np.nan},
-        {"roughness": -1.0},
-        {"prediction": np.inf},
-        {"layover_inflation": -0.1},
-        {"edges": -0.1},
-        {"edges": np.nan},
-        {"edges": 20.5},
-        {"slope_angles": (50.0, 20.0)},
-        {"slope_angles": (-5.0, 20.0)},
-        {"slope_angles": (5.0, 20.0, 50.0)},
-        {"slope_angles": ("low", "high")},
-        {"slope_angles": 20.0},
-        # Variances of numbers that are larger would not be finite.
-        {"level": 1e308},
-        {"roughness": 1e200},
-        {"open_inflation": 1e300},
-    ],
-)
-def test_what_a_prior_cannot_be(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"found \w+=.*expected"):
-        Prior(**wrong)
+# Numbers of 1e200 and more: variances of such a spread would not be finite.
+OUT_OF_RANGE: dict[Any, dict[str, tuple[Any, ...]]] = {
+    Prior: {
+        "level": (0.0, 1e308),
+        "slope": (np.nan,),
+        "roughness": (-1.0, 1e200),
+        "prediction": (np.inf,),
+        "layover_inflation": (-0.1,),
+        "open_inflation": (1e300,),
+        "edges": (-0.1, np.nan, 20.5),
+        "slope_angles": (
+            (50.0, 20.0), (-5.0, 20.0), (5.0, 20.0, 50.0), ("low", "high"), 20.0,
+        ),
+    },
+    ValueErrors: {
+        "least": (0.0, 1e200),
+        "others": (-1.0,),
+        "height_error": (np.nan,),
+        "bends": (-0.1,),
+    },
+    PosteriorMean: {
+        "steps": (0, 2.5, True, "2", 101),
+        "blur": (-1.0, np.inf, 1e9, None),
+        "pooling": (0.0, np.nan, 1e300),
+    },
+    RTC: {"blur": (-0.1, np.inf, np.nan, 1e9, None)},
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"least": 0.0},
-        {"least": 1e200},
-        {"others": -1.0},
-        {"height_error": np.nan},
-        {"bends": -0.1},
-    ],
-)
-def test_what_errors_of_values_cannot_be(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"found \w+=.* in ValueErrors, expected a number"):
-        ValueErrors(**wrong)
+@pytest.mark.parametrize("kind", OUT_OF_RANGE)
+def test_settings_out_of_range_are_refused(kind: Any) -> None:  # noqa: ANN401
+    """Also those that no memory holds, and those that are no numbers."""
+    for name, values in OUT_OF_RANGE[kind].items():
+        expected = r"two|angles|expected" if name == "slope_angles" else "expected a (whole )?num"
+        for value in values:
+            message = rf"found {name}=.* in {kind.__name__}, {expected}"
+            with pytest.raises(ValueError, match=message):
+                kind(**{name: value})
+    with pytest.raises(TypeError, match="expected an object of Prior"):
+        PosteriorMean(prior=ValueErrors())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected an object of ValueErrors"):
+        Prior(errors=Prior())  # type: ignore[arg-type]
 
 
 def test_errors_of_values_are_by_their_causes(scene: Scene) -> None:
@@ -143,32 +144,21 @@ def test_errors_of_values_are_by_their_causes(scene: Scene) -> None:
     assert bends == 0.4
 
 
-def test_parts_of_another_kind_are_refused() -> None:
-    with pytest.raises(TypeError, match="expected an object of Prior"):
-        PosteriorMean(prior=ValueErrors())  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="expected an object of ValueErrors"):
-        Prior(errors=Prior())  # type: ignore[arg-type]
+def test_own_pixels_weigh_by_their_errors_and_by_what_neighbours_predict(
+    dem: xr.DataArray, scene: Scene
+) -> None:
+    """Less the more they err, and where slopes change; more the less neighbours predict."""
 
+    def own_share(prior: Prior) -> float:
+        method = PosteriorMean(prior=prior)
+        found = reconstruct(scene, dem, law=LAW, method=method, variables=["own_share"])
+        return float(found.own_share.mean())
 
-def own_share(dem: xr.DataArray, scene: Scene, prior: Prior) -> float:
-    """Mean weight of own pixels under a prior."""
-    method = PosteriorMean(prior=prior)
-    found = reconstruct(scene, dem, law=LAW, method=method, variables=["own_share"])
-    return float(found.own_share.mean())
-
-
-def test_own_pixels_weigh_less_the_more_they_err(dem: xr.DataArray, scene: Scene) -> None:
-    shares = [
-        own_share(dem, scene, Prior(errors=ValueErrors(least=least))) for least in (0.3, 1.0, 3.0)
-    ]
-    assert shares[0] > shares[1] > shares[2]
-
-
-def test_own_pixels_weigh_less_where_slopes_change(dem: xr.DataArray, scene: Scene) -> None:
-    rough = [
-        own_share(dem, scene, Prior(errors=ValueErrors(bends=bends))) for bends in (0.0, 0.5, 5.0)
-    ]
+    erring = [own_share(Prior(errors=ValueErrors(least=least))) for least in (0.3, 1.0, 3.0)]
+    assert erring[0] > erring[1] > erring[2]
+    rough = [own_share(Prior(errors=ValueErrors(bends=bends))) for bends in (0.0, 0.5, 5.0)]
     assert rough[0] > rough[1] > rough[2]
+    assert own_share(Prior(prediction=2.0)) > own_share(Prior())
 
 
 @pytest.mark.parametrize("posting", [(30.0, 30.0), (45.0, 30.0), (90.0, 90.0)])
@@ -199,11 +189,6 @@ def test_voids_do_not_bend(dem: xr.DataArray) -> None:
     assert found[45, 65] < 0.7 * whole[45, 65]
     # A DEM that is smaller than what slopes are compared over.
     assert not bend_squares(heights[:5, :5], scale).any()
-
-
-def test_own_pixels_weigh_more_the_less_neighbours_predict(dem: xr.DataArray, scene: Scene) -> None:
-    usual = Prior()
-    assert own_share(dem, scene, replace(usual, prediction=2.0)) > own_share(dem, scene, usual)
 
 
 def test_intervals_widen_with_their_inflation(dem: xr.DataArray, scene: Scene) -> None:

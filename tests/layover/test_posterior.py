@@ -71,28 +71,45 @@ def scene(dem: xr.DataArray, kinds: xr.DataArray) -> Scene:
     return image_of(dem, kinds)
 
 
-def test_it_errs_less_than_a_single_step(
-    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene
+@pytest.fixture(scope="module")
+def plain(dem: xr.DataArray, scene: Scene) -> xr.Dataset:
+    """The usual result, which keeps edges."""
+    assert Prior().edges == 1.2
+    return reconstruct(scene, dem)
+
+
+@pytest.fixture(scope="module")
+def guided(dem: xr.DataArray, kinds: xr.DataArray, scene: Scene) -> xr.Dataset:
+    """The result by a guide that tells the kinds."""
+    return reconstruct(scene, dem, guide=kinds)
+
+
+def test_a_single_step_errs_more_and_borrows_nothing(
+    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene, plain: xr.Dataset
 ) -> None:
-    errors = {
-        method: error_in_decibels(reconstruct(scene, dem, method=method), kinds)
-        for method in (PosteriorMean(), Reallocation())
-    }
-    posterior, step = (rms(each) for each in errors.values())
-    assert posterior < 0.9 * step
+    """And what cells are made of adds up."""
+    step = reconstruct(scene, dem, method=Reallocation())
+    assert rms(error_in_decibels(plain, kinds)) < 0.9 * rms(error_in_decibels(step, kinds))
+    own = plain.own_share.values[np.isfinite(plain.gamma0.values)]
+    assert ((own >= 0.0) & (own <= 1.0)).all()
+    assert own.mean() > 0.5
+    assert not plain.borrowed_share.fillna(0.0).any()
+    np.testing.assert_array_equal(step.own_share.fillna(1.0), 1.0)
 
 
 def test_edges_take_noise_and_keep_what_there_is(
-    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene
+    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene, plain: xr.Dataset
 ) -> None:
     """Less error where cells are open, as much RCS, and the same relative variance."""
-    with_edges, without = (
-        reconstruct(scene, dem, method=PosteriorMean(prior=Prior(edges=edges)))
-        for edges in (1.2, 0.0)
-    )
-    open_cells = without.contribution_share.values > 0.9
-    errors = [error_in_decibels(each, kinds)[open_cells] for each in (with_edges, without)]
+    without = reconstruct(scene, dem, method=PosteriorMean(prior=Prior(edges=0.0)))
+    with_edges, share = plain, without.contribution_share.values
+    errors = [error_in_decibels(each, kinds)[share > 0.9] for each in (with_edges, without)]
     assert rms(errors[0]) < 0.97 * rms(errors[1])
+    # Cells that share their pixels move less.
+    change = abs(np.log(with_edges.gamma0 / without.gamma0)).values
+    with np.errstate(invalid="ignore"):
+        moved = [np.nanmean(change[where]) for where in (share > 0.9, share < 0.3)]
+    assert moved[1] < 0.5 * moved[0]
     for each in (with_edges, without):
         held = (each.gamma0 * each.projected_area).sum().item()
         assert held == pytest.approx(each.attrs["rcs_cells"][0], rel=1e-5)
@@ -145,38 +162,26 @@ def test_ground_of_another_brightness_keeps_its_edge(
     assert errors[2] > 1.15 * errors[1]
 
 
-def test_cells_that_share_their_pixels_move_less(dem: xr.DataArray, scene: Scene) -> None:
-    with_edges, without = (
-        reconstruct(scene, dem, method=PosteriorMean(prior=Prior(edges=edges)))
-        for edges in (1.2, 0.0)
-    )
-    change = abs(np.log(with_edges.gamma0 / without.gamma0)).values
-    share = without.contribution_share.values
-    with np.errstate(invalid="ignore"):
-        moved = [np.nanmean(change[where]) for where in (share > 0.9, share < 0.3)]
-    assert moved[1] < 0.5 * moved[0]
-
-
 def test_a_guide_that_tells_the_kinds_helps(
-    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene
+    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene, plain: xr.Dataset, guided: xr.Dataset
 ) -> None:
-    plain, guided = (reconstruct(scene, dem, guide=guide) for guide in (None, kinds))
+    """By classes, and less by values, which are divided by quantiles."""
+    random = np.random.default_rng(2)
+    optical = kinds.astype(np.float64) + 0.2 * random.standard_normal(dem.shape)
+    by_values = reconstruct(scene, dem, guide=optical)
     shared = plain.contribution_share.values < 0.6
     assert shared.sum() > 300
-    errors = [error_in_decibels(each, kinds)[shared] for each in (plain, guided)]
-    assert rms(errors[1]) < 0.6 * rms(errors[0])
-
-
-def test_a_guide_of_one_kind_changes_nothing_much(dem: xr.DataArray, scene: Scene) -> None:
-    plain = reconstruct(scene, dem)
+    errors = [rms(error_in_decibels(one, kinds)[shared]) for one in (plain, guided, by_values)]
+    assert errors[1] < 0.6 * errors[0]
+    assert errors[2] < 0.8 * errors[0]
     same = reconstruct(scene, dem, guide=dem.copy(data=np.full(dem.shape, 7, np.uint8)))
-    ratio = same.gamma0.values / plain.gamma0.values
     # Laws of kinds are fitted in wider classes of incidence.
+    ratio = same.gamma0.values / plain.gamma0.values
     assert np.nanquantile(np.abs(ratio - 1.0), 0.9) < 0.05
 
 
 def test_a_guide_on_another_grid_is_resampled_with_a_word(
-    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene
+    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene, guided: xr.Dataset
 ) -> None:
     finer = xr.DataArray(
         np.repeat(np.repeat(kinds.values, 2, axis=0), 2, axis=1),
@@ -187,42 +192,34 @@ def test_a_guide_on_another_grid_is_resampled_with_a_word(
             for name in ("y", "x")
         },
     ).rio.write_crs(dem.rio.crs)
-    expected = reconstruct(scene, dem, guide=kinds)
     with pytest.warns(UserWarning, match="resampled"):
         found = reconstruct(scene, dem, guide=finer)
-    np.testing.assert_array_equal(found.gamma0, expected.gamma0)
+    np.testing.assert_array_equal(found.gamma0, guided.gamma0)
 
 
-def test_a_continuous_guide_is_divided_by_quantiles(
-    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene
-) -> None:
-    random = np.random.default_rng(2)
-    optical = kinds.astype(np.float64) + 0.2 * random.standard_normal(dem.shape)
-    plain, guided = (reconstruct(scene, dem, guide=guide) for guide in (None, optical))
-    shared = plain.contribution_share.values < 0.6
-    errors = [error_in_decibels(each, kinds)[shared] for each in (plain, guided)]
-    assert rms(errors[1]) < 0.8 * rms(errors[0])
+def test_parts_with_a_guide_or_of_a_median_equal_the_whole(
+    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene, guided: xr.Dataset,
+    mean_and_median: tuple[xr.Dataset, xr.Dataset],
+) -> None:  # fmt: skip
+    for whole, how in (
+        (guided, {"guide": kinds}),
+        (mean_and_median[1], {"method": PosteriorMean(estimate="median")}),
+    ):
+        lazy = dem.chunk({"y": 32, "x": 32})
+        parts = reconstruct(scene, lazy, memory_limit="200 MB", **how)
+        np.testing.assert_allclose(parts.gamma0.values, whole.gamma0, rtol=3e-6)
 
 
 def test_guides_that_are_none_are_refused(dem: xr.DataArray, scene: Scene) -> None:
-    beside = dem.copy(data=np.ones(dem.shape, np.uint8)).assign_coords(x=dem.x + 1e6)
+    ones = dem.copy(data=np.ones(dem.shape, np.uint8))
     with pytest.warns(UserWarning, match="resampled"), pytest.raises(ValueError, match="covers 0"):
-        reconstruct(scene, dem, guide=beside)
+        reconstruct(scene, dem, guide=ones.assign_coords(x=dem.x + 1e6))
     with pytest.raises(ValueError, match="classes from"):
         reconstruct(scene, dem, guide=dem.copy(data=np.full(dem.shape, 300, np.int32)))
     with pytest.raises(TypeError, match="expected a DataArray"):
         reconstruct(scene, dem, guide=dem.values)  # type: ignore[arg-type]
-    ones = dem.copy(data=np.ones(dem.shape, np.uint8))
     with pytest.raises(ValueError, match="one or the other"):
         reconstruct(scene, dem, guide=ones, law=ConstantGamma(0.1))
-
-
-def test_parts_with_a_guide_equal_the_whole(
-    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene
-) -> None:
-    whole = reconstruct(scene, dem, guide=kinds)
-    parts = reconstruct(scene, dem.chunk({"y": 32, "x": 32}), guide=kinds, memory_limit="200 MB")
-    np.testing.assert_allclose(parts.gamma0.values, whole.gamma0, rtol=3e-6)
 
 
 @pytest.mark.filterwarnings("ignore:the guide of:UserWarning")
@@ -254,41 +251,22 @@ def test_a_lazy_guide_is_read_block_by_block(
     assert len(loaded) >= dem.shape[0] // 16
 
 
-def test_what_cells_are_made_of_adds_up(dem: xr.DataArray, scene: Scene) -> None:
-    result = reconstruct(scene, dem)
-    own = result.own_share.values[np.isfinite(result.gamma0.values)]
-    assert ((own >= 0.0) & (own <= 1.0)).all()
-    assert own.mean() > 0.5
-    assert not result.borrowed_share.fillna(0.0).any()
-    step = reconstruct(scene, dem, method=Reallocation())
-    np.testing.assert_array_equal(step.own_share.fillna(1.0), 1.0)
-
-
-def test_another_date_is_borrowed_from(dem: xr.DataArray, kinds: xr.DataArray) -> None:
+def test_another_date_is_borrowed_from_where_the_ground_is_the_same(
+    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene, plain: xr.Dataset
+) -> None:
     """Two dates of one track see the same, with other speckle: both help each other."""
-    scenes = [image_of(dem, kinds, seed) for seed in (0, 1)]
-    alone = [reconstruct(scene, dem) for scene in scenes]
-    together = reconstruct(scenes, dem)
-    for index, single in enumerate(alone):
+    second = image_of(dem, kinds, 1)
+    together = reconstruct([scene, second], dem)
+    for index, single in enumerate((plain, reconstruct(second, dem))):
         both = together.isel(time=index)
         assert rms(error_in_decibels(both, kinds)) < rms(error_in_decibels(single, kinds))
         assert both.borrowed_share.mean() > 0.02
-
-
-def test_ground_that_changed_is_not_borrowed_from(dem: xr.DataArray, kinds: xr.DataArray) -> None:
     other = kinds.copy(data=np.roll(kinds.values, (31, 43), (0, 1)))
-    scenes = [image_of(dem, kinds, 0), image_of(dem, other, 1)]
-    alone = reconstruct(scenes[0], dem)
-    both = reconstruct(scenes, dem).isel(time=0)
-    assert rms(error_in_decibels(both, kinds)) < 1.02 * rms(error_in_decibels(alone, kinds))
-    assert both.borrowed_share.mean() < 0.05
-
-
-def test_scenes_that_differ_are_named(dem: xr.DataArray, kinds: xr.DataArray) -> None:
-    one, two = (image_of(dem, kinds, seed) for seed in (0, 1))
-    two = replace(two, grid=replace(two.grid, wavelength=0.031))
+    changed = reconstruct([scene, image_of(dem, other, 1)], dem).isel(time=0)
+    assert rms(error_in_decibels(changed, kinds)) < 1.02 * rms(error_in_decibels(plain, kinds))
+    assert changed.borrowed_share.mean() < 0.05
     with pytest.warns(UserWarning, match=r"wavelengths in cm 5\.55, 3\.1"):
-        reconstruct([one, two], dem)
+        reconstruct([scene, replace(second, grid=replace(second.grid, wavelength=0.031))], dem)
 
 
 # Mean and median.
@@ -311,19 +289,17 @@ def test_intervals_are_as_wide_as_the_ground_is_varied(dem: xr.DataArray) -> Non
     assert (np.array(widths[0]) > 1.5 * np.array(widths[1])).all()
 
 
-def both_points(
-    dem: xr.DataArray, scene: Scene, open_inflation: float = Prior().open_inflation
-) -> tuple[xr.Dataset, xr.Dataset]:
-    """Mean and median of the same distributions."""
-    usual = PosteriorMean(prior=Prior(open_inflation=open_inflation))
-    mean = reconstruct(scene, dem, method=usual)
-    return mean, reconstruct(scene, dem, method=replace(usual, estimate="median"))
+def median_of(dem: xr.DataArray, scene: Scene, prior: Prior | None = None) -> xr.Dataset:
+    method = PosteriorMean(prior=prior or Prior(), estimate="median")
+    return reconstruct(scene, dem, method=method)
 
 
 @pytest.fixture(scope="module")
-def mean_and_median(dem: xr.DataArray, scene: Scene) -> tuple[xr.Dataset, xr.Dataset]:
-    """Both on ground of two kinds without texture."""
-    return both_points(dem, scene)
+def mean_and_median(
+    dem: xr.DataArray, scene: Scene, plain: xr.Dataset
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Both of the same distributions, on ground of two kinds without texture."""
+    return plain, median_of(dem, scene)
 
 
 def test_mean_and_median_are_of_one_log_normal_distribution(dem: xr.DataArray) -> None:
@@ -331,7 +307,9 @@ def test_mean_and_median_are_of_one_log_normal_distribution(dem: xr.DataArray) -
     grid, orbit = look(lines=420, samples=560)
     texture = np.random.default_rng(0).lognormal(0.0, 0.7, dem.shape).astype(np.float32)
     scene = simulate(dem, grid, orbit, law=FLAT, reflectivity=dem.copy(data=texture))
-    mean, median = both_points(dem, scene, 0.4)
+    prior = Prior(open_inflation=0.4)
+    mean = reconstruct(scene, dem, method=PosteriorMean(prior=prior))
+    median = median_of(dem, scene, prior)
     known = np.isfinite(mean.gamma0.values)
     np.testing.assert_array_equal(np.isfinite(median.gamma0.values), known)
     deviation = median.gamma0_std.values[known].astype(np.float64) * np.log(10.0) / 10.0
@@ -389,18 +367,6 @@ def test_decibels_of_the_median_are_less_biased(
     assert abs(biases[1]) < 0.7 * biases[0]
 
 
-def test_parts_of_a_median_equal_the_whole(
-    dem: xr.DataArray, scene: Scene, mean_and_median: tuple[xr.Dataset, xr.Dataset]
-) -> None:
-    parts = reconstruct(
-        scene,
-        dem.chunk({"y": 32, "x": 32}),
-        method=PosteriorMean(estimate="median"),
-        memory_limit="200 MB",
-    )
-    np.testing.assert_allclose(parts.gamma0.values, mean_and_median[1].gamma0, rtol=3e-6)
-
-
 # Intervals.
 
 
@@ -416,13 +382,8 @@ def test_an_interval_is_symmetric_in_decibels() -> None:
     assert found.lower.item() == pytest.approx(0.2 * np.exp(-0.3), rel=1e-3)
     wider = interval(result_of(0.2, 0.2**2 * 0.09), 0.95)
     assert wider.upper.item() > found.upper.item()
-
-
-def test_cells_without_a_value_have_no_interval() -> None:
+    # Cells without a value have none.
     assert np.isnan(interval(result_of(np.nan, np.nan)).to_array()).all()
-
-
-def test_an_interval_needs_a_variance_and_a_probability() -> None:
     with pytest.raises(ValueError, match="without gamma0_std or gamma0_variance"):
         interval(result_of(0.1, 0.1).drop_vars("gamma0_variance"))
     with pytest.raises(ValueError, match="between 0 and 1"):

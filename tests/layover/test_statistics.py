@@ -25,6 +25,7 @@ from sarheight.layover._statistics import (
     measure_variation,
     warn_of_disagreement,
 )
+from sarheight.scene import Scene
 from tests.mountains import look, mountain, random_terrain, raster
 
 Floats = NDArray[np.float64]
@@ -149,13 +150,19 @@ def test_only_cells_outside_layover_and_shadow_count() -> None:
 
 
 def test_the_calibration_does_not_matter() -> None:
-    dem = raster(random_terrain(2, relief=100.0))
-    laws = []
-    for calibration in ("beta0", "sigma0", "gamma0"):
-        scene = simulate(dem, *look(), calibration=calibration)  # type: ignore[arg-type]
-        laws.append(fit_law(scene, dem))
-    for law in laws[1:]:
-        np.testing.assert_allclose(law.gamma0, laws[0].gamma0, rtol=1e-5)
+    """Nor do pixels without data."""
+    dem, law = raster(random_terrain(2, relief=100.0)), ConstantGamma(0.2)
+    scenes: list[Scene] = [
+        simulate(dem, *look(), law=law, calibration=calibration)
+        for calibration in ("beta0", "sigma0", "gamma0")
+    ]
+    laws = [fit_law(scene, dem) for scene in scenes]
+    for found in laws[1:]:
+        np.testing.assert_allclose(found.gamma0, laws[0].gamma0, rtol=1e-5)
+    image = scenes[0].image.copy()
+    image[:, ::7] = np.nan
+    holed = fit_law(replace(scenes[0], image=image), dem)
+    np.testing.assert_allclose(holed.gamma0, 0.2, rtol=0.01)
 
 
 def test_polarisations_are_averaged_in_decibels() -> None:
@@ -165,15 +172,6 @@ def test_polarisations_are_averaged_in_decibels() -> None:
     np.testing.assert_allclose(
         fit_law(both, dem).gamma0, 0.2 * fit_law(scene, dem).gamma0, rtol=1e-5
     )
-
-
-def test_pixels_without_data_do_not_bend_it() -> None:
-    dem = raster(random_terrain(2, relief=100.0))
-    scene = simulate(dem, *look(), law=ConstantGamma(0.2))
-    image = scene.image.copy()
-    image[:, ::7] = np.nan
-    law = fit_law(replace(scene, image=image), dem)
-    np.testing.assert_allclose(law.gamma0, 0.2, rtol=0.01)
 
 
 def test_contrast_is_measured_in_cells_that_err_least() -> None:
@@ -186,9 +184,7 @@ def test_contrast_is_measured_in_cells_that_err_least() -> None:
     sample = np.stack([error, value]).astype(np.float32)
     ((model,),) = fit_error_models([[sample[:, :40_000]], [sample[:, 40_000:]]], ValueErrors())
     assert model.contrast == pytest.approx(0.25, rel=0.05)
-
-
-def test_few_cells_tell_nothing() -> None:
+    # Few cells tell nothing.
     errors = ValueErrors(usual_contrast=3.0)
     ((model,),) = fit_error_models([[np.full((2, 20), 0.1, np.float32)]], errors)
     assert model.contrast == pytest.approx((3.0 / 4.342945) ** 2)
@@ -211,26 +207,24 @@ def variation(*tiles: Differences) -> tuple[float, float]:
 
 
 def test_ground_that_varies_more_widens_intervals() -> None:
-    usual = differences(0.42, 0.87)
-    assert variation(usual) == pytest.approx((1.0, 1.0))
-    # Neither the unit nor the number of tiles matters.
-    assert variation(usual, differences(0.42, 0.87, variance=0.3)) == pytest.approx((1.0, 1.0))
-    assert variation(differences(0.42, 0.87, variance=2.0)) == pytest.approx((1.0, 1.0))
-    assert variation(differences(0.84, 0.87)) == pytest.approx((2.0 ** (2.0 / 3.0), 1.0))
-    assert variation(differences(0.42, 0.609)) == pytest.approx((1.0, 0.7 ** (5.0 / 3.0)))
-    assert variation(differences(0.0, 0.0)) == pytest.approx((1.0 / 3.0, 1.0 / 3.0))
-    assert variation(differences(9.0, 9.0)) == pytest.approx((3.0, 3.0))
-
-
-def test_few_cells_or_pairs_leave_intervals_as_they_are() -> None:
-    few = differences(0.2, 0.2)
-    pairs = few._replace(
-        pairs=np.array([[300.0, 10.0]]), squares=np.array([[0.3 * 0.84 * 300.0, 1.0]])
-    )
-    assert variation(pairs) == pytest.approx((1.0, 1.0))
-    assert variation(differences(0.2, 0.2, count=100)) == (1.0, 1.0)
+    usual, few = differences(0.42, 0.87), differences(0.2, 0.2)
+    squares = np.array([[0.3 * 0.84 * 300.0, 1.0]])
+    for tiles, factors in (
+        ([usual], (1.0, 1.0)),
+        # Neither the unit nor the number of tiles matters.
+        ([usual, differences(0.42, 0.87, variance=0.3)], (1.0, 1.0)),
+        ([differences(0.42, 0.87, variance=2.0)], (1.0, 1.0)),
+        ([differences(0.84, 0.87)], (2.0 ** (2.0 / 3.0), 1.0)),
+        ([differences(0.42, 0.609)], (1.0, 0.7 ** (5.0 / 3.0))),
+        ([differences(0.0, 0.0)], (1.0 / 3.0, 1.0 / 3.0)),
+        ([differences(9.0, 9.0)], (3.0, 3.0)),
+        # Few cells or pairs leave intervals as they are.
+        ([few._replace(pairs=np.array([[300.0, 10.0]]), squares=squares)], (1.0, 1.0)),
+    ):
+        assert variation(*tiles) == pytest.approx(factors)
     nothing = Differences(*(np.zeros(each.shape) for each in few))
-    assert variation(nothing) == (1.0, 1.0)
+    for none in (differences(0.2, 0.2, count=100), nothing):
+        assert variation(none) == (1.0, 1.0)
 
 
 def pairs_of(weight: float, size: int, seed: int = 0) -> NDArray[np.float32]:
@@ -247,6 +241,14 @@ def test_a_pass_is_weighed_by_how_it_predicts_the_other() -> None:
     (agreement,) = measure_agreements([[pairs_of(0.4, 80_000)]])
     np.testing.assert_allclose(agreement.weight, 0.4, atol=0.05)
     np.testing.assert_allclose(agreement.offset, 0.2, atol=0.05)
+    # Classes with few cells borrow nothing.
+    sample = pairs_of(0.6, 40_000)
+    few = np.concatenate(
+        (sample[:, sample[0] != 5.0], sample[:, sample[0] == 5.0][:, :150]), axis=1
+    )
+    (agreement,) = measure_agreements([[few]])
+    assert agreement.weight[5] == 0.0
+    assert (np.delete(agreement.weight, 5) > 0.5).all()
 
 
 @pytest.mark.parametrize("weight", [0.0, -0.5])
@@ -255,15 +257,6 @@ def test_a_pass_that_does_not_predict_the_other_is_not_heard(weight: float) -> N
     assert not agreements[0].weight.any()
     with pytest.warns(UserWarning, match="nothing is borrowed"):
         warn_of_disagreement(agreements)
-
-
-def test_classes_with_few_cells_borrow_nothing() -> None:
-    sample = pairs_of(0.6, 40_000)
-    few = sample[:, sample[0] != 5.0]
-    rest = sample[:, sample[0] == 5.0][:, :150]
-    (agreement,) = measure_agreements([[np.concatenate((few, rest), axis=1)]])
-    assert agreement.weight[5] == 0.0
-    assert (np.delete(agreement.weight, 5) > 0.5).all()
 
 
 def test_the_class_tells_folds_and_the_difference_of_incidence() -> None:

@@ -48,15 +48,10 @@ def test_gdal_keeps_no_more_of_files_than_it_may() -> None:
     assert found == [FILE_CACHE] * 2 + [3 << 20] * 2
 
 
-def test_what_is_in_memory_is_not_copied() -> None:
-    values = np.ones((2, 3))
-    assert load(values) is values
-
-
-def test_what_is_lazy_comes_whole() -> None:
+def test_what_is_lazy_comes_whole_and_what_is_in_memory_is_not_copied() -> None:
     values = np.arange(70.0).reshape(7, 10)
-    lazy = dask.array.from_array(values, chunks=(3, 4))[1:6, 2:9].rechunk((2, 7))
-    loaded = load(lazy)
+    assert load(values) is values
+    loaded = load(dask.array.from_array(values, chunks=(3, 4))[1:6, 2:9].rechunk((2, 7)))
     np.testing.assert_array_equal(loaded, values[1:6, 2:9])
     assert loaded.flags.c_contiguous
     assert loaded.flags.writeable
@@ -221,14 +216,6 @@ def test_memory_is_given_back_for_lazy_scenes_alone(
     assert given
 
 
-def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
-    _runtime.malloc_trim.cache_clear()
-    assert _runtime.malloc_trim() is None
-    _runtime.return_freed_memory()
-    _runtime.malloc_trim.cache_clear()
-
-
 def test_a_system_that_does_not_tell_is_believed_to_hold_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -239,3 +226,10 @@ def test_a_system_that_does_not_tell_is_believed_to_hold_nothing(
     assert not given
     release_memory(3.0, 2.0)
     assert given
+    # Other C libraries are left alone.
+    monkeypatch.undo()
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
+    _runtime.malloc_trim.cache_clear()
+    assert _runtime.malloc_trim() is None
+    _runtime.return_freed_memory()
+    _runtime.malloc_trim.cache_clear()

@@ -51,9 +51,8 @@ warnings.filterwarnings("ignore", "This process", DeprecationWarning)
 
 if __name__ == "__main__":
     expected = reconstructed()
-    for method, count in (("fork", 2), ("forkserver", 1)):
-        with ProcessPoolExecutor(count, multiprocessing.get_context(method)) as pool:
-            assert list(pool.map(reconstructed, range(count))) == [expected] * count
+    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+        assert list(pool.map(reconstructed, range(2))) == [expected] * 2
     child = os.fork()
     if not child:
         os._exit(0 if reconstructed() == expected else 1)

@@ -122,23 +122,19 @@ def test_the_order_of_storage_does_not_matter(wall: Walls, dims: tuple[str, ...]
     dem, scene = wall.scene()
     order = dict.fromkeys(dims, slice(None, None, -1))
     turned = dem.isel(order)
-    for found, expected in (
-        (
-            reconstruct(scene, turned, law=LAW, method=Reallocation()),
-            reconstruct(scene, dem, law=LAW, method=Reallocation()),
-        ),
-        (masks(turned, scene.grid, scene.orbit), masks(dem, scene.grid, scene.orbit)),
-        (
-            reconstruct(lazy(scene), turned.chunk(y=50, x=40), law=LAW, memory_limit=1).compute(),
-            reconstruct(lazy(scene), dem.chunk(y=50, x=40), law=LAW, memory_limit=1).compute(),
-        ),
+    for make in (
+        lambda one: reconstruct(scene, one, law=LAW, method=Reallocation()),
+        lambda one: masks(one, scene.grid, scene.orbit),
+        lambda one: reconstruct(lazy(scene), one.chunk(y=50, x=40), law=LAW, memory_limit=1),
     ):
+        found, expected = (make(one).compute() for one in (turned, dem))
         xr.testing.assert_identical(found.isel(order), expected)
         np.testing.assert_array_equal(found.x, turned.x)
         np.testing.assert_array_equal(found.y, turned.y)
 
 
-def test_weights_are_in_the_order_of_storage() -> None:
+def test_weights_are_in_the_order_of_storage_and_a_dem_is_checked_once() -> None:
+    """One that was checked is taken as it is."""
     dem, scene = WALL._replace(block=20).scene()
     turned = dem[::-1]
     found, expected = (mapping(one, scene.grid, scene.orbit) for one in (turned, dem))
@@ -148,14 +144,8 @@ def test_weights_are_in_the_order_of_storage() -> None:
     for name in ("x", "y", "weight", "ratio", "column"):
         np.testing.assert_array_equal(here[name], there[name])
     np.testing.assert_array_equal(here.row, dem.shape[0] - 1 - there.row)
-
-
-def test_a_dem_is_checked_once() -> None:
-    """One that was checked is taken as it is."""
-    dem, scene = WALL._replace(block=20).scene()
     checked = CheckedDem.of(dem)
     assert CheckedDem.of(checked) is checked
     assert checked.north_up() is checked
-    xr.testing.assert_identical(
-        reconstruct(scene, checked, law=LAW), reconstruct(scene, dem, law=LAW)
-    )
+    results = (reconstruct(scene, one, law=LAW) for one in (checked, dem))
+    xr.testing.assert_identical(*results)
