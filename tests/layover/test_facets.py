@@ -133,7 +133,8 @@ def test_rcs_is_conserved(facets: int) -> None:
     ways = [
         scene_of(dem.fillna(0.0), lines=500, samples=560, ascending=way) for way in (True, False)
     ]
-    for method, scenes in ((Reallocation(), ways[:1]), (RTC(), ways[:1]), (PosteriorMean(), ways)):
+    methods = Reallocation(), RTC(), PosteriorMean()
+    for method, scenes in (*((each, ways[:1]) for each in methods), (PosteriorMean(), ways)):
         found = reconstruct(scenes, dem, method=method, facets=facets)
         explained = found.attrs["rcs_explained"][0]
         given = found.attrs["rcs_cells"][0] + found.attrs["rcs_withheld"][0]
