@@ -14,12 +14,10 @@ from sarheight.illumination import simulate
 from sarheight.output import open_result, read_provenance
 from sarheight.output.radar_images import write_scene
 from sarheight.terrain import draw_known_elevations, refine_files
-from tests.cli.commands import passing, run
+from tests.cli.commands import SEA, failing, passing, run, write_points
 from tests.dems import hills
 from tests.mountains import look, raster
 from tests.series.dates import date_of
-
-SEA = ("--vertical", "ellipsoidal")
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, ascending in (("ascending", True), ("descending", False)):
         grid, orbit = look(ascending=ascending, lines=300, samples=320)
         write_scene(simulate(fine, grid, orbit, looks=20.0, seed=1), made / f"{name}.nc")
-    points = draw_known_elevations(fine, 12, seed=1)
-    table = np.stack([points.x, points.y, points.height], axis=1)
-    np.savetxt(made / "known.csv", table, delimiter=",", header="x,y,height", comments="")
+    write_points(draw_known_elevations(fine, 12, seed=1), made / "known.csv", "x,y,height")
     return made
 
 
@@ -56,16 +52,10 @@ def test_two_images(folder: Path, tmp_path: Path) -> None:
     assert read_provenance(output)["parameters"]["settings"]["error"] == 2.0
     # The same in Python has the same bits.
     same = refine_files(
-        [folder / "ascending.nc", folder / "descending.nc"],
-        folder / "coarse.tif",
-        vertical="ellipsoidal",
-        error=2,
-        iterations=1,
-        coregister="none",
-        known=folder / "known.csv",
-        known_crs="EPSG:32632",
-        known_vertical="ellipsoidal",
-    )
+        [folder / "ascending.nc", folder / "descending.nc"], folder / "coarse.tif",
+        vertical="ellipsoidal", error=2, iterations=1, coregister="none",
+        known=folder / "known.csv", known_crs="EPSG:32632", known_vertical="ellipsoidal",
+    )  # fmt: skip
     for name in ("height", "height_sigma"):
         np.testing.assert_array_equal(result[name].values, same[name].values)
 
@@ -108,24 +98,19 @@ def test_folders_of_dates(folder: Path, tmp_path: Path) -> None:
     assert "the mean of 3 dates, 13 looks" in done.stderr
     assert "3.nc was left out" in done.stderr
     assert open_result(output).sizes["pass"] == 2
-    wrong = run("refine", tmp_path / "up", *given, "--overwrite", "--like", folder / "ascending.nc")
-    assert wrong.exit_code == 2
-    assert "have each their own sampling" in wrong.stderr
-    other = run("refine", tmp_path / "up", *given, "--overwrite", "--polarisation", "VH")
-    assert other.exit_code == 1
+    again = ("refine", tmp_path / "up", *given, "--overwrite")
+    line = failing(2, *again, "--like", folder / "ascending.nc")
+    assert "have each their own sampling" in line
+    failing(1, *again, "--polarisation", "VH")
     shutil.copy(tmp_path / "down" / "0.nc", tmp_path / "up" / "9.nc")
-    mixed = run("refine", tmp_path / "up", *given, "--overwrite")
-    assert "pass descending instead of ascending" in mixed.stderr
+    assert "pass descending instead of ascending" in run(*again).stderr
 
 
 def test_bad_input_is_refused(folder: Path, tmp_path: Path) -> None:
-    image, dem = folder / "ascending.nc", folder / "coarse.tif"
-    common = "--dem", dem, *SEA, "-o", tmp_path / "heights.nc"
-    done = run("refine", image, *common, "--error", 0)
-    assert done.exit_code == 2
-    assert "error=0.0, expected a number of metres above 0" in done.stderr
-    assert "there is no" in run("refine", tmp_path / "none.nc", *common).stderr
-    assert run("refine", image, "--dem", dem, *SEA, "-o", dem).exit_code == 2
+    common = "--dem", folder / "coarse.tif", *SEA, "-o", tmp_path / "heights.nc"
+    line = failing(2, "refine", folder / "ascending.nc", *common, "--error", 0)
+    assert "error=0.0, expected a number of metres above 0" in line
+    assert "there is no" in failing(2, "refine", tmp_path / "none.nc", *common)
     assert not (tmp_path / "heights.nc").exists()
 
 
@@ -142,10 +127,6 @@ def test_what_takes_more_memory_than_the_limit_is_refused(
     assert "--memory: a refinement is done in memory and takes about" in done.stderr
     assert "(--extent)" in done.stderr
     assert list(tmp_path.iterdir()) == []
+    paths = folder / "ascending.nc", folder / "coarse.tif"
     with pytest.raises(OptionError, match=r"the limit is 0\.0 GiB"):
-        refine_files(
-            folder / "ascending.nc",
-            folder / "coarse.tif",
-            vertical="ellipsoidal",
-            memory="1 MiB",
-        )
+        refine_files(*paths, vertical="ellipsoidal", memory="1 MiB")
