@@ -115,7 +115,8 @@ def test_polarisations_are_chosen(files: Files, tmp_path: Path) -> None:
     )
     image = write_scene(Scene(both, scene.grid, scene.orbit, "beta0"), tmp_path / "both.nc")
     command = ("reconstruct", image, "--dem", files.coarse, *SEA, "--method", "rtc")
-    for options, expected in (((), ["VV", "VH"]), (("--polarisations", "vh"), "VH")):
+    one = ("--polarisations", "vh", "--multilook", 2, 2)
+    for options, expected in (((), ["VV", "VH"]), (one, "VH")):
         passing(*command, *options, "--overwrite", "-o", tmp_path / "chosen.nc")
         found = open_result(tmp_path / "chosen.nc")["gamma0"]
         assert found["polarisation"].values.tolist() == expected

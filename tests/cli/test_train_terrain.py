@@ -120,17 +120,13 @@ def image(files: Files, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("with_points", [False, True])
-def test_predict_and_refine_are_one_way_with_one_result(
-    image: Path, tmp_path: Path, *, with_points: bool
-) -> None:
+def test_predict_and_refine_are_one_way_with_one_result(image: Path, tmp_path: Path) -> None:
     dem = coarsen(raster(mountain(48, 72)), 90.0, units="crs")
     dem.rio.to_raster(tmp_path / "coarse.tif")
+    known = draw_known_elevations(raster(mountain(48, 72)), 12).to_crs(4326)
+    points = write_points(known, tmp_path / "known.csv")
     given = [image, "--dem", tmp_path / "coarse.tif", *SEA, "--coregister", "none"]
-    if with_points:
-        known = draw_known_elevations(raster(mountain(48, 72)), 12).to_crs(4326)
-        write_points(known, tmp_path / "known.csv")
-        given += ["--known", tmp_path / "known.csv", "--known-vertical", "ellipsoidal"]
+    given += ["--known", points, "--known-vertical", "ellipsoidal"]
     for command in (("predict",), ("refine", "--network")):
         passing(*command, *given, "-o", tmp_path / f"{command[0]}.nc")
     with (

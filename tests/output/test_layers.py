@@ -391,13 +391,6 @@ def test_an_item_that_names_another_file_is_refused_at_once(
         output.open_result(folder)
 
 
-def test_a_result_without_acquisition_time_gets_no_folder(tmp_path: Path) -> None:
-    plain = result_of().drop_attrs(deep=False)
-    with pytest.raises(ValueError, match="when its images were taken"):
-        output.write(plain, tmp_path / "scene")
-    assert not list(tmp_path.iterdir())
-
-
 def look_at(folder: Path) -> None:
     """Read what a page shows of gamma0."""
     view = ResultView.open(folder)

@@ -144,13 +144,6 @@ def test_a_geotiff_does_not_mix_number_types(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_scene_is_written_as_picture(tmp_path: Path) -> None:
-    path = write_scene(scene_of(), tmp_path / "image.png")
-    assert path.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="is not a GeoTIFF"):
-        read_scene(path)
-
-
 def write_plain(path: Path, values: np.ndarray, **options: object) -> Path:
     """Write a raster of another origin."""
     bands, height, width = values.shape

@@ -59,6 +59,10 @@ FIELDS = {
     "processing:version": lambda value: isinstance(value, str),
     "processing:datetime": lambda value: value.endswith("+00:00"),
     "processing:software": lambda value: all(isinstance(text, str) for text in value.values()),
+    "ceosard:type": lambda value: value in {"optical", "radar"},
+    "ceosard:specification": lambda value: value == "NRB",
+    "ceosard:specification_version": lambda value: value in {"1.0", "1.1"},
+    "sarheight:sources": lambda value: len(value) == 1 and "mode" in value[0],
 }
 
 
@@ -80,19 +84,22 @@ def written(
     return found
 
 
+def check_properties(item: dict[str, Any]) -> None:
+    JsonSchemaSTACValidator().validate_core(item, pystac.STACObjectType.ITEM, "1.1.0")
+    for name, value in item["properties"].items():
+        assert ":" not in name or FIELDS[name](value), (name, value)
+
+
 @pytest.mark.parametrize(("suffix", "passes"), [(".tif", 1), (".nc", 2), (".zarr", 1), (".tif", 2)])
 def test_items_are_valid(tmp_path: Path, suffix: str, passes: int) -> None:
     result = with_record(result_of(polarisations=2, passes=passes), tmp_path)
     item = written(result, tmp_path, suffix)
-    validator = JsonSchemaSTACValidator()
-    validator.validate_core(item, pystac.STACObjectType.ITEM, "1.1.0")
+    check_properties(item)
     properties = item["properties"]
     prefixes = {name.partition(":")[0] for name in properties if ":" in name}
     declared = {EXTENSION.fullmatch(uri)["name"] for uri in item["stac_extensions"]}  # type: ignore[index]
     names = {"proj": "projection"}
     assert {names.get(prefix, prefix) for prefix in prefixes} <= declared | {"sarheight"}
-    for name, value in properties.items():
-        assert ":" not in name or FIELDS[name](value), (name, value)
     assert {"sar", "projection", "processing", "raster", "classification"} <= declared
     assert ("file" in declared) == (suffix != ".zarr")
     again = pystac.Item.from_file(str(tmp_path / "result.stac.json"))
@@ -109,15 +116,7 @@ def test_items_of_layers_are_valid(tmp_path: Path, passes: int) -> None:
     assert len(paths) == passes
     for path in paths:
         item = json.loads(path.read_text(encoding="utf-8"))
-        JsonSchemaSTACValidator().validate_core(item, pystac.STACObjectType.ITEM, "1.1.0")
-        own = FIELDS | {
-            "ceosard:type": lambda value: value in {"optical", "radar"},
-            "ceosard:specification": lambda value: value == "NRB",
-            "ceosard:specification_version": lambda value: value in {"1.0", "1.1"},
-            "sarheight:sources": lambda value: len(value) == 1 and "mode" in value[0],
-        }
-        for name, value in item["properties"].items():
-            assert ":" not in name or own[name](value), (name, value)
+        check_properties(item)
         assert item["properties"]["datetime"] is not None
         for asset in item["assets"].values():
             assert (folder / asset["href"]).is_file()
@@ -356,11 +355,12 @@ def test_items_of_an_unknown_mission_have_no_platform() -> None:
     assert not any("/sar/" in uri or "/file/" in uri for uri in item.stac_extensions)
 
 
-def test_datasets_without_acquisition_time_get_no_item(tmp_path: Path) -> None:
+def test_datasets_without_acquisition_time_get_no_item_and_no_folder(tmp_path: Path) -> None:
     dataset = result_of().copy()
     del dataset.attrs["acquisition"]
-    with pytest.raises(ValueError, match="when its images were taken"):
-        output.write(dataset, tmp_path / "result.nc", stac=True)
+    for name in ("result.nc", "folder"):
+        with pytest.raises(ValueError, match="when its images were taken"):
+            output.write(dataset, tmp_path / name, stac=True)
     with pytest.raises(ValueError, match="picture"):
         output.write(result_of(), tmp_path / "result.png", stac=True)
     assert list(tmp_path.iterdir()) == []

@@ -378,23 +378,10 @@ def test_what_is_no_image_or_has_no_datum_is_refused(archive: Path, place: Path)
     ):
         with pytest.raises(OptionError, match=message):
             open_image(scene, **{option: value})
-
-
-def test_methods_by_name_and_paths_are_understood_by_the_core(archive: Path) -> None:
-    heights = elevations.open_dem(archive / "metric.tif", vertical="ellipsoidal")
-    scene = open_image(archive / "grd.SAFE.zip", polarisations="VV")
-    expected = reconstruct(scene, heights, method=RTC())["gamma0"].values
-    for method in ("rtc", RTC):
-        found = reconstruct(scene, heights, method=method)["gamma0"].values
-        np.testing.assert_array_equal(found, expected)
-    named = open_product(archive / "grd.SAFE.zip").scene(polarisations="VV")
-    np.testing.assert_array_equal(named.image.values, scene.image.values)
     with pytest.raises(ValueError, match="'magic', expected one of 'posterior', 'one-step', 'rtc"):
         reconstruct(scene, heights, method="magic")
     with pytest.raises(TypeError, match="found method=3, expected one of"):
         reconstruct(scene, heights, method=3)  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match=r"found the path 'product.SAFE.zip', expected a Scene"):
-        reconstruct(Path("product.SAFE.zip"), heights)  # type: ignore[call-overload]
 
 
 def world_at(longitude: float) -> tuple[xr.DataArray, Scene]:
