@@ -239,14 +239,14 @@ def test_a_scene_of_a_product_has_image_coarse_heights_and_truth(
 
 
 def test_existing_scenes_are_kept_and_others_replaced(region: Region, tmp_path: Path) -> None:
-    path = made(region, tmp_path, "--posting", 45)
+    path = made(region, tmp_path, "--posting", 30)
     before = path.stat().st_mtime_ns
     # Without a coarse elevation model, the true heights are averaged.
-    assert open_result(path).attrs["coarse_posting_m"] == pytest.approx([135.0, 135.0], abs=0.5)
-    made(region, tmp_path, "--posting", 45)
-    assert path.stat().st_mtime_ns == before
-    made(region, tmp_path, "--posting", 45, "--coarser", 2)
     assert open_result(path).attrs["coarse_posting_m"] == pytest.approx([90.0, 90.0], abs=0.5)
+    made(region, tmp_path, "--posting", 30)
+    assert path.stat().st_mtime_ns == before
+    made(region, tmp_path, "--posting", 30, "--coarser", 2)
+    assert open_result(path).attrs["coarse_posting_m"] == pytest.approx([60.0, 60.0], abs=0.5)
 
 
 def test_known_elevations_of_a_scene_are_points_or_tracks(region: Region, tmp_path: Path) -> None:
