@@ -148,12 +148,15 @@ def test_masks_on_the_ground_and_on_the_image(files: Files, tmp_path: Path) -> N
 
 
 def test_an_orbit_file_takes_the_place_of_the_annotation(files: Files, tmp_path: Path) -> None:
-    image = tmp_path / "image.nc"
-    common = ("--like", files.annotation, "--dem", files.dem, *SEA, "--orbit", files.eof)
-    passing("simulate", *common, "-o", image)
-    assert "the orbit file" in read_scene(image).orbit.source
-    # Its vectors are rounded to micrometres: the same orbit, and the same image but for speckle.
-    assert read_scene(image).grid.shape == read_scene(files.image).grid.shape
+    image, output = tmp_path / "image.nc", tmp_path / "result.nc"
+    common = ("--dem", files.dem, *SEA, "--orbit", files.eof)
+    passing("simulate", "--like", files.annotation, *common, "-o", image)
+    # Its vectors are rounded to micrometres: the same sampling.
+    scene = read_scene(image)
+    assert "the orbit file" in scene.orbit.source
+    assert scene.grid.shape == read_scene(files.image).grid.shape
+    passing("reconstruct", files.image, *common, "--method", "rtc", "-o", output)
+    assert "the orbit file" in open_result(output).attrs["orbit_source"]
 
 
 def test_an_orbit_is_rotated_and_the_rotation_is_reported(files: Files, tmp_path: Path) -> None:
