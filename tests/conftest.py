@@ -60,6 +60,12 @@ def _loaded() -> Iterator[Run]:
         yield run
 
 
+@pytest.fixture
+def start(_loaded: Run) -> Run:
+    """Run programs in processes that have loaded the libraries."""
+    return _loaded
+
+
 @pytest.fixture(scope="module")
 def _forked_jobs(_loaded: Run) -> Iterator[None]:
     """Have batches fork the process of each job from one that has loaded the libraries."""

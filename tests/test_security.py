@@ -178,7 +178,7 @@ HELD: dict[str, tuple[str, ...]] = {
         "sentinel1/test_files::test_a_damaged_measurement_in_a_zip_is_refused",
         "sentinel1/test_files::test_parts_of_a_stored_measurement_are_noted",
         "cli/test_products::test_what_was_read_in_part_is_told_by_result_warning_and_exit_code",
-        "cli/test_products::test_verify_refuses_damage_that_a_part_does_not_show",
+        "cli/test_products::test_a_damaged_product_is_refused_with_verify",
         "cli/test_products::test_other_commands_that_read_products_in_part_tell_it_too",
     ),
     "| Sentinel-1 product, folder |": (

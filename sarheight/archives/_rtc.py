@@ -243,9 +243,12 @@ def _open_hdf5(paths: Sequence[str], chunks: Any) -> _Product:  # noqa: ANN401  
     (path,) = paths
     check_hdf5(path, "an HDF5 file of OPERA", ProductError)
     try:
-        data = _group(path, "data", chunks)
-        identification = _group(path, "identification", None)
-    except (OSError, KeyError, ValueError) as error:
+        data = xr.open_dataset(path, group="data", engine="netcdf4", chunks=chunks, decode_cf=False)
+        if chunks is None:
+            with data:
+                data.load()
+        tags, attributes = _hdf5_facts(path)
+    except (OSError, KeyError, ValueError, AttributeError, RuntimeError) as error:
         msg = f"'{path}' is no OPERA RTC-S1 product, or it is damaged ({error})"
         raise ProductError(msg) from error
     system = data.get("projection")
@@ -262,36 +265,32 @@ def _open_hdf5(paths: Sequence[str], chunks: Any) -> _Product:  # noqa: ANN401  
 
     images = {name: power(on_map(name)) for name in ORDER if name in data}
     masks = [OPERA_MASK.converted(on_map(name)) for name in OPERA_MASKS if name in data]
-    tags = {
-        _snake(str(name)): hdf5_text(value.values)
-        for name, value in identification.variables.items()
-    }
     name = tags.get("product_id") or Path(path).stem
     product = _opera_product(name, images, {"mask": masks[0]} if masks else {}, tags)
-    return replace(product, attributes=_hdf5_orbit(path))
+    return replace(product, attributes=attributes)
 
 
-def _hdf5_orbit(path: str) -> dict[str, str]:
-    """Return the state vectors of a product as an attribute, if it has them."""
+def _hdf5_facts(path: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return how a product is identified, and its state vectors as an attribute, if it has them.
+
+    By h5py: where netCDF's library opens one group while another is lazy, it closes both.
+    """
     import h5py
 
     with h5py.File(path, "r") as file:
+        tags = {
+            _snake(str(name)): hdf5_text(item[()])
+            for name, item in file["identification"].items()
+            if isinstance(item, h5py.Dataset)
+        }
         if "metadata/orbit/referenceEpoch" not in file:
-            return {}
+            return tags, {}
         group = file["metadata/orbit"]
         time, position, velocity = (group[name][()] for name in ("time", "position", "velocity"))
         epoch = hdf5_text(group["referenceEpoch"][()]).removesuffix("Z")
     source = f"state vectors of {Path(path).name}"
     orbit = Orbit(np.datetime64(epoch, "ns"), time, position, velocity, source)
-    return {ORBIT: orbit_to_json(orbit)}
-
-
-def _group(path: str, group: str, chunks: Any) -> xr.Dataset:  # noqa: ANN401
-    dataset = xr.open_dataset(path, group=group, engine="netcdf4", chunks=chunks, decode_cf=False)
-    if chunks is None:
-        with dataset:
-            return dataset.load()
-    return dataset
+    return tags, {ORBIT: orbit_to_json(orbit)}
 
 
 def _snake(name: str) -> str:

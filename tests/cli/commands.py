@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rioxarray  # noqa: F401  # gives xarray objects their `rio`
@@ -35,11 +36,16 @@ def write_dem(path: Path, posting: float, *, east: float = EAST, north: float = 
     steps = posting * (np.arange(count) - 0.5 * (count - 1))
     heights = 600.0 * np.exp(-(steps[:, None] ** 2 + (steps - 150.0) ** 2) / (2.0 * 280.0**2))
     dem = xr.DataArray(
-        heights.astype(np.float32),
-        dims=("y", "x"),
-        coords={"y": north - steps, "x": east + steps},
+        heights.astype(np.float32), dims=("y", "x"), coords={"y": north - steps, "x": east + steps}
     )
     dem.rio.write_crs("EPSG:32632").rio.to_raster(path)
+    return path
+
+
+def write_points(known: Any, path: Path, header: str = "longitude,latitude,height") -> Path:  # noqa: ANN401
+    """Write known elevations as a table."""
+    rows = np.stack([known.x, known.y, known.height], axis=1)
+    np.savetxt(path, rows, delimiter=",", header=header, comments="", fmt="%.17g")
     return path
 
 

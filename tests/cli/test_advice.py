@@ -21,9 +21,7 @@ from sarheight.cli import app
 from sarheight.cli._session import OPTIONS, option_advice, options_of, with_options
 from sarheight.dem import open_dem
 from sarheight.errors import DemError, FetchError, GeoidGridMissingError, SarheightError
-from tests.cli.commands import SEA, failing, passing, write_dem
-from tests.synthetic import synthetic_grid
-from tests.worlds.annotations import annotation_xml
+from tests.cli.commands import SEA, Files, failing, passing
 
 FOOT = 0.3048
 PYTHON = re.compile(r"\w\(|\bdem\.(?!tif)|=\.\.\.|vertical=|units=|nodata=|like=|band=")
@@ -41,17 +39,14 @@ def test_warnings_name_options_in_place_of_arguments() -> None:
 
 
 @pytest.fixture(scope="module")
-def annotation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("radar") / "s1a-iw-grd-vv.xml"
-    path.write_text(annotation_xml(*synthetic_grid(lines=400, samples=500, looks=4.4)))
-    return path
+def annotation(files: Files) -> Path:
+    return files.annotation
 
 
 @pytest.fixture(scope="module")
-def heights(tmp_path_factory: pytest.TempPathFactory) -> xr.DataArray:
+def heights(files: Files) -> xr.DataArray:
     """Mountains in metres, as a file has them."""
-    path = write_dem(tmp_path_factory.mktemp("dem") / "dem.tif", 60.0)
-    found = rioxarray.open_rasterio(path)
+    found = rioxarray.open_rasterio(files.coarse)
     assert isinstance(found, xr.DataArray)
     return found.load()
 
@@ -68,7 +63,8 @@ def written(dem: xr.DataArray, path: Path, unit: str = "", datum: str = "") -> P
 
 def masks(annotation: Path, *dems: Path) -> tuple[object, ...]:
     given = [word for dem in dems for word in ("--dem", dem)]
-    return ("masks", "--like", annotation, *given, "-o", dems[0].with_name("masks.nc"))
+    output = dems[0].with_name("masks.nc")
+    return ("masks", "--like", annotation, *given, "--overwrite", "-o", output)
 
 
 def advice_of(annotation: Path, *dems: Path, options: tuple[str, ...] = SEA) -> str:
@@ -78,45 +74,65 @@ def advice_of(annotation: Path, *dems: Path, options: tuple[str, ...] = SEA) -> 
     return line
 
 
-def heeded(annotation: Path, dem: Path, line: str) -> None:
-    """Do what the first advice of a line says, and see that it helps."""
-    found = re.search(r"pass (--\S+ (?:'[^']*'|[^\s,]+))", line)
-    assert found, line
-    passing(*masks(annotation, dem), *SEA, *shlex.split(found[1]))
-
-
-def test_feet_that_the_file_states(annotation: Path, heights: xr.DataArray, tmp_path: Path) -> None:
-    feet = (heights / FOOT).rio.write_crs(heights.rio.crs)
-    dem = written(feet, tmp_path / "dem.tif", unit="US survey foot")
-    line = advice_of(annotation, dem)
-    assert "--units 'US survey foot'" in line
-    heeded(annotation, dem, line)
-
-
-@pytest.mark.parametrize("mark", [-32768.0, -1234567.8, np.inf])
-def test_undeclared_voids(
-    annotation: Path, heights: xr.DataArray, tmp_path: Path, mark: float
+def test_options_that_are_advised_help(
+    annotation: Path, heights: xr.DataArray, tmp_path: Path
 ) -> None:
-    holes = heights.copy()
-    holes[0, :3, :3] = mark
-    dem = written(holes, tmp_path / "dem.tif")
-    line = advice_of(annotation, dem)
-    heeded(annotation, dem, line[line.index("--nodata") - len("pass ") :])
+    feet = (heights / FOOT).rio.write_crs(heights.rio.crs)
+    cases = [(feet, "US survey foot", "--units 'US survey foot'")]
+    for mark in (-32768.0, -1234567.8, np.inf):
+        holes = heights.copy()
+        holes[0, :3, :3] = mark
+        cases.append((holes, "", "--nodata "))
+    for made, unit, advice in cases:
+        dem = written(made, tmp_path / "dem.tif", unit)
+        line = advice_of(annotation, dem)
+        found = re.search(rf"({advice}(?:(?<= )[^\s,]+)?)", line)
+        assert found, line
+        passing(*masks(annotation, dem), *SEA, *shlex.split(found[1]))
 
 
 def test_heights_in_unstated_feet(annotation: Path, heights: xr.DataArray, tmp_path: Path) -> None:
     high = ((heights + 4000.0) / FOOT).rio.write_crs(heights.rio.crs)
     dem = written(high, tmp_path / "dem.tif")
-    line = advice_of(annotation, dem)
-    assert "pass --units ft" in line
-    np.testing.assert_allclose(
-        open_dem(dem, units="ft", vertical="ellipsoidal"), heights[0] + 4000.0, rtol=1e-6
-    )
+    assert "pass --units ft" in advice_of(annotation, dem)
+    found = open_dem(dem, units="ft", vertical="ellipsoidal")
+    np.testing.assert_allclose(found, heights[0] + 4000.0, rtol=1e-6)
 
 
-def test_an_unknown_unit(annotation: Path, heights: xr.DataArray, tmp_path: Path) -> None:
-    dem = written(heights, tmp_path / "dem.tif", unit="fathom")
-    assert "pass --units with m, ft or us-ft" in advice_of(annotation, dem)
+@pytest.mark.parametrize(
+    ("stated", "given", "advice"),
+    [
+        ({"unit": "fathom"}, "ellipsoidal", "pass --units with m, ft or us-ft"),
+        ({"datum": "EGM96"}, "ellipsoidal", "leave --vertical out"),
+        ({"datum": "EGM96"}, "EGM2008", "leave --vertical out"),
+        ({}, "nowhere.gtx", "--vertical.*pyproj sync --file"),
+    ],
+)
+def test_units_and_datums(
+    annotation: Path,
+    heights: xr.DataArray,
+    tmp_path: Path,
+    stated: dict[str, str],
+    given: str,
+    advice: str,
+) -> None:
+    dem = written(heights, tmp_path / "dem.tif", **stated)
+    assert re.search(advice, advice_of(annotation, dem, options=("--vertical", given)))
+
+
+def test_bands_and_tiles_that_do_not_fit(
+    annotation: Path, heights: xr.DataArray, tmp_path: Path
+) -> None:
+    bands = written(xr.concat([heights, heights], "band"), tmp_path / "bands.tif")
+    assert "rio stack --bidx 1" in advice_of(annotation, bands)
+    first = written(heights, tmp_path / "first.tif")
+    for other, datum, advice in (
+        (heights.assign_coords(x=heights.x + 17.0), "", "rio warp"),
+        (heights.rio.write_crs("EPSG:32633"), "", "different reference systems.*rio warp"),
+        (heights, "EGM96", "different vertical datums"),
+    ):
+        second = written(other, tmp_path / "other.tif", datum=datum)
+        assert re.search(advice, advice_of(annotation, first, second))
 
 
 def test_no_reference_system(annotation: Path, heights: xr.DataArray, tmp_path: Path) -> None:
@@ -130,45 +146,6 @@ def test_no_reference_system(annotation: Path, heights: xr.DataArray, tmp_path: 
     passing(*masks(annotation, dem), *SEA)
 
 
-def test_several_bands(annotation: Path, heights: xr.DataArray, tmp_path: Path) -> None:
-    dem = written(xr.concat([heights, heights], "band"), tmp_path / "dem.tif")
-    assert "rio stack --bidx 1" in advice_of(annotation, dem)
-
-
-def test_tiles_on_different_grids(annotation: Path, heights: xr.DataArray, tmp_path: Path) -> None:
-    first = written(heights, tmp_path / "first.tif")
-    off = heights.assign_coords(x=heights.x + 17.0)
-    assert "rio warp" in advice_of(annotation, first, written(off, tmp_path / "off.tif"))
-    other = heights.rio.write_crs("EPSG:32633")
-    line = advice_of(annotation, first, written(other, tmp_path / "other.tif"))
-    assert "different reference systems" in line
-    assert "rio warp" in line
-
-
-@pytest.mark.parametrize(("stated", "given"), [("EGM96", "ellipsoidal"), ("EGM96", "EGM2008")])
-def test_a_datum_against_the_file(
-    annotation: Path, heights: xr.DataArray, tmp_path: Path, stated: str, given: str
-) -> None:
-    dem = written(heights, tmp_path / "dem.tif", datum=stated)
-    line = advice_of(annotation, dem, options=("--vertical", given))
-    assert "leave --vertical out" in line
-
-
-def test_tiles_from_different_datums(
-    annotation: Path, heights: xr.DataArray, tmp_path: Path
-) -> None:
-    first = written(heights, tmp_path / "first.tif")
-    other = written(heights, tmp_path / "other.tif", datum="EGM96")
-    assert "different vertical datums" in advice_of(annotation, first, other)
-
-
-def test_a_geoid_that_is_not_here(annotation: Path, heights: xr.DataArray, tmp_path: Path) -> None:
-    dem = written(heights, tmp_path / "dem.tif")
-    line = advice_of(annotation, dem, options=("--vertical", "nowhere.gtx"))
-    assert "--vertical" in line
-    assert "pyproj sync --file" in line
-
-
 def test_words_for_options() -> None:
     error = DemError("wrong", "call f(x)", options={"nodata": -3.4028234663852886e38})
     assert str(error) == "wrong; call f(x)"
@@ -179,9 +156,7 @@ def test_words_for_options() -> None:
 
 
 def test_only_options_that_the_command_has(heights: xr.DataArray, tmp_path: Path) -> None:
-    feet = (heights / FOOT).rio.write_crs(heights.rio.crs)
-    dem = written(feet, tmp_path / "dem.tif", unit="US survey foot")
-    line = failing(1, "info", dem)
+    line = failing(1, "info", written(heights, tmp_path / "dem.tif", unit="US survey foot"))
     assert "US survey foot" in line
     assert "--units" not in line
     for name in ("predict", "masks", "fetch"):

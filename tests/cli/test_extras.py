@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from sarheight.errors import EXTRAS
-from tests.cli.commands import SEA, Files
+from tests.cli.commands import Files
 
 ABSENT = """
 import importlib.machinery, json, sys
@@ -42,85 +42,55 @@ print(json.dumps(found))
 """
 """A program that runs commands and statements where libraries are not installed."""
 
-BOUNDS = ("--bounds", "9.9", "45.9", "10.1", "46.1")
-TASKS: dict[str, tuple[str, object]] = {
-    "predict": ("learn", ("predict", "{image}", "--model", "{folder}", "-o", "p.tif")),
-    "predict, refined": ("learn", ("predict", "{image}", "--dem", "{dem}", *SEA, "-o", "p.tif")),
-    "refine --network": (
-        "learn",
-        ("refine", "{image}", "--dem", "{dem}", *SEA, "--network", "-o", "r.nc"),
-    ),
-    "train terrain": ("learn", ("train", "terrain", "{folder}", "-o", "run")),
-    "train buildings": ("learn", ("train", "buildings", "{folder}", "-o", "run")),
-    "train zones": ("learn", ("train", "zones", "{dem}", "--labels", "{dem}", "-o", "run")),
-    "fetch scenes": (
-        "fetch",
-        ("fetch", "scenes", *BOUNDS, "--from", "2024-01-01", "--to", "2024-01-03"),
-    ),
-    "fetch dem": ("fetch", ("fetch", "dem", *BOUNDS)),
-    "fetch geoid": ("fetch", ("fetch", "geoid", "EGM96")),
-    "reconstruct --dem auto": (
-        "fetch",
-        ("reconstruct", "{image}", "--dem", "auto", *BOUNDS, "-o", "scene"),
-    ),
-    "reconstruct URL": (
-        "fetch",
-        ("reconstruct", "https://example.org/S1A.SAFE.zip", "--dem", "{dem}", *SEA, "-o", "scene"),
-    ),
-    "info URL": ("fetch", ("info", "s3://example/S1A.SAFE.zip")),
-    "series --dem auto": (
-        "fetch",
-        ("series", "{image}", "--dem", "auto", *BOUNDS, "-o", "stack.zarr"),
-    ),
-    "batch --scheduler": (
-        "cluster",
-        ("batch", "{image}", "--dem", "{dem}", "-o", "many", "--scheduler", "tcp://127.0.0.1:9"),
-    ),
-    "Python: known points": ("vector", "sarheight.terrain.read_known_elevations('{points}')"),
-    "known points": (
-        "learn",
-        ("refine", "{image}", "--dem", "{dem}", *SEA, "--known", "{points}", "-o", "r.nc"),
-    ),
-    "condition": (
-        "condition",
-        ("masks", "--like", "{image}", "--dem", "{dem}", *SEA, "--condition", "fill", "-o", "m.nc"),
-    ),
-    "clip": (
-        "vector",
-        ("masks", "--like", "{image}", "--dem", "{dem}", *SEA, "--clip", "{points}", "-o", "m.nc"),
-    ),
-    "info SICD": ("sicd", ("info", "{sicd}")),
-    "reconstruct SICD": ("sicd", ("reconstruct", "{sicd}", "--dem", "{dem}", *SEA, "-o", "scene")),
-    "Python: reconstruct": (
-        "fetch",
-        "sarheight.reconstruct('{image}', 'auto', bounds=(9.9, 45.9, 10.1, 46.1))",
-    ),
-    "Python: refine": (
-        "learn",
+BOUNDS = "--bounds 9.9 45.9 10.1 46.1"
+MASKS = "masks --like {image} --dem {dem} --vertical ellipsoidal"
+REFINE = "refine {image} --dem {dem} --vertical ellipsoidal"
+TASKS: dict[str, tuple[str, ...]] = {
+    "learn": (
+        "predict {image} --model {folder} -o p.tif",
+        "predict {image} --dem {dem} --vertical ellipsoidal -o p.tif",
+        f"{REFINE} --network -o r.nc",
+        f"{REFINE} --known {{points}} -o r.nc",
+        "train terrain {folder} -o run",
+        "train buildings {folder} -o run",
+        "train zones {dem} --labels {dem} -o run",
         "sarheight.terrain.refine_files('{image}', '{dem}', vertical=0, network=True)",
+        "sarheight.learning.train",
+        "sarheight.zones.ZoneClassifier",
     ),
-    "Python: fetch": ("fetch", "sarheight.fetch.dem((9.9, 45.9, 10.1, 46.1))"),
-    "Python: train": ("learn", "sarheight.learning.train"),
-    "Python: predict": ("learn", "sarheight.zones.ZoneClassifier"),
-}
-"""What needs an extra, and which."""
-CORE: dict[str, tuple[str, ...]] = {
-    "masks": ("masks", "--like", "{image}", "--dem", "{dem}", *SEA, "-o", "masks.tif"),
-    "refine": ("refine", "{image}", "--dem", "{dem}", *SEA, "--iterations", "1", "-o", "r.nc"),
-    "masks --mgrs": (
-        *("masks", "--like", "{image}", "--dem", "{dem}", *SEA),
-        *("--mgrs", "32TNR", "--resolution", "180", "-o", "tile.tif"),
+    "fetch": (
+        f"fetch scenes {BOUNDS} --from 2024-01-01 --to 2024-01-03",
+        f"fetch dem {BOUNDS}",
+        "fetch geoid EGM96",
+        f"reconstruct {{image}} --dem auto {BOUNDS} -o scene",
+        "reconstruct https://example.org/S1A.SAFE.zip --dem {dem} --vertical 0 -o scene",
+        "info s3://example/S1A.SAFE.zip",
+        f"series {{image}} --dem auto {BOUNDS} -o stack.zarr",
+        "sarheight.reconstruct('{image}', 'auto', bounds=(9.9, 45.9, 10.1, 46.1))",
+        "sarheight.fetch.dem((9.9, 45.9, 10.1, 46.1))",
     ),
-    "info": ("info", "{image}", "{dem}"),
+    "cluster": ("batch {image} --dem {dem} -o many --scheduler tcp://127.0.0.1:9",),
+    "vector": (
+        "sarheight.terrain.read_known_elevations('{points}')",
+        f"{MASKS} --clip {{points}} -o m.nc",
+    ),
+    "condition": (f"{MASKS} --condition fill -o m.nc",),
+    "sicd": ("info {sicd}", "reconstruct {sicd} --dem {dem} --vertical ellipsoidal -o scene"),
+    "": (
+        f"{MASKS} -o masks.tif",
+        f"{MASKS} --mgrs 32TNR --resolution 180 -o tile.tif",
+        f"{REFINE} --iterations 1 -o r.nc",
+        "info {image} {dem}",
+    ),
 }
-"""What needs none."""
+"""Commands, and statements of Python, that need an extra; the last ones need none."""
 
 
-def filled(task: object, names: dict[str, str]) -> object:
-    if isinstance(task, str):
+def filled(task: str, names: dict[str, str]) -> str | list[str]:
+    """Return a statement, or the words of a command."""
+    if task.startswith("sarheight."):
         return task.format(**names)
-    assert isinstance(task, tuple)
-    return [each.format(**names) for each in task]
+    return [word.format(**names) for word in task.split()]
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +105,7 @@ def told(files: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
         "points": str(folder / "points.gpkg"),
         "sicd": str(folder / "spotlight.nitf"),
     }
-    tasks = {name: filled(task, names) for name, (_, task) in TASKS.items()}
-    tasks |= {name: filled(task, names) for name, task in CORE.items()}
+    tasks = {task: filled(task, names) for group in TASKS.values() for task in group}
     absent = ["mgrs", "richdem", *(name for modules in EXTRAS.values() for name in modules)]
     done = subprocess.run(
         [sys.executable, "-c", ABSENT],
@@ -151,15 +120,14 @@ def told(files: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
     return found
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_what_is_missing_is_named_with_its_extra(told: dict[str, str], name: str) -> None:
-    extra, task = TASKS[name]
-    assert f"pip install 'sarheight[{extra}]'" in told[name]
-    assert told[name].startswith("MissingLibraryError" if isinstance(task, str) else "1 ")
-    assert "please report it" not in told[name]
-    assert len(told[name].splitlines()) < 6
-
-
-@pytest.mark.parametrize("name", CORE)
-def test_what_needs_no_extra_works_without_any(told: dict[str, str], name: str) -> None:
-    assert told[name].startswith("0"), told[name]
+@pytest.mark.parametrize("extra", TASKS)
+def test_what_is_missing_is_named_with_its_extra(told: dict[str, str], extra: str) -> None:
+    for task in TASKS[extra]:
+        if not extra:
+            assert told[task].startswith("0"), told[task]
+            continue
+        assert f"pip install 'sarheight[{extra}]'" in told[task]
+        statement = task.startswith("sarheight.")
+        assert told[task].startswith("MissingLibraryError" if statement else "1 ")
+        assert "please report it" not in told[task]
+        assert len(told[task].splitlines()) < 6

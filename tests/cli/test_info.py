@@ -37,9 +37,9 @@ def made(
         write_scene(date_of(dem, number, baseline=50.0 * number), path)
     image = ("reconstruct", files.image, "--dem", files.coarse, *SEA)
     for command in (
-        (*image, "-o", folder / "result.tif", "--stac", "--quicklook", folder / "look.png"),
+        (*image, "-o", folder / "result.tif", "--stac"),
         (*image, "-o", folder / "folder"),
-        (*image, "-o", folder / "picture.png"),
+        (*image, "--method", "rtc", "-o", folder / "picture.png"),
         (*image, "--method", "rtc", "-o", folder / "store.zarr"),
         (
             *("masks", "--like", files.image, "--dem", files.coarse, *SEA),
@@ -47,7 +47,7 @@ def made(
         ),
         ("series", *dates, "--dem", folder / "series.tif", *SEA, "-o", folder / "stack.zarr"),
         (
-            *("batch", files.image, "--dem", files.coarse),
+            *("batch", files.image, "--dem", files.coarse, "--set", "method=rtc"),
             *("--set", "vertical=ellipsoidal", "-o", folder / "many"),
         ),
     ):

@@ -54,26 +54,16 @@ def slc_grid(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("placed", [False, True])
-def test_dolphin_gets_a_byte_of_1_where_a_cell_is_good(
-    files: Files, tmp_path: Path, *, placed: bool
-) -> None:
+def test_dolphin_gets_a_byte_of_1_where_a_cell_is_good(files: Files, tmp_path: Path) -> None:
+    """On the grid of its raster, or of a burst, which is all that the mask needs."""
     like = slc_grid(tmp_path / "slc.tif")
-    options = ("--like", like) if placed else ()
-    categories = masks(files, tmp_path / "t117_249422_iw2.tif", *options)
-    with rasterio.open(tmp_path / "t117_249422_iw2.tif") as file:
+    categories = masks(files, tmp_path / "by_raster.tif", "--like", like)
+    assert (categories == 255).any()
+    with rasterio.open(tmp_path / "by_raster.tif") as file, rasterio.open(like) as slc:
         assert (file.count, file.dtypes, file.nodata) == (1, ("uint8",), None)
         np.testing.assert_array_equal(file.read(1), np.isin(categories, CLEAR))
         assert 0.1 < file.read(1).mean() < 0.9
-        if placed:
-            with rasterio.open(like) as slc:
-                assert (file.crs, file.transform, file.shape) == (slc.crs, slc.transform, slc.shape)
-            assert (categories == 255).any()
-
-
-def test_a_burst_is_all_that_its_mask_needs(files: Files, tmp_path: Path) -> None:
-    like = slc_grid(tmp_path / "slc.tif")
-    categories = masks(files, tmp_path / "by_raster.tif", "--like", like)
+        assert (file.crs, file.transform, file.shape) == (slc.crs, slc.transform, slc.shape)
     grid, orbit = read_grid_and_orbit(files.image)
     slant = replace(
         grid, ground_range=None, near_range=float(grid.slant_range(0, 0)) - 50.0, samples=1500
@@ -107,19 +97,14 @@ def test_mintpy_gets_the_opposite_with_the_corner_of_the_grid(files: Files, tmp_
     known |= {"WIDTH": str(found.shape[1]), "X_UNIT": "meters", "UTM_ZONE": "32N"}
     assert known.items() <= attributes.items()
     assert json.loads(attributes["provenance"])["parameters"]["command"] == "masks"
-
-
-def test_a_mask_of_mintpy_is_described_and_repeated(files: Files, tmp_path: Path) -> None:
-    output = tmp_path / "shadowMask.h5"
-    categories = masks(files, output)
     done = passing("info", output)
     assert "as MintPy reads them" in done.stdout
     assert f"{100 * (1 - np.isin(categories, CLEAR).mean()):.1f} % of the cells" in done.stdout
     settings = passing("info", output, "--config")
     assert f'like = ["{files.image.name}"]' in settings.stdout
-    found = read_insar_mask(output)
-    assert found is not None
-    np.testing.assert_array_equal(found, ~np.isin(categories, CLEAR))
+    again = read_insar_mask(output)
+    assert again is not None
+    np.testing.assert_array_equal(again, found)
     whole = output.read_bytes()
     output.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DamagedFileError, match="a mask for MintPy"):
@@ -142,18 +127,18 @@ def test_mintpy_gets_rows_from_north_to_south_and_degrees(files: Files, tmp_path
             assert float(file.attrs["Y_STEP"]) < 0.0 < float(file.attrs["X_STEP"])
 
 
-@pytest.mark.parametrize("name", ["radar.tif", "radar.h5"])
-def test_masks_of_the_pixels_of_an_image(files: Files, tmp_path: Path, name: str) -> None:
-    categories = masks(files, tmp_path / name, "--geometry", "radar")
-    if name.endswith(".h5"):
-        with h5py.File(tmp_path / name) as file:
-            good = ~file["shadowMask"][:]
-            assert "X_FIRST" not in file.attrs
-    else:
-        with ignore_missing_georeference(), rasterio.open(tmp_path / name) as file:
-            good = file.read(1).astype(bool)
-    np.testing.assert_array_equal(good, np.isin(categories, CLEAR))
-    assert good.any()
+def test_masks_of_the_pixels_of_an_image(files: Files, tmp_path: Path) -> None:
+    known = [
+        masks(files, tmp_path / f"radar{end}", "--geometry", "radar") for end in (".h5", ".tif")
+    ]
+    with h5py.File(tmp_path / "radar.h5") as file:
+        found = [~file["shadowMask"][:]]
+        assert "X_FIRST" not in file.attrs
+    with ignore_missing_georeference(), rasterio.open(tmp_path / "radar.tif") as file:
+        found.append(file.read(1).astype(bool))
+    for good, categories in zip(found, known, strict=True):
+        np.testing.assert_array_equal(good, np.isin(categories, CLEAR))
+        assert good.any()
 
 
 @pytest.mark.parametrize(

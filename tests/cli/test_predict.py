@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import rasterio
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
 
 from pathlib import Path
 
-from sarheight.buildings import (
-    BuildingHeightEstimator,
-    predict_buildings,
-    write_stack,
-)
+from sarheight.buildings import BuildingHeightEstimator, predict_buildings, write_stack
 from sarheight.learning import Channel, model_kind
 from sarheight.output import open_result
-from sarheight.zones import (
-    ZoneClassifier,
-    predict_zones,
-)
+from sarheight.zones import ZoneClassifier, predict_zones
 from tests.cities import EPSG, NORTH, WEST, small_stack, write_geotiff
-from tests.cli.commands import passing, run
+from tests.cli.commands import failing, passing, run
 from tests.zone_samples import city, small_classifier
 
 
@@ -44,7 +38,8 @@ def test_a_classifier_maps_zones_of_rasters(classifier: ZoneClassifier, tmp_path
     stack.sel(band=["green", "red"]).rio.to_raster(tmp_path / "visible.tif")
     stack.sel(band=["nir"]).rio.to_raster(tmp_path / "infrared.tif")
     for name, bands in (("visible", ("green", "red")), ("infrared", ("nir",))):
-        _name_bands(tmp_path / f"{name}.tif", bands)
+        with rasterio.open(tmp_path / f"{name}.tif", "r+") as raster:
+            raster.descriptions = bands
     model = classifier.save_pretrained(tmp_path / "model")
     assert model_kind(model) == "local climate zones"
     passing(
@@ -55,13 +50,6 @@ def test_a_classifier_maps_zones_of_rasters(classifier: ZoneClassifier, tmp_path
     stack = stack.assign_coords(band=[channel.name for channel in classifier.channels])
     expected = predict_zones(classifier, stack, step=2, device="cpu")
     np.testing.assert_array_equal(open_result(tmp_path / "zones.tif")["zone"], expected["zone"])
-
-
-def _name_bands(path: Path, names: tuple[str, ...]) -> None:
-    import rasterio
-
-    with rasterio.open(path, "r+") as raster:
-        raster.descriptions = names
 
 
 def test_an_estimator_maps_the_buildings_of_a_stack(
@@ -76,11 +64,9 @@ def test_an_estimator_maps_the_buildings_of_a_stack(
     np.testing.assert_allclose(
         open_result(output)["height"], expected["height"], rtol=1e-4, atol=1e-4
     )
-    twice = run(
-        "predict", tmp_path / "city.zarr", tmp_path / "city.zarr", "--model", model, "-o", "x.tif"
-    )
-    assert twice.exit_code == 2
-    assert "found 2 stacks, expected one" in twice.output
+    city_twice = (tmp_path / "city.zarr",) * 2
+    line = failing(2, "predict", *city_twice, "--model", model, "-o", "x.tif")
+    assert "found 2 stacks, expected one" in line
 
 
 def test_a_folder_of_images_becomes_heights_of_outlines(
@@ -112,35 +98,25 @@ def test_a_folder_of_images_becomes_heights_of_outlines(
     expected = np.average(part, weights=np.outer([1.0, 1.0, 0.5], [0.5, 1.0, 1.0]))
     assert table["height"][0] == pytest.approx(expected, rel=1e-4)
     assert np.isnan(table["height"][1])
-    done = run(
-        "predict",
-        tmp_path / "images", "--model", model, "-o", tmp_path / "other.tif", "--device", "cpu",
-        "--footprints", tmp_path / "missing.gpkg",
-    )  # fmt: skip
+    given = ("predict", tmp_path / "images", "--model", model, "-o", tmp_path / "other.tif")
+    done = run(*given, "--device", "cpu", "--footprints", tmp_path / "missing.gpkg")
     assert done.exit_code != 0
     assert "missing.gpkg" in done.output
 
 
-def test_options_of_another_kind_are_refused(
+def test_options_of_another_kind_and_folders_without_network_are_refused(
     classifier: ZoneClassifier, estimator: BuildingHeightEstimator, tmp_path: Path
 ) -> None:
-    raster = tmp_path / "stack.tif"
+    raster, output = tmp_path / "stack.tif", tmp_path / "out.tif"
     city()[0].rio.to_raster(raster)
     zones = classifier.save_pretrained(tmp_path / "zones")
-    done = run("predict", raster, "--model", zones, "--resolution", 10, "-o", tmp_path / "out.tif")
-    assert done.exit_code == 2
-    assert "a network for local climate zones has no --resolution" in done.output
     buildings = estimator.save_pretrained(tmp_path / "buildings")
-    done = run("predict", raster, "--model", buildings, "--step", 2, "-o", tmp_path / "out.tif")
-    assert done.exit_code == 2
-    assert "a network for building heights has no --step" in done.output
-    assert not (tmp_path / "out.tif").exists()
-
-
-def test_a_folder_that_holds_no_network_is_refused(tmp_path: Path) -> None:
-    raster = tmp_path / "stack.tif"
-    city()[0].rio.to_raster(raster)
     (tmp_path / "empty").mkdir()
-    done = run("predict", raster, "--model", tmp_path / "empty", "-o", tmp_path / "out.tif")
-    assert done.exit_code == 1
-    assert "holds no readable config.json" in done.output
+    for code, model, options, words in (
+        (2, zones, ("--resolution", 10), "a network for local climate zones has no --resolution"),
+        (2, buildings, ("--step", 2), "a network for building heights has no --step"),
+        (1, tmp_path / "empty", (), "holds no readable config.json"),
+    ):
+        line = failing(code, "predict", raster, "--model", model, *options, "-o", output)
+        assert words in line
+    assert not output.exists()

@@ -8,43 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sarheight.dem import coarsen
 from sarheight.errors import OptionError
-from sarheight.illumination import simulate
 from sarheight.output import open_result, read_provenance
 from sarheight.output.radar_images import write_scene
-from sarheight.terrain import draw_known_elevations, refine_files
-from tests.cli.commands import passing, run
+from sarheight.terrain import refine_files
+from tests.cli.commands import SEA, failing, passing, run
 from tests.dems import hills
-from tests.mountains import look, raster
+from tests.mountains import raster
 from tests.series.dates import date_of
 
-SEA = ("--vertical", "ellipsoidal")
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a coarse elevation model, and two images of the fine one."""
-    made = tmp_path_factory.mktemp("refinement")
-    heights = hills((60, 66), relief=60.0, size=5.0, seed=1)
-    fine = raster(500.0 + heights - heights.mean())
-    coarsen(fine, 90.0, units="crs").rio.to_raster(made / "coarse.tif")
-    for name, ascending in (("ascending", True), ("descending", False)):
-        grid, orbit = look(ascending=ascending, lines=300, samples=320)
-        write_scene(simulate(fine, grid, orbit, looks=20.0, seed=1), made / f"{name}.nc")
-    points = draw_known_elevations(fine, 12, seed=1)
-    table = np.stack([points.x, points.y, points.height], axis=1)
-    np.savetxt(made / "known.csv", table, delimiter=",", header="x,y,height", comments="")
-    return made
-
-
-def test_two_images(folder: Path, tmp_path: Path) -> None:
+def test_two_images(passes: Path, tmp_path: Path) -> None:
     output = tmp_path / "heights.tif"
     done = passing(
         "refine",
-        folder / "ascending.nc", folder / "descending.nc", "--dem", folder / "coarse.tif", *SEA,
+        passes / "ascending.nc", passes / "descending.nc", "--dem", passes / "coarse.tif", *SEA,
         "--error", 2, "--iterations", 1, "--coregister", "none", "-o", output,
-        "--known", folder / "known.csv", "--known-crs", "EPSG:32632",
+        "--known", passes / "known.csv", "--known-crs", "EPSG:32632",
         "--known-vertical", "ellipsoidal", "--quicklook", tmp_path / "heights.png",
     )  # fmt: skip
     assert "12 known elevations" in done.stderr
@@ -56,27 +36,21 @@ def test_two_images(folder: Path, tmp_path: Path) -> None:
     assert read_provenance(output)["parameters"]["settings"]["error"] == 2.0
     # The same in Python has the same bits.
     same = refine_files(
-        [folder / "ascending.nc", folder / "descending.nc"],
-        folder / "coarse.tif",
-        vertical="ellipsoidal",
-        error=2,
-        iterations=1,
-        coregister="none",
-        known=folder / "known.csv",
-        known_crs="EPSG:32632",
-        known_vertical="ellipsoidal",
-    )
+        [passes / "ascending.nc", passes / "descending.nc"], passes / "coarse.tif",
+        vertical="ellipsoidal", error=2, iterations=1, coregister="none",
+        known=passes / "known.csv", known_crs="EPSG:32632", known_vertical="ellipsoidal",
+    )  # fmt: skip
     for name in ("height", "height_sigma"):
         np.testing.assert_array_equal(result[name].values, same[name].values)
 
 
 @pytest.mark.filterwarnings("default:the network is not used:RuntimeWarning")
-def test_the_included_network(folder: Path, tmp_path: Path) -> None:
+def test_the_included_network(passes: Path, tmp_path: Path) -> None:
     """It corrects where it was trained for the settings; elsewhere a warning says why not."""
     pytest.importorskip("torch")
     output = tmp_path / "heights.nc"
     given = (
-        folder / "ascending.nc", folder / "descending.nc", "--dem", folder / "coarse.tif", *SEA,
+        passes / "ascending.nc", passes / "descending.nc", "--dem", passes / "coarse.tif", *SEA,
         "--iterations", 1, "--coregister", "none", "--network", "-o", output,
     )  # fmt: skip
     done = passing("refine", *given)
@@ -89,7 +63,7 @@ def test_the_included_network(folder: Path, tmp_path: Path) -> None:
     assert "correction" not in open_result(output)
 
 
-def test_folders_of_dates(folder: Path, tmp_path: Path) -> None:
+def test_folders_of_dates(passes: Path, tmp_path: Path) -> None:
     """The dates of a folder are averaged; a damaged one is named."""
     fine = raster(500.0 + hills((60, 66), relief=60.0, size=5.0, seed=1) - 1000.0)
     for name, ascending in (("up", True), ("down", False)):
@@ -103,49 +77,40 @@ def test_folders_of_dates(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "up" / "3.nc").write_bytes(b"no image")
     output = tmp_path / "heights.nc"
     method = "--error", 2, "--iterations", 1, "--coregister", "none"
-    given = "--dem", folder / "coarse.tif", *SEA, "-o", output, *method
+    given = "--dem", passes / "coarse.tif", *SEA, "-o", output, *method
     done = passing("refine", tmp_path / "up", tmp_path / "down", *given)
     assert "the mean of 3 dates, 13 looks" in done.stderr
     assert "3.nc was left out" in done.stderr
     assert open_result(output).sizes["pass"] == 2
-    wrong = run("refine", tmp_path / "up", *given, "--overwrite", "--like", folder / "ascending.nc")
-    assert wrong.exit_code == 2
-    assert "have each their own sampling" in wrong.stderr
-    other = run("refine", tmp_path / "up", *given, "--overwrite", "--polarisation", "VH")
-    assert other.exit_code == 1
+    again = ("refine", tmp_path / "up", *given, "--overwrite")
+    line = failing(2, *again, "--like", passes / "ascending.nc")
+    assert "have each their own sampling" in line
+    failing(1, *again, "--polarisation", "VH")
     shutil.copy(tmp_path / "down" / "0.nc", tmp_path / "up" / "9.nc")
-    mixed = run("refine", tmp_path / "up", *given, "--overwrite")
-    assert "pass descending instead of ascending" in mixed.stderr
+    assert "pass descending instead of ascending" in run(*again).stderr
 
 
-def test_bad_input_is_refused(folder: Path, tmp_path: Path) -> None:
-    image, dem = folder / "ascending.nc", folder / "coarse.tif"
-    common = "--dem", dem, *SEA, "-o", tmp_path / "heights.nc"
-    done = run("refine", image, *common, "--error", 0)
-    assert done.exit_code == 2
-    assert "error=0.0, expected a number of metres above 0" in done.stderr
-    assert "there is no" in run("refine", tmp_path / "none.nc", *common).stderr
-    assert run("refine", image, "--dem", dem, *SEA, "-o", dem).exit_code == 2
+def test_bad_input_is_refused(passes: Path, tmp_path: Path) -> None:
+    common = "--dem", passes / "coarse.tif", *SEA, "-o", tmp_path / "heights.nc"
+    line = failing(2, "refine", passes / "ascending.nc", *common, "--error", 0)
+    assert "error=0.0, expected a number of metres above 0" in line
+    assert "there is no" in failing(2, "refine", tmp_path / "none.nc", *common)
     assert not (tmp_path / "heights.nc").exists()
 
 
 @pytest.mark.parametrize("command", ["refine", "predict"])
 def test_what_takes_more_memory_than_the_limit_is_refused(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    passes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     if command == "predict":
         pytest.importorskip("torch")
     monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", 0)
-    given = [command, folder / "ascending.nc", "--dem", folder / "coarse.tif", *SEA]
+    given = [command, passes / "ascending.nc", "--dem", passes / "coarse.tif", *SEA]
     done = run(*given, "-o", tmp_path / "heights.nc", "--memory", "1 MiB")
     assert done.exit_code == 2
     assert "--memory: a refinement is done in memory and takes about" in done.stderr
     assert "(--extent)" in done.stderr
     assert list(tmp_path.iterdir()) == []
+    paths = passes / "ascending.nc", passes / "coarse.tif"
     with pytest.raises(OptionError, match=r"the limit is 0\.0 GiB"):
-        refine_files(
-            folder / "ascending.nc",
-            folder / "coarse.tif",
-            vertical="ellipsoidal",
-            memory="1 MiB",
-        )
+        refine_files(*paths, vertical="ellipsoidal", memory="1 MiB")

@@ -60,11 +60,9 @@ def test_damaged_and_other_images(data: Path, tmp_path: Path) -> None:
 
 
 def test_misuse(data: Path, tmp_path: Path) -> None:
-    image, path = data / "date0.nc", tmp_path / "s.zarr"
-    assert "--dem" in failing(2, "series", image, "-o", path)
-    assert ".zarr" in failing(
-        2, "series", image, "--dem", data / "dem.tif", "-o", tmp_path / "s.nc"
-    )
-    wrong = ("series", image, "--dem", data / "dem.tif", "--window", 4, "-o", path)
-    assert "odd number" in failing(2, *wrong)
-    assert "there is no" in failing(2, "series", image, "--dem", data / "no.tif", "-o", path)
+    given = ("series", data / "date0.nc", "-o", tmp_path / "s.zarr")
+    assert "--dem" in failing(2, *given)
+    assert "there is no" in failing(2, *given, "--dem", data / "no.tif")
+    given += ("--dem", data / "dem.tif")
+    assert ".zarr" in failing(2, *given, "-o", tmp_path / "s.nc")
+    assert "odd number" in failing(2, *given, "--window", 4)

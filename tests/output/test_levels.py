@@ -141,6 +141,9 @@ def test_a_lazy_result_has_the_same_levels(tmp_path: Path, store: Path) -> None:
 
 @pytest.mark.parametrize("crs", GRIDS)
 def test_levels_cover_the_same_ground_by_any_reader(tmp_path: Path, crs: str) -> None:
+    """And their metadata follow the conventions, by zarr-cm, the validator of these."""
+    from zarr_cm import multiscales, proj, spatial
+
     made = scene(601, 300, crs)
     path = output.write(made, tmp_path / "scene.zarr")
     for number in range(3):
@@ -156,14 +159,6 @@ def test_levels_cover_the_same_ground_by_any_reader(tmp_path: Path, crs: str) ->
                 2**number * made.rio.resolution()[0], rel=1e-9
             )
             assert level.odc.geobox.shape == level["mask"].shape
-
-
-@pytest.mark.parametrize("crs", GRIDS)
-def test_metadata_follow_the_conventions(tmp_path: Path, crs: str) -> None:
-    """By zarr-cm, the conventions' own validator."""
-    from zarr_cm import multiscales, proj, spatial
-
-    path = output.write(scene(601, 300, crs), tmp_path / "scene.zarr")
     root = json.loads((path / "zarr.json").read_text())
     multiscales.validate_group_metadata(_node(root))
     for group in ("", "0", "1", "2"):
@@ -212,9 +207,7 @@ def test_a_store_has_few_files(store: Path) -> None:
     for array in ("0/gamma0", "1/gamma0", "0/mask"):
         files = [each for each in (store / array / "c").rglob("*") if each.is_file()]
         assert len(files) == (2 if "gamma0" in array else 1)
-
-
-def test_what_describes_the_grid_is_no_attribute_of_the_result(store: Path) -> None:
+    # What describes the grid is no attribute of the result.
     back = output.open_result(store)
     assert {name for name in back.attrs if ":" in str(name)} == set()
     assert "zarr_conventions" not in back.attrs
@@ -258,28 +251,20 @@ def test_a_damaged_overview_is_named(tmp_path: Path) -> None:
         output.open_result(path)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"attributes": {"multiscales": {"layout": 3}}}'])
-def test_a_damaged_root_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_damaged_root_is_refused(tmp_path: Path) -> None:
+    """Also one that lists groups outside the store, or groups twice.
+
+    A list of many would make each of them be opened.
+    """
     path = output.write(scene(30, 30), tmp_path / "scene.zarr")
-    (path / "zarr.json").write_text(content)
-    with pytest.raises(DamagedFileError, match=r"scene\.zarr"):
-        output.open_result(path)
-
-
-def test_groups_outside_the_store_are_refused(tmp_path: Path) -> None:
-    output.write(scene(30, 30), tmp_path / "other.zarr")
-    path = output.write(scene(30, 30), tmp_path / "scene.zarr")
-    text = (path / "zarr.json").read_text().replace('"asset": "0"', '"asset": "../other.zarr/0"')
-    (path / "zarr.json").write_text(text)
-    with pytest.raises(DamagedFileError, match=r"scene\.zarr"):
-        output.open_result(path)
-
-
-def test_a_group_that_is_listed_twice_is_refused(store: Path, tmp_path: Path) -> None:
-    """A list of many would make each of them be opened."""
-    path = tmp_path / "scene.zarr"
-    shutil.copytree(store, path)
-    root = json.loads((path / "zarr.json").read_bytes())
+    shutil.copytree(path, tmp_path / "other.zarr")
+    whole = (path / "zarr.json").read_text()
+    outside = whole.replace('"asset": "0"', '"asset": "../other.zarr/0"')
+    for content in ("{", "[]", '{"attributes": {"multiscales": {"layout": 3}}}', outside):
+        (path / "zarr.json").write_text(content)
+        with pytest.raises(DamagedFileError, match=r"scene\.zarr"):
+            output.open_result(path)
+    root = json.loads(whole)
     layout = root["attributes"]["multiscales"]["layout"]
     for wrong in (layout[:1] * 2, [{"asset": str(number)} for number in range(40)]):
         root["attributes"]["multiscales"]["layout"] = wrong

@@ -27,27 +27,23 @@ def test_the_provenance_is_the_same_in_all_formats(tmp_path: Path, suffix: str) 
     path = tmp_path / f"result{suffix}"
     output.write(result_of().assign_attrs(provenance=record), path)
     assert output.read_provenance(path) == record
-
-
-@pytest.mark.parametrize("suffix", FORMATS[:3])
-def test_the_provenance_of_an_image_in_radar_geometry_is_read(tmp_path: Path, suffix: str) -> None:
-    record = output.provenance(parameters={"seed": 7})
-    path = tmp_path / f"image{suffix}"
-    write_scene(scene(), path, attributes={"provenance": json.dumps(record)})
-    assert output.read_provenance(path) == record
+    if suffix != ".png":
+        path = tmp_path / f"image{suffix}"
+        write_scene(scene(), path, attributes={"provenance": json.dumps(record)})
+        assert output.read_provenance(path) == record
 
 
 def test_files_without_provenance_are_refused(tmp_path: Path) -> None:
     path = output.write(masks_of(), tmp_path / "masks.tif")
-    with pytest.raises(ValueError, match="does not say where it comes from"):
-        output.read_provenance(path)
-    with pytest.raises(FileNotFoundError, match="there is no"):
-        output.read_provenance(tmp_path / "absent.nc")
-    with pytest.raises(ValueError, match=r"\.tif, \.tiff, \.nc, \.zarr, \.png"):
-        output.read_provenance(tmp_path / "masks.jpg")
     (tmp_path / "damaged.tif").write_bytes(b"II*\0")
-    with pytest.raises(OSError, match="damaged"):
-        output.read_provenance(tmp_path / "damaged.tif")
+    for name, error, words in (
+        (path.name, ValueError, "does not say where it comes from"),
+        ("absent.nc", FileNotFoundError, "there is no"),
+        ("masks.jpg", ValueError, r"\.tif, \.tiff, \.nc, \.zarr, \.png"),
+        ("damaged.tif", OSError, "damaged"),
+    ):
+        with pytest.raises(error, match=words):
+            output.read_provenance(tmp_path / name)
 
 
 def test_files_folders_and_zips_are_identified_by_content(tmp_path: Path) -> None:
@@ -70,15 +66,6 @@ def test_files_folders_and_zips_are_identified_by_content(tmp_path: Path) -> Non
     assert output.provenance({"folder": product})["inputs"]["folder"]["sha256"] != before
 
 
-def test_the_provenance_holds_no_local_paths(tmp_path: Path) -> None:
-    (tmp_path / "dem.tif").write_bytes(b"heights")
-    record = output.provenance({"dem": tmp_path / "dem.tif"}, {"dem": tmp_path / "dem.tif"})
-    text = json.dumps(record)
-    assert str(tmp_path) not in text
-    assert record["inputs"]["dem"]["path"] == "dem.tif"
-    assert record["parameters"]["dem"] == "dem.tif"
-
-
 def test_urls_are_identified_without_a_download() -> None:
     files = fsspec.filesystem("memory")
     files.pipe("/archive/scene.zip", b"0123456789")
@@ -91,16 +78,11 @@ def test_urls_are_identified_without_a_download() -> None:
     files.rm("/archive", recursive=True)
 
 
-@pytest.mark.parametrize(
-    ("address", "shown"),
-    [
-        ("https://me:secret@example.org/a/b.tif?sig=abc#x", "https://example.org/a/b.tif"),
-        ("s3://bucket/key.zip", "s3://bucket/key.zip"),
-        ("https://example.org:8443/a.tif", "https://example.org:8443/a.tif"),
-    ],
-)
-def test_urls_are_kept_without_credentials(address: str, shown: str) -> None:
-    assert without_secrets(address) == shown
+def test_urls_are_kept_without_credentials() -> None:
+    given = "https://me:secret@example.org/a/b.tif?sig=abc#x"
+    assert without_secrets(given) == "https://example.org/a/b.tif"
+    for address in ("s3://bucket/key.zip", "https://example.org:8443/a.tif"):
+        assert without_secrets(address) == address
 
 
 def test_provenance_holds_versions_inputs_and_parameters(tmp_path: Path) -> None:
@@ -109,9 +91,14 @@ def test_provenance_holds_versions_inputs_and_parameters(tmp_path: Path) -> None
     (tmp_path / "scene.SAFE" / "annotation.xml").write_bytes(b"<product/>")
     record = output.provenance(
         {"dem": tmp_path / "dem.tif", "scene": str(tmp_path / "scene.SAFE"), "image": np.eye(3)},
-        {"looks": np.float32(4.5), "where": tmp_path, "law": len, "bad": np.nan, "k": (1, None)},
-    )
+        {
+            "looks": np.float32(4.5), "dem": tmp_path / "dem.tif", "law": len, "bad": np.nan,
+            "k": (1, None),
+        },
+    )  # fmt: skip
     assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert str(tmp_path) not in json.dumps(record)
+    assert record["inputs"]["dem"]["path"] == record["parameters"]["dem"] == "dem.tif"
     assert record["software"]["numpy"] == np.__version__
     assert record["software"]["GDAL"] == rasterio.__gdal_version__
     assert record["created"].endswith("+00:00")

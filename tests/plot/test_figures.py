@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +33,7 @@ from sarheight.plot.maps import (
     robust_limits,
     subsample,
 )
+from tests.programs import Run
 
 ROWS, COLUMNS = 30, 40
 VOID = (slice(0, 5), slice(0, 8))
@@ -83,7 +83,7 @@ def texts(axes: Axes) -> list[str]:
     return [] if legend is None else [text.get_text() for text in legend.get_texts()]
 
 
-def test_no_window_system_and_no_global_figures_are_needed() -> None:
+def test_no_window_system_and_no_global_figures_are_needed(start: Run, tmp_path: Path) -> None:
     code = (
         "import sys; import sarheight.plot, sarheight.output\n"
         "assert 'matplotlib' not in sys.modules\n"
@@ -91,7 +91,8 @@ def test_no_window_system_and_no_global_figures_are_needed() -> None:
         "sarheight.plot.backscatter(xr.DataArray(np.ones((3, 4)), dims=('y', 'x')))\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    done = start(code, tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_backscatter_is_drawn_in_decibels_without_voids() -> None:
@@ -111,14 +112,6 @@ def test_backscatter_is_drawn_in_decibels_without_voids() -> None:
     assert shown[-1, -1] == -20.0
     assert texts(axes) == ["no data"]
     assert axes.get_title(loc="left") == "title"
-
-
-def test_a_radar_image_has_lines_downwards() -> None:
-    image = xr.DataArray(np.random.default_rng(0).gamma(4, 1, (20, 30)), dims=("line", "sample"))
-    (axes,) = main_axes(plot.backscatter(image))
-    assert axes.images[0].get_extent() == [0, 30, 20, 0]
-    assert "sample" in axes.get_xlabel()
-    assert texts(axes) == []
 
 
 def test_the_polarisation_can_be_selected() -> None:
@@ -175,11 +168,8 @@ def test_fold_counts_above_the_last_class_belong_to_it() -> None:
     assert (picture[count.values == 8] == in_bytes(COUNT_COLOURS[6])).all()
     assert (picture[count.values == 1] == in_bytes(CLEAR)).all()
     assert (cap_counts(count).values[VOID] == 255).all()
-
-
-def test_colours_of_counts_get_darker() -> None:
     brightness = [np.dot(to_rgba(colour)[:3], (0.2, 0.7, 0.1)) for colour in COUNT_COLOURS[1:]]
-    assert all(np.diff(brightness) < -0.05)
+    assert all(np.diff(brightness) < -0.05), "colours get darker"
 
 
 def test_relief_shades_slopes_that_face_away_from_the_light() -> None:
@@ -231,6 +221,10 @@ def test_a_scene_shows_gamma_first_in_all_polarisations_with_colours_of_their_ow
     assert bars == ["γ⁰ VV (dB)", "γ⁰ VH (dB)", "σ⁰ VV (dB)"]
     limits = [each.images[0].get_clim() for each in axes[:5]]
     assert len(set(limits)) == 5
+    radar = axes[4]  # its lines run downwards
+    assert radar.images[0].get_extent() == [0, 30, 20, 0]
+    assert "sample" in radar.get_xlabel()
+    assert texts(radar) == []
     alone = main_axes(plot.scene(dataset(), polarisation="VH"))
     assert len(alone) == 4
     assert any("active layover" in text for text in texts(alone[2]))
@@ -350,18 +344,17 @@ def test_a_map_without_crs_is_measured_in_cells() -> None:
     assert (frame.width, frame.height, frame.unit, frame.up) == (6, 4, "cells", None)
 
 
-@pytest.mark.parametrize("flip", ["y", "x"])
-def test_maps_look_the_same_in_any_storage_order(flip: str) -> None:
+def test_maps_look_the_same_in_any_storage_order() -> None:
     power = dataset()["sigma0"][0]
     shown = [
-        main_axes(plot.backscatter(each))[0].images[0].get_array()
-        for each in (power, power.isel({flip: slice(None, None, -1)}), power.transpose("x", "y"))
+        main_axes(plot.backscatter(each))[0].images[0].get_array().filled(0)
+        for each in (power, power[::-1], power[:, ::-1], power.transpose("x", "y"))
     ]
-    np.testing.assert_array_equal(shown[0].filled(0), shown[1].filled(0))
-    np.testing.assert_array_equal(shown[0].filled(0), shown[2].filled(0))
+    for other in shown[1:]:
+        np.testing.assert_array_equal(shown[0], other)
 
 
-@pytest.mark.parametrize("look", [0.0, 90.0, 282.0])
+@pytest.mark.parametrize("look", [0.0, 282.0])
 def test_the_arrow_points_along_the_look_azimuth(look: float) -> None:
     power = dataset()["sigma0"][0].assign_attrs(look_azimuth=look)
     (axes,) = main_axes(plot.backscatter(power))

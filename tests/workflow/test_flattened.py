@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,32 +117,22 @@ def test_a_product_without_orbit_gets_the_best_that_is_fetched(
 
 
 @pytest.mark.usefixtures("_forked_jobs")
-def test_a_product_in_a_list_of_jobs(place: Path, tmp_path: Path) -> None:
-    command = ["batch", str(products(place)[0]), "--dem", str(place / "dem.tif")]
-    passing(*command, "--set", "vertical=ellipsoidal", "-o", str(tmp_path / "many"))
+def test_a_product_in_a_list_of_jobs_and_dates_in_a_stack(place: Path, tmp_path: Path) -> None:
+    dem = ("--dem", place / "dem.tif")
+    command = ("batch", products(place)[0], *dem, "--set", "method=rtc")
+    passing(*command, "--set", "vertical=ellipsoidal", "-o", tmp_path / "many")
     assert len(list((tmp_path / "many").glob("OPERA*"))) >= 1
-
-
-def test_dates_become_a_stack(place: Path) -> None:
-    out = place / "stack.zarr"
-    command = ["series", str(place / "dates"), "--dem", str(place / "dem.tif"), "-o", str(out)]
-    passing(*command, "--vertical", "ellipsoidal")
-    assert open_stack(out).sizes["time"] == 2
+    output = tmp_path / "stack.zarr"
+    passing("series", place / "dates", *dem, "--vertical", "ellipsoidal", "-o", output)
+    assert open_stack(output).sizes["time"] == 2
 
 
 def test_heights_need_the_elevation_model_of_the_provider(place: Path) -> None:
-    path = products(place)[0]
+    paths = str(products(place)[0]), str(place / "dem.tif")
     with pytest.raises(OptionError, match="only that one puts them back"):
-        refine_files(str(path), str(place / "dem.tif"), **OPTIONS)
-    refined = refine_files(
-        str(path),
-        str(place / "dem.tif"),
-        provider_dem=place / "dem.tif",
-        factor=1,
-        iterations=1,
-        coregister="none",
-        **OPTIONS,
-    )
+        refine_files(*paths, **OPTIONS)
+    little: dict[str, Any] = {"factor": 1, "iterations": 1, "coregister": "none"}
+    refined = refine_files(*paths, provider_dem=place / "dem.tif", **little, **OPTIONS)
     assert np.isfinite(refined["height"].values).mean() > 0.9
 
 
@@ -162,7 +153,5 @@ def test_options_that_do_not_apply(place: Path, options: dict[str, str], words: 
 
 def test_only_products_are_recognised(place: Path, tmp_path: Path) -> None:
     assert archives.is_rtc(hyp3_folder(tmp_path))
-    assert not archives.is_rtc(place / "dem.tif")
-    assert not archives.is_rtc(place / "dates")
-    assert not archives.is_rtc(tmp_path / "absent.zip")
-    assert not archives.is_rtc(xr.Dataset())
+    for other in (place / "dem.tif", place / "dates", tmp_path / "absent.zip", xr.Dataset()):
+        assert not archives.is_rtc(other)

@@ -87,6 +87,12 @@ def whole(world: World) -> dict[str, xr.Dataset]:
     }
 
 
+@pytest.fixture(scope="module")
+def windows(world: World) -> dict[str, xr.Dataset]:
+    """The results of the window, by method."""
+    return {method: world.window(method=method) for method in ("rtc", "posterior")}
+
+
 def decibels(window: xr.Dataset, whole: xr.Dataset, name: str = "gamma0") -> np.ndarray[Any, Any]:
     """Return the differences of a layer in decibels, where both have a value."""
     same = whole[name].sel(y=window["y"], x=window["x"], method="nearest")
@@ -117,22 +123,21 @@ def only_balanced(window: xr.Dataset, whole: xr.Dataset) -> bool:
 
 
 def test_without_laws_and_errors_a_window_is_the_same_part_of_the_whole(
-    world: World, whole: dict[str, xr.Dataset]
+    world: World, whole: dict[str, xr.Dataset], windows: dict[str, xr.Dataset]
 ) -> None:
     """RTC has neither, nor has one step by a law that is given."""
-    window = world.window(method="rtc")
-    assert only_balanced(window, whole["rtc"])
-    assert (window["fold_count"].values > 1).mean() > 0.01
+    assert only_balanced(windows["rtc"], whole["rtc"])
+    assert (windows["rtc"]["fold_count"].values > 1).mean() > 0.01
     given: dict[str, Any] = {"method": "one-step", "law": "muhleman"}
     all_of_it = sarheight.reconstruct(world.product, world.dem, **(GIVEN | given))
     assert only_balanced(world.window(**given), all_of_it)
 
 
 def test_scene_statistics_of_a_window_change_little(
-    world: World, whole: dict[str, xr.Dataset]
+    whole: dict[str, xr.Dataset], windows: dict[str, xr.Dataset]
 ) -> None:
     """Beside the uncertainty that is stated."""
-    window = world.window()
+    window = windows["posterior"]
     difference = decibels(window, whole["posterior"])
     assert 0.0 < np.abs(np.median(difference)) < 0.05
     known = np.isfinite(window["gamma0"].values)
@@ -141,11 +146,10 @@ def test_scene_statistics_of_a_window_change_little(
 
 
 def test_what_lies_beside_a_window_takes_part_in_it(
-    world: World, whole: dict[str, xr.Dataset]
+    world: World, whole: dict[str, xr.Dataset], windows: dict[str, xr.Dataset]
 ) -> None:
     """Cut off at its edges, an elevation model lacks the places that share their pixels."""
-    window = world.window(method="rtc")
-    box = world.grid().boundingbox
+    window, box = windows["rtc"], world.grid().boundingbox
     cut = world.whole.sel(x=slice(box.left, box.right), y=slice(box.top, box.bottom))
     alone = sarheight.reconstruct(world.product, cut, method="rtc", coregister="none")
     expected = whole["rtc"]["fold_count"].sel(y=window["y"], x=window["x"], method="nearest")
@@ -155,6 +159,7 @@ def test_what_lies_beside_a_window_takes_part_in_it(
     assert wrong[1] < 0.2 * wrong[0]
 
 
+@pytest.mark.usefixtures("windows")  # libraries are loaded
 def test_only_what_a_window_needs_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     original = ProductFiles.read_window
@@ -164,7 +169,6 @@ def test_only_what_a_window_needs_is_read(world: World, monkeypatch: pytest.Monk
         read.append(numbers.nbytes)
         return numbers
 
-    world.window()  # libraries are loaded
     monkeypatch.setattr(ProductFiles, "read_window", counted)
     before = _bytes_read()
     window = world.window()
@@ -190,11 +194,14 @@ def _bytes_read() -> int:
 
 
 def test_a_window_over_http_takes_few_requests(
-    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    world: World,
+    windows: dict[str, xr.Dataset],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """One for each small file, three for a measurement, and one for 8 MiB of its lines."""
     alone(monkeypatch, tmp_path)
-    local = world.window()
+    local = windows["posterior"]
     with running() as site:
         for file in world.product.rglob("*"):
             if file.is_file():
@@ -211,11 +218,14 @@ def test_a_window_over_http_takes_few_requests(
 
 
 def test_a_window_is_said_in_several_ways(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World,
+    windows: dict[str, xr.Dataset],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By a grid, by its edges, by a raster on it, and by bounds: the same bits."""
     monkeypatch.chdir(tmp_path)
-    expected = world.window(method="rtc", variables="gamma0")
+    expected = windows["rtc"]
     box = world.grid().boundingbox
     command = ("reconstruct", world.product, "--dem", world.dem, "--vertical", "ellipsoidal")
     command += ("--coregister", "none", "--method", "rtc", "--variables", "gamma0")

@@ -1,35 +1,60 @@
-"""``sarheight train zones``: what it is given, and what it answers."""
+"""``sarheight train buildings`` and ``train zones``: what they are given, and what they answer."""
 
 from __future__ import annotations
 
-import json
-
-import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 pytest.importorskip("h5py", reason="the extra `learn` is not installed")
 
-
+import json
 from pathlib import Path
 
+import numpy as np
+
+from sarheight.buildings import BuildingHeightEstimator, write_stack
 from sarheight.errors import OptionError
-from sarheight.zones import (
-    FusionResult,
-    ZoneClassifier,
-    ZoneSamples,
-    fusion_strategies,
-    workflow,
-)
-from sarheight.zones.workflow import (
-    choose_method,
-    describe_verdict,
-    open_samples,
-    strategies_of,
-)
-from tests.cli.commands import passing, run
+from sarheight.zones import FusionResult, ZoneClassifier, fusion_strategies, workflow
+from sarheight.zones.workflow import choose_method, describe_verdict, open_samples, strategies_of
+from tests.cities import SMALL_SETTINGS, small_stack
+from tests.cli.commands import failing, passing
 from tests.zone_samples import CHANNELS, city, fusion_result, so2sat_arrays, write_so2sat
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("cities")
+    for seed, name in enumerate(("one", "other")):
+        stack = small_stack(32, 32, months=2, optical_bands=["B04"], seed=seed)
+        write_stack(stack, made / f"{name}.zarr")
+    (made / "settings.json").write_text(json.dumps(SMALL_SETTINGS))
+    return made
+
+
+@pytest.mark.parametrize("split", ["blocks", "cities"])
+def test_a_network_is_trained_on_stacks(stacks: Path, tmp_path: Path, split: str) -> None:
+    how = (
+        ("--validate", stacks / "other.zarr")
+        if split == "cities"
+        else ("--block", 160, "--gap", 0, "--validation", 0.25)
+    )
+    passing(
+        "train", "buildings", stacks / "one.zarr", *how, "-o", tmp_path / "run",
+        "--settings", stacks / "settings.json", "--device", "cpu", "--quiet",
+    )  # fmt: skip
+    model = BuildingHeightEstimator.from_pretrained(tmp_path / "run" / "model")
+    assert [channel.name for channel in model.channels["optical"]] == ["B04"]
+    card = json.loads((tmp_path / "run" / "model" / "config.json").read_text())["card"]
+    assert card["stacks"] == ["one.zarr"]
+    assert card["validation"] == (["other.zarr"] if split == "cities" else 0.25)
+
+
+def test_mistakes_are_told_in_one_line(stacks: Path, tmp_path: Path) -> None:
+    command = ("train", "buildings", stacks / "one.zarr", "-o", tmp_path / "run")
+    line = failing(2, *command, "--settings", stacks / "settings.json", "--published")
+    assert "--published" in line
+    assert "blocks of 2000 m" in failing(1, *command, "--quiet")
 
 
 def sizes(path: Path, *, random_split: bool = False) -> dict[str, int]:
@@ -50,11 +75,6 @@ def test_each_version_of_so2sat_gives_three_parts(tmp_path: Path) -> None:
     assert sizes(tmp_path, random_split=True) == dealt
 
 
-def _values(samples: ZoneSamples) -> set[float]:
-    image = samples.load().image
-    return set(image[np.isfinite(image)].tolist())
-
-
 def test_parts_of_a_map_share_no_cell(tmp_path: Path) -> None:
     stack, labels = city(60, 80)
     stack.values[:] = np.arange(stack.size).reshape(stack.shape)
@@ -64,8 +84,9 @@ def test_parts_of_a_map_share_no_cell(tmp_path: Path) -> None:
         [tmp_path / "stack.tif"], tmp_path / "labels.tif", size=6, block=1000.0
     )
     assert posting == 100.0
-    seen = {role: _values(part) for role, part in parts.items()}
     assert all(len(part) > 0 for part in parts.values())
+    images = {role: part.load().image for role, part in parts.items()}
+    seen = {role: set(image[np.isfinite(image)].tolist()) for role, image in images.items()}
     for first, second in (("training", "test"), ("training", "validation"), ("validation", "test")):
         assert not seen[first] & seen[second]
 
@@ -105,23 +126,15 @@ def test_one_command_answers_which_fusion_is_best(tmp_path: Path) -> None:
     stack.attrs["long_name"] = ("radar_vv", "red", "nir")
     stack.rio.to_raster(tmp_path / "stack.tif")
     labels.rio.to_raster(tmp_path / "labels.tif")
-    (tmp_path / "settings.json").write_text(
-        json.dumps(
-            {
-                "options": {"widths": [4, 4, 4, 8, 8], "dense": 8, "pooled_blocks": 2},
-                "epochs": 1,
-                "batch": 16,
-                "precision": "32-true",
-            }
-        )
-    )
-    arguments = [
+    options = {"widths": [4, 4, 4, 8, 8], "dense": 8, "pooled_blocks": 2}
+    settings = {"options": options, "epochs": 1, "batch": 16, "precision": "32-true"}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    done = passing(
         "train", "zones", tmp_path / "stack.tif", "--labels", tmp_path / "labels.tif",
         "--size", 4, "--block", 700, "--group", "radar_*", "--group", "red,nir",
         "--stages", "0,3", "--seeds", 2, "--settings", tmp_path / "settings.json",
         "--device", "cpu", "-o", tmp_path / "run",
-    ]  # fmt: skip
-    done = passing(*arguments)
+    )  # fmt: skip
     assert "±" in done.output
     assert "fusion" in done.output
     table = json.loads((tmp_path / "run" / "table.json").read_text())
@@ -129,9 +142,8 @@ def test_one_command_answers_which_fusion_is_best(tmp_path: Path) -> None:
     assert table["samples"]["test"] > 0
     model = ZoneClassifier.from_pretrained(tmp_path / "run" / "model")
     assert model.posting == 100.0
-    wrong = run("train", "zones", str(tmp_path / "stack.tif"), "-o", str(tmp_path / "other"))
-    assert wrong.exit_code == 2
-    assert "--labels" in wrong.output
+    line = failing(2, "train", "zones", tmp_path / "stack.tif", "-o", tmp_path / "other")
+    assert "--labels" in line
 
 
 def test_few_labels_of_a_map_get_a_forest_and_it_maps(tmp_path: Path) -> None:
@@ -140,20 +152,16 @@ def test_few_labels_of_a_map_get_a_forest_and_it_maps(tmp_path: Path) -> None:
     stack.rio.to_raster(tmp_path / "stack.tif")
     labels.rio.to_raster(tmp_path / "labels.tif")
     (tmp_path / "settings.json").write_text(json.dumps({"trees": 10, "window": 3}))
-    arguments = [
+    done = passing(
         "train", "zones", tmp_path / "stack.tif", "--labels", tmp_path / "labels.tif",
         "--block", 700, "--settings", tmp_path / "settings.json", "-o", tmp_path / "run",
-    ]  # fmt: skip
-    done = passing(*arguments)
+    )  # fmt: skip
     assert "forest of 10 trees" in done.output
     table = json.loads((tmp_path / "run" / "table.json").read_text())
     assert table["test"]["average"] > 0.9
     assert table["test"]["calibration_error"] < 0.1
-    arguments = [
-        "predict", tmp_path / "stack.tif", "--model", tmp_path / "run" / "model",
-        "-o", tmp_path / "zones.tif",
-    ]  # fmt: skip
-    passing(*arguments)
+    model = ("--model", tmp_path / "run" / "model")
+    passing("predict", tmp_path / "stack.tif", *model, "-o", tmp_path / "zones.tif")
     assert (tmp_path / "zones_probabilities.tif").exists()
 
 
@@ -194,7 +202,5 @@ def test_labels_that_cannot_be_learnt_are_named(tmp_path: Path) -> None:
     assert "fewer than 20 labelled cells of compact_mid_rise (16), large_low_rise (1)" in told
     labels.values[10, 10] = 55
     labels.rio.to_raster(tmp_path / "labels.tif")
-    done = run(*arguments)
-    assert done.exit_code == 1
-    told = " ".join(done.output.split())
-    assert "found labels 55 (1 cells), which are no Local Climate Zones" in told
+    line = failing(1, *arguments)
+    assert "found labels 55 (1 cells), which are no Local Climate Zones" in line

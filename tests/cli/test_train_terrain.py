@@ -1,33 +1,155 @@
-"""From products and elevation models of archives to a trained network."""
+"""From products and elevation models to a trained network and a map of heights."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-
-import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 from click.testing import Result
 
 from sarheight.dem import coarsen
 from sarheight.illumination import simulate
 from sarheight.output import open_result
-from sarheight.terrain import (
-    HeightEstimator,
-    draw_altimeter_tracks,
-    draw_known_elevations,
-)
-from tests.cli.commands import passing, run
+from sarheight.terrain import HeightEstimator, draw_altimeter_tracks, draw_known_elevations
+from tests.cli.commands import SEA, Files, failing, passing, run, write_points
 from tests.mountains import look, mountain, raster
 from tests.worlds.products import NAME, grd_of_scene
 from tests.worlds.safe import pack
+
+SETTINGS = {
+    "network": "unet",
+    "options": {"width": 4, "depth": 2},
+    "size": 16,
+    "stride": 8,
+    "known_count": [2, 6],
+    "epochs": 1,
+    "precision": "32-true",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an elevation model, and settings of a small network."""
+    made = tmp_path_factory.mktemp("learning")
+    raster(mountain(48, 72)).rio.to_raster(made / "dem.tif")
+    (made / "settings.json").write_text(json.dumps(SETTINGS))
+    return made
+
+
+@pytest.fixture(scope="module")
+def scene(files: Files, folder: Path) -> Path:
+    given = ("--like", files.annotation, "--dem", folder / "dem.tif", *SEA)
+    passing("scenes", *given, "-o", folder / "scenes")
+    path = folder / "scenes" / "dem_0.zarr"
+    assert "simulated" in open_result(path).attrs
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path, scene: Path) -> Path:
+    passing(
+        "train", "terrain", scene, "-o", folder / "run", "--settings", folder / "settings.json",
+        "--validation", 0.4, "--gap", 120, "--device", "cpu", "--quiet",
+    )  # fmt: skip
+    return folder / "run" / "model"
+
+
+def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
+    truth = open_result(scene)["height"]
+    known = draw_known_elevations(truth, 5).to_crs(4326)
+    points = write_points(known, tmp_path / "known.csv")
+    command = ("predict", scene, "--model", model, "--known", points)
+    command += ("--known-vertical", "ellipsoidal", "-o")
+    passing(*command, tmp_path / "heights.tif")
+    result = open_result(tmp_path / "heights.tif")
+    assert result["height"].shape == truth.shape
+    assert np.isfinite(result["height"]).all()
+    assert result.attrs["known_elevations"] == 5
+    # The same points in metres of the map.
+    write_points(known.to_crs(32632), points, "x,y,height")
+    again = (*command, tmp_path / "again.tif")
+    assert "pass --known-crs EPSG:32632" in run(*again).stderr
+    passing(*again, "--known-crs", "EPSG:32632")
+    assert open_result(tmp_path / "again.tif").attrs["known_elevations"] == 5
+    assert result["height"].attrs["units"] == "m"
+    assert (result["height_sigma"] > 0.0).all()
+
+
+def test_a_part_that_is_smaller_than_a_patch_is_refused_before_training(
+    folder: Path, scene: Path, tmp_path: Path
+) -> None:
+    line = failing(
+        1, "train", "terrain", scene, "-o", tmp_path / "run", "--device", "cpu",
+        "--settings", folder / "settings.json",
+        "--validation", 0.4, "--held-out", 0.1, "--gap", 60,
+    )  # fmt: skip
+    assert "found no patch of 16 x 16 cells with true heights in scenes of [(48, 7)]" in line
+    assert "smaller patches or larger parts" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_heights_of_an_image_by_a_network_of_ones_own(
+    folder: Path, model: Path, image: Path, tmp_path: Path
+) -> None:
+    command = ("predict", image, "--dem", folder / "dem.tif", *SEA, "--model", model)
+    command += ("--coregister", "none", "-o")
+    passing(*command, tmp_path / "heights.nc")
+    with xr.open_dataset(tmp_path / "heights.nc") as result:
+        # The posting of the training.
+        assert abs(float(result["x"][1] - result["x"][0])) == pytest.approx(30.0, abs=0.1)
+        assert np.isfinite(result["height"][1:-1, 1:-1]).all()
+        assert (result["height_sigma"][1:-1, 1:-1] > 0.0).all()
+    line = failing(1, *command, tmp_path / "other.nc", "--resolution", 45)
+    assert "trained at 30 to 30 m" in line
+    assert not (tmp_path / "other.nc").exists()
+
+
+@pytest.fixture(scope="module")
+def image(files: Files, folder: Path) -> Path:
+    path = folder / "image.nc"
+    given = ("--like", files.annotation, "--dem", folder / "dem.tif", *SEA)
+    passing("simulate", *given, "-o", path)
+    return path
+
+
+def test_predict_and_refine_are_one_way_with_one_result(image: Path, tmp_path: Path) -> None:
+    dem = coarsen(raster(mountain(48, 72)), 90.0, units="crs")
+    dem.rio.to_raster(tmp_path / "coarse.tif")
+    known = draw_known_elevations(raster(mountain(48, 72)), 12).to_crs(4326)
+    points = write_points(known, tmp_path / "known.csv")
+    given = [image, "--dem", tmp_path / "coarse.tif", *SEA, "--coregister", "none"]
+    given += ["--known", points, "--known-vertical", "ellipsoidal"]
+    for command in (("predict",), ("refine", "--network")):
+        passing(*command, *given, "-o", tmp_path / f"{command[0]}.nc")
+    with (
+        xr.open_dataset(tmp_path / "predict.nc") as one,
+        xr.open_dataset(tmp_path / "refine.nc") as other,
+    ):
+        assert "correction" in one
+        xr.testing.assert_equal(one, other)
+        for name in ("settings", "alignment", "kriging", "network"):
+            assert one.attrs[name] == other.attrs[name]
+    assert "no --step" in failing(2, "predict", *given, "--step", 3, "-o", tmp_path / "no.nc")
+
+
+def test_what_is_missing_is_asked_for(folder: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "image.nc").write_bytes(b"")
+    output = ("-o", tmp_path / "heights.tif")
+    for options in ((), ("--model", model)):
+        assert "--dem" in failing(2, "predict", tmp_path / "image.nc", *options, *output)
+    scene = folder / "scenes" / "dem_0.zarr"
+    assert "--model" in failing(2, "predict", scene, *output)
+    assert "config.json" in failing(1, "predict", scene, "--model", tmp_path, *output)
+    assert not (tmp_path / "heights.tif").exists()
+
 
 GEOID = 48.0
 """Metres between the ellipsoid and the geoid that the elevation models refer to."""
@@ -72,12 +194,19 @@ def make(region: Region, folder: Path, *options: object) -> Result:
     )  # fmt: skip
 
 
+def made(region: Region, folder: Path, *options: object) -> Path:
+    """Make a scene, and return its path."""
+    done = make(region, folder, *options)
+    assert done.exit_code == 0, done.output
+    (path,) = folder.iterdir()
+    return path
+
+
 @pytest.fixture(scope="module")
 def scenes(region: Region, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     coarse = ("--dem", region.coarse, "--vertical", "ellipsoidal")
-    done = make(region, folder, *coarse, "--posting", 30)
-    assert done.exit_code == 0, done.output
+    made(region, folder, *coarse, "--posting", 30)
     return folder
 
 
@@ -110,31 +239,22 @@ def test_a_scene_of_a_product_has_image_coarse_heights_and_truth(
 
 
 def test_existing_scenes_are_kept_and_others_replaced(region: Region, tmp_path: Path) -> None:
-    done = make(region, tmp_path, "--posting", 30)
-    assert done.exit_code == 0, done.output
-    (path,) = tmp_path.iterdir()
+    path = made(region, tmp_path, "--posting", 30)
     before = path.stat().st_mtime_ns
     # Without a coarse elevation model, the true heights are averaged.
     assert open_result(path).attrs["coarse_posting_m"] == pytest.approx([90.0, 90.0], abs=0.5)
-    assert make(region, tmp_path, "--posting", 30).exit_code == 0
+    made(region, tmp_path, "--posting", 30)
     assert path.stat().st_mtime_ns == before
-    done = make(region, tmp_path, "--posting", 30, "--coarser", 2)
-    assert done.exit_code == 0, done.output
+    made(region, tmp_path, "--posting", 30, "--coarser", 2)
     assert open_result(path).attrs["coarse_posting_m"] == pytest.approx([60.0, 60.0], abs=0.5)
 
 
 def test_known_elevations_of_a_scene_are_points_or_tracks(region: Region, tmp_path: Path) -> None:
     points = draw_altimeter_tracks(region.heights, spacing=400.0, interval=60.0, sigma=0.5)
-    degrees = points.to_crs(4326)
-    rows = zip(degrees.x, degrees.y, degrees.height, strict=True)
-    table = "longitude,latitude,h_li\n" + "".join(f"{x},{y},{h}\n" for x, y, h in rows)
-    (tmp_path / "atl06.csv").write_text(table)
+    write_points(points.to_crs(4326), tmp_path / "atl06.csv", "longitude,latitude,h_li")
     given = ("--known", tmp_path / "atl06.csv", "--known-vertical", "ellipsoidal")
     for name, options in (("points", given), ("tracks", ("--tracks", 400))):
-        done = make(region, tmp_path / name, "--posting", 30, *options)
-        assert done.exit_code == 0, done.output
-        (path,) = (tmp_path / name).iterdir()
-        scene = open_result(path)
+        scene = open_result(made(region, tmp_path / name, "--posting", 30, *options))
         known = np.isfinite(scene["known_height"])
         assert 0.01 < float(known.mean()) < 0.2
         error = (scene["known_height"] - scene["height"]).where(known)
@@ -178,10 +298,8 @@ def test_the_published_system_is_trained_tested_and_applied(
     assert done.exit_code != 0
     assert "found no known elevation" in done.stderr
     assert not output.exists()
-    degrees = draw_known_elevations(region.heights, 40, seed=2).to_crs(4326)
-    rows = zip(degrees.x, degrees.y, degrees.height, strict=True)
-    table = "longitude,latitude,h\n" + "".join(f"{x},{y},{h}\n" for x, y, h in rows)
-    (tmp_path / "known.csv").write_text(table)
+    points = draw_known_elevations(region.heights, 40, seed=2).to_crs(4326)
+    write_points(points, tmp_path / "known.csv", "longitude,latitude,h")
     known = ("--known", tmp_path / "known.csv", "--known-vertical", "ellipsoidal")
     passing(*command, *known)
     assert np.isfinite(open_result(output)["height"]).all()
