@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -221,22 +221,16 @@ def solve(
     settings: RefinementSettings,
     *,
     seed: int | Sequence[int] = 0,
-    known: Sequence[Floats] | None = None,
 ) -> Solution:
     """Solve a tile: the images over it, of which there may be none, and what is not known.
 
-    Heights in metres, shape (rows, columns), depart from the baseline. Where the true ln(gamma0) of
-    the facets in each pass is `known`, shape (rows - 1, columns - 1), only heights are estimated.
+    Heights in metres, shape (rows, columns), depart from the baseline.
     """
     random = np.random.default_rng(seed)
     if not models:
         return Solution(baseline.copy(), _prior_spread(unknowns, random), [])
-    if known is None:
-        vector = _mean_law(models, baseline, unknowns)
-    else:
-        unknowns = replace(unknowns, laws=[_nothing(known[0].shape)])
-        vector = np.zeros(unknowns.size, dtype=np.float32)
-    simulate = _Simulation(models, baseline, unknowns, known)
+    vector = _mean_law(models, baseline, unknowns)
+    simulate = _Simulation(models, baseline, unknowns)
     states = simulate(vector)
     variances = [_residual_variance(each, settings.misfit) for each in states]
     for iteration in range(settings.iterations):
@@ -251,7 +245,7 @@ def solve(
         )
         vector, states = _step(simulate, variances, (vector, states), found)
         variances = [_residual_variance(each, settings.misfit) for each in states]
-        if known is None and iteration < settings.iterations - 1:
+        if iteration < settings.iterations - 1:
             vector = _scale_error(unknowns, vector, preconditioner, settings.error)
     sigma = _prior_spread(unknowns, random)
     if settings.samples:
@@ -265,11 +259,6 @@ def solve(
     return Solution(baseline + unknowns.apply(vector)[0], sigma, states)
 
 
-def _nothing(shape: tuple[int, ...]) -> GaussianField:
-    """Return a field that is all but 0."""
-    return GaussianField([1e-4], [np.ones((shape[0], shape[1]))])
-
-
 @dataclass(frozen=True, eq=False)
 class _Simulation:
     """Simulates all passes, and takes their derivatives."""
@@ -277,16 +266,12 @@ class _Simulation:
     models: Sequence[PassModel]
     baseline: Floats
     unknowns: Unknowns
-    known: Sequence[Floats] | None  # ln(gamma0) of the facets, beside the laws
 
     def __call__(self, vector: Floats) -> list[PassState]:
         """Linearise about some coefficients."""
         departure, laws = self.unknowns.apply(vector)
         heights = self.baseline + departure
-        if self.known is None:
-            return [linearise(model, heights, LocalLaw(laws)) for model in self.models]
-        pairs = zip(self.models, self.known, strict=True)
-        return [linearise(model, heights, LocalLaw([each + laws[0]])) for model, each in pairs]
+        return [linearise(model, heights, LocalLaw(laws)) for model in self.models]
 
 
 def _step(
