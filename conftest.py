@@ -6,6 +6,11 @@ import gc
 import os
 import signal
 
+# Before NumPy is loaded, here and in processes of tests: these share the cores, and threads of
+# linear algebra that wait for work keep them busy.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import matplotlib as mpl
 import pytest
 from hypothesis import settings

@@ -9,6 +9,7 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -61,11 +62,17 @@ def dates(dem: xr.DataArray) -> list[Scene]:
     ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _small_tiles() -> Iterator[None]:
+@contextmanager
+def small_tiles() -> Iterator[None]:
     """Have overviews of stacks as small as these."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(levels, "TILE", 20)
+        yield
+
+
+@pytest.fixture
+def _small_tiles() -> Iterator[None]:
+    with small_tiles():
         yield
 
 
@@ -77,7 +84,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stack(dem: xr.DataArray, dates: list[Scene], folder: Path) -> Path:
     """All dates, added at once."""
-    report = series.build_stack(dates, dem, folder / "stack.zarr", coregistration="none")
+    with small_tiles():
+        report = series.build_stack(dates, dem, folder / "stack.zarr", coregistration="none")
     assert report.by_themselves == {}
     return folder / "stack.zarr"
 
@@ -86,7 +94,8 @@ def stack(dem: xr.DataArray, dates: list[Scene], folder: Path) -> Path:
 def pair(dem: xr.DataArray, dates: list[Scene], folder: Path) -> Path:
     """Two dates, of which one was given twice."""
     twice = [dates[0], *dates[:2]]
-    report = series.build_stack(twice, dem, folder / "pair.zarr", coregistration="none")
+    with small_tiles():
+        report = series.build_stack(twice, dem, folder / "pair.zarr", coregistration="none")
     assert (len(report.added), len(report.present)) == (2, 1)
     return folder / "pair.zarr"
 
@@ -169,6 +178,7 @@ def to_version_2(path: Path) -> None:
     write_version_2(found, path, _store.CHUNK, planes=True)
 
 
+@pytest.mark.usefixtures("_small_tiles")
 @pytest.mark.parametrize(("version", "files"), [(2, "usual"), (3, "usual"), (3, "other")])
 def test_appending_touches_no_earlier_file(
     dem: xr.DataArray, dates: list[Scene], stack: Path, pair: Path, tmp_path: Path,
@@ -212,6 +222,7 @@ def test_appending_touches_no_earlier_file(
     assert np.percentile(decibels(found.gamma0[2, 0].values, alone)[known], 99.9) < DECIBELS
 
 
+@pytest.mark.usefixtures("_small_tiles")
 def test_a_stack_of_tiles_that_grew_is_as_one_that_was_made_at_once(
     dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +237,7 @@ def test_a_stack_of_tiles_that_grew_is_as_one_that_was_made_at_once(
     assert_overviews(grown, "gamma0", "gamma0_filtered", "gamma0_mean", "gamma0_spread")
 
 
+@pytest.mark.usefixtures("_small_tiles")
 def test_overviews_of_what_is_in_memory_are_those_of_what_was_written(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     values = random.gamma(4.4, size=(2, 601, 1101)).astype(np.float32)
@@ -250,6 +262,7 @@ def test_overviews_of_what_is_in_memory_are_those_of_what_was_written(tmp_path: 
     assert found[0] == found[1]
 
 
+@pytest.mark.usefixtures("_small_tiles")
 def test_overviews_that_an_earlier_run_lacks_are_computed(
     dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
