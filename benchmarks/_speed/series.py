@@ -344,7 +344,6 @@ def measure_many(folder: Path, size: int, count: int) -> dict[str, Value]:
         "series_many_value": 1e9 * whole["processor"] / values,
         "series_many_value_by_clock": 1e9 * whole["seconds"] / values,
         "series_many_reconstruct": 1e9 * whole["stages"]["reconstruct"][1] / values,
-        "series_many_place": 1e9 * whole["stages"]["place"][1] / values,
         "series_many_filter": 1e9 * whole["stages"]["filter"][1] / values,
         "series_many_peak": max(whole["peak"], resumed["peak"]),
         "series_many_stored": stored / values,

@@ -226,9 +226,9 @@ def test_appending_touches_no_earlier_file(
 def test_a_stack_of_tiles_that_grew_is_as_one_that_was_made_at_once(
     dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TilePlanner, "sides", lambda *_: (32, 32))
+    monkeypatch.setattr(TilePlanner, "sides", lambda *_: (40, 40))
     for module in (_build, _stack, _store):
-        monkeypatch.setattr(module, "CHUNK", 32)
+        monkeypatch.setattr(module, "CHUNK", 40)
     grown, whole = tmp_path / "grown.zarr", tmp_path / "whole.zarr"
     series.build_stack(dates[:1], dem, grown, coregistration="none")
     series.build_stack(dates[1:2], None, grown, coregistration="none")
@@ -588,12 +588,12 @@ def test_an_interrupt_among_dates_is_resumed(
     path = tmp_path / "s.zarr"
     options: dict[str, Any] = {"window": 0, "method": method}
     with pytest.raises(KeyboardInterrupt):
-        series.build_stack(dates, dem, path, progress=interrupt, **options)
+        series.build_stack(dates[:3], dem, path, progress=interrupt, **options)
     running = [each for each in threading.enumerate() if each.name.startswith("sarheight-dates")]
     assert running == []
     assert not path.exists()
-    series.build_stack(dates, dem, path, **options)
-    assert series.open_stack(path).sizes["time"] == len(dates)
+    series.build_stack(dates[:3], dem, path, **options)
+    assert series.open_stack(path).sizes["time"] == 3
 
 
 def test_a_date_that_cannot_be_registered_is_skipped(
