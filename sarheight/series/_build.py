@@ -61,6 +61,9 @@ TOLERANCE = 0.05
 """Decibels by which backscatter may change by the masks and angles of the reference pass."""
 MOST_CHANGED = 0.005
 """Part of the cells whose illumination may differ from that of the reference pass."""
+REGISTRATION_SHARE = 0.25
+"""Part of the memory limit for dates that are co-registered beside tiles: RTC takes less than two
+thirds of what tiles are planned by, which has room for any method."""
 WRITERS = 2
 """Threads that write filtered dates, while the next ones are filtered."""
 
@@ -171,8 +174,8 @@ def build_stack(
 
     Notes
     -----
-    All tiles of all dates are one graph of dask, computed by whatever scheduler is in use. A run
-    that is interrupted resumes where it was: finished parts are kept in a hidden folder beside the
+    Dates and their tiles are tasks of dask, computed by whatever scheduler is in use. A run that
+    is interrupted resumes where it was: finished parts are kept in a hidden folder beside the
     stack, ``.NAME.pending``. A stack on disk stays complete and readable all the time.
 
     References
@@ -232,11 +235,13 @@ class _Registration:
             write_whole(kept, found.shift.to_json())
         return found
 
-    def place(self, date: Date) -> DatePass | str:
-        """Co-register a date and place it over the DEM, or say why that cannot be."""
+    def place(self, placed: _Placed) -> DatePass | str:
+        """Co-register a date and place it anew where it moved, or say why that cannot be."""
+        date = placed.date
         with _turns(os.getpid(), self.at_once), naming(date):
             try:
-                return self.stack.plan.date(self.date(date).scene)
+                scene = self.date(date).scene
+                return placed.over_dem if scene is date.scene else self.stack.plan.date(scene)
             except (SarheightError, ValueError) as error:
                 return _in_a_line(error)
 
@@ -351,7 +356,7 @@ class _Run:
 
     def _registration(self, gamma: xr.DataArray | None) -> _Registration:
         """Prepare the co-registration with the backscatter of earlier dates."""
-        at_once = dates_at_once(self.stack.settings.memory_limit)
+        at_once = dates_at_once(REGISTRATION_SHARE * self.stack.settings.memory_limit)
         return _Registration(self.stack, self.pending, gamma, at_once)
 
     def _reference_gamma(
@@ -370,14 +375,14 @@ class _Run:
             if gamma is not None:
                 break
             self.progress(f"reconstruct {each.date.name}", 0.05)
-            gamma = self._first_gamma(each.date, skipped)
+            gamma = self._first_gamma(each, skipped)
         if gamma is None or not (known := gamma.values > 0.0).any():
             return gamma
         return gamma.copy(data=np.where(known, gamma.values, np.median(gamma.values[known])))
 
-    def _first_gamma(self, date: Date, skipped: dict[str, str]) -> xr.DataArray | None:
+    def _first_gamma(self, placed: _Placed, skipped: dict[str, str]) -> xr.DataArray | None:
         """Reconstruct the first date of a stack; return gamma0 in the first polarisation."""
-        place = self._registration(None).place(date)
+        date, place = placed.date, self._registration(None).place(placed)
         failures = self._run_tiles({date.key: place}) if isinstance(place, DatePass) else {}
         if isinstance(place, str) or failures:
             reason = place if isinstance(place, str) else failures[date.key]
@@ -388,8 +393,8 @@ class _Run:
 
     def _run_tiles(
         self,
-        passes: Mapping[str, DatePass | Date],
-        place: Callable[[Date], DatePass | str] | None = None,
+        passes: Mapping[str, DatePass | _Placed],
+        place: Callable[[_Placed], DatePass | str] | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> dict[str, str]:
         """Reconstruct the tiles of dates that are not finished."""
@@ -415,17 +420,17 @@ class _Run:
         Returns the dates that could be reconstructed, and the reasons of those with own masks.
         """
         usable = [each for each in placed if each.date.name not in skipped]
-        shared = [each.date for each in usable if not each.reason]
+        shared = [each for each in usable if not each.reason]
         alone = [each.date for each in usable if each.reason]
         text, part = f"reconstruct {len(shared)} dates", 0.8 * len(shared) / max(len(usable), 1)
         failures = self._run_tiles(
-            {date.key: date for date in shared},
+            {each.date.key: each for each in shared},
             registration.place,
             lambda fraction: self.progress(text, 0.1 + part * fraction),
         )
-        for date in shared:
-            if date.key in failures:
-                self._skip(date, SeriesError(failures[date.key]), skipped)
+        for each in shared:
+            if each.date.key in failures:
+                self._skip(each.date, SeriesError(failures[each.date.key]), skipped)
         limit = self.stack.settings.memory_limit
         with side_by_side(registration.date, alone, limit) as results:
             for number, (date, registered) in enumerate(results, len(shared)):

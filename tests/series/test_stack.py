@@ -575,6 +575,24 @@ def test_dates_are_registered_side_by_side_with_the_same_bits(
     assert np.isfinite(one.line_shift).all()
 
 
+def test_few_dates_are_registered_beside_tiles_where_memory_is_short(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of 1 GiB is for one."""
+    turn, estimate = threading.Semaphore(1), _build.coregister
+
+    def alone(date: Date, dem: CheckedDem, gamma: xr.DataArray | None, *, correct: bool) -> Date:
+        assert turn.acquire(blocking=False)
+        found = estimate(date, dem, gamma, correct=correct)
+        turn.release()
+        return found
+
+    monkeypatch.setattr(_build, "coregister", alone)
+    with limit_threads(4), dask.config.set(num_workers=4):
+        series.build_stack(dates, dem, tmp_path / "s.zarr", window=0, memory_limit="1 GiB")
+    assert series.open_stack(tmp_path / "s.zarr").sizes["time"] == len(dates)
+
+
 @pytest.mark.parametrize("method", [RTC(), Reallocation()])
 def test_an_interrupt_among_dates_is_resumed(
     dem: xr.DataArray, dates: list[Scene], tmp_path: Path, method: Method
